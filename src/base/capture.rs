@@ -1,0 +1,96 @@
+//! The seam between a source and the vault: what a source is given, and what it hands over.
+//!
+//! A source knows nothing of packs, and a vault nothing of files. Both know this page.
+
+use std::sync::Arc;
+
+use crate::base::chunk::Chunk;
+use crate::base::control::Control;
+use crate::base::entry::{Content, Entry};
+use crate::base::error::Explained;
+use crate::base::path::EntryPath;
+
+/// A piece of a file's content, in order.
+#[derive(Debug)]
+pub enum Piece {
+    Chunk(Chunk),
+    /// This many zero bytes that the file system does not store.
+    Hole(u64),
+}
+
+/// How content is going to be read back, which decides what it is compressed together with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whole: large frames, best compression.
+    Whole,
+    /// Here and there: small frames.
+    Random,
+}
+
+/// What the host remembers of an item to recognise it unchanged. Never leaves the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    pub size: u64,
+    pub inode: u64,
+    /// Nanoseconds since 1970.
+    pub mtime: i64,
+    /// Nanoseconds since 1970; 0 where the time was too fresh to be trusted.
+    pub ctime: i64,
+}
+
+/// One entry of the previous capture of the same source on this host.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub path: EntryPath,
+    pub fingerprint: Option<Fingerprint>,
+    /// The entry's listing line, verbatim, without its newline.
+    pub line: Vec<u8>,
+}
+
+/// The previous capture, in path order.
+pub type Recall = Box<dyn Iterator<Item = Known> + Send>;
+
+/// What could not be captured, or not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Skip {
+    pub path: String,
+    pub reason: String,
+}
+
+/// Takes a capture, entry by entry in path order.
+pub trait EntrySink {
+    /// Keeps content and says how to refer to it. `pieces` yields until the content ends.
+    fn content(
+        &mut self,
+        pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
+        access: Access,
+    ) -> Result<Content, Explained>;
+
+    /// Adds an entry to the listing.
+    fn entry(&mut self, entry: &Entry, fingerprint: Option<Fingerprint>) -> Result<(), Explained>;
+
+    /// Adds an entry of the previous capture again, as it was.
+    fn repeat(&mut self, known: &Known) -> Result<(), Explained>;
+
+    /// Notes what could not be captured: it goes into the manifest, the report and the exit code.
+    fn skip(&mut self, skip: Skip);
+}
+
+/// Cuts files where their content says, keyed by the vault's secret. Shared by all readers.
+pub trait Cutter: Send + Sync {
+    /// Length of the first chunk of `bytes`; `last` says whether the content ends with them.
+    /// `None` when more bytes are needed to tell.
+    fn cut(&self, bytes: &[u8], last: bool) -> Option<usize>;
+
+    /// Content shorter than this is always one chunk.
+    fn minimum(&self) -> usize;
+}
+
+/// What a source needs for one capture.
+pub struct Capture {
+    pub cutter: Arc<dyn Cutter>,
+    pub recall: Recall,
+    pub control: Arc<Control>,
+    /// Read everything, whatever the fingerprints say.
+    pub rescan: bool,
+}

@@ -1,0 +1,46 @@
+//! What a running operation shares with whoever started it: counters to watch, and a flag to stop it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Counters only ever grow; a reader may see one ahead of another.
+#[derive(Debug, Default)]
+pub struct Control {
+    stop: AtomicBool,
+    /// Bytes dealt with so far, of whatever the operation counts.
+    pub bytes: Count,
+    /// Files (or other items) dealt with so far.
+    pub items: Count,
+    /// Bytes expected in all; 0 while unknown.
+    pub bytes_expected: Count,
+    /// Items expected in all; 0 while unknown.
+    pub items_expected: Count,
+}
+
+impl Control {
+    /// Asks the operation to end soon, leaving everything valid.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that threads add to and one looks at.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,5 @@
+//! strongroom: undo for your whole application.
+#![forbid(unsafe_code)]
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
+pub mod base;
