@@ -3,3 +3,4 @@
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod base;
+pub mod format;

@@ -1,0 +1,177 @@
+//! Catalogs: which chunk lies in which pack and frame (docs/format.md §7). Binary, little-endian, fixed width.
+
+use crate::base::chunk::MAX_CHUNK;
+use crate::base::id::{PlainDigest, SealedDigest};
+use crate::format::error::FormatError;
+use crate::format::frame::MAX_FRAME;
+use crate::format::pack;
+
+const MAGIC: &[u8] = b"strongroom catalog 1\n";
+const WHAT: &str = "a catalog";
+
+/// What one pack holds, in the order it holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackContents {
+    pub digest: SealedDigest,
+    /// Length of the whole object.
+    pub size: u64,
+    pub frames: Vec<FrameContents>,
+}
+
+/// What one frame holds. Frames lie one after the other from the beginning of the pack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FrameContents {
+    /// Length in the pack.
+    pub stored: u32,
+    /// Length unpacked.
+    pub plain: u32,
+    /// Chunks and their lengths.
+    pub members: Vec<(PlainDigest, u32)>,
+}
+
+/// Where one chunk lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where its frame begins in the opened pack.
+    pub frame: u64,
+    pub stored: u32,
+    pub plain: u32,
+    /// Where it begins in the unpacked frame.
+    pub offset: u32,
+    pub length: u32,
+}
+
+impl PackContents {
+    /// Every chunk with its place.
+    pub fn places(&self) -> impl Iterator<Item = (PlainDigest, Place)> {
+        let mut frame_start = 0;
+        self.frames.iter().flat_map(move |frame| {
+            let (start, mut at) = (frame_start, 0);
+            frame_start += u64::from(frame.stored);
+            frame.members.iter().map(move |&(digest, length)| {
+                let offset = pack::body(at, length.into()).start as u32;
+                at = pack::next(at, length.into());
+                (digest, Place { frame: start, stored: frame.stored, plain: frame.plain, offset, length })
+            })
+        })
+    }
+}
+
+pub fn write(packs: &[PackContents]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    put(&mut bytes, packs.len());
+    for pack in packs {
+        bytes.extend_from_slice(pack.digest.as_bytes());
+        bytes.extend_from_slice(&pack.size.to_le_bytes());
+        put(&mut bytes, pack.frames.len());
+        for frame in &pack.frames {
+            bytes.extend_from_slice(&frame.stored.to_le_bytes());
+            bytes.extend_from_slice(&frame.plain.to_le_bytes());
+            put(&mut bytes, frame.members.len());
+            for (digest, length) in &frame.members {
+                bytes.extend_from_slice(digest.as_bytes());
+                bytes.extend_from_slice(&length.to_le_bytes());
+            }
+        }
+    }
+    bytes
+}
+
+fn put(bytes: &mut Vec<u8>, count: usize) {
+    bytes.extend_from_slice(&u32::try_from(count).expect("BUG: a catalog is flushed long before").to_le_bytes());
+}
+
+pub fn read(bytes: &[u8]) -> Result<Vec<PackContents>, FormatError> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| FormatError::malformed(WHAT, "its first line is unknown"))?;
+    let mut reader = Reader(rest);
+    let count = reader.u32()?;
+    // Counts are never trusted for an allocation: each item read must be there.
+    let packs = (0..count).map(|_| reader.pack()).collect::<Result<Vec<_>, _>>()?;
+    if reader.0.is_empty() { Ok(packs) } else { Err(FormatError::malformed(WHAT, "something follows its end")) }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FormatError> {
+        let (head, rest) = self.0.split_first_chunk().ok_or(FormatError::Truncated { what: WHAT })?;
+        self.0 = rest;
+        Ok(*head)
+    }
+
+    fn u32(&mut self) -> Result<u32, FormatError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn pack(&mut self) -> Result<PackContents, FormatError> {
+        let digest = SealedDigest::from_bytes(self.array()?);
+        let size = u64::from_le_bytes(self.array()?);
+        let frames = self.u32()?;
+        let frames = (0..frames).map(|_| self.frame()).collect::<Result<Vec<_>, _>>()?;
+        let stored: u64 = frames.iter().map(|frame| u64::from(frame.stored)).sum();
+        if stored > size {
+            return Err(FormatError::malformed(WHAT, "a pack's frames are longer than the pack"));
+        }
+        Ok(PackContents { digest, size, frames })
+    }
+
+    fn frame(&mut self) -> Result<FrameContents, FormatError> {
+        let (stored, plain, count) = (self.u32()?, self.u32()?, self.u32()?);
+        if plain > MAX_FRAME {
+            return Err(FormatError::TooLarge { what: "a frame", asked: plain.into(), limit: MAX_FRAME.into() });
+        }
+        let mut members = Vec::new();
+        let mut end = 0;
+        for _ in 0..count {
+            let (digest, length) = (PlainDigest::from_bytes(self.array()?), self.u32()?);
+            if length as usize > MAX_CHUNK {
+                return Err(FormatError::TooLarge { what: "a chunk", asked: length.into(), limit: MAX_CHUNK as u64 });
+            }
+            end = pack::next(end, length.into());
+            members.push((digest, length));
+        }
+        if end > u64::from(plain) {
+            return Err(FormatError::malformed(WHAT, "a frame's chunks are longer than the frame"));
+        }
+        Ok(FrameContents { stored, plain, members })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn packs() -> impl Strategy<Value = Vec<PackContents>> {
+        let member = (any::<[u8; 32]>(), 0u32..5000).prop_map(|(d, l)| (PlainDigest::from_bytes(d), l));
+        let frame = (0u32..1000, proptest::collection::vec(member, 0..6)).prop_map(|(stored, members)| {
+            let plain = members.iter().fold(0, |at, &(_, length)| pack::next(at, length.into())) as u32;
+            FrameContents { stored, plain, members }
+        });
+        let pack = (any::<[u8; 32]>(), proptest::collection::vec(frame, 0..5));
+        let pack =
+            pack.prop_map(|(d, frames)| PackContents { digest: SealedDigest::from_bytes(d), size: 100_000, frames });
+        proptest::collection::vec(pack, 0..4)
+    }
+
+    proptest! {
+        #[test]
+        fn a_catalog_reads_back_as_written(packs in packs()) {
+            prop_assert_eq!(read(&write(&packs)).unwrap(), packs);
+        }
+
+        #[test]
+        fn a_cut_or_lengthened_catalog_is_refused(packs in packs(), cut in any::<prop::sample::Index>()) {
+            let mut bytes = write(&packs);
+            prop_assert!(read(&bytes[..cut.index(bytes.len())]).is_err());
+            bytes.push(0);
+            prop_assert!(read(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_bytes_are_a_catalog_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = read(&[MAGIC, &bytes].concat());
+        }
+    }
+}

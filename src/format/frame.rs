@@ -1,0 +1,159 @@
+//! Frames: chunks compressed together (docs/format.md §5). Every frame is one standard zstd frame.
+
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::format::error::FormatError;
+
+/// No frame unpacks to more: what a reader may be asked to hold.
+pub const MAX_FRAME: u32 = 8 << 20;
+
+/// The level used for everything that compresses.
+const LEVEL: i32 = 3;
+/// The level used where the better one gains nothing.
+const FAST_LEVEL: i32 = 1;
+
+/// Compresses frames. Keeps its contexts, so make one per thread.
+pub struct FrameWriter {
+    best: Compressor<'static>,
+    fast: Compressor<'static>,
+}
+
+impl FrameWriter {
+    pub fn new() -> Self {
+        let context = |level| Compressor::new(level).expect("BUG: the level is valid");
+        Self { best: context(LEVEL), fast: context(FAST_LEVEL) }
+    }
+
+    /// One zstd frame holding `plain`, at the level a quick look at samples of it asks for.
+    pub fn compress(&mut self, plain: &[u8]) -> Vec<u8> {
+        match self.probe(plain) {
+            Gain::None => raw(plain),
+            Gain::Same => self.fast.compress(plain).expect("BUG: the buffer fits"),
+            Gain::More => self.best.compress(plain).expect("BUG: the buffer fits"),
+        }
+    }
+
+    /// Compresses a few samples instead of everything: about 1 % of the work.
+    fn probe(&mut self, plain: &[u8]) -> Gain {
+        const SAMPLE: usize = 8 << 10;
+        const SAMPLES: usize = 6;
+        if plain.len() < 4 * SAMPLE * SAMPLES {
+            return Gain::More;
+        }
+        let mut sample = Vec::with_capacity(SAMPLE * SAMPLES);
+        for i in 0..SAMPLES {
+            let at = plain.len() / SAMPLES * i;
+            sample.extend_from_slice(&plain[at..at + SAMPLE]);
+        }
+        let fast = self.fast.compress(&sample).map_or(0, |c| c.len());
+        if fast > sample.len() - sample.len() / 50 {
+            return Gain::None;
+        }
+        let best = self.best.compress(&sample).map_or(0, |c| c.len());
+        if fast <= best + best / 100 { Gain::Same } else { Gain::More }
+    }
+}
+
+/// What compressing is worth.
+enum Gain {
+    /// Nothing: store as it is.
+    None,
+    /// As much at the fast level.
+    Same,
+    /// The better level pays.
+    More,
+}
+
+/// A zstd frame (RFC 8878 §3.1.1) of uncompressed blocks: a copy, at the speed of memory.
+fn raw(plain: &[u8]) -> Vec<u8> {
+    const BLOCK: usize = 128 << 10;
+    const HEAD: [u8; 5] = [0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000];
+    let mut frame = Vec::with_capacity(plain.len() + 9 + 3 * plain.len().div_ceil(BLOCK));
+    frame.extend_from_slice(&HEAD);
+    frame.extend_from_slice(&(plain.len() as u32).to_le_bytes());
+    let blocks = plain.len().div_ceil(BLOCK);
+    for (number, block) in plain.chunks(BLOCK).enumerate() {
+        let last = u32::from(number + 1 == blocks);
+        let head = (block.len() as u32) << 3 | last;
+        frame.extend_from_slice(&head.to_le_bytes()[..3]);
+        frame.extend_from_slice(block);
+    }
+    frame
+}
+
+/// Unpacks frames. Keeps its context, so make one per thread.
+pub struct FrameReader(Decompressor<'static>);
+
+impl FrameReader {
+    pub fn new() -> Self {
+        Self(Decompressor::new().expect("BUG: a context can be made"))
+    }
+
+    /// Unpacks one frame into `plain`, which must come to exactly `len` bytes.
+    pub fn decompress(&mut self, frame: &[u8], len: u32, plain: &mut Vec<u8>) -> Result<(), FormatError> {
+        let what = "a frame";
+        if len > MAX_FRAME {
+            return Err(FormatError::TooLarge { what, asked: len.into(), limit: MAX_FRAME.into() });
+        }
+        plain.clear();
+        plain.reserve(len as usize);
+        let unpacked =
+            self.0.decompress_to_buffer(frame, plain).map_err(|error| FormatError::malformed(what, error))?;
+        if unpacked == len as usize {
+            Ok(())
+        } else {
+            Err(FormatError::malformed(what, "it unpacks to another length"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn what_does_not_compress_is_stored_as_it_is_in_a_standard_frame() {
+        for len in [200_000, 1 << 20, (1 << 20) + 1, 3_000_000] {
+            let plain = noise(len);
+            let frame = FrameWriter::new().compress(&plain);
+            assert!(frame.len() > len && frame.len() < len + 100, "{len} became {}", frame.len());
+            assert_eq!(zstd::stream::decode_all(&frame[..]).unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn a_frame_that_unpacks_to_more_than_it_says_is_refused() {
+        let bomb = zstd::bulk::compress(&vec![0; 5 << 20], 19).unwrap();
+        let mut plain = Vec::new();
+        assert!(FrameReader::new().decompress(&bomb, 1000, &mut plain).is_err());
+        assert!(FrameReader::new().decompress(&bomb, u32::MAX, &mut plain).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive_a_frame(plain in proptest::collection::vec(0u8..8, 0..20_000)) {
+            let frame = FrameWriter::new().compress(&plain);
+            let mut back = Vec::new();
+            FrameReader::new().decompress(&frame, plain.len() as u32, &mut back).unwrap();
+            prop_assert_eq!(back, plain);
+        }
+
+        #[test]
+        fn any_bytes_are_a_frame_or_an_error(frame in proptest::collection::vec(any::<u8>(), 0..200), len in 0u32..2000) {
+            let _ = FrameReader::new().decompress(&frame, len, &mut Vec::new());
+        }
+    }
+}
