@@ -1,0 +1,62 @@
+//! Where synchronous callers meet asynchronous storage.
+//!
+//! Owns the runtime that network storage runs on: one per process, made on first use and never dropped, so a store may
+//! be let go of anywhere. Never touches an object.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use tokio::runtime::{Builder, Runtime};
+
+static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+static MAKING: Mutex<()> = Mutex::new(());
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this very thread: local files are read and written here, without a hop to another thread.
+pub(super) fn here<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Runs a future on the network runtime, and waits for it here. Unlike `block_on` it may be called from within another
+/// runtime.
+pub(super) fn on_network<F>(future: F) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let runtime = RUNTIME.get().expect("BUG: a network store was opened without a runtime");
+    match here(runtime.spawn(future)) {
+        Ok(output) => output,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => unreachable!("BUG: nobody cancels a request: {error}"),
+    }
+}
+
+/// Makes the network runtime unless it is there. Fails where the system gives no more threads.
+pub(super) fn prepare_network() -> io::Result<()> {
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    if RUNTIME.get().is_none() {
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("storage").enable_all().build()?;
+        RUNTIME.set(runtime).expect("BUG: made under a lock");
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+//! Reading and writing catalogs. A writer can do both: catalogs are sealed to writers as well as to owners.
+
+use crate::base::error::{Class, Explain};
+use crate::base::id::SealedDigest;
+use crate::format::catalog::{self, PackContents};
+use crate::format::{layout, seal};
+use crate::vault::error::VaultError;
+use crate::vault::index::{Index, catalog_digest};
+use crate::vault::{Vault, bad_object, open_object};
+
+impl Vault {
+    /// The digests of all catalogs.
+    pub(super) fn catalog_digests(&self) -> Result<Vec<SealedDigest>, VaultError> {
+        Ok(self.store.list(layout::CATALOGS)?.iter().filter_map(|object| catalog_digest(&object.key)).collect())
+    }
+
+    pub(super) fn read_catalog(&self, digest: SealedDigest) -> Result<Vec<PackContents>, VaultError> {
+        let object = layout::catalog(digest);
+        catalog::read(&open_object(&self.store, &object, &[&self.keys.catalog])?).map_err(bad_object(&object))
+    }
+
+    /// Makes a catalog durable. Every pack in it must be durable already.
+    pub(super) fn write_catalog(&self, packs: &[PackContents]) -> Result<(SealedDigest, u64), VaultError> {
+        let sealed = seal::seal(&[&self.keys.recipient, &self.keys.catalog.to_public()], &catalog::write(packs));
+        let size = sealed.bytes.len() as u64;
+        self.store.put_new(&layout::catalog(sealed.digest), sealed.bytes.into())?;
+        Ok((sealed.digest, size))
+    }
+
+    /// The index of everything the catalogs name. One that is damaged or gone is left out: what it alone names cannot
+    /// be found, is stored again by the next backup, and is reported by `verify`.
+    pub(super) fn index(&self, catalogs: &[SealedDigest]) -> Result<Index, VaultError> {
+        Index::open(self.host.cache("index")?, catalogs, |catalog| match self.read_catalog(catalog) {
+            Ok(packs) => Ok(Some(packs)),
+            Err(error) if error.class() == Class::Damaged || error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        })
+    }
+}

@@ -1,0 +1,293 @@
+//! A snapshot in the making, and the one place that commits it.
+//!
+//! [`Draft`] becomes a [`Committed`] by writing its manifest: the last object, after everything it refers to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant as Clock;
+
+use crate::base::capture::{Access, EntrySink, Fingerprint, Known, Piece, Recall, Skip};
+use crate::base::control::Control;
+use crate::base::entry::{Content, Entry, Extent, Kind};
+use crate::base::error::Explained;
+use crate::base::id::SnapshotId;
+use crate::base::name::{Name, ObjectKey};
+use crate::base::path::EntryPath;
+use crate::base::time::Instant;
+use crate::format::chunker::{self, Chunker};
+use crate::format::header::fill_random;
+use crate::format::manifest::{FORMAT, Manifest, SourceRecord};
+use crate::format::{layout, listing, seal};
+use crate::vault::Vault;
+use crate::vault::content::{ChunkSink, ContentWriter, LineWriter};
+use crate::vault::error::{SourceFailure, VaultError};
+use crate::vault::ingest::Ingest;
+use crate::vault::recall::{self, Place, RecallWriter};
+
+/// So many skipped items are named in the manifest; all are counted.
+const SKIPS_NAMED: usize = 10_000;
+
+/// What a snapshot says about itself.
+#[derive(Clone, Debug)]
+pub struct Label {
+    pub host: String,
+    pub user: String,
+    pub app: Name,
+    pub tags: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub reason: String,
+    pub tool: String,
+}
+
+/// A snapshot in the making. Dropping it leaves the vault valid, with some packs that the next backup makes use of.
+pub struct Draft<'v> {
+    vault: &'v Vault,
+    ingest: Ingest<'v>,
+    label: Label,
+    started: Instant,
+    manifests: Vec<ObjectKey>,
+    keys: Vec<ObjectKey>,
+    sources: Vec<(SourceRecord, Arc<AtomicU64>)>,
+    memories: Vec<(RecallWriter, recall::Extent)>,
+}
+
+/// A snapshot that exists.
+pub struct Committed {
+    pub manifest: Manifest,
+    pub key: ObjectKey,
+}
+
+impl Vault {
+    /// Begins a snapshot.
+    pub fn begin(&self, label: Label) -> Result<Draft<'_>, VaultError> {
+        let manifests = self.manifest_keys()?;
+        let keys = self.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
+        let ingest = Ingest::start(self)?;
+        let (sources, memories) = (Vec::new(), Vec::new());
+        Ok(Draft { vault: self, ingest, label, started: Instant::now(), manifests, keys, sources, memories })
+    }
+
+    /// Cuts the content of files.
+    pub fn file_cutter(&self) -> Chunker {
+        Chunker::new(&self.keys.chunking, chunker::FILE)
+    }
+}
+
+impl<'v> Draft<'v> {
+    /// The newest snapshot there was when this one began.
+    pub fn previous(&self) -> Option<&ObjectKey> {
+        self.manifests.last()
+    }
+
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Begins a source: what it recalls, and the sink it writes to.
+    pub fn source<'d>(
+        &'d mut self,
+        name: &Name,
+        kind: &str,
+        root: &str,
+        control: Arc<Control>,
+    ) -> Result<(SourceDraft<'d, 'v>, Recall, recall::Extent), VaultError> {
+        let account = Arc::new(AtomicU64::new(0));
+        self.ingest.set_account(account.clone())?;
+        let place = Place::new(self.vault.host.cache("recall")?, &self.label.app, name, root);
+        let (recall, expected) = place.recall(&self.manifests, self.ingest.catalogs());
+        let record = SourceRecord {
+            name: name.clone(),
+            kind: kind.to_owned(),
+            root: root.to_owned(),
+            listing: Content::default(),
+            entries: 0,
+            files: 0,
+            bytes: 0,
+            bytes_read: 0,
+            bytes_new: 0,
+            bytes_stored: 0,
+            milliseconds: 0,
+            skipped: Vec::new(),
+            skipped_count: 0,
+            facts: BTreeMap::new(),
+        };
+        let new_before = self.ingest.bytes_new;
+        let memory = place.writer()?;
+        let (listing, clock) = (LineWriter::default(), Clock::now());
+        let last = None;
+        Ok((
+            SourceDraft { draft: self, account, record, listing, memory, last, clock, new_before, control },
+            recall,
+            expected,
+        ))
+    }
+
+    /// Makes everything durable without committing: what an interrupted backup leaves for the next one.
+    pub fn abandon(mut self) -> Result<(), VaultError> {
+        self.ingest.finish()
+    }
+
+    /// Writes the manifest. Everything it refers to is durable by then.
+    pub fn commit(mut self) -> Result<Committed, VaultError> {
+        self.ingest.finish()?;
+        let manifest = self.manifest();
+        let sealed = seal::seal(&[&self.vault.keys.recipient], &manifest.write());
+        let key = manifest.key(sealed.digest);
+        self.vault.store.put_new(&key, sealed.bytes.into())?;
+        let catalogs = self.ingest.catalogs().to_vec();
+        for (memory, extent) in self.memories {
+            memory.keep(&key, &catalogs, extent)?;
+        }
+        self.vault.remember_commit(&key)?;
+        Ok(Committed { manifest, key })
+    }
+
+    fn manifest(&mut self) -> Manifest {
+        let mut id = [0; SnapshotId::BYTES];
+        fill_random(&mut id);
+        let sources: Vec<SourceRecord> = std::mem::take(&mut self.sources)
+            .into_iter()
+            .map(|(record, stored)| SourceRecord { bytes_stored: stored.load(Ordering::Relaxed), ..record })
+            .collect();
+        let sum = |field: fn(&SourceRecord) -> u64| sources.iter().map(field).sum::<u64>();
+        let Label { host, user, app, tags, labels, reason, tool } = self.label.clone();
+        Manifest {
+            format: FORMAT,
+            id: SnapshotId::from_bytes(id),
+            vault: self.vault.keys.vault_id,
+            time: self.started,
+            finished: Instant::now(),
+            host,
+            user,
+            app,
+            tags,
+            labels,
+            reason,
+            tool,
+            previous: self.manifests.last().map(|key| key.as_str().to_owned()),
+            keys: self.keys.iter().map(|key| key.as_str().to_owned()).collect(),
+            bytes: sum(|s| s.bytes),
+            bytes_read: sum(|s| s.bytes_read),
+            bytes_new: sum(|s| s.bytes_new),
+            bytes_stored: sum(|s| s.bytes_stored) + self.ingest.catalog_bytes,
+            sources,
+        }
+    }
+}
+
+/// One source of a snapshot in the making: where its entries go.
+pub struct SourceDraft<'d, 'v> {
+    draft: &'d mut Draft<'v>,
+    account: Arc<AtomicU64>,
+    record: SourceRecord,
+    listing: LineWriter,
+    memory: RecallWriter,
+    last: Option<EntryPath>,
+    clock: Clock,
+    new_before: u64,
+    control: Arc<Control>,
+}
+
+impl SourceDraft<'_, '_> {
+    /// The source has handed over everything.
+    pub fn finish(mut self) -> Result<(), VaultError> {
+        let listing = std::mem::take(&mut self.listing);
+        self.record.listing = listing.finish(&mut self.draft.ingest)?;
+        self.record.bytes_new = self.draft.ingest.bytes_new - self.new_before;
+        self.record.milliseconds = self.clock.elapsed().as_millis() as u64;
+        let extent = recall::Extent { bytes: self.record.bytes, entries: self.record.entries };
+        self.draft.sources.push((self.record, self.account));
+        self.draft.memories.push((self.memory, extent));
+        Ok(())
+    }
+
+    fn add(&mut self, path: &EntryPath, fingerprint: Option<Fingerprint>, line: &[u8]) -> Result<(), VaultError> {
+        if let Some(last) = &self.last {
+            assert!(last < path, "BUG: {path} comes after {last}");
+        }
+        self.listing.push(line, Some(&path.to_string()), &mut self.draft.ingest)?;
+        self.memory.push(path, fingerprint, &line[..line.len() - 1])?;
+        self.record.entries += 1;
+        self.last = Some(path.clone());
+        Ok(())
+    }
+
+    fn stopped(&self) -> Result<(), VaultError> {
+        if self.control.stopped() { Err(VaultError::Interrupted) } else { Ok(()) }
+    }
+
+    fn take_content(
+        &mut self,
+        pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
+        access: Access,
+    ) -> Result<Content, VaultError> {
+        let mut content = ContentWriter::default();
+        for piece in pieces {
+            self.stopped()?;
+            let extent = match piece.map_err(|error| VaultError::Source(SourceFailure(error)))? {
+                Piece::Hole(length) => Extent::hole(length),
+                Piece::Chunk(chunk) => {
+                    let length = chunk.bytes().len() as u64;
+                    self.record.bytes_read += length;
+                    let extent = Extent::whole(chunk.digest(), length);
+                    self.draft.ingest.chunk(chunk, access)?;
+                    extent
+                }
+            };
+            content.push(extent, &mut self.draft.ingest)?;
+        }
+        content.finish(&mut self.draft.ingest)
+    }
+}
+
+impl EntrySink for SourceDraft<'_, '_> {
+    fn content(
+        &mut self,
+        pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
+        access: Access,
+    ) -> Result<Content, Explained> {
+        self.take_content(pieces, access).map_err(boxed)
+    }
+
+    fn entry(&mut self, entry: &Entry, fingerprint: Option<Fingerprint>) -> Result<(), Explained> {
+        self.stopped().map_err(boxed)?;
+        let mut line = Vec::with_capacity(256);
+        listing::write_entry(entry, &mut line);
+        if entry.kind == Kind::File {
+            self.record.files += 1;
+            self.record.bytes += entry.size;
+        }
+        self.add(&entry.path, fingerprint, &line).map_err(boxed)
+    }
+
+    fn repeat(&mut self, known: &Known) -> Result<(), Explained> {
+        self.stopped().map_err(boxed)?;
+        let mut line = Vec::with_capacity(known.line.len() + 1);
+        line.extend_from_slice(&known.line);
+        line.push(b'\n');
+        // Only a file has a size in its fingerprint that counts; what a line is of is said at its beginning.
+        if is_file_line(&known.line) {
+            self.record.files += 1;
+            self.record.bytes += known.fingerprint.map_or(0, |fingerprint| fingerprint.size);
+        }
+        self.add(&known.path, known.fingerprint, &line).map_err(boxed)
+    }
+
+    fn skip(&mut self, skip: Skip) {
+        self.record.skipped_count += 1;
+        if self.record.skipped.len() < SKIPS_NAMED {
+            self.record.skipped.push(skip);
+        }
+    }
+}
+
+/// The type follows the path, which cannot hold a quote that is not escaped.
+fn is_file_line(line: &[u8]) -> bool {
+    let needle = br#"","type":"file""#;
+    line.windows(needle.len()).any(|window| window == needle)
+}
+
+fn boxed(error: VaultError) -> Explained {
+    Box::new(error)
+}

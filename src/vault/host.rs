@@ -1,0 +1,107 @@
+//! What a vault keeps on this host: the writer file, and a cache that can be lost (docs/format.md §10).
+//!
+//! Owns where these files lie and how they are replaced: written beside, then renamed. Never holds anything that
+//! exists nowhere else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::base::id::VaultId;
+use crate::vault::error::VaultError;
+
+/// Where this host keeps things. Given by the caller: the library reads no environment.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    pub config: PathBuf,
+    pub cache: PathBuf,
+}
+
+/// This host's files for one vault.
+#[derive(Clone, Debug)]
+pub struct Host {
+    writer: PathBuf,
+    cache: PathBuf,
+}
+
+impl Host {
+    pub fn new(folders: &Folders, vault: VaultId) -> Self {
+        Self {
+            writer: folders.config.join("writers").join(format!("{vault}.json")),
+            cache: folders.cache.join(vault.to_string()),
+        }
+    }
+
+    pub fn writer_file(&self) -> &Path {
+        &self.writer
+    }
+
+    /// A folder of the cache, made if need be.
+    pub fn cache(&self, name: &str) -> Result<PathBuf, VaultError> {
+        let folder = self.cache.join(name);
+        make_private_folder(&folder)?;
+        Ok(folder)
+    }
+}
+
+pub fn make_private_folder(folder: &Path) -> Result<(), VaultError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(VaultError::host(folder))
+}
+
+/// Replaces a file at once and for good: a crash leaves the old one or the new one.
+pub fn replace(file: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+    let partial = partial_of(file);
+    let write = || {
+        let mut out = create_private(&partial)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        fs::rename(&partial, file)
+    };
+    write().map_err(VaultError::host(file))
+}
+
+/// A name beside `file` that no other process uses.
+pub fn partial_of(file: &Path) -> PathBuf {
+    let mut random = [0; 8];
+    crate::format::header::fill_random(&mut random);
+    let mut name = file.as_os_str().to_owned();
+    name.push(format!(".{}.partial", hex::encode(random)));
+    PathBuf::from(name)
+}
+
+/// A new file that only its owner reads.
+pub fn create_private(file: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(file)
+}
+
+/// Reads a file of secrets; refuses one that others can read. `None` if it is not there.
+pub fn read_secret(file: &Path) -> Result<Option<Zeroizing<String>>, VaultError> {
+    let mut opened = match File::open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(VaultError::host(file)(error)),
+    };
+    let metadata = opened.metadata().map_err(VaultError::host(file))?;
+    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
+        return Err(VaultError::Exposed { file: file.to_owned() });
+    }
+    let mut text = Zeroizing::new(String::new());
+    opened.read_to_string(&mut text).map_err(VaultError::host(file))?;
+    Ok(Some(text))
+}
+
+/// Makes a file of secrets; never replaces one.
+pub fn write_secret(file: &Path, text: &str) -> Result<(), VaultError> {
+    if let Some(folder) = file.parent() {
+        make_private_folder(folder)?;
+    }
+    let write = || {
+        let mut out = create_private(file)?;
+        out.write_all(text.as_bytes())?;
+        out.sync_all()
+    };
+    write().map_err(VaultError::host(file))
+}

@@ -1,0 +1,201 @@
+//! Chunks in: deduplicate, gather into frames, hand to the pack writer, catalogue what has become durable.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::base::capture::Access;
+use crate::base::chunk::Chunk;
+use crate::base::id::{PlainDigest, SealedDigest};
+use crate::format::catalog::PackContents;
+use crate::format::chunker::{self, Chunker};
+use crate::format::pack;
+use crate::vault::Vault;
+use crate::vault::content::ChunkSink;
+use crate::vault::error::VaultError;
+use crate::vault::index::Index;
+use crate::vault::journal::Journal;
+use crate::vault::pack_writer::{Frame, PackWriter};
+
+/// Frames of content that is read whole are this long, unless one chunk is longer.
+const WHOLE_FRAME: usize = 4 << 20;
+/// Frames of content that is read here and there.
+const RANDOM_FRAME: usize = 256 << 10;
+/// A catalog is written when this many chunks have become durable: bounds what is held in memory.
+const CATALOG_CHUNKS: usize = 60_000;
+/// … or this many packs: bounds what a crash makes the next backup look at again.
+const CATALOG_PACKS: usize = 64;
+
+pub struct Ingest<'v> {
+    vault: &'v Vault,
+    index: Index,
+    catalogs: Vec<SealedDigest>,
+    /// Chunks taken in since the last catalog.
+    pending: HashSet<PlainDigest>,
+    whole: FrameBuilder,
+    random: FrameBuilder,
+    writer: Option<PackWriter>,
+    journal: Arc<Journal>,
+    /// Durable, and named by no catalog yet.
+    uncatalogued: Vec<PackContents>,
+    lines: Chunker,
+    account: Arc<AtomicU64>,
+    /// Length of the chunks that the vault did not have.
+    pub bytes_new: u64,
+    pub catalog_bytes: u64,
+}
+
+#[derive(Default)]
+struct FrameBuilder {
+    plain: Vec<u8>,
+    members: Vec<(PlainDigest, u32)>,
+}
+
+impl<'v> Ingest<'v> {
+    /// Begins where a crash left off: packs that had been sent and not catalogued are catalogued first.
+    pub fn start(vault: &'v Vault) -> Result<Self, VaultError> {
+        let catalogs = vault.catalog_digests()?;
+        let index = vault.index(&catalogs)?;
+        let parent = vault.host.cache("journal")?;
+        let journal = Arc::new(Journal::open(&parent)?);
+        let mut ingest = Self {
+            vault,
+            index,
+            catalogs,
+            pending: HashSet::new(),
+            whole: FrameBuilder::default(),
+            random: FrameBuilder::default(),
+            writer: None,
+            journal: journal.clone(),
+            uncatalogued: Vec::new(),
+            lines: Chunker::new(&vault.keys.chunking, chunker::LINES),
+            account: Arc::default(),
+            bytes_new: 0,
+            catalog_bytes: 0,
+        };
+        for pack in journal.inherit(&parent)? {
+            ingest.adopt(pack)?;
+        }
+        ingest.catalogue()?;
+        Ok(ingest)
+    }
+
+    fn adopt(&mut self, pack: PackContents) -> Result<(), VaultError> {
+        let first = pack.places().next();
+        let known = match first {
+            Some((digest, _)) => self.index.find(&digest)?.is_some_and(|location| location.pack == pack.digest),
+            None => true,
+        };
+        let durable = !known && self.vault.store.head(&crate::format::layout::pack(pack.digest))? == Some(pack.size);
+        if durable {
+            self.uncatalogued.push(pack);
+        } else {
+            self.journal.forget(pack.digest);
+        }
+        Ok(())
+    }
+
+    /// From now on, stored bytes are counted here.
+    pub fn set_account(&mut self, account: Arc<AtomicU64>) -> Result<(), VaultError> {
+        self.flush_frames()?;
+        self.account = account;
+        Ok(())
+    }
+
+    pub fn catalogs(&self) -> &[SealedDigest] {
+        &self.catalogs
+    }
+
+    /// Everything taken in becomes durable and catalogued.
+    pub fn finish(&mut self) -> Result<(), VaultError> {
+        self.flush_frames()?;
+        if let Some(writer) = self.writer.take() {
+            let finished = writer.finish()?;
+            self.uncatalogued.extend(finished);
+        }
+        self.catalogue()?;
+        self.index.flush()
+    }
+
+    fn flush_frames(&mut self) -> Result<(), VaultError> {
+        self.flush(Access::Whole)?;
+        self.flush(Access::Random)
+    }
+
+    fn builder(&mut self, access: Access) -> &mut FrameBuilder {
+        match access {
+            Access::Whole => &mut self.whole,
+            Access::Random => &mut self.random,
+        }
+    }
+
+    fn flush(&mut self, access: Access) -> Result<(), VaultError> {
+        if self.builder(access).members.is_empty() {
+            return Ok(());
+        }
+        let writer = self.writer.get_or_insert_with(|| {
+            PackWriter::start(self.vault.store.clone(), self.vault.keys.recipient.clone(), self.journal.clone())
+        });
+        let empty = writer.buffer();
+        let account = self.account.clone();
+        let builder = self.builder(access);
+        let (plain, members) = (std::mem::replace(&mut builder.plain, empty), std::mem::take(&mut builder.members));
+        let writer = self.writer.as_mut().expect("BUG: just made");
+        writer.write(Frame { plain, members, account })?;
+        let finished = writer.finished();
+        self.uncatalogued.extend(finished);
+        self.catalogue_when_due()
+    }
+
+    fn catalogue_when_due(&mut self) -> Result<(), VaultError> {
+        let chunks: usize =
+            self.uncatalogued.iter().flat_map(|pack| &pack.frames).map(|frame| frame.members.len()).sum();
+        if chunks >= CATALOG_CHUNKS || self.uncatalogued.len() >= CATALOG_PACKS { self.catalogue() } else { Ok(()) }
+    }
+
+    fn catalogue(&mut self) -> Result<(), VaultError> {
+        if self.uncatalogued.is_empty() {
+            return Ok(());
+        }
+        let packs = std::mem::take(&mut self.uncatalogued);
+        let (catalog, size) = self.vault.write_catalog(&packs)?;
+        self.catalog_bytes += size;
+        self.index.add(catalog, &packs)?;
+        self.index.flush()?;
+        self.catalogs.push(catalog);
+        for pack in &packs {
+            self.journal.forget(pack.digest);
+            for (digest, _) in pack.frames.iter().flat_map(|frame| &frame.members) {
+                self.pending.remove(digest);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ChunkSink for Ingest<'_> {
+    fn chunk(&mut self, chunk: Chunk, access: Access) -> Result<(), VaultError> {
+        let digest = chunk.digest();
+        if self.pending.contains(&digest) || self.index.find(&digest)?.is_some() {
+            return Ok(());
+        }
+        let target = if access == Access::Whole { WHOLE_FRAME } else { RANDOM_FRAME };
+        let length = pack::next(0, chunk.bytes().len() as u64) as usize;
+        if self.builder(access).plain.len() + length > target {
+            self.flush(access)?;
+        }
+        self.pending.insert(digest);
+        self.bytes_new += chunk.bytes().len() as u64;
+        let builder = self.builder(access);
+        // One growth to the full size instead of many on the way there.
+        let expected = if builder.members.len() == 1 { target } else { 0 };
+        builder.plain.reserve(length.max(expected.saturating_sub(builder.plain.len())));
+        pack::append(&mut builder.plain, &chunk);
+        builder.members.push((digest, chunk.bytes().len() as u32));
+        Ok(())
+    }
+
+    fn line_cutter(&self) -> &Chunker {
+        &self.lines
+    }
+}

@@ -1,0 +1,135 @@
+//! Floor 3: the invariants of a vault.
+//!
+//! Owns the order of writing (packs, catalogs, manifest), deduplication, commit, reading back, and who holds which
+//! key. Never knows what a file or a table is: entries come through [`crate::base::capture`].
+
+mod catalogs;
+pub mod commit;
+mod content;
+pub mod create;
+pub mod error;
+pub mod fetch;
+pub mod host;
+mod index;
+mod ingest;
+mod journal;
+mod pack_writer;
+pub mod people;
+pub mod read;
+mod recall;
+mod run;
+pub mod select;
+pub mod snapshots;
+pub mod unlocked;
+
+use crate::base::id::VaultId;
+use crate::base::name::ObjectKey;
+use crate::format::error::FormatError;
+use crate::format::identity::WriterKeys;
+use crate::format::layout;
+use crate::format::vault_file::VaultFile;
+use crate::store::Store;
+use crate::vault::error::VaultError;
+use crate::vault::host::{Folders, Host};
+
+/// A vault that can be appended to: it holds no key that reads a snapshot.
+///
+/// Invariants (docs/format.md §9):
+/// 1. A pack is durable before a catalog names it, and a catalog before a manifest relies on it.
+/// 2. Nothing is overwritten; what exists under a content name is compared, never replaced.
+pub struct Vault {
+    store: Store,
+    keys: WriterKeys,
+    host: Host,
+}
+
+/// A vault that nobody has shown a key for: what anyone may see of it.
+pub struct LockedVault {
+    store: Store,
+    file: VaultFile,
+    host: Host,
+}
+
+impl LockedVault {
+    pub fn open(store: Store, folders: &Folders) -> Result<Self, VaultError> {
+        let object = layout::vault_file();
+        let bytes = match store.get(&object) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() => {
+                return Err(VaultError::NoVault { location: store.location().to_owned() });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let file = VaultFile::read(&bytes).map_err(|error| VaultError::object(&object, error))?;
+        let host = Host::new(folders, file.vault);
+        Ok(Self { store, file, host })
+    }
+
+    pub fn id(&self) -> VaultId {
+        self.file.vault
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Has this host what it needs to append?
+    pub fn has_writer_file(&self) -> bool {
+        self.host.writer_file().exists()
+    }
+
+    /// Opens for appending, with the writer file of this host.
+    pub fn into_vault(self) -> Result<Vault, VaultError> {
+        let file = self.host.writer_file();
+        let location = || self.store.location().to_owned();
+        let Some(text) = host::read_secret(file)? else {
+            return Err(VaultError::NoWriter { location: location(), file: file.to_owned() });
+        };
+        let keys =
+            WriterKeys::from_json(&text).map_err(|source| VaultError::HostFile { file: file.to_owned(), source })?;
+        if keys.vault_id != self.file.vault || keys.vault_file != self.file.digest() {
+            return Err(VaultError::WriterMismatch { file: file.to_owned(), location: location() });
+        }
+        Ok(Vault { store: self.store, keys, host: self.host })
+    }
+}
+
+impl Vault {
+    pub fn id(&self) -> VaultId {
+        self.keys.vault_id
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The names of all manifests, oldest first. Needs no key.
+    pub fn manifest_keys(&self) -> Result<Vec<ObjectKey>, VaultError> {
+        manifest_keys(&self.store)
+    }
+}
+
+/// The names of all manifests, oldest first. What is not named like one is left to `verify`.
+fn manifest_keys(store: &Store) -> Result<Vec<ObjectKey>, VaultError> {
+    let objects = store.list(layout::SNAPSHOTS)?;
+    Ok(objects.into_iter().map(|o| o.key).filter(|key| layout::manifest_time(key).is_some()).collect())
+}
+
+/// Reads a whole object and opens it.
+fn open_object(store: &Store, key: &ObjectKey, identities: &[&dyn age::Identity]) -> Result<Vec<u8>, VaultError> {
+    let sealed = store.get(key)?;
+    crate::format::seal::open(&sealed, identities).map_err(|error| VaultError::object(key, error))
+}
+
+/// An error about an object's inside.
+fn bad_object(key: &ObjectKey) -> impl FnOnce(FormatError) -> VaultError {
+    move |error| VaultError::object(key, error)
+}

@@ -1,0 +1,195 @@
+//! People: whom the vault's keys are wrapped to, and how somebody proves to be one of them.
+//!
+//! Wraps and unwraps `keys/` objects. Never stores a secret and never asks for one: a passphrase is asked for
+//! through a function that the caller provides.
+
+use age::secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use crate::base::error::{Class, Explain};
+use crate::base::name::Name;
+use crate::format::error::FormatError;
+use crate::format::seal::{self, Sealed};
+
+/// Somebody the vault's keys are wrapped to.
+pub struct Person {
+    pub name: Name,
+    lock: Lock,
+}
+
+enum Lock {
+    Age(age::x25519::Recipient),
+    Ssh(age::ssh::Recipient),
+    Passphrase(SecretString),
+}
+
+/// A public key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadRecipient {
+    #[error("{text:?} is not an age or ssh public key")]
+    Unknown { text: String },
+    #[error("ssh key type {kind} cannot be used for encryption")]
+    SshKind { kind: String },
+}
+
+impl Explain for BadRecipient {
+    fn class(&self) -> Class {
+        Class::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("use age1…, ssh-ed25519 … or ssh-rsa …".into())
+    }
+}
+
+impl Person {
+    /// Somebody who holds the private part of `recipient`: `age1…`, `ssh-ed25519 …` or `ssh-rsa …`.
+    pub fn with_recipient(name: Name, recipient: &str) -> Result<Self, BadRecipient> {
+        let text = recipient.trim();
+        let unknown = || BadRecipient::Unknown { text: text.chars().take(40).collect() };
+        let lock = if text.starts_with("ssh-") || text.starts_with("ecdsa-") || text.starts_with("sk-") {
+            let kind = text.split_whitespace().next().unwrap_or_default().to_owned();
+            match text.parse::<age::ssh::Recipient>() {
+                Ok(recipient) => Lock::Ssh(recipient),
+                Err(age::ssh::ParseRecipientKeyError::Unsupported(_)) => return Err(BadRecipient::SshKind { kind }),
+                Err(_) if !matches!(kind.as_str(), "ssh-ed25519" | "ssh-rsa") => {
+                    return Err(BadRecipient::SshKind { kind });
+                }
+                Err(_) => return Err(unknown()),
+            }
+        } else {
+            Lock::Age(text.parse().map_err(|_| unknown())?)
+        };
+        Ok(Self { name, lock })
+    }
+
+    pub fn with_passphrase(name: Name, passphrase: SecretString) -> Self {
+        Self { name, lock: Lock::Passphrase(passphrase) }
+    }
+
+    pub fn with_age(name: Name, recipient: age::x25519::Recipient) -> Self {
+        Self { name, lock: Lock::Age(recipient) }
+    }
+
+    pub(super) fn wrap(&self, text: &str) -> Sealed {
+        match &self.lock {
+            Lock::Age(recipient) => seal::seal(&[recipient], text.as_bytes()),
+            Lock::Ssh(recipient) => seal::seal(&[recipient], text.as_bytes()),
+            Lock::Passphrase(passphrase) => {
+                seal::seal(&[&crate::format::identity::passphrase_recipient(passphrase)], text.as_bytes())
+            }
+        }
+    }
+}
+
+/// What somebody can open `keys/` objects with.
+#[derive(Default)]
+pub struct Credentials {
+    identities: Vec<(String, Box<dyn age::Identity + Send + Sync>)>,
+    /// Asked at most once, and only if a key is locked by a passphrase and nothing else opened the vault.
+    passphrase: Option<AskPassphrase>,
+}
+
+/// Asks for the passphrase; `None` if there is nobody to ask.
+pub type AskPassphrase = Box<dyn Fn() -> Option<SecretString> + Send + Sync>;
+
+/// An identity file that holds no identity. Its text is never quoted.
+#[derive(Debug, thiserror::Error)]
+#[error("{label} holds no age or ssh identity")]
+pub struct BadIdentity {
+    label: String,
+}
+
+impl Explain for BadIdentity {
+    fn class(&self) -> Class {
+        Class::NoIdentity
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("an identity file has a line that begins with AGE-SECRET-KEY-1, or is an OpenSSH private key".into())
+    }
+}
+
+impl Credentials {
+    /// Adds the identities of a file's text. `label` names the file in messages; `callbacks` unlock an ssh key.
+    pub fn add(&mut self, label: &str, text: &str, callbacks: impl age::Callbacks) -> Result<(), BadIdentity> {
+        let bad = || BadIdentity { label: label.to_owned() };
+        if text.contains("-----BEGIN") {
+            let identity =
+                age::ssh::Identity::from_buffer(text.as_bytes(), Some(label.to_owned())).map_err(|_| bad())?;
+            self.identities.push((label.to_owned(), ssh_identity(identity, callbacks)));
+            return Ok(());
+        }
+        let before = self.identities.len();
+        for line in text.lines().map(str::trim).filter(|line| line.starts_with("AGE-SECRET-KEY-1")) {
+            let identity: age::x25519::Identity = line.parse().map_err(|_| bad())?;
+            self.identities
+                .push((format!("{label} ({})", shorten(&identity.to_public().to_string())), Box::new(identity)));
+        }
+        if self.identities.len() == before { Err(bad()) } else { Ok(()) }
+    }
+
+    pub fn ask_with(&mut self, ask: AskPassphrase) {
+        self.passphrase = Some(ask);
+    }
+
+    /// What was tried, for the message that nothing fitted.
+    pub fn labels(&self) -> Vec<String> {
+        self.identities.iter().map(|(label, _)| label.clone()).collect()
+    }
+
+    pub(super) fn open(&self, sealed: &[u8]) -> Result<Zeroizing<String>, FormatError> {
+        let identities: Vec<&dyn age::Identity> =
+            self.identities.iter().map(|(_, i)| i.as_ref() as &dyn age::Identity).collect();
+        into_text(seal::open(sealed, &identities)?)
+    }
+
+    /// Opens with a passphrase, if the object is locked by one. The passphrase is asked for once.
+    pub(super) fn passphrase(&self) -> Option<age::scrypt::Identity> {
+        self.passphrase.as_ref().and_then(|ask| ask()).map(age::scrypt::Identity::new)
+    }
+}
+
+pub(super) fn open_with_passphrase(
+    sealed: &[u8],
+    identity: &age::scrypt::Identity,
+) -> Result<Zeroizing<String>, FormatError> {
+    into_text(seal::open(sealed, &[identity])?)
+}
+
+/// Is this `keys/` object locked by a passphrase?
+pub(super) fn is_passphrase(sealed: &[u8]) -> bool {
+    sealed.split(|&b| b == b'\n').nth(1).is_some_and(|line| line.starts_with(b"-> scrypt "))
+}
+
+fn into_text(bytes: Vec<u8>) -> Result<Zeroizing<String>, FormatError> {
+    let text = String::from_utf8(bytes).map_err(|_| FormatError::malformed("the owner keys", "not text"))?;
+    Ok(Zeroizing::new(text))
+}
+
+/// `age1qz…k3`: enough to recognise, short enough to read.
+pub fn shorten(recipient: &str) -> String {
+    match (recipient.get(..6), recipient.get(recipient.len().saturating_sub(4)..)) {
+        (Some(head), Some(tail)) if recipient.len() > 12 => format!("{head}…{tail}"),
+        _ => recipient.to_owned(),
+    }
+}
+
+/// An ssh identity that age asks about through callbacks; wrapped because age hides the type.
+fn ssh_identity(identity: age::ssh::Identity, callbacks: impl age::Callbacks) -> Box<dyn age::Identity + Send + Sync> {
+    Box::new(SshIdentity { identity, callbacks })
+}
+
+struct SshIdentity<C> {
+    identity: age::ssh::Identity,
+    callbacks: C,
+}
+
+impl<C: age::Callbacks> age::Identity for SshIdentity<C> {
+    fn unwrap_stanza(
+        &self,
+        stanza: &age_core::format::Stanza,
+    ) -> Option<Result<age_core::format::FileKey, age::DecryptError>> {
+        self.identity.clone().with_callbacks(self.callbacks.clone()).unwrap_stanza(stanza)
+    }
+}

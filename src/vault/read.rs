@@ -1,0 +1,275 @@
+//! Chunks and listings out, one after the other, with a small cache of frames.
+//!
+//! For bulk reading in parallel see `fetch`. Every chunk is hashed again before it is handed out.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::base::chunk::plain_digest;
+use crate::base::entry::{Content, Entry, Extent};
+use crate::base::id::{PlainDigest, SealedDigest};
+use crate::base::path::{self, EntryPath};
+use crate::format::error::FormatError;
+use crate::format::frame::FrameReader;
+use crate::format::header::MAX_HEADER;
+use crate::format::seal::Opener;
+use crate::format::{layout, listing};
+use crate::store::Store;
+use crate::vault::bad_object;
+use crate::vault::error::VaultError;
+use crate::vault::index::{Index, Location};
+use crate::vault::unlocked::UnlockedVault;
+
+/// The index and the keys: what finds and opens chunks. Shared by all readers.
+pub struct Library<'v> {
+    pub(super) store: &'v Store,
+    pub(super) index: Index,
+    identity: &'v age::x25519::Identity,
+    openers: std::sync::Mutex<HashMap<SealedDigest, Arc<Opener>>>,
+}
+
+/// Opened heads kept: a few hundred bytes each.
+const OPENERS: usize = 4096;
+
+impl UnlockedVault {
+    /// Everything there is to read, according to the catalogs in the vault.
+    pub fn library(&self) -> Result<Library<'_>, VaultError> {
+        let catalogs = self.vault.catalog_digests()?;
+        let index = self.vault.index(&catalogs)?;
+        Ok(Library { store: &self.vault.store, index, identity: &self.identity, openers: Default::default() })
+    }
+}
+
+impl Library<'_> {
+    pub fn find(&self, digest: &PlainDigest) -> Result<Location, VaultError> {
+        self.index.find(digest)?.ok_or(VaultError::UnknownChunk { digest: *digest })
+    }
+
+    pub fn knows(&self, digest: &PlainDigest) -> Result<bool, VaultError> {
+        Ok(self.index.find(digest)?.is_some())
+    }
+
+    /// What opens ranges of a pack. Its head is fetched once.
+    pub(super) fn opener(&self, pack: SealedDigest, size: u64) -> Result<Arc<Opener>, VaultError> {
+        if let Some(opener) = self.openers.lock().expect("BUG: nothing panics while holding it").get(&pack) {
+            return Ok(opener.clone());
+        }
+        let key = layout::pack(pack);
+        let head = self.store.get_range(&key, 0..size.min(1024))?;
+        let opener = match Opener::new(&head, &[self.identity], size) {
+            Ok(opener) => opener,
+            Err(_) if size > 1024 => {
+                let head = self.store.get_range(&key, 0..size.min(MAX_HEADER as u64))?;
+                Opener::new(&head, &[self.identity], size).map_err(bad_object(&key))?
+            }
+            Err(error) => return Err(bad_object(&key)(error)),
+        };
+        let opener = Arc::new(opener);
+        let mut openers = self.openers.lock().expect("BUG: nothing panics while holding it");
+        if openers.len() >= OPENERS {
+            openers.clear();
+        }
+        openers.insert(pack, opener.clone());
+        Ok(opener)
+    }
+
+    /// Reads part of a pack's plain bytes.
+    pub(super) fn read_pack_into(
+        &self,
+        pack: SealedDigest,
+        size: u64,
+        plain: Range<u64>,
+        opened: &mut Vec<u8>,
+    ) -> Result<(), VaultError> {
+        let key = layout::pack(pack);
+        let opener = self.opener(pack, size)?;
+        let range = opener.sealed_range(&plain);
+        if range.end > size || range.start >= range.end {
+            return Err(VaultError::Damaged { object: key });
+        }
+        let sealed = self.store.get_range(&key, range)?;
+        opener.open_range_into(&plain, &sealed, opened).map_err(bad_object(&key))
+    }
+
+    pub fn reader(&self) -> ChunkReader<'_> {
+        ChunkReader { library: self, frames: VecDeque::new(), held: 0, unpack: FrameReader::new() }
+    }
+}
+
+/// Reads chunks one by one. Keeps the frames it unpacked last, up to a bound.
+pub struct ChunkReader<'l> {
+    library: &'l Library<'l>,
+    frames: VecDeque<((SealedDigest, u64), Arc<Vec<u8>>)>,
+    held: usize,
+    unpack: FrameReader,
+}
+
+/// Unpacked frames kept.
+const HELD: usize = 12 << 20;
+
+impl ChunkReader<'_> {
+    pub fn chunk(&mut self, digest: &PlainDigest) -> Result<Vec<u8>, VaultError> {
+        let location = self.library.find(digest)?;
+        let frame = self.frame(&location)?;
+        let place = location.place;
+        let bytes = frame.get(place.offset as usize..place.offset as usize + place.length as usize);
+        let bad = || VaultError::BadChunk { digest: *digest, object: layout::pack(location.pack) };
+        let bytes = bytes.ok_or_else(bad)?;
+        if plain_digest(bytes) == *digest { Ok(bytes.to_vec()) } else { Err(bad()) }
+    }
+
+    fn frame(&mut self, location: &Location) -> Result<Arc<Vec<u8>>, VaultError> {
+        let name = (location.pack, location.place.frame);
+        if let Some(at) = self.frames.iter().position(|(held, _)| *held == name) {
+            let found = self.frames.remove(at).expect("BUG: just found");
+            let frame = found.1.clone();
+            self.frames.push_back(found);
+            return Ok(frame);
+        }
+        let place = location.place;
+        let range = place.frame..place.frame + u64::from(place.stored);
+        let (mut packed, mut plain) = (Vec::new(), Vec::new());
+        self.library.read_pack_into(location.pack, location.size, range, &mut packed)?;
+        self.unpack.decompress(&packed, place.plain, &mut plain).map_err(bad_object(&layout::pack(location.pack)))?;
+        let frame = Arc::new(plain);
+        self.held += frame.len();
+        self.frames.push_back((name, frame.clone()));
+        while self.held > HELD && self.frames.len() > 1 {
+            self.held -= self.frames.pop_front().map_or(0, |(_, frame)| frame.len());
+        }
+        Ok(frame)
+    }
+
+    /// The bytes of one extent; a hole's are never made up, so this is for those that are not one.
+    pub fn extent(&mut self, extent: &Extent) -> Result<Option<Vec<u8>>, VaultError> {
+        let Some(digest) = &extent.chunk else { return Ok(None) };
+        let mut bytes = self.chunk(digest)?;
+        let end = extent.offset.checked_add(extent.length).filter(|end| *end <= bytes.len() as u64);
+        let end = end.ok_or(VaultError::BadExtent { digest: *digest })?;
+        bytes.truncate(end as usize);
+        bytes.drain(..extent.offset as usize);
+        Ok(Some(bytes))
+    }
+}
+
+/// The extents of content, however deep its list is kept.
+pub fn extents<'r>(content: &Content, library: &'r Library<'r>) -> Extents<'r> {
+    let depth = content.depth;
+    if depth == 0 {
+        return Box::new(content.extents.clone().into_iter().map(Ok));
+    }
+    let list = Content { depth: depth - 1, extents: content.extents.clone() };
+    Box::new(Lines::new(&list, library).map(|line| {
+        let line = line?;
+        listing::read_extent(&line).map_err(|source| VaultError::Listing { source })
+    }))
+}
+
+pub type Extents<'r> = Box<dyn Iterator<Item = Result<Extent, VaultError>> + 'r>;
+
+/// No list of extents is nested deeper: at three, content is longer than any file system holds.
+pub const MAX_DEPTH: u8 = 4;
+
+/// The lines of content, without their newlines. After an error, goes on with the next chunk.
+pub struct Lines<'r> {
+    extents: Extents<'r>,
+    reader: ChunkReader<'r>,
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl<'r> Lines<'r> {
+    pub fn new(content: &Content, library: &'r Library<'r>) -> Self {
+        let extents: Extents<'r> = if content.depth > MAX_DEPTH {
+            let why = "it is nested too deeply";
+            Box::new(std::iter::once(Err(VaultError::Listing {
+                source: FormatError::malformed("a list of extents", why),
+            })))
+        } else {
+            extents(content, library)
+        };
+        Self { extents, reader: library.reader(), bytes: Vec::new(), at: 0 }
+    }
+}
+
+impl Iterator for Lines<'_> {
+    type Item = Result<Vec<u8>, VaultError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(length) = self.bytes[self.at..].iter().position(|&b| b == b'\n') {
+                let line = self.bytes[self.at..self.at + length].to_vec();
+                self.at += length + 1;
+                return Some(Ok(line));
+            }
+            self.bytes.drain(..self.at);
+            self.at = 0;
+            let extent = match self.extents.next()? {
+                Ok(extent) => extent,
+                Err(error) => return Some(Err(error)),
+            };
+            match self.reader.extent(&extent) {
+                Ok(bytes) => self.bytes.extend_from_slice(&bytes.unwrap_or_default()),
+                // Chunks of lines end at line ends, so the next one begins a line of its own.
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+/// The entries of a listing, from the first that may lie within `folder` on, in order.
+///
+/// Starts reading at the chunk whose first path comes last before `folder`: the extents carry those.
+pub fn entries<'r>(listing: &Content, folder: &EntryPath, library: &'r Library<'r>) -> Entries<'r> {
+    let start = folder.as_bytes().to_vec();
+    let from = first_within(extents(listing, library), &start);
+    let lines = Lines { extents: from, reader: library.reader(), bytes: Vec::new(), at: 0 };
+    Entries { lines, folder: folder.clone(), ended: false }
+}
+
+/// Drops extents that end before `start`: those whose successor begins at or before it.
+fn first_within<'r>(extents: Extents<'r>, start: &[u8]) -> Extents<'r> {
+    if start.is_empty() {
+        return extents;
+    }
+    let start = start.to_vec();
+    let begins_before = move |extent: &Extent| match extent.first.as_deref().and_then(path::decode) {
+        Some(first) => first == b"." || path::compare(&first, &start).is_le(),
+        None => false,
+    };
+    let mut extents = extents.peekable();
+    let mut candidate = None;
+    while let Some(next) = extents.next_if(|next| next.as_ref().is_ok_and(&begins_before)) {
+        candidate = Some(next);
+    }
+    Box::new(candidate.into_iter().chain(extents))
+}
+
+pub struct Entries<'r> {
+    lines: Lines<'r>,
+    folder: EntryPath,
+    ended: bool,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<Entry, VaultError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended {
+            let line = match self.lines.next()? {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            let entry = match listing::read_entry(&line) {
+                Ok(entry) => entry,
+                Err(source) => return Some(Err(VaultError::Listing { source })),
+            };
+            if entry.path.is_within(&self.folder) {
+                return Some(Ok(entry));
+            }
+            self.ended = entry.path > self.folder;
+        }
+        None
+    }
+}

@@ -1,0 +1,170 @@
+//! What this host remembers of the last capture of each source: the listing with what recognises a file unchanged.
+//!
+//! A memory is used only while the snapshot it belongs to is in the vault, with every catalog there was then:
+//! what it vouches for is then there too.
+
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::capture::{Fingerprint, Known, Recall};
+use crate::base::chunk::sealed_digest;
+use crate::base::id::SealedDigest;
+use crate::base::name::{Name, ObjectKey};
+use crate::base::path::EntryPath;
+use crate::format::listing::MAX_LINE;
+use crate::vault::error::VaultError;
+use crate::vault::host;
+
+/// The small file that makes a memory valid; written last.
+#[derive(Serialize, Deserialize)]
+struct Memory {
+    records: String,
+    manifest: String,
+    catalogs: Vec<SealedDigest>,
+    bytes: u64,
+    entries: u64,
+}
+
+/// What a source had when it was last captured: the measure of progress.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extent {
+    pub bytes: u64,
+    pub entries: u64,
+}
+
+/// The place of one source's memory.
+#[derive(Clone)]
+pub struct Place {
+    folder: PathBuf,
+    stem: String,
+}
+
+impl Place {
+    pub fn new(folder: PathBuf, app: &Name, source: &Name, root: &str) -> Self {
+        let stem = sealed_digest(format!("{app}\n{source}\n{root}").as_bytes()).to_hex()[..32].to_owned();
+        Self { folder, stem }
+    }
+
+    fn memory_file(&self) -> PathBuf {
+        self.folder.join(format!("{}.json", self.stem))
+    }
+
+    /// The last capture, if it can be relied on; an empty one if not.
+    pub fn recall(&self, manifests: &[ObjectKey], catalogs: &[SealedDigest]) -> (Recall, Extent) {
+        let nothing = || -> (Recall, Extent) { (Box::new(std::iter::empty()), Extent::default()) };
+        let memory = fs::read(self.memory_file()).ok().and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
+        let Some(memory) = memory else { return nothing() };
+        let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);
+        let catalogs: std::collections::HashSet<_> = catalogs.iter().collect();
+        let Ok(records) = File::open(self.folder.join(&memory.records)) else { return nothing() };
+        if !committed || !memory.catalogs.iter().all(|c| catalogs.contains(c)) {
+            return nothing();
+        }
+        let reader = BufReader::with_capacity(256 << 10, records);
+        (Box::new(Records(reader)), Extent { bytes: memory.bytes, entries: memory.entries })
+    }
+
+    pub fn writer(&self) -> Result<RecallWriter, VaultError> {
+        let path = host::partial_of(&self.folder.join(&self.stem));
+        let file = host::create_private(&path).map_err(VaultError::host(&path))?;
+        Ok(RecallWriter { place: self.clone(), out: BufWriter::with_capacity(256 << 10, file), path, kept: false })
+    }
+}
+
+struct Records(BufReader<File>);
+
+impl Iterator for Records {
+    type Item = Known;
+
+    /// Ends at whatever cannot be read: what is not recalled is read again.
+    fn next(&mut self) -> Option<Known> {
+        let mut head = [0; 4 + 4 + 1 + 32];
+        self.0.read_exact(&mut head).ok()?;
+        let length = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("BUG: four bytes")) as usize;
+        let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("BUG: eight bytes"));
+        let (path_length, line_length) = (length(0), length(4));
+        if path_length > MAX_LINE || line_length > MAX_LINE {
+            return None;
+        }
+        let mut path = vec![0; path_length];
+        self.0.read_exact(&mut path).ok()?;
+        let mut line = vec![0; line_length];
+        self.0.read_exact(&mut line).ok()?;
+        let fingerprint = (head[8] == 1).then(|| Fingerprint {
+            size: number(9),
+            inode: number(17),
+            mtime: number(25) as i64,
+            ctime: number(33) as i64,
+        });
+        Some(Known { path: EntryPath::from_bytes(&path).ok()?, fingerprint, line })
+    }
+}
+
+/// Writes the memory of a capture beside the last one, which stays valid until this one is kept.
+pub struct RecallWriter {
+    place: Place,
+    out: BufWriter<File>,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl RecallWriter {
+    pub fn push(&mut self, path: &EntryPath, fingerprint: Option<Fingerprint>, line: &[u8]) -> Result<(), VaultError> {
+        let mut head = [0; 4 + 4 + 1 + 32];
+        head[..4].copy_from_slice(&(path.as_bytes().len() as u32).to_le_bytes());
+        head[4..8].copy_from_slice(&(line.len() as u32).to_le_bytes());
+        if let Some(Fingerprint { size, inode, mtime, ctime }) = fingerprint {
+            head[8] = 1;
+            for (at, number) in [size, inode, mtime as u64, ctime as u64].into_iter().enumerate() {
+                head[9 + 8 * at..17 + 8 * at].copy_from_slice(&number.to_le_bytes());
+            }
+        }
+        let write = self
+            .out
+            .write_all(&head)
+            .and_then(|()| self.out.write_all(path.as_bytes()))
+            .and_then(|()| self.out.write_all(line));
+        write.map_err(VaultError::host(&self.path))
+    }
+
+    /// The snapshot is committed: this is what is recalled next time.
+    pub fn keep(mut self, manifest: &ObjectKey, catalogs: &[SealedDigest], extent: Extent) -> Result<(), VaultError> {
+        self.out.flush().map_err(VaultError::host(&self.path))?;
+        let records = self.path.with_extension("records");
+        fs::rename(&self.path, &records).map_err(VaultError::host(&records))?;
+        self.kept = true;
+        let name = records.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let memory = Memory {
+            records: name.clone(),
+            manifest: manifest.as_str().to_owned(),
+            catalogs: catalogs.to_vec(),
+            bytes: extent.bytes,
+            entries: extent.entries,
+        };
+        host::replace(&self.place.memory_file(), &serde_json::to_vec(&memory).expect("BUG: plain fields"))?;
+        self.place.remove_others(&name);
+        Ok(())
+    }
+}
+
+impl Place {
+    fn remove_others(&self, current: &str) {
+        let mine = |name: &str| name.starts_with(&self.stem) && name.ends_with(".records") && name != current;
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_some_and(mine) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+impl Drop for RecallWriter {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = fs::remove_file(Path::new(&self.path));
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Reading manifests: which snapshots there are.
+
+use std::fs;
+
+use crate::base::name::ObjectKey;
+use crate::format::layout;
+use crate::format::manifest::Manifest;
+use crate::vault::error::VaultError;
+use crate::vault::unlocked::UnlockedVault;
+use crate::vault::{Vault, bad_object, host};
+
+/// A manifest with the object that holds it.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub key: ObjectKey,
+    pub manifest: Manifest,
+}
+
+/// The snapshots of a vault, oldest first, and the manifests that could not be read.
+#[derive(Default)]
+pub struct Snapshots {
+    pub readable: Vec<Snapshot>,
+    pub damaged: Vec<(ObjectKey, VaultError)>,
+}
+
+impl UnlockedVault {
+    pub fn snapshot(&self, key: &ObjectKey) -> Result<Snapshot, VaultError> {
+        let store = &self.vault.store;
+        let sealed = store.get(key)?;
+        // The name vouches for the time: a manifest put back under another one must not pass for newer than it is.
+        if key.digest() != Some(crate::base::chunk::sealed_digest(&sealed)) {
+            return Err(VaultError::Damaged { object: key.clone() });
+        }
+        let plain = crate::format::seal::open(&sealed, &[&self.identity]).map_err(bad_object(key))?;
+        let manifest = Manifest::read(&plain).map_err(bad_object(key))?;
+        if layout::manifest_time(key) != Some(manifest.time) || manifest.vault != self.vault.keys.vault_id {
+            return Err(VaultError::Damaged { object: key.clone() });
+        }
+        Ok(Snapshot { key: key.clone(), manifest })
+    }
+
+    /// All of them. One that is damaged does not hide the others.
+    pub fn snapshots(&self) -> Result<Snapshots, VaultError> {
+        use crate::base::error::{Class, Explain};
+        let mut snapshots = Snapshots::default();
+        for key in self.vault.manifest_keys()? {
+            match self.snapshot(&key) {
+                Ok(snapshot) => snapshots.readable.push(snapshot),
+                Err(error) if error.class() == Class::Damaged => snapshots.damaged.push((key, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(snapshots)
+    }
+}
+
+const COMMITTED: &str = "last";
+
+impl Vault {
+    /// Notes on this host which snapshot it committed last: its loss can be noticed without any other snapshot.
+    pub(super) fn remember_commit(&self, key: &ObjectKey) -> Result<(), VaultError> {
+        let file = self.host.cache("committed")?.join(COMMITTED);
+        host::replace(&file, key.as_str().as_bytes())
+    }
+
+    /// The snapshot this host committed last, as far as its cache knows.
+    pub fn last_commit(&self) -> Option<ObjectKey> {
+        let file = self.host.cache("committed").ok()?.join(COMMITTED);
+        fs::read_to_string(file).ok()?.parse().ok()
+    }
+}

@@ -1,0 +1,80 @@
+//! A vault somebody has opened with an identity: it can be read.
+
+use age::x25519::Identity;
+
+use crate::base::name::ObjectKey;
+use crate::format::identity::{OwnerKeys, WriterKeys};
+use crate::format::layout;
+use crate::vault::error::VaultError;
+use crate::vault::host;
+use crate::vault::people::{self, Credentials};
+use crate::vault::{LockedVault, Vault};
+
+/// A vault that can be read. Appending goes through [`Vault`], which this one contains.
+pub struct UnlockedVault {
+    pub(super) vault: Vault,
+    pub(super) identity: Identity,
+}
+
+impl UnlockedVault {
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+}
+
+impl LockedVault {
+    /// Opens for reading with whichever credential fits. Leaves a writer file if this host has none.
+    pub fn unlock(self, credentials: &Credentials) -> Result<UnlockedVault, VaultError> {
+        let (object, text) = self.find_key(credentials)?;
+        let (keys, id, digest) = OwnerKeys::from_text(&text).map_err(super::bad_object(&object))?;
+        if id != self.file.vault || digest != self.file.digest() {
+            return Err(VaultError::Damaged { object: layout::vault_file() });
+        }
+        let writer = WriterKeys::of(&keys, id, digest);
+        if !self.has_writer_file() {
+            // Only a convenience: a read-only home must not keep anybody from restoring.
+            let _ = host::write_secret(self.host.writer_file(), &writer.to_json());
+        }
+        let vault = Vault { store: self.store, keys: writer, host: self.host };
+        Ok(UnlockedVault { vault, identity: keys.vault })
+    }
+
+    /// Tries every key with every identity, and only then with the passphrase, which takes a second and a person.
+    fn find_key(&self, credentials: &Credentials) -> Result<(ObjectKey, zeroize::Zeroizing<String>), VaultError> {
+        let mut people = Vec::new();
+        let mut locked_by_passphrase = Vec::new();
+        let mut damaged = None;
+        for listed in self.store.list(layout::KEYS)? {
+            let sealed = self.store.get(&listed.key)?;
+            if listed.key.digest() != Some(crate::base::chunk::sealed_digest(&sealed)) {
+                damaged = Some(listed.key);
+                continue;
+            }
+            if let Ok(text) = credentials.open(&sealed) {
+                return Ok((listed.key, text));
+            }
+            let name = layout::person_of(&listed.key).unwrap_or("?").to_owned();
+            if people::is_passphrase(&sealed) {
+                people.push(format!("{name} (passphrase)"));
+                locked_by_passphrase.push((listed.key, sealed));
+            } else {
+                people.push(name);
+            }
+        }
+        if let Some(identity) = (!locked_by_passphrase.is_empty()).then(|| credentials.passphrase()).flatten() {
+            for (key, sealed) in locked_by_passphrase {
+                if let Ok(text) = people::open_with_passphrase(&sealed, &identity) {
+                    return Ok((key, text));
+                }
+            }
+        }
+        match damaged {
+            Some(object) => Err(VaultError::Damaged { object }),
+            None => Err(VaultError::NoIdentity {
+                location: self.store.location().to_owned(),
+                tried: credentials.labels(),
+                people,
+            }),
+        }
+    }
+}
