@@ -4,5 +4,6 @@
 
 pub mod base;
 pub mod format;
+pub mod ops;
 pub mod store;
 pub mod vault;

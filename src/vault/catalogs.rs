@@ -1,12 +1,13 @@
 //! Reading and writing catalogs. A writer can do both: catalogs are sealed to writers as well as to owners.
 
+use crate::base::chunk::sealed_digest;
 use crate::base::error::{Class, Explain};
 use crate::base::id::SealedDigest;
 use crate::format::catalog::{self, PackContents};
 use crate::format::{layout, seal};
 use crate::vault::error::VaultError;
 use crate::vault::index::{Index, catalog_digest};
-use crate::vault::{Vault, bad_object, open_object};
+use crate::vault::{Vault, bad_object};
 
 impl Vault {
     /// The digests of all catalogs.
@@ -14,9 +15,15 @@ impl Vault {
         Ok(self.store.list(layout::CATALOGS)?.iter().filter_map(|object| catalog_digest(&object.key)).collect())
     }
 
+    /// Reads a catalog whose bytes are those it was named for.
     pub(super) fn read_catalog(&self, digest: SealedDigest) -> Result<Vec<PackContents>, VaultError> {
         let object = layout::catalog(digest);
-        catalog::read(&open_object(&self.store, &object, &[&self.keys.catalog])?).map_err(bad_object(&object))
+        let sealed = self.store.get(&object)?;
+        if sealed_digest(&sealed) != digest {
+            return Err(VaultError::Damaged { object });
+        }
+        let plain = seal::open(&sealed, &[&self.keys.catalog]).map_err(bad_object(&object))?;
+        catalog::read(&plain).map_err(bad_object(&object))
     }
 
     /// Makes a catalog durable. Every pack in it must be durable already.

@@ -4,6 +4,7 @@
 //! key. Never knows what a file or a table is: entries come through [`crate::base::capture`].
 
 mod catalogs;
+pub mod check;
 pub mod commit;
 mod content;
 pub mod create;
@@ -121,12 +122,6 @@ impl Vault {
 fn manifest_keys(store: &Store) -> Result<Vec<ObjectKey>, VaultError> {
     let objects = store.list(layout::SNAPSHOTS)?;
     Ok(objects.into_iter().map(|o| o.key).filter(|key| layout::manifest_time(key).is_some()).collect())
-}
-
-/// Reads a whole object and opens it.
-fn open_object(store: &Store, key: &ObjectKey, identities: &[&dyn age::Identity]) -> Result<Vec<u8>, VaultError> {
-    let sealed = store.get(key)?;
-    crate::format::seal::open(&sealed, identities).map_err(|error| VaultError::object(key, error))
 }
 
 /// An error about an object's inside.

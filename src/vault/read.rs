@@ -24,7 +24,7 @@ use crate::vault::unlocked::UnlockedVault;
 /// The index and the keys: what finds and opens chunks. Shared by all readers.
 pub struct Library<'v> {
     pub(super) store: &'v Store,
-    pub(super) index: Index,
+    index: Arc<Index>,
     identity: &'v age::x25519::Identity,
     openers: std::sync::Mutex<HashMap<SealedDigest, Arc<Opener>>>,
 }
@@ -37,17 +37,22 @@ impl UnlockedVault {
     pub fn library(&self) -> Result<Library<'_>, VaultError> {
         let catalogs = self.vault.catalog_digests()?;
         let index = self.vault.index(&catalogs)?;
-        Ok(Library { store: &self.vault.store, index, identity: &self.identity, openers: Default::default() })
+        Ok(Library::new(self, Arc::new(index)))
     }
 }
 
-impl Library<'_> {
-    pub fn find(&self, digest: &PlainDigest) -> Result<Location, VaultError> {
-        self.index.find(digest)?.ok_or(VaultError::UnknownChunk { digest: *digest })
+impl<'v> Library<'v> {
+    pub(super) fn new(unlocked: &'v UnlockedVault, index: Arc<Index>) -> Self {
+        Self { store: &unlocked.vault.store, index, identity: &unlocked.identity, openers: Default::default() }
     }
 
-    pub fn knows(&self, digest: &PlainDigest) -> Result<bool, VaultError> {
-        Ok(self.index.find(digest)?.is_some())
+    /// Every pack with its size, once each.
+    pub fn packs(&self) -> Vec<(SealedDigest, u64)> {
+        self.index.packs()
+    }
+
+    pub fn find(&self, digest: &PlainDigest) -> Result<Location, VaultError> {
+        self.index.find(digest)?.ok_or(VaultError::UnknownChunk { digest: *digest })
     }
 
     /// What opens ranges of a pack. Its head is fetched once.

@@ -1,1 +1,5 @@
+//! The one integration test binary: contracts that hold for every store, against real servers where there are any.
 
+mod faults;
+mod store_contract;
+mod support;

@@ -1,0 +1,11 @@
+//! Floor 5: one file per use case, a request in, a report out.
+//!
+//! Never prints, never exits, never reads the environment: all of that is the caller's.
+
+//pub mod backup;
+//pub mod config;
+//pub mod diff;
+pub mod error;
+//pub mod restore;
+pub mod show;
+pub mod verify;

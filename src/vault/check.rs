@@ -1,0 +1,290 @@
+//! Checking a vault from the inside: what is there, and whether packs hold what catalogs say.
+//!
+//! Trusts nothing on this host: catalogs are read from the vault into an index of their own.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::bounded;
+
+use crate::base::chunk::{plain_digest, sealed_digest};
+use crate::base::control::Control;
+use crate::base::error::{Class, Explain};
+use crate::base::id::{PlainDigest, SealedDigest};
+use crate::base::name::ObjectKey;
+use crate::format::catalog::{FrameContents, PackContents};
+use crate::format::frame::FrameReader;
+use crate::format::seal::Opener;
+use crate::format::{layout, pack};
+use crate::vault::error::VaultError;
+use crate::vault::host;
+use crate::vault::index::{Index, catalog_digest};
+use crate::vault::read::Library;
+use crate::vault::unlocked::UnlockedVault;
+
+/// What a vault holds, by what its store and its catalogs say.
+pub struct Census {
+    pub manifests: Vec<ObjectKey>,
+    pub keys: Vec<ObjectKey>,
+    pub packs: BTreeMap<SealedDigest, u64>,
+    pub catalogs: usize,
+    pub catalog_bytes: u64,
+    /// Keys and catalogs that cannot be what they should be.
+    pub damaged: Vec<(ObjectKey, VaultError)>,
+    index: Arc<Index>,
+    folder: std::path::PathBuf,
+}
+
+impl Census {
+    pub fn take(unlocked: &UnlockedVault) -> Result<Self, VaultError> {
+        let vault = &unlocked.vault;
+        let mut damaged = Vec::new();
+        let keys: Vec<ObjectKey> = vault.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
+        for key in &keys {
+            if key.digest() != Some(sealed_digest(&vault.store.get(key)?)) {
+                damaged.push((key.clone(), VaultError::Damaged { object: key.clone() }));
+            }
+        }
+        let listed = vault.store.list(layout::PACKS)?;
+        let packs = listed.into_iter().filter_map(|object| Some((object.key.digest()?, object.size))).collect();
+        let listed = vault.store.list(layout::CATALOGS)?;
+        let catalogs: Vec<SealedDigest> = listed.iter().filter_map(|object| catalog_digest(&object.key)).collect();
+        let folder = host::partial_of(&vault.host.cache("verify")?.join("index"));
+        host::make_private_folder(&folder)?;
+        let index = Index::open(folder.clone(), &catalogs, |catalog| match vault.read_catalog(catalog) {
+            Ok(packs) => Ok(Some(packs)),
+            Err(error) if error.class() == Class::Damaged => {
+                damaged.push((layout::catalog(catalog), error));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        })?;
+        let catalog_bytes = listed.iter().map(|object| object.size).sum();
+        let manifests = vault.manifest_keys()?;
+        Ok(Self {
+            manifests,
+            keys,
+            packs,
+            catalogs: catalogs.len(),
+            catalog_bytes,
+            damaged,
+            index: Arc::new(index),
+            folder,
+        })
+    }
+
+    /// Reads by this census, not by the host's cache.
+    pub fn library<'v>(&'v self, unlocked: &'v UnlockedVault) -> Library<'v> {
+        Library::new(unlocked, self.index.clone())
+    }
+}
+
+impl Drop for Census {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A pack that does not hold what it should.
+pub struct BadPack {
+    pub object: ObjectKey,
+    pub what: String,
+    pub lost: HashSet<PlainDigest>,
+}
+
+/// What reading packs came to.
+#[derive(Default)]
+pub struct Outcome {
+    pub checked: u64,
+    pub bad: Vec<BadPack>,
+}
+
+/// Reads packs whole, on all cores.
+pub struct Checker<'v> {
+    unlocked: &'v UnlockedVault,
+    control: &'v Arc<Control>,
+    pending_cursor: Mutex<Option<SealedDigest>>,
+}
+
+impl<'v> Checker<'v> {
+    pub fn new(unlocked: &'v UnlockedVault, control: &'v Arc<Control>) -> Self {
+        Self { unlocked, control, pending_cursor: Default::default() }
+    }
+
+    /// Hands over what each catalog says of each pack. Catalogs that cannot be read are the census's business.
+    pub fn each_pack(&self, mut each: impl FnMut(PackContents)) -> Result<(), VaultError> {
+        let vault = &self.unlocked.vault;
+        for catalog in vault.catalog_digests()? {
+            match vault.read_catalog(catalog) {
+                Ok(packs) => packs.into_iter().for_each(&mut each),
+                Err(error) if error.class() == Class::Damaged => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads these packs: every byte against the name, every chunk against its digest.
+    pub fn read_packs(&self, chosen: &BTreeSet<SealedDigest>) -> Result<Outcome, VaultError> {
+        let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(1, 4);
+        let (send, receive) = bounded::<PackContents>(workers);
+        let (checked, bad, failure) = (AtomicU64::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+        let work = || {
+            let mut reader = PackReader::default();
+            for pack in receive.clone() {
+                if self.control.stopped() {
+                    break;
+                }
+                match self.read_pack(&pack, &mut reader) {
+                    Ok(None) => {}
+                    Ok(Some(found)) => bad.lock().expect("BUG: nothing panics while holding it").push(found),
+                    Err(error) => {
+                        failure.lock().expect("BUG: nothing panics while holding it").get_or_insert(error);
+                        break;
+                    }
+                }
+                checked.fetch_add(1, Ordering::Relaxed);
+                self.control.items.add(1);
+                self.control.bytes.add(pack.size);
+            }
+        };
+        let fed = std::thread::scope(|scope| {
+            for _ in 0..workers {
+                scope.spawn(work);
+            }
+            let mut done = HashSet::new();
+            let fed = self.each_pack(|pack| {
+                if chosen.contains(&pack.digest) && done.insert(pack.digest) {
+                    // Nobody listens any more when all readers have ended with an error.
+                    let _ = send_unless_stopped(&send, pack, self.control);
+                }
+            });
+            drop(send);
+            fed
+        });
+        fed?;
+        match failure.into_inner().expect("BUG: nothing panics while holding it") {
+            Some(error) => Err(error),
+            None => {
+                let bad = bad.into_inner().expect("BUG: nothing panics while holding it");
+                Ok(Outcome { checked: checked.into_inner(), bad })
+            }
+        }
+    }
+
+    fn read_pack(&self, contents: &PackContents, reader: &mut PackReader) -> Result<Option<BadPack>, VaultError> {
+        let object = layout::pack(contents.digest);
+        let total: usize = contents.frames.iter().map(|frame| frame.members.len()).sum();
+        let sealed = match self.unlocked.vault.store.get(&object) {
+            Ok(sealed) => sealed,
+            Err(error) if error.is_not_found() => {
+                let lost = contents.places().map(|(digest, _)| digest).collect();
+                return Ok(Some(BadPack { object, what: "it is gone".to_owned(), lost }));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let intact = sealed_digest(&sealed) == contents.digest;
+        let lost = reader.lost_chunks(&sealed, contents, &self.unlocked.identity);
+        let what = match (intact, lost.len()) {
+            (true, 0) => return Ok(None),
+            (_, 0) => "its bytes are not those it was named for; every chunk can still be read".to_owned(),
+            (_, lost) => format!("{lost} of {total} chunks cannot be read"),
+        };
+        Ok(Some(BadPack { object, what, lost }))
+    }
+
+    /// The packs whose turn it is: those that come after the last one checked, by name, around and around.
+    pub fn next_sample(
+        &self,
+        packs: &BTreeSet<SealedDigest>,
+        percent: f64,
+    ) -> Result<BTreeSet<SealedDigest>, VaultError> {
+        let count = (packs.len() as f64 * percent / 100.0).ceil() as usize;
+        let last = fs::read_to_string(self.cursor()?).ok().and_then(|text| text.parse::<SealedDigest>().ok());
+        let after = packs.iter().filter(|digest| last.is_none_or(|last| **digest > last));
+        let from_the_start = packs.iter().filter(|digest| last.is_some_and(|last| **digest <= last));
+        let chosen: Vec<SealedDigest> = after.chain(from_the_start).take(count).copied().collect();
+        if let Some(end) = chosen.last() {
+            *self.pending_cursor.lock().expect("BUG: nothing panics while holding it") = Some(*end);
+        }
+        Ok(chosen.into_iter().collect())
+    }
+
+    /// The sample was checked to its end: the next one begins after it.
+    pub fn keep_sample(&self) -> Result<(), VaultError> {
+        match *self.pending_cursor.lock().expect("BUG: nothing panics while holding it") {
+            Some(end) => host::replace(&self.cursor()?, end.to_string().as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn cursor(&self) -> Result<std::path::PathBuf, VaultError> {
+        Ok(self.unlocked.vault.host.cache("verify")?.join("cursor"))
+    }
+}
+
+/// Waits for room without waiting for ever: readers may all have ended.
+fn send_unless_stopped(
+    send: &crossbeam_channel::Sender<PackContents>,
+    mut pack: PackContents,
+    control: &Control,
+) -> Option<()> {
+    while !control.stopped() {
+        match send.send_timeout(pack, std::time::Duration::from_millis(200)) {
+            Ok(()) => return Some(()),
+            Err(crossbeam_channel::SendTimeoutError::Timeout(back)) => pack = back,
+            Err(crossbeam_channel::SendTimeoutError::Disconnected(_)) => return None,
+        }
+    }
+    None
+}
+
+/// Buffers and contexts of one reading thread.
+struct PackReader {
+    unpack: FrameReader,
+    packed: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Default for PackReader {
+    fn default() -> Self {
+        Self { unpack: FrameReader::new(), packed: Vec::new(), plain: Vec::new() }
+    }
+}
+
+impl PackReader {
+    fn lost_chunks(
+        &mut self,
+        sealed: &[u8],
+        contents: &PackContents,
+        identity: &age::x25519::Identity,
+    ) -> HashSet<PlainDigest> {
+        let opener = Opener::new(sealed, &[identity], sealed.len() as u64).ok();
+        let mut lost = HashSet::new();
+        let mut start = 0;
+        for frame in &contents.frames {
+            let readable = opener.as_ref().is_some_and(|opener| self.unpack_frame(sealed, opener, start, frame));
+            start += u64::from(frame.stored);
+            let mut at = 0;
+            for &(digest, length) in &frame.members {
+                let body = pack::body(at, length.into());
+                at = pack::next(at, length.into());
+                let bytes = self.plain.get(body.start as usize..body.end as usize).filter(|_| readable);
+                if bytes.is_none_or(|bytes| plain_digest(bytes) != digest) {
+                    lost.insert(digest);
+                }
+            }
+        }
+        lost
+    }
+
+    fn unpack_frame(&mut self, sealed: &[u8], opener: &Opener, start: u64, frame: &FrameContents) -> bool {
+        let range = start..start + u64::from(frame.stored);
+        let asked = opener.sealed_range(&range);
+        let Some(part) = sealed.get(asked.start as usize..asked.end as usize) else { return false };
+        opener.open_range_into(&range, part, &mut self.packed).is_ok()
+            && self.unpack.decompress(&self.packed, frame.plain, &mut self.plain).is_ok()
+    }
+}
