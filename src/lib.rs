@@ -5,5 +5,6 @@
 pub mod base;
 pub mod format;
 pub mod ops;
+pub mod source;
 pub mod store;
 pub mod vault;

@@ -10,8 +10,8 @@ use crate::base::error::{Class, Explain, Explained};
 pub struct OpError(Explained);
 
 impl OpError {
-    pub fn explained(error: Explained) -> Self {
-        Self(error)
+    pub fn into_explained(self) -> Explained {
+        self.0
     }
 }
 

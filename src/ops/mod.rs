@@ -2,10 +2,10 @@
 //!
 //! Never prints, never exits, never reads the environment: all of that is the caller's.
 
-//pub mod backup;
-//pub mod config;
-//pub mod diff;
+pub mod backup;
+pub mod config;
+pub mod diff;
 pub mod error;
-//pub mod restore;
+pub mod restore;
 pub mod show;
 pub mod verify;

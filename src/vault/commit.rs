@@ -72,12 +72,22 @@ impl Vault {
     pub fn file_cutter(&self) -> Chunker {
         Chunker::new(&self.keys.chunking, chunker::FILE)
     }
+
+    /// What this host remembers of a source's last capture.
+    pub fn recall(&self, app: &Name, source: &Name, root: &str) -> Result<Recall, VaultError> {
+        let place = Place::new(self.host.cache("recall")?, app, source, root);
+        Ok(place.recall(&self.manifest_keys()?, &self.catalog_digests()?).0)
+    }
 }
 
 impl<'v> Draft<'v> {
     /// The newest snapshot there was when this one began.
     pub fn previous(&self) -> Option<&ObjectKey> {
         self.manifests.last()
+    }
+
+    pub fn file_cutter(&self) -> Chunker {
+        self.vault.file_cutter()
     }
 
     pub fn started(&self) -> Instant {

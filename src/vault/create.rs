@@ -41,7 +41,7 @@ pub fn create(store: &Store, people: &[Person], folders: &Folders) -> Result<Cre
 }
 
 /// A vault is never made on top of anything, but what a crashed `init` left is no obstacle.
-fn refuse_occupied(store: &Store) -> Result<(), VaultError> {
+pub fn refuse_occupied(store: &Store) -> Result<(), VaultError> {
     let location = || store.location().to_owned();
     if store.head(&layout::vault_file())?.is_some() {
         return Err(VaultError::VaultExists { location: location() });

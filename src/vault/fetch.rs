@@ -14,7 +14,7 @@ use crate::format::frame::FrameReader;
 use crate::format::layout;
 use crate::vault::bad_object;
 use crate::vault::error::VaultError;
-use crate::vault::index::Location;
+pub use crate::vault::index::Location;
 use crate::vault::read::Library;
 
 /// One chunk that is wanted, and what for.

@@ -20,6 +20,11 @@ impl UnlockedVault {
     pub fn vault(&self) -> &Vault {
         &self.vault
     }
+
+    /// Gives the power to read up, keeping the power to append.
+    pub fn into_vault(self) -> Vault {
+        self.vault
+    }
 }
 
 impl LockedVault {

@@ -1,1 +1,24 @@
-fn main(){}
+//! The command line: parse, run, exit. Uses the library's public surface only.
+
+mod arguments;
+mod commands;
+mod context;
+mod exit;
+mod progress;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = match arguments::Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return exit::usage(&error),
+    };
+    let context = context::Context::new(arguments.global);
+    match arguments.command.run(&context) {
+        Ok(ending) => ending.code(),
+        Err(failure) => exit::failure(&failure, &context),
+    }
+}

@@ -1,0 +1,162 @@
+use std::path::Path;
+
+use age::secrecy::{ExposeSecret, SecretString};
+use strongroom::base::name::Name;
+use strongroom::store::Store;
+use strongroom::vault::create::{self, Created};
+use strongroom::vault::host;
+use strongroom::vault::people::{Person, shorten};
+
+use crate::context::{Context, read_passphrase};
+use crate::exit::{Ending, Failure};
+
+/// Make a vault, and an identity that opens it
+///
+/// Without options a fresh identity is written to the identity file (or the one that is there is used) and the vault is
+/// sealed to it. With --recipient or --passphrase it is sealed to those instead.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    strongroom init\n  \
+    strongroom --vault s3://backups/app init --recipient ops=age1… --recipient ~/.ssh/id_ed25519.pub\n  \
+    strongroom --vault /backups/app init --passphrase")]
+pub struct Args {
+    /// Seal to this public key: age1…, ssh-ed25519 …, ssh-rsa …, or a file that holds one; NAME= gives it a name
+    #[arg(long, value_name = "[NAME=]KEY")]
+    recipient: Vec<String>,
+    /// Seal to a passphrase, typed or from the file named by STRONGROOM_PASSPHRASE_FILE
+    #[arg(long)]
+    passphrase: bool,
+    /// Seal to the identity file as well as to what else is named
+    #[arg(long)]
+    with_identity: bool,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
+    let location = context.location(context.config()?.as_ref())?;
+    let mut people = Vec::new();
+    for text in &args.recipient {
+        people.push(recipient(text, people.len())?);
+    }
+    if args.passphrase {
+        people.push(Person::with_passphrase(Name::lossy("passphrase"), new_passphrase()?));
+    }
+    let with_identity = people.is_empty() || args.with_identity;
+    let made = make(context, &location, people, with_identity)?;
+    if context.json() {
+        context.print_json(&serde_json::json!({
+            "vault": location, "id": made.created.id, "writer_file": made.created.writer_file, "identity": made.identity,
+        }));
+    } else {
+        context.print(&made.words(&location));
+    }
+    Ok(Ending::Done)
+}
+
+/// A vault that was made, and for whom.
+pub struct Made {
+    pub created: Created,
+    pub identity: Option<std::path::PathBuf>,
+    identity_is_new: bool,
+    people: Vec<String>,
+}
+
+impl Made {
+    pub fn words(&self, location: &str) -> String {
+        let mut text = format!("made vault     {location}\n");
+        match &self.identity {
+            Some(file) if self.identity_is_new => text.push_str(&format!(
+                "made identity  {}\n  keep a copy of the identity elsewhere: without it nothing in the vault can be read\n",
+                file.display()
+            )),
+            Some(file) => text.push_str(&format!("sealed to      {}\n", file.display())),
+            None => {}
+        }
+        for person in &self.people {
+            text.push_str(&format!("sealed to      {person}\n"));
+        }
+        text
+    }
+}
+
+/// Makes the vault for these people and, if asked, for the identity file, which is made if it is not there.
+pub fn make(context: &Context, location: &str, mut people: Vec<Person>, with_identity: bool) -> Result<Made, Failure> {
+    let names = people.iter().map(|person| person.name.to_string()).collect();
+    let store = Store::create(location, &context.store_options())?;
+    create::refuse_occupied(&store)?;
+    let (mut identity, mut identity_is_new) = (None, false);
+    if with_identity {
+        let file = context.identity_file()?;
+        let (recipient, fresh) = identity_recipient(&file)?;
+        identity_is_new = fresh;
+        people.push(Person::with_recipient(Name::lossy("owner"), &recipient)?);
+        identity = Some(file);
+    }
+    let created = create::create(&store, &people, &context.folders()?)?;
+    Ok(Made { created, identity, identity_is_new, people: names })
+}
+
+/// The public key of the identity in `file`, which is made if it is not there.
+fn identity_recipient(file: &Path) -> Result<(String, bool), Failure> {
+    if let Some(text) = host::read_secret(file)? {
+        let secret = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-1"));
+        let identity = secret.and_then(|line| line.parse::<age::x25519::Identity>().ok());
+        return match identity {
+            Some(identity) => Ok((identity.to_public().to_string(), false)),
+            None => Err(Failure::usage(
+                format!("{} holds no age identity", file.display()),
+                "for an ssh key pass its public part: --recipient FILE.pub",
+            )),
+        };
+    }
+    let identity = age::x25519::Identity::generate();
+    let recipient = identity.to_public().to_string();
+    let text = format!("# strongroom identity\n# public key: {recipient}\n{}\n", identity.to_string().expose_secret());
+    host::write_secret(file, &text)?;
+    Ok((recipient, true))
+}
+
+/// `[NAME=]KEY`, where KEY is a public key or a file that holds one.
+fn recipient(text: &str, number: usize) -> Result<Person, Failure> {
+    let (name, key) = match text.split_once('=') {
+        Some((name, key)) if !name.contains(' ') && !name.starts_with("ssh-") => (Some(name), key),
+        _ => (None, text),
+    };
+    let key = match std::fs::read_to_string(key) {
+        Ok(file) if !key.starts_with("age1") => {
+            file.lines().find(|line| !line.starts_with('#')).unwrap_or_default().to_owned()
+        }
+        _ => key.to_owned(),
+    };
+    let name = match name {
+        Some(name) => name.parse().map_err(|error| Failure::usage(format!("{error}"), "write --recipient NAME=KEY"))?,
+        None => default_name(&key, number),
+    };
+    Ok(Person::with_recipient(name, &key)?)
+}
+
+/// An ssh key's comment, or the beginning of the key.
+fn default_name(key: &str, number: usize) -> Name {
+    match key.split_whitespace().nth(2) {
+        Some(comment) => Name::lossy(comment),
+        None if key.starts_with("age1") => Name::lossy(&shorten(key).replace('…', "_")),
+        None => Name::lossy(&format!("recipient_{}", number + 1)),
+    }
+}
+
+fn new_passphrase() -> Result<SecretString, Failure> {
+    let missing = || {
+        Failure::usage(
+            "there is nobody to ask for a passphrase",
+            "put it into a file and set STRONGROOM_PASSPHRASE_FILE",
+        )
+    };
+    let first = read_passphrase("new passphrase: ")?.ok_or_else(missing)?;
+    if first.expose_secret().is_empty() {
+        return Err(Failure::usage("the passphrase is empty", "use several words"));
+    }
+    let again = read_passphrase("again: ")?.ok_or_else(missing)?;
+    if first.expose_secret() != again.expose_secret() {
+        return Err(Failure::usage("the two passphrases differ", "try again"));
+    }
+    Ok(first)
+}

@@ -1,0 +1,195 @@
+use std::ffi::OsString;
+use std::io::{BufWriter, Write};
+
+use strongroom::base::entry::{Entry, Kind};
+use strongroom::base::selector::Selector;
+use strongroom::base::text::{counted, size};
+use strongroom::ops::error::{OpError, Problem};
+use strongroom::ops::show::{self, Part};
+use strongroom::vault::snapshots::Snapshot;
+use strongroom::vault::unlocked::UnlockedVault;
+
+use crate::commands::snapshots::document;
+use crate::commands::{FilterArgs, part, selector};
+use crate::context::Context;
+use crate::exit::{Ending, Failure};
+use crate::render::{Lean, Table, duration, local, local_with_zone};
+
+/// Show one snapshot, what it holds, or the content of a file
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  strongroom show latest\n  strongroom show latest documents\n  \
+    strongroom show @yesterday documents:17/contract.pdf --cat > contract.pdf")]
+pub struct Args {
+    /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE
+    #[arg(value_name = "SNAPSHOT", value_parser = selector)]
+    snapshot: Selector,
+    /// List what this part holds
+    #[arg(value_name = "SOURCE[:PATH]")]
+    part: Option<OsString>,
+    /// Write the content of the file to standard output
+    #[arg(long, requires = "part")]
+    cat: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
+    let vault = context.unlocked()?;
+    let snapshot = context.select(&vault, &args.snapshot, &args.filter.filter())?;
+    let part = args.part.as_deref().map(|text| part(text, &snapshot.manifest)).transpose()?;
+    match part {
+        Some(part) if args.cat => cat(&vault, &snapshot, &part)?,
+        Some(part) if context.json() => list_json(&vault, &snapshot, &part, context)?,
+        Some(part) => list(&vault, &snapshot, &part, context)?,
+        None if context.json() => context.print_json(&document(&snapshot)),
+        None => context.print(&overview(&snapshot)),
+    }
+    Ok(Ending::Done)
+}
+
+fn overview(snapshot: &Snapshot) -> String {
+    let manifest = &snapshot.manifest;
+    let took = manifest.finished.timestamp().as_millisecond() - manifest.time.timestamp().as_millisecond();
+    let mut text = format!(
+        "snapshot {}\n  time     {}, took {}\n  app      {}, on {} by {}\n",
+        manifest.id,
+        local_with_zone(manifest.time),
+        duration(took.max(0) as u64),
+        manifest.app,
+        manifest.host,
+        manifest.user,
+    );
+    if !manifest.tags.is_empty() {
+        text.push_str(&format!("  tags     {}\n", manifest.tags.join(" ")));
+    }
+    for (key, value) in &manifest.labels {
+        text.push_str(&format!("  label    {key}={value}\n"));
+    }
+    text.push_str(&format!(
+        "  reason   {}\n  tool     {}\n  object   {}\n",
+        manifest.reason, manifest.tool, snapshot.key
+    ));
+    use Lean::{Left, Right};
+    let mut table = Table::new(&[Left, Left, Right, Right, Right, Right, Left]);
+    let head = ["source", "kind", "size", "read", "new", "stored", ""];
+    table.row(head.map(str::to_owned).to_vec());
+    for source in &manifest.sources {
+        let sizes = [source.bytes, source.bytes_read, source.bytes_new, source.bytes_stored].map(size);
+        let mut row = vec![source.name.to_string(), source.kind.clone()];
+        row.extend(sizes);
+        row.push(format!("{}, from {}", counted(source.files, "file"), source.root));
+        table.row(row);
+    }
+    text.push_str(&table.render());
+    for source in manifest.sources.iter().filter(|source| source.skipped_count > 0) {
+        text.push_str(&format!(
+            "{}: {} not captured as they should be\n",
+            source.name,
+            counted(source.skipped_count, "item")
+        ));
+        for skip in &source.skipped {
+            text.push_str(&format!("  {}: {}\n", skip.path, skip.reason));
+        }
+    }
+    text
+}
+
+fn cat(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part) -> Result<(), Failure> {
+    let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
+    match show::cat(vault, &snapshot.manifest, part, &mut out) {
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn is_broken_pipe(error: &OpError) -> bool {
+    let cause = error.cause().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn list(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Context) -> Result<(), Failure> {
+    let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    let listed = show::list(vault, &snapshot.manifest, part, |entry| {
+        if !context.quiet() {
+            writeln!(out, "{}", line(&entry)).map_err(|source| output(&entry, source))?;
+        }
+        Ok(())
+    });
+    match listed {
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// One document, written as it is read: a listing may be longer than memory.
+fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Context) -> Result<(), Failure> {
+    let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    let mut first = true;
+    let _ = write!(out, "{{\"snapshot\":\"{}\",\"entries\":[", snapshot.manifest.id);
+    let listed = show::list(vault, &snapshot.manifest, part, |entry| {
+        let separator = if std::mem::take(&mut first) { "\n" } else { ",\n" };
+        let text = serde_json::to_string(&entry).expect("BUG: plain fields");
+        write!(out, "{separator}{text}").map_err(|source| output(&entry, source))
+    });
+    let _ = context;
+    match listed {
+        Err(error) if is_broken_pipe(&error) => return Ok(()),
+        result => result?,
+    }
+    let _ = writeln!(out, "\n]}}");
+    Ok(())
+}
+
+fn output(entry: &Entry, source: std::io::Error) -> OpError {
+    Problem::Output { path: entry.path.to_string(), source }.into()
+}
+
+fn line(entry: &Entry) -> String {
+    let owner = |name: &Option<String>, number: u32| name.clone().unwrap_or_else(|| number.to_string());
+    let mut line = format!(
+        "{}{} {:>8} {:<8} {:>10}  {}  {}",
+        letter(entry.kind),
+        permissions(entry.mode),
+        owner(&entry.user, entry.uid),
+        owner(&entry.group, entry.gid),
+        if entry.kind == Kind::File { size(entry.size) } else { String::new() },
+        local(entry.mtime),
+        entry.path,
+    );
+    if let Some(target) = &entry.target {
+        line.push_str(&format!(" -> {target}"));
+    }
+    if let Some(link) = &entry.link {
+        line.push_str(&format!(" = {link}"));
+    }
+    line
+}
+
+fn letter(kind: Kind) -> char {
+    match kind {
+        Kind::Dir => 'd',
+        Kind::File => '-',
+        Kind::Symlink => 'l',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+        Kind::Char => 'c',
+        Kind::Block => 'b',
+    }
+}
+
+/// `rwsr-x--t`, as `ls` writes it.
+fn permissions(mode: u32) -> String {
+    let mut text = String::with_capacity(9);
+    for (shift, special, set, unset) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
+        let bits = mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (mode & special != 0, bits & 1 != 0) {
+            (true, true) => set,
+            (true, false) => unset,
+            (false, true) => 'x',
+            (false, false) => '-',
+        });
+    }
+    text
+}

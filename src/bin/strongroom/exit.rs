@@ -1,0 +1,118 @@
+//! How a run ends: exit codes, and errors as a line, its cause and the way out.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use strongroom::base::error::{Class, Explain};
+use strongroom::ops::error::OpError;
+
+use crate::context::Context;
+
+/// A run that ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Done,
+    /// Something had to be left out.
+    Incomplete,
+    /// Damage was found.
+    Damaged,
+}
+
+impl Ending {
+    pub fn code(self) -> ExitCode {
+        match self {
+            Self::Done => ExitCode::SUCCESS,
+            Self::Incomplete => Class::Incomplete.exit_code().into(),
+            Self::Damaged => Class::Damaged.exit_code().into(),
+        }
+    }
+}
+
+/// An error as the person meets it.
+pub struct Failure {
+    message: String,
+    cause: Option<String>,
+    hint: Option<String>,
+    class: Class,
+}
+
+impl Failure {
+    /// A mistake on the command line that clap cannot know of.
+    pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: None, hint: Some(hint.into()), class: Class::Usage }
+    }
+
+    pub fn no_identity(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: None, hint: Some(hint.into()), class: Class::NoIdentity }
+    }
+
+    pub fn other(message: impl Into<String>, hint: Option<String>) -> Self {
+        Self { message: message.into(), cause: None, hint, class: Class::Failed }
+    }
+
+    pub fn is_no_vault(&self) -> bool {
+        self.class == Class::NoVault
+    }
+
+    fn new(
+        message: String,
+        cause: Option<&(dyn std::error::Error + 'static)>,
+        hint: Option<String>,
+        class: Class,
+    ) -> Self {
+        let mut causes = Vec::new();
+        let mut next = cause;
+        while let Some(cause) = next {
+            let text = match cause.downcast_ref::<std::io::Error>() {
+                Some(error) => strongroom::base::error::reason(error),
+                None => cause.to_string(),
+            };
+            if !causes.contains(&text) {
+                causes.push(text);
+            }
+            next = cause.source();
+        }
+        let cause = (!causes.is_empty()).then(|| causes.join(": "));
+        Self { message, cause, hint, class }
+    }
+}
+
+impl From<OpError> for Failure {
+    fn from(error: OpError) -> Self {
+        Self::new(error.to_string(), error.cause(), error.hint(), error.class())
+    }
+}
+
+impl<E: Explain> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string(), error.source(), error.hint(), error.class())
+    }
+}
+
+/// Tells what went wrong; with `--json` on standard output as well.
+pub fn failure(failure: &Failure, context: &Context) -> ExitCode {
+    if failure.class == Class::Interrupted && context.stdout_closed() {
+        return ExitCode::SUCCESS;
+    }
+    let code = failure.class.exit_code();
+    let mut text = match &failure.cause {
+        Some(cause) => format!("error: {}: {cause}\n", failure.message),
+        None => format!("error: {}\n", failure.message),
+    };
+    if let Some(hint) = &failure.hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    if context.json() {
+        context.print_json(&serde_json::json!({
+            "error": failure.message, "cause": failure.cause, "hint": failure.hint, "code": code,
+        }));
+    }
+    code.into()
+}
+
+/// What clap found wrong, or the help it was asked for.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { Class::Usage.exit_code().into() } else { ExitCode::SUCCESS }
+}

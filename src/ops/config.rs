@@ -1,0 +1,180 @@
+//! `strongroom.toml`: what to capture, and into which vault (docs/design.md, the configuration).
+//!
+//! Parses text; never reads a file or the environment itself. Every mistake is told with its name and line.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use crate::base::error::{Class, Explain};
+use crate::base::name::Name;
+use crate::base::text::nearest;
+use crate::ops::backup::Planned;
+use crate::source;
+
+/// What a configuration says.
+pub struct Config {
+    pub vault: Option<String>,
+    pub app: Option<Name>,
+    pub sources: Vec<Planned>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}, line {line}: {what}", .file.display())]
+pub struct ConfigError {
+    file: PathBuf,
+    line: usize,
+    what: String,
+    hint: Option<String>,
+}
+
+impl Explain for ConfigError {
+    fn class(&self) -> Class {
+        Class::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+const KEYS: [&str; 3] = ["vault", "app", "source"];
+
+/// Reads a configuration. `file` names it in messages and is what relative paths are relative to;
+/// `variable` looks up `${NAME}`.
+pub fn parse(text: &str, file: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<Config, ConfigError> {
+    let reader = Reader { text, file, variable };
+    let document = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| reader.line(span));
+        reader.error_at(line, error.message().lines().next().unwrap_or_default().to_owned(), None)
+    })?;
+    reader.document(document.get_ref())
+}
+
+struct Reader<'t> {
+    text: &'t str,
+    file: &'t Path,
+    variable: &'t dyn Fn(&str) -> Option<String>,
+}
+
+impl Reader<'_> {
+    fn document(&self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
+        let mut config = Config { vault: None, app: None, sources: Vec::new() };
+        for (key, value) in document {
+            match key.get_ref().as_ref() {
+                "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
+                "app" => config.app = Some(self.name("app", value)?),
+                "source" => config.sources = self.sources(value)?,
+                unknown => return Err(self.unknown(unknown, key.span(), &KEYS)),
+            }
+        }
+        Ok(config)
+    }
+
+    fn sources(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Planned>, ConfigError> {
+        let what = "source is not a table; write [source.NAME]";
+        let table = value.get_ref().as_table().ok_or_else(|| self.error(value.span(), what.to_owned(), None))?;
+        let mut sources: Vec<_> = table.iter().collect();
+        sources.sort_by_key(|(key, _)| key.span().start);
+        sources.into_iter().map(|(key, value)| self.source(key.get_ref(), key.span(), value)).collect()
+    }
+
+    fn source(&self, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) -> Result<Planned, ConfigError> {
+        let name: Name = name.parse().map_err(|error| self.error(span.clone(), format!("{error}"), None))?;
+        let what = format!("source.{name} is not a table");
+        let keys = value.get_ref().as_table().ok_or_else(|| self.error(value.span(), what, None))?;
+        let mut table = toml::Table::new();
+        for (key, value) in keys {
+            table.insert(key.get_ref().to_string(), self.value(value)?);
+        }
+        let base = self.file.parent().unwrap_or(Path::new("."));
+        let source = source::configure(&table, base).map_err(|error| {
+            let line_of = keys.iter().find(|(key, _)| key.get_ref() == error.key());
+            let span = line_of.map_or(span.clone(), |(key, _)| key.span());
+            self.error(span, format!("source {name}: {error}"), error.hint())
+        })?;
+        Ok(Planned { name, source })
+    }
+
+    /// A value with `${NAME}` replaced everywhere in it.
+    fn value(&self, value: &Spanned<DeValue<'_>>) -> Result<toml::Value, ConfigError> {
+        Ok(match value.get_ref() {
+            DeValue::String(text) => toml::Value::String(self.expand(text, value.span())?),
+            DeValue::Array(items) => toml::Value::Array(items.iter().map(|v| self.value(v)).collect::<Result<_, _>>()?),
+            DeValue::Table(table) => {
+                let items = table.iter().map(|(k, v)| Ok((k.get_ref().to_string(), self.value(v)?)));
+                toml::Value::Table(items.collect::<Result<_, _>>()?)
+            }
+            DeValue::Boolean(truth) => toml::Value::Boolean(*truth),
+            other => {
+                let parsed = other.as_integer().and_then(|i| i64::from_str_radix(i.as_str(), i.radix()).ok());
+                let what = || self.error(value.span(), "dates and fractions are not used here".to_owned(), None);
+                toml::Value::Integer(parsed.ok_or_else(what)?)
+            }
+        })
+    }
+
+    fn expand(&self, text: &str, span: Range<usize>) -> Result<String, ConfigError> {
+        let mut expanded = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find("${") {
+            let end = rest[at..].find('}').map(|end| at + end);
+            let end = end.ok_or_else(|| self.error(span.clone(), "${ has no closing }".to_owned(), None))?;
+            let name = &rest[at + 2..end];
+            let value = (self.variable)(name).ok_or_else(|| {
+                self.error(
+                    span.clone(),
+                    format!("the environment has no {name}"),
+                    Some(format!("set {name}, or write the value here")),
+                )
+            })?;
+            expanded.push_str(&rest[..at]);
+            expanded.push_str(&value);
+            rest = &rest[end + 1..];
+        }
+        expanded.push_str(rest);
+        Ok(expanded)
+    }
+
+    fn string(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
+        match value.get_ref() {
+            DeValue::String(text) => self.expand(text, value.span()),
+            _ => Err(self.error(value.span(), format!("{key} is not text"), Some(format!("write {key} = \"…\"")))),
+        }
+    }
+
+    fn name(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Name, ConfigError> {
+        self.string(key, value)?.parse().map_err(|error| self.error(value.span(), format!("{key}: {error}"), None))
+    }
+
+    /// A vault that is a relative path lies beside the configuration.
+    fn location(&self, location: String) -> String {
+        if location.contains("://") || Path::new(&location).is_absolute() {
+            return location;
+        }
+        self.file.parent().unwrap_or(Path::new(".")).join(location).to_string_lossy().into_owned()
+    }
+
+    fn unknown(&self, key: &str, span: Range<usize>, known: &[&str]) -> ConfigError {
+        let hint = match nearest(key, known.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("known keys are {}", known.join(", ")),
+        };
+        self.error(span, format!("unknown key {key}"), Some(hint))
+    }
+
+    fn error(&self, span: Range<usize>, what: String, hint: Option<String>) -> ConfigError {
+        self.error_at(self.line(span), what, hint)
+    }
+
+    fn error_at(&self, line: usize, what: String, hint: Option<String>) -> ConfigError {
+        ConfigError { file: self.file.to_owned(), line, what, hint }
+    }
+
+    fn line(&self, span: Range<usize>) -> usize {
+        self.text[..span.start.min(self.text.len())].matches('\n').count() + 1
+    }
+}
+
+type Spanned<T> = toml::Spanned<T>;

@@ -1,0 +1,183 @@
+//! What changed: between two snapshots, or between a snapshot and what is there now.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::capture::{Access, Capture, EntrySink, Fingerprint, Known, Piece, Skip};
+use crate::base::control::Control;
+use crate::base::entry::{Content, Entry, Extent, Kind};
+use crate::base::error::Explained;
+use crate::base::path::EntryPath;
+use crate::format::listing;
+use crate::format::manifest::{Manifest, SourceRecord};
+use crate::ops::error::{OpError, Problem};
+use crate::source::Source;
+use crate::vault::error::VaultError;
+use crate::vault::read::{self, Library};
+use crate::vault::unlocked::UnlockedVault;
+
+/// What became of one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    Added,
+    Removed,
+    /// Other bytes, or another kind of thing.
+    Content,
+    /// The same bytes under other permissions, owner, time or attributes.
+    Metadata,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub path: EntryPath,
+    pub change: Change,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_after: Option<u64>,
+}
+
+type Each<'e> = dyn FnMut(Difference) -> Result<(), OpError> + 'e;
+
+/// Hands over what changed from one snapshot's source to another's, in path order.
+pub fn snapshots(
+    unlocked: &UnlockedVault,
+    before: &SourceRecord,
+    after: &SourceRecord,
+    each: &mut Each<'_>,
+) -> Result<(), OpError> {
+    let library = unlocked.library()?;
+    if before.listing == after.listing {
+        return Ok(());
+    }
+    let mut merge = Merge { before: Box::new(all(before, &library)).peekable(), each };
+    for entry in all(after, &library) {
+        merge.after(&entry?)?;
+    }
+    merge.rest()
+}
+
+/// Hands over what changed from a snapshot's source to what is there now. Reads what does not look unchanged.
+pub fn live(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    before: &SourceRecord,
+    source: &dyn Source,
+    control: &Arc<Control>,
+    each: &mut Each<'_>,
+) -> Result<Vec<Skip>, OpError> {
+    let library = unlocked.library()?;
+    let vault = unlocked.vault();
+    let recall = vault.recall(&manifest.app, &before.name, &before.root)?;
+    let cutter = Arc::new(vault.file_cutter());
+    let merge = Merge { before: Box::new(all(before, &library)).peekable(), each };
+    let mut sink = Comparison { merge, skipped: Vec::new() };
+    let capture = Capture { cutter, recall, control: control.clone(), rescan: false };
+    source.capture(capture, &mut sink)?;
+    sink.merge.rest()?;
+    Ok(sink.skipped)
+}
+
+/// The record of a source by name.
+pub fn source<'m>(manifest: &'m Manifest, name: &str) -> Result<&'m SourceRecord, OpError> {
+    manifest.sources.iter().find(|source| source.name.as_str() == name).ok_or_else(|| {
+        let sources = manifest.sources.iter().map(|source| source.name.to_string()).collect();
+        Problem::NoSource { snapshot: manifest.id.short(), source_name: name.to_owned(), sources }.into()
+    })
+}
+
+fn all<'r>(source: &SourceRecord, library: &'r Library<'r>) -> read::Entries<'r> {
+    read::entries(&source.listing, &EntryPath::root(), library)
+}
+
+/// Two listings side by side, both sorted by path.
+struct Merge<'m> {
+    before: std::iter::Peekable<Box<dyn Iterator<Item = Result<Entry, VaultError>> + 'm>>,
+    each: &'m mut Each<'m>,
+}
+
+impl Merge<'_> {
+    fn after(&mut self, after: &Entry) -> Result<(), OpError> {
+        loop {
+            let Some(next) = self.before.next_if(|next| next.as_ref().map_or(true, |next| next.path <= after.path))
+            else {
+                return self.tell(Change::Added, None, Some(after));
+            };
+            let before = next?;
+            if before.path == after.path {
+                return match compare(&before, after) {
+                    Some(change) => self.tell(change, Some(&before), Some(after)),
+                    None => Ok(()),
+                };
+            }
+            self.tell(Change::Removed, Some(&before), None)?;
+        }
+    }
+
+    fn rest(&mut self) -> Result<(), OpError> {
+        while let Some(before) = self.before.next() {
+            self.tell(Change::Removed, Some(&before?), None)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, change: Change, before: Option<&Entry>, after: Option<&Entry>) -> Result<(), OpError> {
+        let path = before.or(after).expect("BUG: one of them is there").path.clone();
+        let size = |entry: &Entry| (entry.kind == Kind::File).then_some(entry.size);
+        (self.each)(Difference { path, change, size_before: before.and_then(size), size_after: after.and_then(size) })
+    }
+}
+
+fn compare(before: &Entry, after: &Entry) -> Option<Change> {
+    let same_thing = before.kind == after.kind
+        && before.size == after.size
+        && before.content == after.content
+        && before.target == after.target
+        && before.device == after.device
+        && before.link == after.link;
+    if !same_thing {
+        return Some(Change::Content);
+    }
+    // A folder's time says only that something in it changed, which is told of that something.
+    let same_time = before.mtime == after.mtime || before.kind == Kind::Dir;
+    let same =
+        (before.mode, before.uid, before.gid) == (after.mode, after.uid, after.gid) && before.xattrs == after.xattrs;
+    if same && same_time { None } else { Some(Change::Metadata) }
+}
+
+/// A sink that stores nothing: it compares.
+struct Comparison<'m> {
+    merge: Merge<'m>,
+    skipped: Vec<Skip>,
+}
+
+impl EntrySink for Comparison<'_> {
+    fn content(
+        &mut self,
+        pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
+        _: Access,
+    ) -> Result<Content, Explained> {
+        let extents = pieces.map(|piece| {
+            Ok(match piece? {
+                Piece::Hole(length) => Extent::hole(length),
+                Piece::Chunk(chunk) => Extent::whole(chunk.digest(), chunk.bytes().len() as u64),
+            })
+        });
+        Ok(Content { depth: 0, extents: extents.collect::<Result<_, Explained>>()? })
+    }
+
+    fn entry(&mut self, entry: &Entry, _: Option<Fingerprint>) -> Result<(), Explained> {
+        self.merge.after(entry).map_err(OpError::into_explained)
+    }
+
+    fn repeat(&mut self, known: &Known) -> Result<(), Explained> {
+        let entry = listing::read_entry(&known.line).map_err(|error| Box::new(error) as Explained)?;
+        self.merge.after(&entry).map_err(OpError::into_explained)
+    }
+
+    fn skip(&mut self, skip: Skip) {
+        self.skipped.push(skip);
+    }
+}

@@ -1,0 +1,248 @@
+//! Giving files back: plan by pack, read each frame once, write at its place, metadata last.
+//!
+//! Works through a listing in batches, so that memory does not grow with the tree. What is damaged or cannot be
+//! written is reported and the rest goes on.
+
+mod batch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::control::Control;
+use crate::base::entry::{Entry, Extent, Kind};
+use crate::base::error::Explained;
+use crate::base::path::EntryPath;
+use crate::format::manifest::{Manifest, SourceRecord};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::show::Part;
+use crate::source::files::target::{Options, Outcome, Target, TargetError};
+use crate::vault::error::VaultError;
+use crate::vault::read::{self, Library};
+use crate::vault::unlocked::UnlockedVault;
+use batch::{Batch, Tally};
+
+pub struct Request {
+    /// What to restore; empty for everything.
+    pub parts: Vec<Part>,
+    pub to: PathBuf,
+    pub numeric_ids: bool,
+    pub control: Arc<Control>,
+}
+
+/// What came back, and what did not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub files: u64,
+    pub bytes: u64,
+    /// Files that were there already, byte for byte.
+    pub identical: u64,
+    /// Folders, links and devices.
+    pub others: u64,
+    /// What could not be given back as it was; the first thousand.
+    pub issues: Vec<Issue>,
+    pub issues_count: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Issue {
+    pub path: String,
+    pub reason: String,
+}
+
+/// Restores into a folder. One source goes straight into it, several into a folder each.
+pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request) -> Result<Report, OpError> {
+    let library = unlocked.library()?;
+    let jobs = plan(manifest, request)?;
+    let expected = |field: fn(&SourceRecord) -> u64| jobs.iter().map(|job| field(job.source)).sum();
+    if jobs.iter().all(|job| job.folder.is_root()) {
+        request.control.bytes_expected.set(expected(|source| source.bytes));
+        request.control.items_expected.set(expected(|source| source.files));
+    }
+    let mut report = Report::default();
+    for job in &jobs {
+        restore_source(&library, manifest, job, request, &mut report)?;
+    }
+    Ok(report)
+}
+
+struct Job<'m> {
+    source: &'m SourceRecord,
+    folder: EntryPath,
+    to: PathBuf,
+}
+
+fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, OpError> {
+    let everything = || manifest.sources.iter().map(|source| (source, EntryPath::root())).collect();
+    let chosen: Vec<(&SourceRecord, EntryPath)> = if request.parts.is_empty() {
+        everything()
+    } else {
+        let resolve = |part: &Part| Ok((part.source_of(manifest)?, part.path.clone()));
+        request.parts.iter().map(resolve).collect::<Result<_, OpError>>()?
+    };
+    let several = chosen.iter().any(|(source, _)| source.name != chosen[0].0.name);
+    for (source, _) in &chosen {
+        if source.kind != "files" {
+            let (source_name, kind) = (source.name.to_string(), source.kind.clone());
+            return Err(Problem::Kind { source_name, kind, verb: "restore" }.into());
+        }
+    }
+    let place = |source: &SourceRecord| {
+        if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
+    };
+    Ok(chosen.into_iter().map(|(source, folder)| Job { source, folder, to: place(source) }).collect())
+}
+
+fn restore_source(
+    library: &Library<'_>,
+    manifest: &Manifest,
+    job: &Job<'_>,
+    request: &Request,
+    report: &mut Report,
+) -> Result<(), OpError> {
+    let options = Options { numeric_ids: request.numeric_ids };
+    let target = Target::open(&job.to, options)?;
+    let tally = Tally::default();
+    let mut restorer =
+        Restorer { library, target: &target, tally: &tally, control: &request.control, batch: Batch::default() };
+    let mut found = false;
+    for entry in read::entries(&job.source.listing, &job.folder, library) {
+        found = true;
+        match entry {
+            Ok(entry) => restorer.entry(entry)?,
+            Err(error) => tally.issue(&job.source.name.to_string(), &error),
+        }
+    }
+    if !found {
+        let (snapshot, source_name) = (manifest.id.short(), job.source.name.to_string());
+        return Err(Problem::NoPath { snapshot, source_name, path: job.folder.to_string() }.into());
+    }
+    restorer.flush()?;
+    for issue in target.seal() {
+        tally.note(issue.example.clone(), issue.to_string());
+    }
+    tally.add_to(report);
+    Ok(())
+}
+
+struct Restorer<'r> {
+    library: &'r Library<'r>,
+    target: &'r Target,
+    tally: &'r Tally,
+    control: &'r Control,
+    batch: Batch,
+}
+
+impl Restorer<'_> {
+    fn entry(&mut self, entry: Entry) -> Result<(), OpError> {
+        if self.control.stopped() {
+            return Err(Problem::Interrupted.into());
+        }
+        let small = small_content(&entry).cloned();
+        let result = match small {
+            Some(extent) => self.small(entry, &extent),
+            None => self.other(entry),
+        };
+        result?;
+        if self.batch.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// A file of one chunk: written in one go when its chunk comes by.
+    fn small(&mut self, entry: Entry, extent: &Extent) -> Result<(), OpError> {
+        let mut extents = std::iter::once(Ok(extent.clone()));
+        match self.target.already_there(&entry, &mut extents) {
+            Ok(true) => return Ok(self.tally.identical(self.control, &entry)),
+            Ok(false) => {}
+            Err(error) => return self.failed(&entry, error),
+        }
+        match self.library.find(&extent.chunk.expect("BUG: small content has a chunk")) {
+            Ok(location) => self.batch.small(entry, extent, location),
+            Err(error) => self.tally.issue(&entry.path.to_string(), &error),
+        }
+        Ok(())
+    }
+
+    fn other(&mut self, entry: Entry) -> Result<(), OpError> {
+        let mut extents = read::extents(&entry.content, self.library).map(|extent| extent.map_err(boxed));
+        match self.target.begin(&entry, &mut extents) {
+            Ok(Outcome::Done) => self.tally.made(self.control, &entry),
+            Ok(Outcome::Identical) if entry.kind == Kind::File => self.tally.identical(self.control, &entry),
+            Ok(Outcome::Identical) => self.tally.made(self.control, &entry),
+            Ok(Outcome::Skipped) => {}
+            Ok(Outcome::Link) => self.batch.link(entry),
+            Ok(Outcome::Content(writer)) => {
+                let file = self.batch.open(&entry, writer);
+                return self.extents(&entry, file);
+            }
+            Err(error) => return self.failed(&entry, error),
+        }
+        Ok(())
+    }
+
+    /// Plans every extent of a large file; a file with more of them than a batch holds goes through several.
+    fn extents(&mut self, entry: &Entry, file: Arc<batch::OpenFile>) -> Result<(), OpError> {
+        let mut at = 0u64;
+        for extent in read::extents(&entry.content, self.library) {
+            let (extent, location) = match extent.and_then(|extent| Ok((extent.clone(), self.locate(&extent)?))) {
+                Ok(found) => found,
+                Err(error) => {
+                    file.spoil(describe(&error));
+                    break;
+                }
+            };
+            if let Some(location) = location {
+                self.batch.extent(&file, &extent, location, at);
+            }
+            at = at.saturating_add(extent.length);
+            if self.batch.is_full() {
+                self.flush()?;
+            }
+        }
+        if at != entry.size {
+            file.spoil("its content is not as long as its size".to_owned());
+        }
+        batch::one_less(&file, self.tally, self.control).map_err(OpError::from)
+    }
+
+    fn locate(&self, extent: &Extent) -> Result<Option<crate::vault::fetch::Location>, VaultError> {
+        extent.chunk.as_ref().map(|digest| self.library.find(digest)).transpose()
+    }
+
+    fn flush(&mut self) -> Result<(), OpError> {
+        let batch = std::mem::take(&mut self.batch);
+        batch.run(self.library, self.target, self.tally, self.control)?;
+        if self.control.stopped() { Err(Problem::Interrupted.into()) } else { Ok(()) }
+    }
+
+    fn failed(&self, entry: &Entry, error: TargetError) -> Result<(), OpError> {
+        if error.is_fatal() {
+            return Err(error.into());
+        }
+        self.tally.issue(&entry.path.to_string(), &error);
+        Ok(())
+    }
+}
+
+/// The only extent of a file that is exactly one chunk.
+fn small_content(entry: &Entry) -> Option<&Extent> {
+    match &entry.content.extents[..] {
+        [extent] if entry.kind == Kind::File && entry.content.depth == 0 && entry.link.is_none() => {
+            let whole = extent.chunk.is_some() && extent.offset == 0 && extent.length == entry.size;
+            whole.then_some(extent)
+        }
+        _ => None,
+    }
+}
+
+fn boxed(error: VaultError) -> Explained {
+    Box::new(error)
+}
+
+/// An error with its cause, on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,292 @@
+//! One capture of a `files` source: the walk merged with what the host remembers, handed over in path order.
+//!
+//! Owns what is done with each item: repeated as known, described, or read. Items wait in a queue of bounded length
+//! while readers work on those that need it; the one in front goes to the sink as soon as it is ready.
+
+use std::collections::VecDeque;
+use std::ffi::CString;
+use std::iter::Peekable;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, Scope};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
+
+use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, Recall, Skip};
+use crate::base::control::Control;
+use crate::base::entry::{Entry, Kind};
+use crate::base::path::{EntryPath, encode};
+use crate::source::SourceError;
+use crate::source::files::FilesSource;
+use crate::source::files::attributes::{self, Attributes};
+use crate::source::files::budget::Budget;
+use crate::source::files::deliver::{Deliver, Later, Pending};
+use crate::source::files::exclude;
+use crate::source::files::handle::{Handle, Opener, raise_limit, trouble};
+use crate::source::files::links::{First, Links, Role};
+use crate::source::files::metadata::{Facts, Owners};
+use crate::source::files::read::{Outcome, Reader, Request, hash, promise, serve};
+use crate::source::files::scan::{Folder, Item, Terms};
+use crate::source::files::task::Task;
+use crate::source::files::walk::{Ahead, Found, Walk};
+
+/// Threads that look ahead. They wait for the disk more than they work.
+const WALKERS: usize = 12;
+const READERS: usize = 16;
+/// How many items may wait for their turn with the sink.
+const QUEUE: usize = 1024;
+
+type Requests = Sender<(Request, Sender<Outcome>)>;
+
+/// Captures everything below the source's root.
+pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
+    let (ahead, parent, root) = start(source)?;
+    let Capture { cutter, recall, control, rescan } = capture;
+    let budget = Budget::new();
+    let owners = Arc::new(Owners::default());
+    thread::scope(|scope| {
+        let (requests, waiting) = unbounded();
+        let (hashings, unhashed) = unbounded();
+        // Dropped first on the way out, whatever the way: sends every thread home.
+        let reader = Reader { opener: Opener::new(), owners: owners.clone(), cutter, budget: budget.clone(), hashings };
+        let reader = Arc::new(reader);
+        start_threads(scope, &ahead, &reader, &waiting, &unhashed)?;
+        let walk = Walk::new(&ahead, parent, root);
+        let deliver = Deliver::new(sink, &control, budget, reader);
+        let recall = recall.peekable();
+        let mut run = Run {
+            source,
+            recall,
+            rescan,
+            owners: &owners,
+            requests,
+            links: Links::default(),
+            tickets: 0,
+            control: &control,
+            deliver,
+        };
+        run.all(walk)
+    })
+}
+
+/// Opens the root. Links on the way to it are followed; below it, none is.
+pub(super) fn start(source: &FilesSource) -> Result<(Ahead, Arc<Handle>, Item), SourceError> {
+    let options = &source.options;
+    let failed = |cause| SourceError::Root { path: options.path.clone(), cause };
+    let path = options.path.canonicalize().map_err(failed)?;
+    let open = Arc::new(AtomicUsize::new(0));
+    let (fd, name) = root_of(&path).map_err(|error| failed(error.into()))?;
+    let parent = Arc::new(Handle::new(fd, &open));
+    let facts = Facts::at(&parent, &name).map_err(|error| failed(error.into()))?;
+    let terms = Terms {
+        opener: Opener::new(),
+        device: options.one_file_system.then_some(facts.device),
+        cachedirs: options.cachedirs,
+        open,
+    };
+    let folder = (facts.kind == Kind::Dir).then(|| {
+        Arc::new(Folder {
+            path: EntryPath::root(),
+            name: name.clone(),
+            owner: facts.uid,
+            scope: exclude::Scope::new(source.rules.clone()),
+            parent: Mutex::new(Some(parent.clone())),
+            listing: Task::new(),
+        })
+    });
+    let root = Item { name, facts: Ok(facts), folder };
+    Ok((Ahead::new(terms, raise_limit() / 2), parent, root))
+}
+
+/// The folder to open a root from, and its name there. The highest folder of all is its own parent.
+fn root_of(path: &Path) -> Result<(std::os::fd::OwnedFd, CString), Errno> {
+    let (parent, name) = match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => (parent, name.as_bytes()),
+        _ => (path, b".".as_slice()),
+    };
+    let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+    // Only a place to start from: it need not be readable.
+    let fd = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok((fd, name))
+}
+
+/// Fewer threads than wished for make a slower capture; without any reader there is none.
+fn start_threads<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    ahead: &'env Ahead,
+    reader: &Arc<Reader>,
+    waiting: &Receiver<(Request, Sender<Outcome>)>,
+    unhashed: &Receiver<Arc<super::read::Hashing>>,
+) -> Result<(), SourceError> {
+    for at in 0..READERS {
+        let (reader, waiting) = (reader.clone(), waiting.clone());
+        let started =
+            thread::Builder::new().name("read".to_owned()).spawn_scoped(scope, move || serve(&reader, &waiting));
+        match started {
+            Err(error) if at == 0 => return Err(SourceError::Threads(error)),
+            Err(_) => break,
+            Ok(_) => {}
+        }
+    }
+    for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+        let unhashed = unhashed.clone();
+        let _ = thread::Builder::new().name("hash".to_owned()).spawn_scoped(scope, move || hash(&unhashed));
+    }
+    for _ in 0..WALKERS {
+        let _ = thread::Builder::new().name("walk".to_owned()).spawn_scoped(scope, || ahead.help());
+    }
+    Ok(())
+}
+
+struct Run<'a> {
+    source: &'a FilesSource,
+    recall: Peekable<Recall>,
+    rescan: bool,
+    owners: &'a Owners,
+    requests: Requests,
+    links: Links,
+    tickets: u64,
+    control: &'a Control,
+    deliver: Deliver<'a>,
+}
+
+impl Run<'_> {
+    fn all(&mut self, walk: Walk) -> Result<(), SourceError> {
+        for found in walk {
+            if self.control.stopped() {
+                return Err(SourceError::Interrupted);
+            }
+            self.meet(found)?;
+            while self.deliver.len() >= QUEUE || self.deliver.is_ready() {
+                self.deliver.next()?;
+            }
+        }
+        while self.deliver.len() > 0 {
+            self.deliver.next()?;
+        }
+        Ok(())
+    }
+
+    /// Decides what is done with an item.
+    fn meet(&mut self, found: Found) -> Result<(), SourceError> {
+        let facts = match &found.facts {
+            Ok(facts) => facts.clone(),
+            Err(error) => {
+                self.skip(&found.path, trouble(*error));
+                return Ok(());
+            }
+        };
+        if let Some(error) = found.closed {
+            self.closed(&found.path, error)?;
+            if matches!(error, Errno::NOTDIR | Errno::LOOP) {
+                return Ok(());
+            }
+        }
+        let known = self.known(&found.path, &facts);
+        match (self.links.meet(&found.path, &facts), known) {
+            (Role::Only, Some(known)) => self.deliver.push(Pending::Repeat { known, size: size_of(&facts) }),
+            (Role::Only, None) => self.describe(found, &facts, None),
+            (Role::First(first), Some(known)) => self.reuse(found, &facts, first, &known),
+            (Role::First(first), None) => self.describe(found, &facts, Some(first)),
+            (Role::Later(first), _) => self.link(found, &facts, first),
+        }
+        Ok(())
+    }
+
+    /// A folder that cannot be looked into. For the root that is the end.
+    fn closed(&mut self, path: &EntryPath, error: Errno) -> Result<(), SourceError> {
+        if path.is_root() {
+            return Err(SourceError::Root { path: self.source.options.path.clone(), cause: error.into() });
+        }
+        self.skip(path, trouble(error));
+        Ok(())
+    }
+
+    /// What the host remembers of an item, when the item has not changed since.
+    fn known(&mut self, path: &EntryPath, facts: &Facts) -> Option<Known> {
+        while self.recall.next_if(|known| known.path < *path).is_some() {}
+        let known = self.recall.next_if(|known| known.path == *path)?;
+        let now = facts.fingerprint();
+        (!self.rescan && now.ctime != 0 && known.fingerprint == Some(now)).then_some(known)
+    }
+
+    /// A new or changed item.
+    fn describe(&mut self, found: Found, facts: &Facts, first: Option<First>) {
+        if facts.kind == Kind::File {
+            let request = self.request(found, facts);
+            let (reply, outcome) = promise();
+            let (path, ticket) = (request.path.clone(), request.ticket);
+            // The readers outlive this: they go when nobody can send any more.
+            let _ = self.requests.send((request, reply));
+            self.deliver.push(Pending::Read { path, ticket, outcome, first });
+            return;
+        }
+        let attributes = match &found.opened {
+            Some(handle) => attributes::of_open(handle),
+            None if facts.kind == Kind::Dir => Attributes::default(),
+            None => attributes::of_named(&found.parent, &found.name),
+        };
+        let mut entry = facts.entry(found.path, self.owners);
+        entry.xattrs = attributes.values;
+        if facts.kind == Kind::Symlink {
+            match readlinkat(&found.parent, &found.name, Vec::new()) {
+                Ok(target) => entry.target = Some(encode(target.as_bytes())),
+                Err(Errno::NOENT) => return forget(first),
+                Err(error) => {
+                    self.skip(&entry.path, trouble(error));
+                    return forget(first);
+                }
+            }
+        }
+        let fingerprint = attributes.troubles.is_empty().then(|| facts.fingerprint());
+        for reason in attributes.troubles {
+            self.skip(&entry.path, reason);
+        }
+        self.entry(entry, fingerprint);
+    }
+
+    /// An unchanged file with several names: its content is known, if it was this name that carried it.
+    fn reuse(&mut self, found: Found, facts: &Facts, first: First, known: &Known) {
+        match serde_json::from_slice::<Entry>(&known.line) {
+            Ok(entry) if entry.link.is_none() && entry.kind == facts.kind => {
+                self.entry(entry, Some(facts.fingerprint()));
+            }
+            _ => self.describe(found, facts, Some(first)),
+        }
+    }
+
+    /// One more name of a file whose first name came before.
+    fn link(&mut self, found: Found, facts: &Facts, first: First) {
+        let entry = facts.entry(found.path.clone(), self.owners);
+        let request = (facts.kind == Kind::File).then(|| self.request(found, facts));
+        self.deliver.push(Pending::Link(Box::new(Later { entry, first, request, fingerprint: facts.fingerprint() })));
+    }
+
+    fn request(&mut self, found: Found, facts: &Facts) -> Request {
+        self.tickets += 1;
+        Request { ticket: self.tickets, path: found.path, name: found.name, parent: found.parent, owner: facts.uid }
+    }
+
+    fn entry(&mut self, entry: Entry, fingerprint: Option<Fingerprint>) {
+        self.deliver.push(Pending::Entry(Box::new(entry), fingerprint));
+    }
+
+    fn skip(&mut self, path: &EntryPath, reason: String) {
+        self.deliver.push(Pending::Skip(Skip { path: path.to_string(), reason }));
+    }
+}
+
+/// The first name of a shared file could not be captured: the next one has to carry the content.
+fn forget(first: Option<First>) {
+    if let Some(first) = first {
+        *first.borrow_mut() = None;
+    }
+}
+
+fn size_of(facts: &Facts) -> u64 {
+    if facts.kind == Kind::File { facts.size } else { 0 }
+}

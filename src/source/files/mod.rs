@@ -1,0 +1,103 @@
+//! The `files` source: a folder, or one file, as it is.
+//!
+//! Owns its options and the order of its parts: `walk` finds everything in path order, ahead of need; `read` reads
+//! content, ahead of need; `capture` puts both together and hands the entries over. Memory is bounded whatever the
+//! tree: by names ahead (`walk`), by bytes ahead (`budget`) and by entries ahead (`capture`).
+//! Never follows a link below its root, and never opens anything but directories and regular files.
+
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+
+use crate::base::capture::{Capture, EntrySink};
+use crate::base::control::Control;
+use crate::source::settings::Settings;
+use crate::source::{ConfigError, Source, SourceError};
+
+mod attributes;
+mod budget;
+mod capture;
+mod deliver;
+mod estimate;
+mod exclude;
+mod handle;
+mod links;
+mod metadata;
+mod read;
+mod scan;
+mod stream;
+pub mod target;
+mod task;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+/// What to capture, and what to leave out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilesOptions {
+    /// A folder, a file, or a link to either.
+    pub path: PathBuf,
+    /// Globs relative to `path`, as in a .gitignore file.
+    pub exclude: Vec<String>,
+    /// Names of files that list what to leave out of their folder, such as `.gitignore`.
+    pub ignore_files: Vec<String>,
+    /// Keep the folders other file systems are mounted on, and nothing in them.
+    pub one_file_system: bool,
+    /// Capture folders marked by a CACHEDIR.TAG in full.
+    pub cachedirs: bool,
+}
+
+/// A `files` source. Its globs are valid.
+#[derive(Debug)]
+pub struct FilesSource {
+    options: FilesOptions,
+    rules: exclude::Rules,
+}
+
+impl FilesSource {
+    pub fn new(options: FilesOptions) -> Result<Self, ConfigError> {
+        let rules = exclude::Rules::new(&options.exclude, &options.ignore_files)?;
+        Ok(Self { options, rules })
+    }
+
+    pub fn options(&self) -> &FilesOptions {
+        &self.options
+    }
+}
+
+/// Makes a `files` source of its configuration table.
+pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
+    let known = ["path", "exclude", "ignore_files", "one_file_system", "cachedirs"];
+    let settings = Settings::new(table, &known)?;
+    let path = settings.text("path")?;
+    if path.is_empty() {
+        return Err(ConfigError::Value { key: "path", problem: "is empty".to_owned() });
+    }
+    let options = FilesOptions {
+        path: base.join(path),
+        exclude: settings.texts("exclude")?,
+        ignore_files: settings.texts("ignore_files")?,
+        one_file_system: settings.flag("one_file_system")?,
+        cachedirs: settings.flag("cachedirs")?,
+    };
+    Ok(Box::new(FilesSource::new(options)?))
+}
+
+impl Source for FilesSource {
+    fn kind(&self) -> &'static str {
+        "files"
+    }
+
+    fn root(&self) -> String {
+        self.options.path.display().to_string()
+    }
+
+    fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
+        capture::run(self, capture, sink)
+    }
+
+    fn estimate(&self, control: &Control) {
+        estimate::run(self, control);
+    }
+}

@@ -1,0 +1,342 @@
+//! Gives a tree of files back: the restoring side of the files source.
+//!
+//! Owns everything that is written into the folder restored into, and these rules:
+//!
+//! - Nothing outside the target is ever written, whatever the listing says and whatever stands in the target: see
+//!   `dirs`. A link is replaced or is in the way, never followed.
+//! - What is already there and identical is left alone, so that a restore can be run again to complete it.
+//! - A file that is there and differs is replaced whole by rename, or stays as it was.
+//! - Content not in the listing is left alone.
+//! - Metadata that cannot be set is counted (`issues`), and ends nothing.
+//!
+//! Never reads a vault: content comes from the caller, in any order, from any thread.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fd::AsFd;
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fchmod, fstat, linkat};
+use rustix::io::Errno;
+
+use self::apply::{Handle, Meta, Now, apply};
+use self::dirs::{Dirs, Missing};
+use self::issues::{Issues, Shortfall};
+use self::later::Later;
+use self::owners::Owners;
+use self::place::{Place, Temporary};
+use self::special::Special;
+use crate::base::entry::{Entry, Extent, Kind};
+use crate::base::error::Explained;
+use crate::base::path::{EntryPath, encode};
+
+mod apply;
+mod compare;
+mod dirs;
+mod error;
+mod issues;
+mod later;
+mod owners;
+mod place;
+mod special;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use self::error::TargetError;
+pub use self::issues::{Issue, Shortfall as IssueKind};
+pub use self::writer::FileWriter;
+
+/// How to restore.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Owners by number even where their names exist on this machine.
+    pub numeric_ids: bool,
+}
+
+/// What became of an entry.
+pub enum Outcome {
+    /// It is there now. A folder still gets its metadata from [`Target::seal`].
+    Done,
+    /// It was there already; its metadata was put right where it differed.
+    Identical,
+    /// It cannot be made, which is counted among the issues.
+    Skipped,
+    /// It is another name of an earlier file: call [`Target::link`] once that one is finished.
+    Link,
+    /// Its content is needed.
+    Content(FileWriter),
+}
+
+/// A folder being restored into. Shared by all writers.
+pub struct Target {
+    dirs: Dirs,
+    owners: Owners,
+    issues: Arc<Issues>,
+    later: Mutex<Later>,
+    temporary: Temporary,
+}
+
+impl Target {
+    /// Opens the folder to restore into, making it when it is not there: then only its owner may enter it until
+    /// the entry of the root has said otherwise.
+    pub fn open(root: &Path, options: Options) -> Result<Self, TargetError> {
+        let path = || encode(root.as_os_str().as_encoded_bytes());
+        let closed = |source: io::Error| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TargetError::Full { path: path(), source },
+            _ => TargetError::Closed { path: path(), source },
+        };
+        match fs::metadata(root) {
+            Ok(there) if !there.is_dir() => return Err(TargetError::NotAFolder { path: path() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_folder(root).map_err(closed)?,
+            Err(error) => return Err(closed(error)),
+            Ok(_) => {}
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| closed(error.into()))?;
+        accessat(&folder, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
+            .or_else(|error| if error == Errno::NOSYS { Ok(()) } else { Err(closed(error.into())) })?;
+        Ok(Self {
+            dirs: Dirs::new(folder),
+            owners: Owners::new(options.numeric_ids),
+            issues: Arc::default(),
+            later: Mutex::default(),
+            temporary: Temporary::new().map_err(|error| closed(error.into()))?,
+        })
+    }
+
+    /// Looks at what is there and makes what can be made without content. `extents` is the entry's resolved
+    /// content; it is only read when a file of the same size is already there.
+    ///
+    /// Call it in the listing's order for folders; for everything else in any order.
+    pub fn begin(
+        &self,
+        entry: &Entry,
+        extents: &mut dyn Iterator<Item = Result<Extent, Explained>>,
+    ) -> Result<Outcome, TargetError> {
+        if entry.path.is_root() && entry.kind != Kind::Dir {
+            return Err(TargetError::listing(&entry.path, "the root is no folder"));
+        }
+        if entry.link.is_some() && entry.kind != Kind::Dir {
+            return Ok(Outcome::Link);
+        }
+        match entry.kind {
+            Kind::Dir => self.folder(entry),
+            Kind::File => self.file(entry, extents),
+            Kind::Symlink | Kind::Fifo | Kind::Char | Kind::Block => self.special(entry),
+            Kind::Socket => {
+                self.issues.note_plainly(&entry.path, Shortfall::Socket);
+                Ok(Outcome::Skipped)
+            }
+        }
+    }
+
+    /// A whole file whose content is at hand, with as few system calls as can be.
+    pub fn small_file(&self, entry: &Entry, bytes: &[u8]) -> Result<Outcome, TargetError> {
+        let (place, meta) = self.prepare(entry)?;
+        if bytes.len() as u64 != entry.size {
+            return Err(TargetError::listing(&entry.path, "its content is not as long as its size"));
+        }
+        let file = match place.create(place.name()) {
+            Ok(file) => self.writer(file, place, None, meta, entry.size),
+            Err(Errno::EXIST) => {
+                if self.keep(&place, &meta, entry.size, |file| Ok(compare::equals(file, bytes)))? {
+                    return Ok(Outcome::Identical);
+                }
+                self.replacement(place, meta, entry.size)?
+            }
+            Err(error) => return Err(TargetError::system("create", &entry.path, error)),
+        };
+        file.write_at(0, bytes)?;
+        file.finish(entry.size)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Gives an earlier file its other name. The earlier one must be finished: until then an older file may have
+    /// its name.
+    pub fn link(&self, entry: &Entry) -> Result<Outcome, TargetError> {
+        let path = &entry.path;
+        let first = entry.link.as_ref().ok_or_else(|| TargetError::listing(path, "a link to nothing"))?;
+        let missing = || TargetError::FirstName { path: path.to_string(), first: first.to_string() };
+        let from = self.dirs.parent(first, Missing::Fail).map_err(|error| match error.errno() {
+            Some(Errno::NOENT) => missing(),
+            _ => error,
+        })?;
+        let from = Place { dir: from, path: first.clone() };
+        let place = Place { dir: self.dirs.parent(path, Missing::Make)?, path: path.clone() };
+        let link = |name: &[u8]| linkat(&from.dir, from.name(), &place.dir, name, AtFlags::empty());
+        let failed = |error| match error {
+            Errno::NOENT => missing(),
+            error => TargetError::system("link", path, error),
+        };
+        match link(place.name()) {
+            Ok(()) => return Ok(Outcome::Done),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed(error)),
+        }
+        let (there, wanted) = (place.look()?, from.look()?);
+        if (there.st_dev, there.st_ino) == (wanted.st_dev, wanted.st_ino) {
+            return Ok(Outcome::Identical);
+        }
+        let temporary = self.temporary.name();
+        link(temporary.as_bytes()).map_err(failed)?;
+        place.replace_by(temporary.as_bytes())?;
+        Ok(Outcome::Done)
+    }
+
+    /// Sets the metadata of folders, deepest first, and tells what fell short. Call it when all else is done.
+    pub fn seal(&self) -> Vec<Issue> {
+        let mut later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some((path, meta)) = later.pop() {
+            let path = EntryPath::from_bytes(&path).expect("BUG: a path that was one is none any more");
+            if let Err(error) = self.seal_folder(&path, &meta) {
+                let error = error.errno().unwrap_or(Errno::NOTDIR);
+                self.issues.note(&path, Shortfall::Folder, error);
+            }
+        }
+        self.issues.take()
+    }
+
+    fn seal_folder(&self, path: &EntryPath, meta: &Meta) -> Result<(), TargetError> {
+        let dir = self.dirs.itself(path, Missing::Fail)?;
+        let stat = fstat(&*dir).map_err(|error| TargetError::system("look at", path, error))?;
+        apply(Handle::Open(dir.as_fd()), &Now::existing(&stat), meta, path, &self.issues);
+        Ok(())
+    }
+
+    fn prepare(&self, entry: &Entry) -> Result<(Place, Meta), TargetError> {
+        let meta = Meta::of(entry, &self.owners)?;
+        Ok((Place { dir: self.dirs.parent(&entry.path, Missing::Make)?, path: entry.path.clone() }, meta))
+    }
+
+    fn folder(&self, entry: &Entry) -> Result<Outcome, TargetError> {
+        let meta = Meta::of(entry, &self.owners)?;
+        let dir = self.dirs.itself(&entry.path, Missing::Make)?;
+        if !rustix::process::geteuid().is_root() {
+            // A folder of ours that is there and closed to us: sealing closes it again.
+            let stat = fstat(&*dir).map_err(|error| TargetError::system("look at", &entry.path, error))?;
+            let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+            if !mode.contains(Mode::RWXU) {
+                // Not ours after all: making the first thing in it says so.
+                let _ = fchmod(&*dir, mode | Mode::RWXU);
+            }
+        }
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).push(entry.path.as_bytes(), meta);
+        Ok(Outcome::Done)
+    }
+
+    fn file(
+        &self,
+        entry: &Entry,
+        extents: &mut dyn Iterator<Item = Result<Extent, Explained>>,
+    ) -> Result<Outcome, TargetError> {
+        let (place, meta) = self.prepare(entry)?;
+        let writer = match place.create(place.name()) {
+            Ok(file) => self.writer(file, place, None, meta, entry.size),
+            Err(Errno::EXIST) => {
+                if self.keep(&place, &meta, entry.size, |file| compare::holds(file, entry.size, extents))? {
+                    return Ok(Outcome::Identical);
+                }
+                self.replacement(place, meta, entry.size)?
+            }
+            Err(error) => return Err(TargetError::system("create", &entry.path, error)),
+        };
+        if entry.size > 0 {
+            return Ok(Outcome::Content(writer));
+        }
+        writer.finish(0)?;
+        Ok(Outcome::Done)
+    }
+
+    /// Leaves the file that stands there alone if it is the one wanted, putting its metadata right.
+    fn keep(
+        &self,
+        place: &Place,
+        meta: &Meta,
+        size: u64,
+        same: impl FnOnce(rustix::fd::BorrowedFd) -> Result<bool, Explained>,
+    ) -> Result<bool, TargetError> {
+        let Some((file, stat)) = place.existing()? else { return Ok(false) };
+        let now = Now::existing(&stat);
+        // A file's other names may lie outside the target: its metadata is theirs too and is not for us to change.
+        let ours = stat.st_nlink == 1 || now.matches(meta);
+        if u64::try_from(stat.st_size) != Ok(size) || !ours {
+            return Ok(false);
+        }
+        let content = |error| TargetError::Content { path: place.path.to_string(), source: error::Cause(error) };
+        if !same(file.as_fd()).map_err(content)? {
+            return Ok(false);
+        }
+        apply(Handle::Open(file.as_fd()), &now, meta, &place.path, &self.issues);
+        Ok(true)
+    }
+
+    fn replacement(&self, place: Place, meta: Meta, size: u64) -> Result<FileWriter, TargetError> {
+        let name = self.temporary.name();
+        let file = place.create(name.as_bytes()).map_err(|error| TargetError::system("replace", &place.path, error))?;
+        Ok(self.writer(file, place, Some(name), meta, size))
+    }
+
+    fn writer(
+        &self,
+        file: rustix::fd::OwnedFd,
+        place: Place,
+        temporary: Option<String>,
+        meta: Meta,
+        size: u64,
+    ) -> FileWriter {
+        let issues = self.issues.clone();
+        let (end, closed) = (AtomicU64::new(0), AtomicBool::new(false));
+        FileWriter { file, place, temporary, meta, size, issues, end, closed }
+    }
+
+    fn special(&self, entry: &Entry) -> Result<Outcome, TargetError> {
+        let (place, meta) = self.prepare(entry)?;
+        let special = Special::of(entry)?.expect("BUG: begin() sends only special kinds here");
+        match special.make(&place, place.name()) {
+            Ok(()) => {
+                special::dress(&place, place.name(), &meta, &self.issues)?;
+                return Ok(Outcome::Done);
+            }
+            Err(Errno::EXIST) => {}
+            Err(error) => return self.not_made(entry, &special, error),
+        }
+        let stat = place.look()?;
+        let ours = stat.st_nlink == 1 || Now::existing(&stat).matches(&meta);
+        if ours && special.is_there(&place, &stat) {
+            special::dress(&place, place.name(), &meta, &self.issues)?;
+            return Ok(Outcome::Identical);
+        }
+        let temporary = self.temporary.name();
+        if let Err(error) = special.make(&place, temporary.as_bytes()) {
+            return self.not_made(entry, &special, error);
+        }
+        special::dress(&place, temporary.as_bytes(), &meta, &self.issues)
+            .inspect_err(|_| place.remove(temporary.as_bytes()))?;
+        place.replace_by(temporary.as_bytes())?;
+        Ok(Outcome::Done)
+    }
+
+    /// Devices are for root to make: everyone else goes on without.
+    fn not_made(&self, entry: &Entry, special: &Special, error: Errno) -> Result<Outcome, TargetError> {
+        if special.is_device() && matches!(error, Errno::PERM | Errno::ACCESS) {
+            self.issues.note(&entry.path, Shortfall::Device, error);
+            return Ok(Outcome::Skipped);
+        }
+        Err(TargetError::system("create", &entry.path, error))
+    }
+}
+
+/// Makes the folder, for its owner only, and its parents as the user's umask says.
+fn make_folder(root: &Path) -> io::Result<()> {
+    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)?;
+    }
+    match fs::DirBuilder::new().mode(0o700).create(root) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
