@@ -52,7 +52,7 @@ pub fn snapshots(
     if before.listing == after.listing {
         return Ok(());
     }
-    let mut merge = Merge { before: Box::new(all(before, &library)).peekable(), each };
+    let mut merge = Merge { before: sorted(before, &library), each };
     for entry in all(after, &library) {
         merge.after(&entry?)?;
     }
@@ -72,7 +72,7 @@ pub fn live(
     let vault = unlocked.vault();
     let recall = vault.recall(&manifest.app, &before.name, &before.root)?;
     let cutter = Arc::new(vault.file_cutter());
-    let merge = Merge { before: Box::new(all(before, &library)).peekable(), each };
+    let merge = Merge { before: sorted(before, &library), each };
     let mut sink = Comparison { merge, skipped: Vec::new() };
     let capture = Capture { cutter, recall, control: control.clone(), rescan: false };
     source.capture(capture, &mut sink)?;
@@ -92,13 +92,20 @@ fn all<'r>(source: &SourceRecord, library: &'r Library<'r>) -> read::Entries<'r>
     read::entries(&source.listing, &EntryPath::root(), library)
 }
 
-/// Two listings side by side, both sorted by path.
-struct Merge<'m> {
-    before: std::iter::Peekable<Box<dyn Iterator<Item = Result<Entry, VaultError>> + 'm>>,
-    each: &'m mut Each<'m>,
+type Sorted<'m> = std::iter::Peekable<Box<dyn Iterator<Item = Result<Entry, VaultError>> + 'm>>;
+
+fn sorted<'r>(source: &SourceRecord, library: &'r Library<'r>) -> Sorted<'r> {
+    let entries: Box<dyn Iterator<Item = Result<Entry, VaultError>>> = Box::new(all(source, library));
+    entries.peekable()
 }
 
-impl Merge<'_> {
+/// Two listings side by side, both sorted by path.
+struct Merge<'m, 'e> {
+    before: Sorted<'m>,
+    each: &'m mut Each<'e>,
+}
+
+impl Merge<'_, '_> {
     fn after(&mut self, after: &Entry) -> Result<(), OpError> {
         loop {
             let Some(next) = self.before.next_if(|next| next.as_ref().map_or(true, |next| next.path <= after.path))
@@ -148,12 +155,12 @@ fn compare(before: &Entry, after: &Entry) -> Option<Change> {
 }
 
 /// A sink that stores nothing: it compares.
-struct Comparison<'m> {
-    merge: Merge<'m>,
+struct Comparison<'m, 'e> {
+    merge: Merge<'m, 'e>,
     skipped: Vec<Skip>,
 }
 
-impl EntrySink for Comparison<'_> {
+impl EntrySink for Comparison<'_, '_> {
     fn content(
         &mut self,
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,

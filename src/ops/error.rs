@@ -1,43 +1,49 @@
 //! What can go wrong with a use case, beyond what the floors below say themselves.
 
-use std::error::Error;
-use std::fmt;
-
 use crate::base::error::{Class, Explain, Explained};
+use crate::source::SourceError;
+use crate::source::files::target::TargetError;
+use crate::store::StoreError;
+use crate::vault::error::VaultError;
 
-/// Any error of a floor below, or one of this floor's own.
-#[derive(Debug)]
-pub struct OpError(Explained);
+/// An error of a floor below, or one of this floor's own.
+#[derive(Debug, thiserror::Error)]
+pub enum OpError {
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Problem(#[from] Problem),
+}
 
 impl OpError {
+    fn explain(&self) -> &dyn Explain {
+        match self {
+            Self::Vault(error) => error,
+            Self::Store(error) => error,
+            Self::Source(error) => error,
+            Self::Target(error) => error,
+            Self::Problem(error) => error,
+        }
+    }
+
     pub fn into_explained(self) -> Explained {
-        self.0
+        Box::new(self)
     }
 }
 
-impl<E: Explain> From<E> for OpError {
-    fn from(error: E) -> Self {
-        Self(Box::new(error))
-    }
-}
-
-impl fmt::Display for OpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl OpError {
-    pub fn class(&self) -> Class {
-        self.0.class()
+impl Explain for OpError {
+    fn class(&self) -> Class {
+        self.explain().class()
     }
 
-    pub fn hint(&self) -> Option<String> {
-        self.0.hint()
-    }
-
-    pub fn cause(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
+    fn hint(&self) -> Option<String> {
+        self.explain().hint()
     }
 }
 

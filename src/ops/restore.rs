@@ -104,8 +104,8 @@ fn restore_source(
     let options = Options { numeric_ids: request.numeric_ids };
     let target = Target::open(&job.to, options)?;
     let tally = Tally::default();
-    let mut restorer =
-        Restorer { library, target: &target, tally: &tally, control: &request.control, batch: Batch::default() };
+    let (control, batch) = (&*request.control, Batch::default());
+    let mut restorer = Restorer { library, job, target: &target, tally: &tally, control, batch };
     let mut found = false;
     for entry in read::entries(&job.source.listing, &job.folder, library) {
         found = true;
@@ -120,7 +120,7 @@ fn restore_source(
     }
     restorer.flush()?;
     for issue in target.seal() {
-        tally.note(issue.example.clone(), issue.to_string());
+        tally.note(issue.path, issue.reason);
     }
     tally.add_to(report);
     Ok(())
@@ -128,6 +128,7 @@ fn restore_source(
 
 struct Restorer<'r> {
     library: &'r Library<'r>,
+    job: &'r Job<'r>,
     target: &'r Target,
     tally: &'r Tally,
     control: &'r Control,
@@ -139,6 +140,7 @@ impl Restorer<'_> {
         if self.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
+        let entry = self.standing_alone(entry)?;
         let small = small_content(&entry).cloned();
         let result = match small {
             Some(extent) => self.small(entry, &extent),
@@ -146,6 +148,20 @@ impl Restorer<'_> {
         };
         result?;
         if self.batch.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// A hard link to a file outside what is restored becomes a file of its own with the same content.
+    fn standing_alone(&self, entry: Entry) -> Result<Entry, OpError> {
+        let Some(first) = entry.link.as_ref().filter(|first| !first.is_within(&self.job.folder)) else {
+            return Ok(entry);
+        };
+        match read::entries(&self.job.source.listing, first, self.library).next() {
+            Some(Ok(original)) if original.path == *first => {
+                Ok(Entry { content: original.content, size: original.size, link: None, ..entry })
+            }
+            Some(Err(error)) => Err(error.into()),
+            _ => Ok(entry),
+        }
     }
 
     /// A file of one chunk: written in one go when its chunk comes by.

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use strongroom::base::error::{Class, Explain};
-use strongroom::ops::error::OpError;
 
 use crate::context::Context;
 
@@ -74,12 +73,6 @@ impl Failure {
         }
         let cause = (!causes.is_empty()).then(|| causes.join(": "));
         Self { message, cause, hint, class }
-    }
-}
-
-impl From<OpError> for Failure {
-    fn from(error: OpError) -> Self {
-        Self::new(error.to_string(), error.cause(), error.hint(), error.class())
     }
 }
 

@@ -78,6 +78,8 @@ pub struct Target {
     issues: Arc<Issues>,
     later: Mutex<Later>,
     temporary: Temporary,
+    /// Nothing was there to begin with: nothing can be there already.
+    is_new: bool,
 }
 
 impl Target {
@@ -104,6 +106,7 @@ impl Target {
             owners: Owners::new(options.numeric_ids),
             issues: Arc::default(),
             later: Mutex::default(),
+            is_new: fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()),
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         })
     }
@@ -132,6 +135,19 @@ impl Target {
                 Ok(Outcome::Skipped)
             }
         }
+    }
+
+    /// Is this file there already, byte for byte? Its metadata is put right then.
+    pub fn already_there(
+        &self,
+        entry: &Entry,
+        extents: &mut dyn Iterator<Item = Result<Extent, Explained>>,
+    ) -> Result<bool, TargetError> {
+        if self.is_new {
+            return Ok(false);
+        }
+        let (place, meta) = self.prepare(entry)?;
+        self.keep(&place, &meta, entry.size, |file| compare::holds(file, entry.size, extents))
     }
 
     /// A whole file whose content is at hand, with as few system calls as can be.

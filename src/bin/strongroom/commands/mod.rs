@@ -50,8 +50,9 @@ pub struct FilterArgs {
 }
 
 impl FilterArgs {
-    fn filter(self) -> strongroom::vault::select::Filter {
-        strongroom::vault::select::Filter { app: self.app, host: self.host, source: self.source }
+    fn filter(&self) -> strongroom::vault::select::Filter {
+        let FilterArgs { app, host, source } = self;
+        strongroom::vault::select::Filter { app: app.clone(), host: host.clone(), source: source.clone() }
     }
 }
 

@@ -103,7 +103,7 @@ fn cat(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part) -> Result<(), Fa
 }
 
 fn is_broken_pipe(error: &OpError) -> bool {
-    let cause = error.cause().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 

@@ -19,7 +19,7 @@ use crate::base::path::EntryPath;
 const MOST_OPEN: usize = 256;
 /// So many ancestors are looked up in the cache before the walk starts at the root, and so many are kept on the way
 /// down. Without the bound a tree of 10,000 levels costs the square of its depth in hashing paths.
-const NEAR: usize = 64;
+const NEAR: usize = 160;
 
 /// An open folder and what has been learnt of the files made in it.
 pub struct Dir {
