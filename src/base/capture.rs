@@ -60,6 +60,8 @@ pub struct Skip {
 /// Takes a capture, entry by entry in path order.
 pub trait EntrySink {
     /// Keeps content and says how to refer to it. `pieces` yields until the content ends.
+    /// An error that `pieces` yields is handed back: then, and when the source has no use for the content because
+    /// the file has changed, what was kept is referred to by nothing, and the capture goes on.
     fn content(
         &mut self,
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,

@@ -35,9 +35,11 @@ pub trait Source: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct KindOf {
     pub name: &'static str,
-    /// Relative paths in the table are relative to the folder `base`.
-    pub configure: fn(table: &toml::Table, base: &Path) -> Result<Box<dyn Source>, ConfigError>,
+    pub configure: Configure,
 }
+
+/// Makes a source of its table. Relative paths in it are relative to the folder `base`.
+pub type Configure = fn(table: &toml::Table, base: &Path) -> Result<Box<dyn Source>, ConfigError>;
 
 /// Declares the module of every kind and lists them in `SOURCES`. `cargo fmt` does not follow modules declared here.
 macro_rules! sources {

@@ -67,6 +67,11 @@ impl Budget {
         }
     }
 
+    /// The capture is over: nothing is worth reading any more.
+    pub fn is_closed(&self) -> bool {
+        locked(&self.state).closed
+    }
+
     pub fn close(&self) {
         locked(&self.state).closed = true;
         self.freed.notify_all();

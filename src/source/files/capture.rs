@@ -3,10 +3,9 @@
 //! Owns what is done with each item: repeated as known, described, or read. Items wait in a queue of bounded length
 //! while readers work on those that need it; the one in front goes to the sink as soon as it is ready.
 
-use std::collections::VecDeque;
 use std::ffi::CString;
 use std::iter::Peekable;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
@@ -60,6 +59,7 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
         let recall = recall.peekable();
         let mut run = Run {
             source,
+            ahead: &ahead,
             recall,
             rescan,
             owners: &owners,
@@ -144,6 +144,7 @@ fn start_threads<'scope, 'env>(
 
 struct Run<'a> {
     source: &'a FilesSource,
+    ahead: &'a Ahead,
     recall: Peekable<Recall>,
     rescan: bool,
     owners: &'a Owners,
@@ -161,7 +162,7 @@ impl Run<'_> {
                 return Err(SourceError::Interrupted);
             }
             self.meet(found)?;
-            while self.deliver.len() >= QUEUE || self.deliver.is_ready() {
+            while self.deliver.len() >= QUEUE || self.deliver.is_ready() || self.is_crowded() {
                 self.deliver.next()?;
             }
         }
@@ -169,6 +170,10 @@ impl Run<'_> {
             self.deliver.next()?;
         }
         Ok(())
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.deliver.len() > 0 && self.ahead.is_crowded()
     }
 
     /// Decides what is done with an item.
@@ -242,7 +247,8 @@ impl Run<'_> {
                 }
             }
         }
-        let fingerprint = attributes.troubles.is_empty().then(|| facts.fingerprint());
+        let whole = attributes.troubles.is_empty() && found.closed.is_none();
+        let fingerprint = whole.then(|| facts.fingerprint());
         for reason in attributes.troubles {
             self.skip(&entry.path, reason);
         }

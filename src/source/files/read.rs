@@ -79,6 +79,9 @@ pub(super) fn promise() -> (Sender<Outcome>, Receiver<Outcome>) {
 /// What a reader thread does until there are no more requests.
 pub(super) fn serve(reader: &Reader, requests: &Receiver<(Request, Sender<Outcome>)>) {
     for (request, reply) in requests {
+        if reader.budget.is_closed() {
+            return;
+        }
         reader.read(&request, &reply);
     }
 }
@@ -165,7 +168,8 @@ impl Reader {
 fn whole(file: impl AsFd, size: usize) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::with_capacity(size);
     while bytes.len() < size {
-        match rustix::io::read(&file, spare_capacity(&mut bytes)) {
+        let at = bytes.len() as u64;
+        match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
             Ok(0) => break,
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),

@@ -84,6 +84,11 @@ impl Ahead {
         }
     }
 
+    /// So many directories are open that what waits for the sink had better go first: it holds some of them.
+    pub fn is_crowded(&self) -> bool {
+        self.terms.open.load(atomic::Ordering::Relaxed) > self.most_open + self.most_open / 4
+    }
+
     pub fn close(&self) {
         let mut queue = locked(&self.queue);
         queue.closed = true;
@@ -99,10 +104,9 @@ impl Ahead {
                 return None;
             }
             let open = self.terms.open.load(atomic::Ordering::Relaxed);
-            if queue.outstanding < Self::MOST && open < self.most_open {
-                if let Some(job) = queue.jobs.pop_first() {
-                    return Some(job);
-                }
+            let may = queue.outstanding < Self::MOST && open < self.most_open;
+            if let Some(job) = may.then(|| queue.jobs.pop_first()).flatten() {
+                return Some(job);
             }
             queue = wait(&self.work, queue);
         }
