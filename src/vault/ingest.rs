@@ -18,7 +18,7 @@ use crate::vault::journal::Journal;
 use crate::vault::pack_writer::{Frame, PackWriter};
 
 /// Frames of content that is read whole are this long, unless one chunk is longer.
-const WHOLE_FRAME: usize = 4 << 20;
+const WHOLE_FRAME: usize = 2 << 20;
 /// Frames of content that is read here and there.
 const RANDOM_FRAME: usize = 256 << 10;
 /// A catalog is written when this many chunks have become durable: bounds what is held in memory.
