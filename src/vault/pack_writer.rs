@@ -18,8 +18,6 @@ use crate::store::Store;
 use crate::vault::error::VaultError;
 use crate::vault::journal::Journal;
 
-/// A pack is closed once it is this long: 16 MiB, and at most one frame more.
-const PACK: usize = 16 << 20;
 /// Packs being sent at once: bounds memory, and hides the latency of a distant store.
 const UPLOADS: usize = 2;
 
@@ -52,7 +50,7 @@ pub struct PackWriter {
 }
 
 impl PackWriter {
-    pub fn start(store: Store, recipient: Recipient, journal: Arc<Journal>) -> Self {
+    pub fn start(store: Store, recipient: Recipient, journal: Arc<Journal>, pack: usize) -> Self {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).min(8);
         let (frames, to_compress) = bounded::<Frame>(1);
         let (compressed, to_seal) = bounded::<Compressed>(2);
@@ -65,7 +63,7 @@ impl PackWriter {
             let (input, output, recycle) = (to_compress.clone(), compressed.clone(), recycle.clone());
             threads.push(std::thread::spawn(move || compress(&input, &output, &recycle)));
         }
-        threads.push(std::thread::spawn(move || seal(&to_seal, &closed, &recipient)));
+        threads.push(std::thread::spawn(move || seal(&to_seal, &closed, &recipient, pack)));
         for _ in 0..UPLOADS {
             let (input, output, failure) = (to_put.clone(), finished.clone(), failure.clone());
             let (store, journal) = (store.clone(), journal.clone());
@@ -129,8 +127,8 @@ fn compress(input: &Receiver<Frame>, output: &Sender<Compressed>, recycle: &Send
     }
 }
 
-fn seal(input: &Receiver<Compressed>, output: &Sender<Closed>, recipient: &Recipient) {
-    let open = || Sealer::new(&[recipient], Vec::with_capacity(PACK + (4 << 20)));
+fn seal(input: &Receiver<Compressed>, output: &Sender<Closed>, recipient: &Recipient, pack: usize) {
+    let open = || Sealer::new(&[recipient], Vec::with_capacity(pack + (4 << 20)));
     let (mut sealer, mut frames) = (open(), Vec::new());
     let mut writer = FrameWriter::new();
     let mut close = |sealer: Sealer, frames: Vec<FrameContents>| {
@@ -144,7 +142,7 @@ fn seal(input: &Receiver<Compressed>, output: &Sender<Closed>, recipient: &Recip
         sealer.write(&bytes);
         account.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         frames.push(contents);
-        if sealer.len() >= PACK && !close(std::mem::replace(&mut sealer, open()), std::mem::take(&mut frames)) {
+        if sealer.len() >= pack && !close(std::mem::replace(&mut sealer, open()), std::mem::take(&mut frames)) {
             return;
         }
     }
