@@ -133,10 +133,14 @@ impl<'v> Ingest<'v> {
         let builder = self.builder(access);
         let (plain, members) = (std::mem::replace(&mut builder.plain, empty), std::mem::take(&mut builder.members));
         let writer = self.writer.as_mut().expect("BUG: just made");
-        writer.write(Frame { plain, members, account })?;
+        let written = writer.write(Frame { plain, members, account });
         let finished = writer.finished();
         self.uncatalogued.extend(finished);
-        self.catalogue_when_due()
+        if written.is_err() {
+            // It takes nothing more. What was finished is still catalogued, should the caller abandon the rest.
+            self.writer = None;
+        }
+        written.and_then(|()| self.catalogue_when_due())
     }
 
     fn catalogue_when_due(&mut self) -> Result<(), VaultError> {
