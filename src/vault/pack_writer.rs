@@ -18,8 +18,6 @@ use crate::store::Store;
 use crate::vault::error::VaultError;
 use crate::vault::journal::Journal;
 
-/// No pack is longer, unless one frame alone is: 16 MiB.
-const PACK: usize = 16 << 20;
 /// Packs being sent at once to a distant store, whose latency that hides. A folder needs only one.
 const UPLOADS: usize = 2;
 
@@ -94,7 +92,7 @@ pub struct PackWriter {
 }
 
 impl PackWriter {
-    pub fn start(store: Store, recipient: Recipient, journal: Arc<Journal>) -> Self {
+    pub fn start(store: Store, recipient: Recipient, journal: Arc<Journal>, pack: usize) -> Self {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).min(8);
         let uploads = if store.is_local() { 1 } else { UPLOADS };
         let (frames, to_compress) = bounded::<Frame>(1);
@@ -110,7 +108,8 @@ impl PackWriter {
         }
         let (frames_back, packs) = (frames_pool.clone(), packs_pool.clone());
         threads.push(std::thread::spawn(move || {
-            Packer::new(recipient, closed, frames_back, packs).run(&to_seal);
+            Packer { recipient, output: closed, frames_pool: frames_back, packs_pool: packs, pack, open: None }
+                .run(&to_seal);
         }));
         for _ in 0..uploads {
             let (input, output, failure, pool) =
@@ -180,17 +179,15 @@ struct Packer {
     output: Sender<Closed>,
     frames_pool: Pool,
     packs_pool: Pool,
+    /// How long a pack gets.
+    pack: usize,
     open: Option<(Sealer, Vec<FrameContents>)>,
 }
 
 impl Packer {
-    fn new(recipient: Recipient, output: Sender<Closed>, frames_pool: Pool, packs_pool: Pool) -> Self {
-        Self { recipient, output, frames_pool, packs_pool, open: None }
-    }
-
     fn run(mut self, input: &Receiver<Compressed>) {
         for Compressed { packed, contents, account } in input {
-            let full = self.open.as_ref().is_some_and(|(sealer, _)| sealer.len() + packed.len() > PACK);
+            let full = self.open.as_ref().is_some_and(|(sealer, _)| sealer.len() + packed.len() > self.pack);
             if full && !self.close() {
                 return;
             }
@@ -201,10 +198,10 @@ impl Packer {
     }
 
     fn add(&mut self, packed: Packed, contents: FrameContents) {
-        let (recipient, pool) = (&self.recipient, &self.packs_pool);
+        let (recipient, pool, most) = (&self.recipient, &self.packs_pool, self.pack);
         let (sealer, frames) = self.open.get_or_insert_with(|| {
             let mut buffer = pool.take();
-            buffer.reserve_exact(PACK + PACK / 1024);
+            buffer.reserve_exact(most + most / 1024);
             (Sealer::new(&[recipient], buffer), Vec::new())
         });
         packed.parts(|part| sealer.write(part));
