@@ -168,7 +168,10 @@ impl Restorer<'_> {
     fn small(&mut self, entry: Entry, extent: &Extent) -> Result<(), OpError> {
         let mut extents = std::iter::once(Ok(extent.clone()));
         match self.target.already_there(&entry, &mut extents) {
-            Ok(true) => return Ok(self.tally.identical(self.control, &entry)),
+            Ok(true) => {
+                self.tally.identical(self.control, &entry);
+                return Ok(());
+            }
             Ok(false) => {}
             Err(error) => return self.failed(&entry, error),
         }

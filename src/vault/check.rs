@@ -248,16 +248,11 @@ fn send_unless_stopped(
 }
 
 /// Buffers and contexts of one reading thread.
+#[derive(Default)]
 struct PackReader {
     unpack: FrameReader,
     packed: Vec<u8>,
     plain: Vec<u8>,
-}
-
-impl Default for PackReader {
-    fn default() -> Self {
-        Self { unpack: FrameReader::new(), packed: Vec::new(), plain: Vec::new() }
-    }
 }
 
 impl PackReader {

@@ -41,7 +41,7 @@ where
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8).min(jobs.len().max(1));
     let work = || {
-        let mut reader = JobReader { library, unpack: FrameReader::new(), packed: Vec::new(), plain: Vec::new() };
+        let mut reader = JobReader { library, unpack: FrameReader::default(), packed: Vec::new(), plain: Vec::new() };
         while !control.stopped() {
             let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             if let Err(error) = reader.run(&wants[job.clone()], &take) {
@@ -57,7 +57,7 @@ where
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let results = threads.into_iter().map(|thread| thread.join().expect("BUG: a reader panicked"));
-        results.fold(Ok(()), |first, result| first.and(result))
+        results.collect()
     })
 }
 

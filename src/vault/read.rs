@@ -98,17 +98,20 @@ impl<'v> Library<'v> {
     }
 
     pub fn reader(&self) -> ChunkReader<'_> {
-        ChunkReader { library: self, frames: VecDeque::new(), held: 0, unpack: FrameReader::new() }
+        ChunkReader { library: self, frames: VecDeque::new(), held: 0, unpack: FrameReader::default() }
     }
 }
 
 /// Reads chunks one by one. Keeps the frames it unpacked last, up to a bound.
 pub struct ChunkReader<'l> {
     library: &'l Library<'l>,
-    frames: VecDeque<((SealedDigest, u64), Arc<Vec<u8>>)>,
+    frames: VecDeque<(FrameName, Arc<Vec<u8>>)>,
     held: usize,
     unpack: FrameReader,
 }
+
+/// A frame's pack, and where it begins there.
+type FrameName = (SealedDigest, u64);
 
 /// Unpacked frames kept.
 const HELD: usize = 12 << 20;

@@ -150,7 +150,10 @@ fn write_part(file: &OpenFile, part: &Part, bytes: Result<&[u8], &VaultError>) -
     };
     match file.writer.write_at(part.at, &bytes[part.from as usize..end as usize]) {
         Err(error) if error.is_fatal() => Err(error),
-        Err(error) => Ok(file.spoil(describe(&error))),
+        Err(error) => {
+            file.spoil(describe(&error));
+            Ok(())
+        }
         Ok(()) => Ok(()),
     }
 }
