@@ -261,13 +261,14 @@ impl Default for PackReader {
 }
 
 impl PackReader {
+    /// Reads as a restore does: by the length that the catalog says, whatever was cut off or appended.
     fn lost_chunks(
         &mut self,
         sealed: &[u8],
         contents: &PackContents,
         identity: &age::x25519::Identity,
     ) -> HashSet<PlainDigest> {
-        let opener = Opener::new(sealed, &[identity], sealed.len() as u64).ok();
+        let opener = Opener::new(sealed, &[identity], contents.size).ok();
         let mut lost = HashSet::new();
         let mut start = 0;
         for frame in &contents.frames {
