@@ -3,5 +3,6 @@
 mod crash;
 mod damage;
 mod faults;
+mod hostile;
 mod store_contract;
 mod support;
