@@ -117,7 +117,7 @@ impl<'a> Check<'a> {
         }
         let known: HashSet<SealedDigest> = named.iter().map(|(digest, _)| *digest).collect();
         self.report.unreferenced = self.census.packs.keys().filter(|digest| !known.contains(*digest)).count() as u64;
-        let bytes = named.iter().map(|(_, size)| size).sum();
+        let bytes = named.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
         self.report.packs = Checked { checked: 0, total: named.len() as u64, bytes };
     }
 
@@ -206,7 +206,8 @@ impl<'a> Check<'a> {
             None => packs,
         };
         let sizes: HashMap<SealedDigest, u64> = self.library.packs().into_iter().collect();
-        self.control.bytes_expected.set(chosen.iter().filter_map(|digest| sizes.get(digest)).sum());
+        let bytes = chosen.iter().filter_map(|digest| sizes.get(digest)).copied().fold(0, u64::saturating_add);
+        self.control.bytes_expected.set(bytes);
         self.control.items_expected.set(chosen.len() as u64);
         let outcome = checker.read_packs(&chosen)?;
         if self.control.stopped() {
