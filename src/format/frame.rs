@@ -6,6 +6,8 @@ use crate::format::error::FormatError;
 
 /// No frame unpacks to more: what a reader may be asked to hold.
 pub const MAX_FRAME: u32 = 8 << 20;
+/// No frame is longer packed: one that does not compress becomes hardly longer.
+pub const MAX_PACKED: u32 = MAX_FRAME + (64 << 10);
 
 /// The level used for everything that compresses.
 const LEVEL: i32 = 3;

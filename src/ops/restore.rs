@@ -55,7 +55,8 @@ pub struct Issue {
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request) -> Result<Report, OpError> {
     let library = unlocked.library()?;
     let jobs = plan(manifest, request)?;
-    let expected = |field: fn(&SourceRecord) -> u64| jobs.iter().map(|job| field(job.source)).sum();
+    let expected =
+        |field: fn(&SourceRecord) -> u64| jobs.iter().map(|job| field(job.source)).fold(0, u64::saturating_add);
     if jobs.iter().all(|job| job.folder.is_root()) {
         request.control.bytes_expected.set(expected(|source| source.bytes));
         request.control.items_expected.set(expected(|source| source.files));

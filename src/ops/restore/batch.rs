@@ -231,7 +231,7 @@ impl Tally {
 
     pub fn add_to(self, report: &mut Report) {
         report.files += self.files.into_inner();
-        report.bytes += self.bytes.into_inner();
+        report.bytes = report.bytes.saturating_add(self.bytes.into_inner());
         report.identical += self.identical.into_inner();
         report.others += self.others.into_inner();
         let (issues, count) = self.issues.into_inner().expect("BUG: nothing panics while holding it");
