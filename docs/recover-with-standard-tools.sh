@@ -133,20 +133,28 @@ unpack() {
     rm -f -- "$work/sums" "$work/bad"
 }
 
-# Reads lines CHUNK OFFSET LENGTH, where CHUNK may be - for a hole, and appends the bytes to file $1.
+# Appends a part of a chunk to file $1; a hole of zeros where the chunk is -.
+append_extent() {
+    local chunk=$2 offset=$3 length=$4
+    if [ "$chunk" = - ]; then
+        truncate -s "+$length" -- "$1"
+    elif [ ! -f "$work/chunks/$chunk" ]; then
+        return 1
+    elif [ "$offset" = 0 ]; then
+        head -c "$length" "$work/chunks/$chunk" >>"$1"
+    else
+        tail -c "+$((offset + 1))" "$work/chunks/$chunk" | head -c "$length" >>"$1" || [ $? -eq 141 ]
+    fi
+}
+
+# Reads lines CHUNK OFFSET LENGTH and appends what they stand for to file $1. Goes on after a chunk that is missing:
+# chunks of lines end at line ends, so that the lines of the others are whole.
 append() {
-    local chunk offset length
+    local chunk offset length whole=0
     while IFS=$us read -r chunk offset length; do
-        if [ "$chunk" = - ]; then
-            truncate -s "+$length" -- "$1"
-        elif [ ! -f "$work/chunks/$chunk" ]; then
-            return 1
-        elif [ "$offset" = 0 ]; then
-            head -c "$length" "$work/chunks/$chunk" >>"$1"
-        else
-            tail -c "+$((offset + 1))" "$work/chunks/$chunk" | head -c "$length" >>"$1" || [ $? -eq 141 ]
-        fi
+        append_extent "$1" "$chunk" "$offset" "$length" || whole=1
     done
+    return $whole
 }
 
 extent='"\(.chunk // "-")\u001f\(.offset // 0)\u001f\(.length)"'
@@ -154,17 +162,17 @@ extent='"\(.chunk // "-")\u001f\(.offset // 0)\u001f\(.length)"'
 # Appends content to file $1: a JSON document on standard input with a list of extents. A list of depth N is kept as
 # content itself, N times over: its lines are the extents.
 append_content() {
-    local content depth
+    local content depth whole=0
     content=$(cat)
     depth=$(jq '.depth // 0' <<<"$content")
     jq -r ".extents[] | $extent" <<<"$content" >"$work/extents"
     while [ "$depth" -gt 0 ]; do
         : >"$work/list"
-        append "$work/list" <"$work/extents" || return 1
+        append "$work/list" <"$work/extents" || whole=1
         jq -r "$extent" "$work/list" >"$work/extents"
         depth=$((depth - 1))
     done
-    append "$1" <"$work/extents"
+    append "$1" <"$work/extents" && return $whole
 }
 
 # ---------------------------------------------------------------- entries
@@ -215,7 +223,7 @@ make_folders() {
     while IFS= read -r coded; do
         decode "$coded"
         safe "$path" || die "the listing has an unsafe path: $coded"
-        [ "$path" = . ] || mkdir -- "./$path" || note "$coded"
+        [ "$path" = . ] || mkdir -p -- "./$path" || note "$coded"
     done
 }
 
@@ -229,7 +237,7 @@ make_entries() {
     while IFS=$us read -r command coded a b; do
         case $command in
         e) # another extent of the file at hand
-            [ "$ok" = 0 ] || append "$file" <<<"$coded$us$a$us$b" || ok=0
+            [ "$ok" = 0 ] || append_extent "$file" "$coded" "$a" "$b" || ok=0
             continue
             ;;
         c) # its content, kept as content
@@ -336,6 +344,11 @@ restore_source() {
     : >"$listing"
     jq -c .listing <<<"$1" | append_content "$listing" || { note "a part of the listing is damaged"; }
     uid=$(id -u) gid=$(id -g)
+    # A source that is one file has one entry, the root: it is restored under the name it had.
+    if [ "$(head -n 1 -- "$listing" | jq -r '"\(.path) \(.type)"')" = ". file" ]; then
+        jq -c --arg root "$(jq -r .root <<<"$1")" '.path = ($root | split("/") | last)' "$listing" >"$step"
+        mv -- "$step" "$listing"
+    fi
 
     jq -r 'select(.type == "dir") | .path' "$listing" >"$step"
     make_folders <"$step"
