@@ -58,18 +58,22 @@ check_vault_file() {
     vault_id=$(jq -r .vault <<<"$text")
 }
 
-# The vault's own keys are an age identity file, sealed to each person. They stay in memory.
+# The vault's own keys are an age identity file, sealed to each person. They stay in memory. An `init` that did not
+# come to its end may have left keys that were made for no vault.
 unwrap_keys() {
-    local object
+    local object fits
+    fits="# vault: $vault_id"$'\n'"# vault.json: $(digest_of "$vault/vault.json")"$'\n'
     for object in "$vault"/keys/*.age; do
         case $object in *"-$(digest_of "$object").age") ;; *) say "damaged: $object"; incomplete=1; continue ;; esac
         if [ "$identity" = - ]; then
             # Only what is sealed to a passphrase asks for one.
             case $(head -n 2 -- "$object" | tr -d '\0') in *$'\n-> scrypt '*) ;; *) continue ;; esac
-            keys=$(age -d "$object") && return
+            keys=$(age -d "$object") || continue
         else
-            keys=$(age -d -i "$identity" "$object" 2>/dev/null) && return
+            keys=$(age -d -i "$identity" "$object" 2>/dev/null) || continue
         fi
+        case $keys in *"$fits"*) return ;; esac
+        say "made for another vault.json: $object"
     done
     die "$identity opens none of $vault/keys/"
 }
@@ -386,10 +390,6 @@ restore_source() {
 
 check_vault_file
 unwrap_keys
-case $keys in
-*"# vault: $vault_id"$'\n'"# vault.json: $(digest_of "$vault/vault.json")"$'\n'*) ;;
-*) die "vault.json is not the one these keys were made for" ;;
-esac
 choose_manifest
 say "unpacking …"
 unpack
