@@ -24,13 +24,19 @@ impl FrameWriter {
         Self { best: context(LEVEL), fast: context(FAST_LEVEL) }
     }
 
-    /// One zstd frame holding `plain`, at the level a quick look at samples of it asks for.
-    pub fn compress(&mut self, plain: &[u8]) -> Vec<u8> {
-        match self.probe(plain) {
-            Gain::None => raw(plain),
-            Gain::Same => self.fast.compress(plain).expect("BUG: the buffer fits"),
-            Gain::More => self.best.compress(plain).expect("BUG: the buffer fits"),
-        }
+    /// One zstd frame holding `plain`, at the level a quick look at samples of it asks for. What does not compress is
+    /// kept where it is; `buffer` is used for what does.
+    pub fn pack(&mut self, plain: Vec<u8>, buffer: Vec<u8>) -> Packed {
+        let writer = match self.probe(&plain) {
+            Gain::None => return Packed::Stored(plain),
+            Gain::Same => &mut self.fast,
+            Gain::More => &mut self.best,
+        };
+        let mut frame = buffer;
+        frame.clear();
+        frame.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        writer.compress_to_buffer(&plain, &mut frame).expect("BUG: the buffer fits");
+        Packed::Compressed { frame, plain }
     }
 
     /// Compresses a few samples instead of everything: about 1 % of the work.
@@ -64,21 +70,47 @@ enum Gain {
     More,
 }
 
-/// A zstd frame (RFC 8878 §3.1.1) of uncompressed blocks: a copy, at the speed of memory.
-fn raw(plain: &[u8]) -> Vec<u8> {
-    const BLOCK: usize = 128 << 10;
-    const HEAD: [u8; 5] = [0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000];
-    let mut frame = Vec::with_capacity(plain.len() + 9 + 3 * plain.len().div_ceil(BLOCK));
-    frame.extend_from_slice(&HEAD);
-    frame.extend_from_slice(&(plain.len() as u32).to_le_bytes());
-    let blocks = plain.len().div_ceil(BLOCK);
-    for (number, block) in plain.chunks(BLOCK).enumerate() {
-        let last = u32::from(number + 1 == blocks);
-        let head = (block.len() as u32) << 3 | last;
-        frame.extend_from_slice(&head.to_le_bytes()[..3]);
-        frame.extend_from_slice(block);
+/// A frame on its way into a pack.
+pub enum Packed {
+    /// To be written as a frame of uncompressed blocks around these bytes.
+    Stored(Vec<u8>),
+    /// A frame as it is, and the buffer its content was in.
+    Compressed { frame: Vec<u8>, plain: Vec<u8> },
+}
+
+impl Packed {
+    /// Length of the frame.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Stored(plain) => RAW_HEAD + plain.len() + BLOCK_HEAD * plain.len().div_ceil(RAW_BLOCK).max(1),
+            Self::Compressed { frame, .. } => frame.len(),
+        }
     }
-    frame
+
+    /// The frame's bytes, in order.
+    pub fn parts(&self, mut each: impl FnMut(&[u8])) {
+        match self {
+            Self::Stored(plain) => raw(plain, each),
+            Self::Compressed { frame, .. } => each(frame),
+        }
+    }
+}
+
+const RAW_HEAD: usize = 9;
+const RAW_BLOCK: usize = 128 << 10;
+const BLOCK_HEAD: usize = 3;
+
+/// A zstd frame (RFC 8878 §3.1.1) of uncompressed blocks: no work, and no copy either.
+fn raw(plain: &[u8], mut each: impl FnMut(&[u8])) {
+    each(&[0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000]);
+    each(&(plain.len() as u32).to_le_bytes());
+    let blocks = plain.len().div_ceil(RAW_BLOCK).max(1);
+    for number in 0..blocks {
+        let block = &plain[number * RAW_BLOCK..plain.len().min((number + 1) * RAW_BLOCK)];
+        let last = u32::from(number + 1 == blocks);
+        each(&((block.len() as u32) << 3 | last).to_le_bytes()[..BLOCK_HEAD]);
+        each(block);
+    }
 }
 
 /// Unpacks frames. Keeps its context, so make one per thread.
@@ -113,6 +145,14 @@ mod tests {
 
     use super::*;
 
+    fn frame_of(plain: &[u8]) -> Vec<u8> {
+        let packed = FrameWriter::new().pack(plain.to_vec(), Vec::new());
+        let mut frame = Vec::new();
+        packed.parts(|part| frame.extend_from_slice(part));
+        assert_eq!(frame.len(), packed.len());
+        frame
+    }
+
     fn noise(len: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut next = || {
@@ -128,7 +168,7 @@ mod tests {
     fn what_does_not_compress_is_stored_as_it_is_in_a_standard_frame() {
         for len in [200_000, 1 << 20, (1 << 20) + 1, 3_000_000] {
             let plain = noise(len);
-            let frame = FrameWriter::new().compress(&plain);
+            let frame = frame_of(&plain);
             assert!(frame.len() > len && frame.len() < len + 100, "{len} became {}", frame.len());
             assert_eq!(zstd::stream::decode_all(&frame[..]).unwrap(), plain);
         }
@@ -145,7 +185,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_survive_a_frame(plain in proptest::collection::vec(0u8..8, 0..20_000)) {
-            let frame = FrameWriter::new().compress(&plain);
+            let frame = frame_of(&plain);
             let mut back = Vec::new();
             FrameReader::new().decompress(&frame, plain.len() as u32, &mut back).unwrap();
             prop_assert_eq!(back, plain);

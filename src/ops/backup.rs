@@ -12,6 +12,7 @@ use crate::ops::error::{OpError, Problem};
 use crate::source::Source;
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
+use crate::vault::error::VaultError;
 
 /// One source under the name it has in the snapshot.
 pub struct Planned {
@@ -41,7 +42,7 @@ pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
         return Err(Problem::Nothing.into());
     }
     let mut draft = vault.begin(request.label.clone())?;
-    let warnings = clock_warning(&draft).into_iter().collect();
+    let mut warnings: Vec<String> = clock_warning(&draft).into_iter().collect();
     for planned in &request.sources {
         if let Err(error) = capture(&mut draft, planned, request) {
             // What was captured stays, catalogued, for the next backup; the reason to stop is what is told.
@@ -50,6 +51,7 @@ pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
         }
     }
     let committed = draft.commit()?;
+    warnings.extend(committed.not_noted.map(cache_warning));
     Ok(Report { manifest: committed.manifest, warnings })
 }
 
@@ -77,6 +79,12 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
     })?;
     sink.finish()?;
     Ok(())
+}
+
+/// The snapshot is made; what would have made the next one faster is not kept.
+fn cache_warning(error: VaultError) -> String {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}; the snapshot is complete, and the next backup reads every file again")
 }
 
 /// A clock that runs behind makes snapshots that sort before older ones: nothing is lost, but `latest` is another.

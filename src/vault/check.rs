@@ -27,6 +27,8 @@ use crate::vault::unlocked::UnlockedVault;
 /// What a vault holds, by what its store and its catalogs say.
 pub struct Census {
     pub manifests: Vec<ObjectKey>,
+    /// The snapshot this host committed last, before anything was looked at.
+    pub last_commit: Option<ObjectKey>,
     pub keys: Vec<ObjectKey>,
     pub packs: BTreeMap<SealedDigest, u64>,
     pub catalogs: usize,
@@ -38,8 +40,12 @@ pub struct Census {
 }
 
 impl Census {
+    /// Lists in the opposite order of writing: what a backup that runs meanwhile adds is then at most there and not
+    /// yet referred to, never the other way round.
     pub fn take(unlocked: &UnlockedVault) -> Result<Self, VaultError> {
         let vault = &unlocked.vault;
+        let last_commit = vault.last_commit();
+        let manifests = vault.manifest_keys()?;
         let mut damaged = Vec::new();
         let keys: Vec<ObjectKey> = vault.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
         for key in &keys {
@@ -47,8 +53,6 @@ impl Census {
                 damaged.push((key.clone(), VaultError::Damaged { object: key.clone() }));
             }
         }
-        let listed = vault.store.list(layout::PACKS)?;
-        let packs = listed.into_iter().filter_map(|object| Some((object.key.digest()?, object.size))).collect();
         let listed = vault.store.list(layout::CATALOGS)?;
         let catalogs: Vec<SealedDigest> = listed.iter().filter_map(|object| catalog_digest(&object.key)).collect();
         let folder = host::partial_of(&vault.host.cache("verify")?.join("index"));
@@ -62,9 +66,11 @@ impl Census {
             Err(error) => Err(error),
         })?;
         let catalog_bytes = listed.iter().map(|object| object.size).sum();
-        let manifests = vault.manifest_keys()?;
+        let listed = vault.store.list(layout::PACKS)?;
+        let packs = listed.into_iter().filter_map(|object| Some((object.key.digest()?, object.size))).collect();
         Ok(Self {
             manifests,
+            last_commit,
             keys,
             packs,
             catalogs: catalogs.len(),

@@ -56,6 +56,8 @@ pub struct Draft<'v> {
 pub struct Committed {
     pub manifest: Manifest,
     pub key: ObjectKey,
+    /// Why this host could not note it in its cache. Costs time, never data.
+    pub not_noted: Option<VaultError>,
 }
 
 impl Vault {
@@ -145,12 +147,15 @@ impl<'v> Draft<'v> {
         let sealed = seal::seal(&[&self.vault.keys.recipient], &manifest.write());
         let key = manifest.key(sealed.digest);
         self.vault.store.put_new(&key, sealed.bytes.into())?;
-        let catalogs = self.ingest.catalogs().to_vec();
-        for (memory, extent) in self.memories {
-            memory.keep(&key, &catalogs, extent)?;
-        }
-        self.vault.remember_commit(&key)?;
-        Ok(Committed { manifest, key })
+        // The snapshot exists: whatever fails from here on must not make it look failed.
+        let not_noted = self.note(&key).err();
+        Ok(Committed { manifest, key, not_noted })
+    }
+
+    fn note(self, key: &ObjectKey) -> Result<(), VaultError> {
+        self.vault.remember_commit(key)?;
+        let catalogs = self.ingest.catalogs();
+        self.memories.into_iter().try_for_each(|(memory, extent)| memory.keep(key, catalogs, extent))
     }
 
     fn manifest(&mut self) -> Manifest {

@@ -119,7 +119,8 @@ impl Index {
         packs
     }
 
-    pub fn chunk_count(&self) -> u64 {
+    #[cfg(test)]
+    fn chunk_count(&self) -> u64 {
         self.runs.iter().map(Run::len).sum()
     }
 }

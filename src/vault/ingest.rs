@@ -17,15 +17,6 @@ use crate::vault::index::Index;
 use crate::vault::journal::Journal;
 use crate::vault::pack_writer::{Frame, PackWriter};
 
-/// Frames of content that is read whole are this long, unless one chunk is longer.
-const WHOLE_FRAME: usize = 4 << 20;
-/// Frames of content that is read here and there.
-const RANDOM_FRAME: usize = 256 << 10;
-/// A catalog is written when this many chunks have become durable: bounds what is held in memory.
-const CATALOG_CHUNKS: usize = 60_000;
-/// … or this many packs: bounds what a crash makes the next backup look at again.
-const CATALOG_PACKS: usize = 64;
-
 pub struct Ingest<'v> {
     vault: &'v Vault,
     index: Index,
@@ -134,23 +125,33 @@ impl<'v> Ingest<'v> {
             return Ok(());
         }
         let writer = self.writer.get_or_insert_with(|| {
-            PackWriter::start(self.vault.store.clone(), self.vault.keys.recipient.clone(), self.journal.clone())
+            let (store, recipient) = (self.vault.store.clone(), self.vault.keys.recipient.clone());
+            PackWriter::start(store, recipient, self.journal.clone(), self.vault.limits.pack)
         });
         let empty = writer.buffer();
         let account = self.account.clone();
         let builder = self.builder(access);
         let (plain, members) = (std::mem::replace(&mut builder.plain, empty), std::mem::take(&mut builder.members));
         let writer = self.writer.as_mut().expect("BUG: just made");
-        writer.write(Frame { plain, members, account })?;
+        let written = writer.write(Frame { plain, members, account });
         let finished = writer.finished();
         self.uncatalogued.extend(finished);
-        self.catalogue_when_due()
+        if written.is_err() {
+            // It takes nothing more. What was finished is still catalogued, should the caller abandon the rest.
+            self.writer = None;
+        }
+        written.and_then(|()| self.catalogue_when_due())
     }
 
     fn catalogue_when_due(&mut self) -> Result<(), VaultError> {
+        let limits = &self.vault.limits;
         let chunks: usize =
             self.uncatalogued.iter().flat_map(|pack| &pack.frames).map(|frame| frame.members.len()).sum();
-        if chunks >= CATALOG_CHUNKS || self.uncatalogued.len() >= CATALOG_PACKS { self.catalogue() } else { Ok(()) }
+        if chunks >= limits.catalog_chunks || self.uncatalogued.len() >= limits.catalog_packs {
+            self.catalogue()
+        } else {
+            Ok(())
+        }
     }
 
     fn catalogue(&mut self) -> Result<(), VaultError> {
@@ -179,7 +180,8 @@ impl ChunkSink for Ingest<'_> {
         if self.pending.contains(&digest) || self.index.find(&digest)?.is_some() {
             return Ok(());
         }
-        let target = if access == Access::Whole { WHOLE_FRAME } else { RANDOM_FRAME };
+        let limits = &self.vault.limits;
+        let target = if access == Access::Whole { limits.whole_frame } else { limits.random_frame };
         let length = pack::next(0, chunk.bytes().len() as u64) as usize;
         if self.builder(access).plain.len() + length > target {
             self.flush(access)?;

@@ -19,6 +19,7 @@ const LOCK: &str = "lock";
 
 impl Journal {
     pub fn open(parent: &Path) -> Result<Self, VaultError> {
+        let _door = door(parent)?;
         let folder = host::partial_of(&parent.join("session"));
         host::make_private_folder(&folder)?;
         let lock = folder.join(LOCK);
@@ -43,6 +44,7 @@ impl Journal {
 
     /// What processes that died had sent or were about to send. Whoever calls this answers for it from now on.
     pub fn inherit(&self, parent: &Path) -> Result<Vec<PackContents>, VaultError> {
+        let _door = door(parent)?;
         let mut packs = Vec::new();
         for entry in fs::read_dir(parent).map_err(VaultError::host(parent))? {
             let folder = entry.map_err(VaultError::host(parent))?.path();
@@ -67,6 +69,13 @@ impl Drop for Journal {
             let _ = fs::remove_dir_all(&self.folder);
         }
     }
+}
+
+/// Held while a session's folder is made or taken over: one that is just being made is not locked yet, and must not be
+/// taken for abandoned.
+fn door(parent: &Path) -> Result<File, VaultError> {
+    let lock = parent.join(LOCK);
+    File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(VaultError::host(&lock))
 }
 
 fn is_abandoned(folder: &Path) -> bool {

@@ -14,6 +14,7 @@ pub mod host;
 mod index;
 mod ingest;
 mod journal;
+pub mod limits;
 mod pack_writer;
 pub mod people;
 pub mod read;
@@ -32,6 +33,7 @@ use crate::format::vault_file::VaultFile;
 use crate::store::Store;
 use crate::vault::error::VaultError;
 use crate::vault::host::{Folders, Host};
+use crate::vault::limits::Limits;
 
 /// A vault that can be appended to: it holds no key that reads a snapshot.
 ///
@@ -42,6 +44,7 @@ pub struct Vault {
     store: Store,
     keys: WriterKeys,
     host: Host,
+    limits: Limits,
 }
 
 /// A vault that nobody has shown a key for: what anyone may see of it.
@@ -95,7 +98,7 @@ impl LockedVault {
         if keys.vault_id != self.file.vault || keys.vault_file != self.file.digest() {
             return Err(VaultError::WriterMismatch { file: file.to_owned(), location: location() });
         }
-        Ok(Vault { store: self.store, keys, host: self.host })
+        Ok(Vault { store: self.store, keys, host: self.host, limits: Limits::default() })
     }
 }
 
@@ -110,6 +113,11 @@ impl Vault {
 
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// With other limits: for tests, which want many small packs.
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The names of all manifests, oldest first. Needs no key.

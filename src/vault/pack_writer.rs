@@ -11,16 +11,14 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::base::id::PlainDigest;
 use crate::format::catalog::{FrameContents, PackContents};
-use crate::format::frame::FrameWriter;
+use crate::format::frame::{FrameWriter, Packed};
 use crate::format::seal::{Sealed, Sealer};
 use crate::format::{layout, pack};
 use crate::store::Store;
 use crate::vault::error::VaultError;
 use crate::vault::journal::Journal;
 
-/// A pack is closed once it is this long: 16 MiB, and at most one frame more.
-const PACK: usize = 16 << 20;
-/// Packs being sent at once: bounds memory, and hides the latency of a distant store.
+/// Packs being sent at once to a distant store, whose latency that hides. A folder needs only one.
 const UPLOADS: usize = 2;
 
 /// Chunks laid out as tar members, to be compressed together.
@@ -32,7 +30,7 @@ pub struct Frame {
 }
 
 struct Compressed {
-    bytes: Vec<u8>,
+    packed: Packed,
     contents: FrameContents,
     account: Arc<AtomicU64>,
 }
@@ -42,40 +40,88 @@ struct Closed {
     contents: PackContents,
 }
 
+/// Buffers that were used and will be again: fresh memory costs more than filling it.
+#[derive(Clone)]
+struct Pool {
+    put: Sender<Vec<u8>>,
+    take: Receiver<Vec<u8>>,
+}
+
+impl Pool {
+    fn new(most: usize) -> Self {
+        let (put, take) = bounded(most);
+        Self { put, take }
+    }
+
+    fn take(&self) -> Vec<u8> {
+        let mut buffer = self.take.try_recv().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    fn put(&self, buffer: Vec<u8>) {
+        let _ = self.put.try_send(buffer);
+    }
+}
+
+/// A pack's bytes on their way to the store; the buffer goes back to the pool when the store is done with it.
+struct Lent {
+    bytes: Vec<u8>,
+    pool: Pool,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.pool.put(std::mem::take(&mut self.bytes));
+    }
+}
+
 pub struct PackWriter {
     frames: Option<Sender<Frame>>,
     done: Receiver<PackContents>,
-    /// Buffers of frames that were compressed, to be filled again.
-    spare: Receiver<Vec<u8>>,
+    /// Buffers of frames.
+    frames_pool: Pool,
     failure: Arc<Mutex<Option<VaultError>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl PackWriter {
-    pub fn start(store: Store, recipient: Recipient, journal: Arc<Journal>) -> Self {
+    pub fn start(store: Store, recipient: Recipient, journal: Arc<Journal>, pack: usize) -> Self {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).min(8);
+        let uploads = if store.is_local() { 1 } else { UPLOADS };
         let (frames, to_compress) = bounded::<Frame>(1);
-        let (compressed, to_seal) = bounded::<Compressed>(2);
+        let (compressed, to_seal) = bounded::<Compressed>(1);
         let (closed, to_put) = bounded::<Closed>(0);
         let (finished, done) = unbounded::<PackContents>();
-        let (recycle, spare) = bounded::<Vec<u8>>(workers + 2);
+        let (frames_pool, packs_pool) = (Pool::new(workers + 3), Pool::new(uploads + 1));
         let failure = Arc::new(Mutex::new(None));
         let mut threads = Vec::new();
         for _ in 0..workers {
-            let (input, output, recycle) = (to_compress.clone(), compressed.clone(), recycle.clone());
-            threads.push(std::thread::spawn(move || compress(&input, &output, &recycle)));
+            let (input, output, pool) = (to_compress.clone(), compressed.clone(), frames_pool.clone());
+            threads.push(std::thread::spawn(move || compress(&input, &output, &pool)));
         }
-        threads.push(std::thread::spawn(move || seal(&to_seal, &closed, &recipient)));
-        for _ in 0..UPLOADS {
-            let (input, output, failure) = (to_put.clone(), finished.clone(), failure.clone());
+        let (frames_back, packs) = (frames_pool.clone(), packs_pool.clone());
+        threads.push(std::thread::spawn(move || {
+            Packer { recipient, output: closed, frames_pool: frames_back, packs_pool: packs, pack, open: None }
+                .run(&to_seal);
+        }));
+        for _ in 0..uploads {
+            let (input, output, failure, pool) =
+                (to_put.clone(), finished.clone(), failure.clone(), packs_pool.clone());
             let (store, journal) = (store.clone(), journal.clone());
             threads.push(std::thread::spawn(move || {
-                if let Err(error) = put(&input, &output, &store, &journal) {
+                if let Err(error) = put(&input, &output, &store, &journal, &pool) {
                     failure.lock().expect("BUG: nothing panics while holding it").get_or_insert(error);
                 }
             }));
         }
-        Self { frames: Some(frames), done, spare, failure, threads }
+        Self { frames: Some(frames), done, frames_pool, failure, threads }
     }
 
     /// Hands a frame over; waits while the stages are full.
@@ -84,11 +130,9 @@ impl PackWriter {
         if frames.send(frame).is_ok() { Ok(()) } else { Err(self.fail()) }
     }
 
-    /// An empty buffer, used before if possible: fresh memory costs more than filling it.
+    /// An empty buffer, used before if possible.
     pub fn buffer(&self) -> Vec<u8> {
-        let mut buffer = self.spare.try_recv().unwrap_or_default();
-        buffer.clear();
-        buffer
+        self.frames_pool.take()
     }
 
     /// Packs that have become durable since the last call.
@@ -117,39 +161,67 @@ impl PackWriter {
     }
 }
 
-fn compress(input: &Receiver<Frame>, output: &Sender<Compressed>, recycle: &Sender<Vec<u8>>) {
+fn compress(input: &Receiver<Frame>, output: &Sender<Compressed>, pool: &Pool) {
     let mut writer = FrameWriter::new();
     for Frame { plain, members, account } in input {
-        let bytes = writer.compress(&plain);
-        let contents = FrameContents { stored: bytes.len() as u32, plain: plain.len() as u32, members };
-        let _ = recycle.try_send(plain);
-        if output.send(Compressed { bytes, contents, account }).is_err() {
+        let length = plain.len() as u32;
+        let packed = writer.pack(plain, pool.take());
+        let contents = FrameContents { stored: packed.len() as u32, plain: length, members };
+        if output.send(Compressed { packed, contents, account }).is_err() {
             return;
         }
     }
 }
 
-fn seal(input: &Receiver<Compressed>, output: &Sender<Closed>, recipient: &Recipient) {
-    let open = || Sealer::new(&[recipient], Vec::with_capacity(PACK + (4 << 20)));
-    let (mut sealer, mut frames) = (open(), Vec::new());
-    let mut writer = FrameWriter::new();
-    let mut close = |sealer: Sealer, frames: Vec<FrameContents>| {
-        let mut sealer = sealer;
-        sealer.write(&writer.compress(&pack::END));
-        let sealed = sealer.finish();
-        let contents = PackContents { digest: sealed.digest, size: sealed.bytes.len() as u64, frames };
-        output.send(Closed { sealed, contents }).is_ok()
-    };
-    for Compressed { bytes, contents, account } in input {
-        sealer.write(&bytes);
-        account.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+/// Fills packs with frames and closes them.
+struct Packer {
+    recipient: Recipient,
+    output: Sender<Closed>,
+    frames_pool: Pool,
+    packs_pool: Pool,
+    /// How long a pack gets.
+    pack: usize,
+    open: Option<(Sealer, Vec<FrameContents>)>,
+}
+
+impl Packer {
+    fn run(mut self, input: &Receiver<Compressed>) {
+        for Compressed { packed, contents, account } in input {
+            let full = self.open.as_ref().is_some_and(|(sealer, _)| sealer.len() + packed.len() > self.pack);
+            if full && !self.close() {
+                return;
+            }
+            account.fetch_add(packed.len() as u64, Ordering::Relaxed);
+            self.add(packed, contents);
+        }
+        self.close();
+    }
+
+    fn add(&mut self, packed: Packed, contents: FrameContents) {
+        let (recipient, pool, most) = (&self.recipient, &self.packs_pool, self.pack);
+        let (sealer, frames) = self.open.get_or_insert_with(|| {
+            let mut buffer = pool.take();
+            buffer.reserve_exact(most + most / 1024);
+            (Sealer::new(&[recipient], buffer), Vec::new())
+        });
+        packed.parts(|part| sealer.write(part));
         frames.push(contents);
-        if sealer.len() >= PACK && !close(std::mem::replace(&mut sealer, open()), std::mem::take(&mut frames)) {
-            return;
+        match packed {
+            Packed::Stored(plain) => self.frames_pool.put(plain),
+            Packed::Compressed { frame, plain } => {
+                self.frames_pool.put(frame);
+                self.frames_pool.put(plain);
+            }
         }
     }
-    if !frames.is_empty() {
-        close(sealer, frames);
+
+    /// Hands the open pack on. False when nobody takes it any more.
+    fn close(&mut self) -> bool {
+        let Some((mut sealer, frames)) = self.open.take() else { return true };
+        FrameWriter::new().pack(pack::END.to_vec(), Vec::new()).parts(|part| sealer.write(part));
+        let sealed = sealer.finish();
+        let contents = PackContents { digest: sealed.digest, size: sealed.bytes.len() as u64, frames };
+        self.output.send(Closed { sealed, contents }).is_ok()
     }
 }
 
@@ -158,10 +230,12 @@ fn put(
     output: &Sender<PackContents>,
     store: &Store,
     journal: &Journal,
+    pool: &Pool,
 ) -> Result<(), VaultError> {
     for Closed { sealed, contents } in input {
         journal.note(&contents)?;
-        store.put_new(&layout::pack(sealed.digest), sealed.bytes.into())?;
+        let lent = Lent { bytes: sealed.bytes, pool: pool.clone() };
+        store.put_new(&layout::pack(sealed.digest), bytes::Bytes::from_owner(lent))?;
         // The receiver may be gone when the caller gives up; the journal still knows of the pack.
         let _ = output.send(contents);
     }

@@ -41,12 +41,17 @@ impl UnlockedVault {
 
     /// All of them. One that is damaged does not hide the others.
     pub fn snapshots(&self) -> Result<Snapshots, VaultError> {
+        self.snapshots_of(&self.vault.manifest_keys()?)
+    }
+
+    /// Those that these manifests hold.
+    pub fn snapshots_of(&self, manifests: &[ObjectKey]) -> Result<Snapshots, VaultError> {
         use crate::base::error::{Class, Explain};
         let mut snapshots = Snapshots::default();
-        for key in self.vault.manifest_keys()? {
-            match self.snapshot(&key) {
+        for key in manifests {
+            match self.snapshot(key) {
                 Ok(snapshot) => snapshots.readable.push(snapshot),
-                Err(error) if error.class() == Class::Damaged => snapshots.damaged.push((key, error)),
+                Err(error) if error.class() == Class::Damaged => snapshots.damaged.push((key.clone(), error)),
                 Err(error) => return Err(error),
             }
         }

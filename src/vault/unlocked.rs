@@ -7,6 +7,7 @@ use crate::format::identity::{OwnerKeys, WriterKeys};
 use crate::format::layout;
 use crate::vault::error::VaultError;
 use crate::vault::host;
+use crate::vault::limits::Limits;
 use crate::vault::people::{self, Credentials};
 use crate::vault::{LockedVault, Vault};
 
@@ -40,7 +41,7 @@ impl LockedVault {
             // Only a convenience: a read-only home must not keep anybody from restoring.
             let _ = host::write_secret(self.host.writer_file(), &writer.to_json());
         }
-        let vault = Vault { store: self.store, keys: writer, host: self.host };
+        let vault = Vault { store: self.store, keys: writer, host: self.host, limits: Limits::default() };
         Ok(UnlockedVault { vault, identity: keys.vault })
     }
 

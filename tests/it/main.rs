@@ -1,5 +1,6 @@
 //! The one integration test binary: contracts that hold for every store, against real servers where there are any.
 
+mod crash;
 mod faults;
 mod store_contract;
 mod support;

@@ -56,10 +56,6 @@ impl Context {
         self.global.quiet
     }
 
-    pub fn verbose(&self) -> bool {
-        self.global.verbose
-    }
-
     /// Is there a person at the other end of standard error?
     pub fn interactive(&self) -> bool {
         std::io::stderr().is_terminal() && !self.global.quiet
@@ -80,6 +76,19 @@ impl Context {
     pub fn say(&self, text: &str) {
         if !self.global.quiet {
             let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+        }
+    }
+
+    /// Says the first few of many things, all that are known with `--verbose`, and how many there are in all.
+    pub fn say_some(&self, what: &str, lines: impl Iterator<Item = String>, count: u64) {
+        let most = if self.global.verbose { usize::MAX } else { 20 };
+        let mut told = 0;
+        for line in lines.take(most) {
+            self.say(&format!("{what}: {line}"));
+            told += 1;
+        }
+        if count > told {
+            self.say(&format!("{what}: {} more", strongroom::base::text::count(count - told)));
         }
     }
 

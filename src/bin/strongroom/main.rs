@@ -1,9 +1,12 @@
 //! The command line: parse, run, exit. Uses the library's public surface only.
 
+#![deny(unsafe_code)]
+
 mod arguments;
 mod commands;
 mod context;
 mod exit;
+mod memory;
 mod progress;
 mod render;
 
@@ -12,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    memory::bound();
     let arguments = match arguments::Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return exit::usage(&error),

@@ -68,7 +68,7 @@ impl<'a> Check<'a> {
 
     /// Reads all manifests; what they say of keys and of each other must be so.
     fn manifests(&mut self, only: Option<&Snapshot>) -> Result<Vec<Snapshot>, OpError> {
-        let all = self.vault.snapshots()?;
+        let all = self.vault.snapshots_of(&self.census.manifests)?;
         for (object, error) in all.damaged {
             self.findings.insert(object, describe(&error));
         }
@@ -83,8 +83,8 @@ impl<'a> Check<'a> {
                 self.missing(missing, manifest);
             }
         }
-        if let Some(last) = self.vault.vault().last_commit().filter(|key| !names.contains(key.as_str())) {
-            self.findings.insert(last, "it is gone; this host committed it".to_owned());
+        if let Some(last) = self.census.last_commit.as_ref().filter(|key| !names.contains(key.as_str())) {
+            self.findings.insert(last.clone(), "it is gone; this host committed it".to_owned());
         }
         let total = self.census.manifests.len() as u64;
         self.report.snapshots = Checked { checked: snapshots.len() as u64, total, bytes: 0 };

@@ -9,9 +9,12 @@ use crate::base::chunk::MAX_CHUNK;
 use crate::source::files::task::{locked, wait};
 
 /// What may be held in all.
-const MOST: usize = 24 << 20;
+const MOST: usize = 16 << 20;
 /// What files ahead of the sink may hold together.
 const AHEAD: usize = MOST - 2 * MAX_CHUNK;
+
+/// Large files read at once ahead of the sink: each has a buffer of its own beside what it holds.
+const STREAMS: usize = 2;
 
 pub(super) struct Budget {
     state: Mutex<State>,
@@ -23,7 +26,18 @@ struct State {
     /// The file the sink waits for.
     head: u64,
     waiting: usize,
+    streams: usize,
     closed: bool,
+}
+
+/// The right to read a large file, until this is dropped.
+pub(super) struct Slot(Arc<Budget>);
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        locked(&self.0.state).streams -= 1;
+        self.0.freed.notify_all();
+    }
 }
 
 /// Bytes that are allowed to be in memory, until this is dropped.
@@ -34,7 +48,7 @@ pub(super) struct Lease {
 
 impl Budget {
     pub fn new() -> Arc<Self> {
-        let state = State { used: 0, head: 0, waiting: 0, closed: false };
+        let state = State { used: 0, head: 0, waiting: 0, streams: 0, closed: false };
         Arc::new(Self { state: Mutex::new(state), freed: Condvar::new() })
     }
 
@@ -54,6 +68,21 @@ impl Budget {
             state = wait(&self.freed, state);
             state.waiting -= 1;
         }
+    }
+
+    /// Waits until another large file may be read; the one the sink waits for always may.
+    pub fn enter_stream(self: &Arc<Self>, file: u64) -> Option<Slot> {
+        let mut state = locked(&self.state);
+        while !state.closed && state.streams >= STREAMS && file > state.head {
+            state.waiting += 1;
+            state = wait(&self.freed, state);
+            state.waiting -= 1;
+        }
+        if state.closed {
+            return None;
+        }
+        state.streams += 1;
+        Some(Slot(self.clone()))
     }
 
     /// The sink now waits for this file.

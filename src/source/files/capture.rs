@@ -16,6 +16,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
 use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, Recall, Skip};
+use crate::base::chunk::{Buffers, MAX_CHUNK};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::{EntryPath, encode};
@@ -51,8 +52,10 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
         let (requests, waiting) = unbounded();
         let (hashings, unhashed) = unbounded();
         // Dropped first on the way out, whatever the way: sends every thread home.
-        let reader = Reader { opener: Opener::new(), owners: owners.clone(), cutter, budget: budget.clone(), hashings };
-        let reader = Arc::new(reader);
+        let opener = Opener::new();
+        let (buffers, reading) = (Buffers::new(10, MAX_CHUNK), Buffers::new(3, MAX_CHUNK));
+        let (owned, allowed) = (owners.clone(), budget.clone());
+        let reader = Arc::new(Reader { opener, owners: owned, cutter, budget: allowed, hashings, buffers, reading });
         start_threads(scope, &ahead, &reader, &waiting, &unhashed)?;
         let walk = Walk::new(&ahead, parent, root);
         let deliver = Deliver::new(sink, &control, budget, reader);

@@ -13,7 +13,7 @@ use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
 use crate::base::capture::{Cutter, Fingerprint};
-use crate::base::chunk::Chunk;
+use crate::base::chunk::{Buffers, Chunk};
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
 use crate::source::files::attributes;
@@ -59,6 +59,7 @@ pub(super) struct Captured {
 /// Bytes to hash on any thread.
 pub(super) struct Hashing {
     bytes: std::sync::Mutex<Vec<u8>>,
+    home: Buffers,
     task: Task<Chunk>,
 }
 
@@ -69,6 +70,10 @@ pub(super) struct Reader {
     pub cutter: Arc<dyn Cutter>,
     pub budget: Arc<Budget>,
     pub hashings: Sender<Arc<Hashing>>,
+    /// Buffers of chunks.
+    pub buffers: Buffers,
+    /// Buffers that large files are read into.
+    pub reading: Buffers,
 }
 
 /// Where an outcome is to be found.
@@ -179,8 +184,8 @@ fn whole(file: impl AsFd, size: usize) -> Result<Vec<u8>, Errno> {
 }
 
 impl Hashing {
-    pub fn new(bytes: Vec<u8>) -> Arc<Self> {
-        Arc::new(Self { bytes: std::sync::Mutex::new(bytes), task: Task::new() })
+    pub fn new(bytes: Vec<u8>, home: &Buffers) -> Arc<Self> {
+        Arc::new(Self { bytes: std::sync::Mutex::new(bytes), home: home.clone(), task: Task::new() })
     }
 
     pub fn take(&self) -> Chunk {
@@ -188,6 +193,6 @@ impl Hashing {
     }
 
     fn run(&self) -> Chunk {
-        Chunk::new(std::mem::take(&mut *super::task::locked(&self.bytes)))
+        Chunk::borrowing(std::mem::take(&mut *super::task::locked(&self.bytes)), &self.home)
     }
 }

@@ -3,7 +3,6 @@
 //! Owns cutting and holes. The reader cuts; other threads hash, or the consumer does, so that one huge file keeps
 //! more than one core busy. Pieces arrive in order; each holds a lease until it is consumed.
 
-use std::mem::take;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -52,12 +51,16 @@ pub(super) fn read(
     attempt: usize,
     reply: &Sender<Outcome>,
 ) {
+    let Some(_slot) = reader.budget.enter_stream(request.ticket) else { return };
     let (parts, receiver) = unbounded();
     if reply.send(Outcome::Stream(receiver)).is_err() {
         return;
     }
-    let mut stream = Stream { reader, request, file, parts: &parts, buffer: Vec::new(), filled: 0, lease: None };
-    let last = match stream.attempts(facts, attempt) {
+    let mut stream =
+        Stream { reader, request, file, parts: &parts, buffer: reader.reading.take(), filled: 0, lease: None };
+    let read = stream.attempts(facts, attempt);
+    reader.reading.put(stream.buffer);
+    let last = match read {
         Ok(captured) => Part::End(Box::new(captured)),
         Err(Stop::Error(error)) => Part::Failed(error),
         Err(Stop::Over) => return,
@@ -149,9 +152,6 @@ impl Stream<'_> {
             None => self.lease = Some(lease),
         }
         let wanted = self.filled + want;
-        if self.buffer.len() < wanted {
-            self.enlarge(wanted);
-        }
         let mut read = 0;
         while read < want {
             match rustix::io::pread(self.file, &mut self.buffer[self.filled..wanted], at + read as u64) {
@@ -165,13 +165,6 @@ impl Stream<'_> {
             }
         }
         Ok(read as u64)
-    }
-
-    /// A new buffer comes zeroed from the system at no cost; an old one would have to be filled.
-    fn enlarge(&mut self, size: usize) {
-        let mut larger = vec![0; size];
-        larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
-        self.buffer = larger;
     }
 
     /// Cuts as much of the buffer as can be decided on.
@@ -191,13 +184,9 @@ impl Stream<'_> {
                 None if full => rest.len(),
                 None => break,
             };
-            // A file of one chunk is handed over as it was read.
-            let bytes = if length == self.buffer.len() { take(&mut self.buffer) } else { rest[..length].to_vec() };
+            let bytes = self.reader.buffers.copy(&rest[..length]);
             done += length;
             self.data(bytes)?;
-            if self.buffer.is_empty() {
-                break;
-            }
         }
         let filled = self.filled - done;
         if filled > 0 {
@@ -210,7 +199,7 @@ impl Stream<'_> {
     fn data(&mut self, bytes: Vec<u8>) -> Result<(), Stop> {
         let length = bytes.len();
         let lease = self.lease.as_mut().map(|held| held.split(length)).ok_or(Stop::Over)?;
-        let hashing = Hashing::new(bytes);
+        let hashing = Hashing::new(bytes, &self.reader.buffers);
         // Without hashing threads the consumer hashes.
         let _ = self.reader.hashings.send(hashing.clone());
         self.send(Part::Data { hashing, length: length as u64, lease })

@@ -1,3 +1,4 @@
-//! What tests need around them: real servers. Never asserts what the product does.
+//! What tests need around them: real servers, vaults, trees of files and how to compare them.
 
 pub mod s3;
+pub mod vaults;

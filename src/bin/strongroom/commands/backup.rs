@@ -160,13 +160,8 @@ fn tell(report: &Report, context: &Context) {
         context.say(&format!("warning: {warning}"));
     }
     for source in &manifest.sources {
-        for skip in &source.skipped {
-            context.say(&format!("not captured as it should be: {}/{}: {}", source.name, skip.path, skip.reason));
-        }
-        let unnamed = source.skipped_count - source.skipped.len() as u64;
-        if unnamed > 0 {
-            context.say(&format!("and {} more in {}", counted(unnamed, "item"), source.name));
-        }
+        let lines = source.skipped.iter().map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason));
+        context.say_some("not captured as it should be", lines, source.skipped_count);
     }
     if context.json() {
         let mut document = serde_json::to_value(manifest).expect("BUG: plain fields");

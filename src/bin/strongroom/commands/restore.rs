@@ -50,13 +50,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         context.print(&words(&report, &request, clock.elapsed().as_millis() as u64));
         context.print(&format!("restored {} of {}\n", manifest.id.short(), local_with_zone(manifest.time)));
     }
-    for issue in &report.issues {
-        context.say(&format!("not restored as it was: {}: {}", issue.path, issue.reason));
-    }
-    let unnamed = report.issues_count - report.issues.len() as u64;
-    if unnamed > 0 {
-        context.say(&format!("and {} more", counted(unnamed, "item")));
-    }
+    let lines = report.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.reason));
+    context.say_some("not restored as it was", lines, report.issues_count);
     Ok(if report.issues_count == 0 { Ending::Done } else { Ending::Incomplete })
 }
 

@@ -55,12 +55,15 @@ impl Place {
         Ok(stat)
     }
 
-    /// Opens the ordinary file that stands there. `None` for anything else and for what cannot be read: it is
-    /// going to be replaced. Looks before opening, since opening a device can set it in motion.
+    /// Opens the ordinary file that stands there. `None` for nothing, for anything else and for what cannot be read:
+    /// it is going to be replaced. Looks before opening, since opening a device can set it in motion.
     pub fn existing(&self) -> Result<Option<(OwnedFd, Stat)>, TargetError> {
         let ordinary = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !ordinary(&self.look()?) {
-            return Ok(None);
+        match self.look() {
+            Ok(stat) if ordinary(&stat) => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error),
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let Ok(file) = openat(&self.dir, self.name(), flags, Mode::empty()) else { return Ok(None) };
