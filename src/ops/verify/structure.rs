@@ -158,12 +158,24 @@ impl<'a> Check<'a> {
         if !self.seen.insert(digest) {
             return;
         }
+        let before = unresolved.count;
+        self.lines(extent, library, reader, unresolved);
+        if unresolved.count > before {
+            // The next snapshot that shares it is to be told as well.
+            self.seen.remove(&digest);
+        }
+    }
+
+    fn lines(
+        &mut self,
+        extent: &Extent,
+        library: &Library<'_>,
+        reader: &mut ChunkReader<'_>,
+        unresolved: &mut Unresolved,
+    ) {
         let lines = match reader.extent(extent) {
             Ok(lines) => lines.unwrap_or_default(),
-            Err(error) => {
-                self.seen.remove(&digest);
-                return unresolved.note(&error);
-            }
+            Err(error) => return unresolved.note(&error),
         };
         let Some(lines) = lines.strip_suffix(b"\n") else {
             let source = FormatError::malformed("a listing", "a part of it ends within a line");
