@@ -3,7 +3,7 @@
 use crate::base::chunk::MAX_CHUNK;
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::format::error::FormatError;
-use crate::format::frame::MAX_FRAME;
+use crate::format::frame::{MAX_FRAME, MAX_PACKED};
 use crate::format::pack;
 
 const MAGIC: &[u8] = b"strongroom catalog 1\n";
@@ -117,8 +117,10 @@ impl Reader<'_> {
 
     fn frame(&mut self) -> Result<FrameContents, FormatError> {
         let (stored, plain, count) = (self.u32()?, self.u32()?, self.u32()?);
-        if plain > MAX_FRAME {
-            return Err(FormatError::TooLarge { what: "a frame", asked: plain.into(), limit: MAX_FRAME.into() });
+        for (asked, limit) in [(stored, MAX_PACKED), (plain, MAX_FRAME)] {
+            if asked > limit {
+                return Err(FormatError::TooLarge { what: "a frame", asked: asked.into(), limit: limit.into() });
+            }
         }
         let mut members = Vec::new();
         let mut end = 0;

@@ -6,6 +6,8 @@ use crate::format::error::FormatError;
 
 /// No frame unpacks to more: what a reader may be asked to hold.
 pub const MAX_FRAME: u32 = 8 << 20;
+/// No frame is longer packed: one that does not compress becomes hardly longer.
+pub const MAX_PACKED: u32 = MAX_FRAME + (64 << 10);
 
 /// The level used for everything that compresses.
 const LEVEL: i32 = 3;
@@ -18,12 +20,14 @@ pub struct FrameWriter {
     fast: Compressor<'static>,
 }
 
-impl FrameWriter {
-    pub fn new() -> Self {
+impl Default for FrameWriter {
+    fn default() -> Self {
         let context = |level| Compressor::new(level).expect("BUG: the level is valid");
         Self { best: context(LEVEL), fast: context(FAST_LEVEL) }
     }
+}
 
+impl FrameWriter {
     /// One zstd frame holding `plain`, at the level a quick look at samples of it asks for. What does not compress is
     /// kept where it is; `buffer` is used for what does.
     pub fn pack(&mut self, plain: Vec<u8>, buffer: Vec<u8>) -> Packed {
@@ -80,7 +84,7 @@ pub enum Packed {
 
 impl Packed {
     /// Length of the frame.
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         match self {
             Self::Stored(plain) => RAW_HEAD + plain.len() + BLOCK_HEAD * plain.len().div_ceil(RAW_BLOCK).max(1),
             Self::Compressed { frame, .. } => frame.len(),
@@ -116,11 +120,13 @@ fn raw(plain: &[u8], mut each: impl FnMut(&[u8])) {
 /// Unpacks frames. Keeps its context, so make one per thread.
 pub struct FrameReader(Decompressor<'static>);
 
-impl FrameReader {
-    pub fn new() -> Self {
+impl Default for FrameReader {
+    fn default() -> Self {
         Self(Decompressor::new().expect("BUG: a context can be made"))
     }
+}
 
+impl FrameReader {
     /// Unpacks one frame into `plain`, which must come to exactly `len` bytes.
     pub fn decompress(&mut self, frame: &[u8], len: u32, plain: &mut Vec<u8>) -> Result<(), FormatError> {
         let what = "a frame";
@@ -146,10 +152,10 @@ mod tests {
     use super::*;
 
     fn frame_of(plain: &[u8]) -> Vec<u8> {
-        let packed = FrameWriter::new().pack(plain.to_vec(), Vec::new());
+        let packed = FrameWriter::default().pack(plain.to_vec(), Vec::new());
         let mut frame = Vec::new();
         packed.parts(|part| frame.extend_from_slice(part));
-        assert_eq!(frame.len(), packed.len());
+        assert_eq!(frame.len(), packed.length());
         frame
     }
 
@@ -178,8 +184,8 @@ mod tests {
     fn a_frame_that_unpacks_to_more_than_it_says_is_refused() {
         let bomb = zstd::bulk::compress(&vec![0; 5 << 20], 19).unwrap();
         let mut plain = Vec::new();
-        assert!(FrameReader::new().decompress(&bomb, 1000, &mut plain).is_err());
-        assert!(FrameReader::new().decompress(&bomb, u32::MAX, &mut plain).is_err());
+        assert!(FrameReader::default().decompress(&bomb, 1000, &mut plain).is_err());
+        assert!(FrameReader::default().decompress(&bomb, u32::MAX, &mut plain).is_err());
     }
 
     proptest! {
@@ -187,13 +193,13 @@ mod tests {
         fn any_bytes_survive_a_frame(plain in proptest::collection::vec(0u8..8, 0..20_000)) {
             let frame = frame_of(&plain);
             let mut back = Vec::new();
-            FrameReader::new().decompress(&frame, plain.len() as u32, &mut back).unwrap();
+            FrameReader::default().decompress(&frame, plain.len() as u32, &mut back).unwrap();
             prop_assert_eq!(back, plain);
         }
 
         #[test]
         fn any_bytes_are_a_frame_or_an_error(frame in proptest::collection::vec(any::<u8>(), 0..200), len in 0u32..2000) {
-            let _ = FrameReader::new().decompress(&frame, len, &mut Vec::new());
+            let _ = FrameReader::default().decompress(&frame, len, &mut Vec::new());
         }
     }
 }

@@ -81,9 +81,8 @@ fn write_stanza(stanza: &Stanza, header: &mut Vec<u8>) {
     header.push(b'\n');
     // The last line of a body is always shorter than 64 columns, if need be empty: that is how its end is known.
     let body = BASE64_STANDARD_NO_PAD.encode(&stanza.body);
-    let mut lines = body.as_bytes().chunks(64).peekable();
-    let ends_full = body.len() % 64 == 0;
-    while let Some(line) = lines.next() {
+    let ends_full = body.len().is_multiple_of(64);
+    for line in body.as_bytes().chunks(64) {
         header.extend_from_slice(line);
         header.push(b'\n');
     }

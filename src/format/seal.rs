@@ -88,7 +88,7 @@ impl Sealer {
     }
 
     /// Length of the object so far.
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.out.len()
     }
 

@@ -55,7 +55,8 @@ pub struct Issue {
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request) -> Result<Report, OpError> {
     let library = unlocked.library()?;
     let jobs = plan(manifest, request)?;
-    let expected = |field: fn(&SourceRecord) -> u64| jobs.iter().map(|job| field(job.source)).sum();
+    let expected =
+        |field: fn(&SourceRecord) -> u64| jobs.iter().map(|job| field(job.source)).fold(0, u64::saturating_add);
     if jobs.iter().all(|job| job.folder.is_root()) {
         request.control.bytes_expected.set(expected(|source| source.bytes));
         request.control.items_expected.set(expected(|source| source.files));
@@ -168,7 +169,10 @@ impl Restorer<'_> {
     fn small(&mut self, entry: Entry, extent: &Extent) -> Result<(), OpError> {
         let mut extents = std::iter::once(Ok(extent.clone()));
         match self.target.already_there(&entry, &mut extents) {
-            Ok(true) => return Ok(self.tally.identical(self.control, &entry)),
+            Ok(true) => {
+                self.tally.identical(self.control, &entry);
+                return Ok(());
+            }
             Ok(false) => {}
             Err(error) => return self.failed(&entry, error),
         }

@@ -17,7 +17,7 @@ use crate::base::name::ObjectKey;
 use crate::format::catalog::{FrameContents, PackContents};
 use crate::format::frame::FrameReader;
 use crate::format::seal::Opener;
-use crate::format::{layout, pack};
+use crate::format::{catalog, layout, pack};
 use crate::vault::error::VaultError;
 use crate::vault::host;
 use crate::vault::index::{Index, catalog_digest};
@@ -162,7 +162,9 @@ impl<'v> Checker<'v> {
             }
             let mut done = HashSet::new();
             let fed = self.each_pack(|pack| {
-                if chosen.contains(&pack.digest) && done.insert(pack.digest) {
+                // Catalogs may say different things of one pack, and all of them must be so.
+                let says = sealed_digest(&catalog::write(std::slice::from_ref(&pack)));
+                if chosen.contains(&pack.digest) && done.insert(says) {
                     // Nobody listens any more when all readers have ended with an error.
                     let _ = send_unless_stopped(&send, pack, self.control);
                 }
@@ -248,26 +250,22 @@ fn send_unless_stopped(
 }
 
 /// Buffers and contexts of one reading thread.
+#[derive(Default)]
 struct PackReader {
     unpack: FrameReader,
     packed: Vec<u8>,
     plain: Vec<u8>,
 }
 
-impl Default for PackReader {
-    fn default() -> Self {
-        Self { unpack: FrameReader::new(), packed: Vec::new(), plain: Vec::new() }
-    }
-}
-
 impl PackReader {
+    /// Reads as a restore does: by the length that the catalog says, whatever was cut off or appended.
     fn lost_chunks(
         &mut self,
         sealed: &[u8],
         contents: &PackContents,
         identity: &age::x25519::Identity,
     ) -> HashSet<PlainDigest> {
-        let opener = Opener::new(sealed, &[identity], sealed.len() as u64).ok();
+        let opener = Opener::new(sealed, &[identity], contents.size).ok();
         let mut lost = HashSet::new();
         let mut start = 0;
         for frame in &contents.frames {

@@ -41,7 +41,7 @@ where
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8).min(jobs.len().max(1));
     let work = || {
-        let mut reader = JobReader { library, unpack: FrameReader::new(), packed: Vec::new(), plain: Vec::new() };
+        let mut reader = JobReader { library, unpack: FrameReader::default(), packed: Vec::new(), plain: Vec::new() };
         while !control.stopped() {
             let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             if let Err(error) = reader.run(&wants[job.clone()], &take) {
@@ -57,7 +57,7 @@ where
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let results = threads.into_iter().map(|thread| thread.join().expect("BUG: a reader panicked"));
-        results.fold(Ok(()), |first, result| first.and(result))
+        results.collect()
     })
 }
 
@@ -77,12 +77,17 @@ fn jobs<T>(wants: &[Want<T>]) -> Vec<Range<usize>> {
     jobs
 }
 
-/// Does `next` belong in the same read as the frames from `first` to `last`?
+/// Does `next` belong in the same read as the frames from `first` to `last`? Catalogs may disagree about a pack: what
+/// each says is read by itself.
 fn together(first: &Location, last: &Location, next: &Location) -> bool {
     let end = |place: &Place| place.frame + u64::from(place.stored);
-    next.pack == last.pack
-        && (next.place.frame == last.place.frame
+    (next.pack, next.size) == (last.pack, last.size)
+        && (same_frame(&next.place, &last.place)
             || (next.place.frame == end(&last.place) && end(&next.place) - first.place.frame <= READ))
+}
+
+fn same_frame(a: &Place, b: &Place) -> bool {
+    (a.frame, a.stored, a.plain) == (b.frame, b.stored, b.plain)
 }
 
 struct JobReader<'l> {
@@ -102,7 +107,7 @@ impl JobReader<'_> {
         let start = first.place.frame;
         let end = last.place.frame + u64::from(last.place.stored);
         let whole = self.read(first.pack, first.size, start..end);
-        for frame in wants.chunk_by(|a, b| a.location.place.frame == b.location.place.frame) {
+        for frame in wants.chunk_by(|a, b| same_frame(&a.location.place, &b.location.place)) {
             let place = frame[0].location.place;
             let unpacked = match &whole {
                 Ok(()) => {

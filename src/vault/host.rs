@@ -7,7 +7,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use walkdir::WalkDir;
 use zeroize::Zeroizing;
 
 use crate::base::id::VaultId;
@@ -44,6 +46,27 @@ impl Host {
         let folder = self.cache.join(name);
         make_private_folder(&folder)?;
         Ok(folder)
+    }
+}
+
+impl Host {
+    /// Removes what processes that died left half written in the cache. A day old: another may be writing right now.
+    /// The journal is not touched: what it holds is for the next backup.
+    pub fn sweep(&self) {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        for folder in ["index", "recall", "verify"] {
+            let entries = WalkDir::new(self.cache.join(folder)).min_depth(1).max_depth(1).into_iter().flatten();
+            for entry in entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "partial")) {
+                let modified = entry.metadata().ok().and_then(|metadata| metadata.modified().ok());
+                if modified.and_then(|time| time.elapsed().ok()).is_some_and(|age| age > DAY) {
+                    let _ = if entry.file_type().is_dir() {
+                        fs::remove_dir_all(entry.path())
+                    } else {
+                        fs::remove_file(entry.path())
+                    };
+                }
+            }
+        }
     }
 }
 

@@ -134,10 +134,6 @@ fn open_runs(folder: &PathBuf, catalogs: &[SealedDigest]) -> Result<Vec<Run>, Va
         let path = entry.map_err(VaultError::host(folder))?.path();
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("index") => {}
-            Some("partial") if is_stale(&path) => {
-                let _ = fs::remove_file(&path);
-                continue;
-            }
             _ => continue,
         }
         let run = Run::open(&path).map_err(VaultError::host(&path))?;
@@ -152,12 +148,6 @@ fn open_runs(folder: &PathBuf, catalogs: &[SealedDigest]) -> Result<Vec<Run>, Va
         }
     }
     Ok(runs)
-}
-
-/// Was this left by a process that died? Another may be writing its own right now.
-fn is_stale(path: &PathBuf) -> bool {
-    let age = fs::metadata(path).and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
-    age.is_some_and(|age| age > std::time::Duration::from_secs(24 * 3600))
 }
 
 /// The digest in a catalog's name.

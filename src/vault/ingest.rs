@@ -45,6 +45,7 @@ struct FrameBuilder {
 impl<'v> Ingest<'v> {
     /// Begins where a crash left off: packs that had been sent and not catalogued are catalogued first.
     pub fn start(vault: &'v Vault) -> Result<Self, VaultError> {
+        vault.host.sweep();
         let catalogs = vault.catalog_digests()?;
         let index = vault.index(&catalogs)?;
         let parent = vault.host.cache("journal")?;

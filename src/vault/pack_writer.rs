@@ -162,11 +162,11 @@ impl PackWriter {
 }
 
 fn compress(input: &Receiver<Frame>, output: &Sender<Compressed>, pool: &Pool) {
-    let mut writer = FrameWriter::new();
+    let mut writer = FrameWriter::default();
     for Frame { plain, members, account } in input {
         let length = plain.len() as u32;
         let packed = writer.pack(plain, pool.take());
-        let contents = FrameContents { stored: packed.len() as u32, plain: length, members };
+        let contents = FrameContents { stored: packed.length() as u32, plain: length, members };
         if output.send(Compressed { packed, contents, account }).is_err() {
             return;
         }
@@ -187,11 +187,11 @@ struct Packer {
 impl Packer {
     fn run(mut self, input: &Receiver<Compressed>) {
         for Compressed { packed, contents, account } in input {
-            let full = self.open.as_ref().is_some_and(|(sealer, _)| sealer.len() + packed.len() > self.pack);
+            let full = self.open.as_ref().is_some_and(|(sealer, _)| sealer.length() + packed.length() > self.pack);
             if full && !self.close() {
                 return;
             }
-            account.fetch_add(packed.len() as u64, Ordering::Relaxed);
+            account.fetch_add(packed.length() as u64, Ordering::Relaxed);
             self.add(packed, contents);
         }
         self.close();
@@ -218,7 +218,7 @@ impl Packer {
     /// Hands the open pack on. False when nobody takes it any more.
     fn close(&mut self) -> bool {
         let Some((mut sealer, frames)) = self.open.take() else { return true };
-        FrameWriter::new().pack(pack::END.to_vec(), Vec::new()).parts(|part| sealer.write(part));
+        FrameWriter::default().pack(pack::END.to_vec(), Vec::new()).parts(|part| sealer.write(part));
         let sealed = sealer.finish();
         let contents = PackContents { digest: sealed.digest, size: sealed.bytes.len() as u64, frames };
         self.output.send(Closed { sealed, contents }).is_ok()

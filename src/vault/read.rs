@@ -26,7 +26,7 @@ pub struct Library<'v> {
     pub(super) store: &'v Store,
     index: Arc<Index>,
     identity: &'v age::x25519::Identity,
-    openers: std::sync::Mutex<HashMap<SealedDigest, Arc<Opener>>>,
+    openers: std::sync::Mutex<HashMap<(SealedDigest, u64), Arc<Opener>>>,
 }
 
 /// Opened heads kept: a few hundred bytes each.
@@ -57,7 +57,7 @@ impl<'v> Library<'v> {
 
     /// What opens ranges of a pack. Its head is fetched once.
     pub(super) fn opener(&self, pack: SealedDigest, size: u64) -> Result<Arc<Opener>, VaultError> {
-        if let Some(opener) = self.openers.lock().expect("BUG: nothing panics while holding it").get(&pack) {
+        if let Some(opener) = self.openers.lock().expect("BUG: nothing panics while holding it").get(&(pack, size)) {
             return Ok(opener.clone());
         }
         let key = layout::pack(pack);
@@ -75,7 +75,7 @@ impl<'v> Library<'v> {
         if openers.len() >= OPENERS {
             openers.clear();
         }
-        openers.insert(pack, opener.clone());
+        openers.insert((pack, size), opener.clone());
         Ok(opener)
     }
 
@@ -98,17 +98,20 @@ impl<'v> Library<'v> {
     }
 
     pub fn reader(&self) -> ChunkReader<'_> {
-        ChunkReader { library: self, frames: VecDeque::new(), held: 0, unpack: FrameReader::new() }
+        ChunkReader { library: self, frames: VecDeque::new(), held: 0, unpack: FrameReader::default() }
     }
 }
 
 /// Reads chunks one by one. Keeps the frames it unpacked last, up to a bound.
 pub struct ChunkReader<'l> {
     library: &'l Library<'l>,
-    frames: VecDeque<((SealedDigest, u64), Arc<Vec<u8>>)>,
+    frames: VecDeque<(FrameName, Arc<Vec<u8>>)>,
     held: usize,
     unpack: FrameReader,
 }
+
+/// A frame's pack, and where it begins there.
+type FrameName = (SealedDigest, u64);
 
 /// Unpacked frames kept.
 const HELD: usize = 12 << 20;

@@ -181,7 +181,7 @@ impl Run {
         let mut numbers = BTreeMap::new();
         let mut packs = Vec::new();
         for pack in runs.iter().flat_map(|run| &run.packs) {
-            numbers.entry(pack.0).or_insert_with(|| {
+            numbers.entry(*pack).or_insert_with(|| {
                 packs.push(*pack);
                 packs.len() as u32 - 1
             });
@@ -189,7 +189,7 @@ impl Run {
         let catalogs: Vec<_> = runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect();
         let mut inputs = Vec::new();
         for run in runs {
-            let table: Vec<u32> = run.packs.iter().map(|(digest, _)| numbers[digest]).collect();
+            let table: Vec<u32> = run.packs.iter().map(|pack| numbers[pack]).collect();
             let renumbered = run.records()?.map(move |record| {
                 record.map(|record| Record { pack: table.get(record.pack as usize).copied().unwrap_or(0), ..record })
             });

@@ -150,7 +150,10 @@ fn write_part(file: &OpenFile, part: &Part, bytes: Result<&[u8], &VaultError>) -
     };
     match file.writer.write_at(part.at, &bytes[part.from as usize..end as usize]) {
         Err(error) if error.is_fatal() => Err(error),
-        Err(error) => Ok(file.spoil(describe(&error))),
+        Err(error) => {
+            file.spoil(describe(&error));
+            Ok(())
+        }
         Ok(()) => Ok(()),
     }
 }
@@ -228,7 +231,7 @@ impl Tally {
 
     pub fn add_to(self, report: &mut Report) {
         report.files += self.files.into_inner();
-        report.bytes += self.bytes.into_inner();
+        report.bytes = report.bytes.saturating_add(self.bytes.into_inner());
         report.identical += self.identical.into_inner();
         report.others += self.others.into_inner();
         let (issues, count) = self.issues.into_inner().expect("BUG: nothing panics while holding it");

@@ -45,6 +45,8 @@ struct Check<'a> {
     /// What is wrong with each object, and which chunks are lost with it.
     findings: BTreeMap<ObjectKey, String>,
     lost: BTreeMap<ObjectKey, HashSet<PlainDigest>>,
+    /// Packs of which nothing can be counted on: gone, or of another length and not read.
+    whole: BTreeSet<SealedDigest>,
     /// Listing chunks that were looked through: snapshots share most of them.
     seen: HashSet<PlainDigest>,
     /// Packs that what was looked through needs.
@@ -53,11 +55,11 @@ struct Check<'a> {
 
 impl<'a> Check<'a> {
     fn new(vault: &'a UnlockedVault, census: &'a Census, control: &'a Arc<Control>) -> Self {
-        let (findings, lost) = (BTreeMap::new(), BTreeMap::new());
+        let (findings, lost, whole) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         let (seen, needed) = (HashSet::new(), HashSet::new());
         let library = census.library(vault);
         let report = Report::default();
-        let mut check = Self { vault, census, library, control, report, findings, lost, seen, needed };
+        let mut check = Self { vault, census, library, control, report, findings, lost, whole, seen, needed };
         let total = census.catalogs as u64;
         check.report.catalogs = Checked { checked: total, total, bytes: census.catalog_bytes };
         for (object, error) in &census.damaged {
@@ -110,12 +112,12 @@ impl<'a> Check<'a> {
                 Some(there) => format!("it has {there} bytes instead of {size}"),
                 None => "it is gone".to_owned(),
             };
-            self.findings.insert(object.clone(), what);
-            self.lost.insert(object, HashSet::new());
+            self.findings.insert(object, what);
+            self.whole.insert(*digest);
         }
         let known: HashSet<SealedDigest> = named.iter().map(|(digest, _)| *digest).collect();
         self.report.unreferenced = self.census.packs.keys().filter(|digest| !known.contains(*digest)).count() as u64;
-        let bytes = named.iter().map(|(_, size)| size).sum();
+        let bytes = named.iter().map(|(_, size)| *size).fold(0, u64::saturating_add);
         self.report.packs = Checked { checked: 0, total: named.len() as u64, bytes };
     }
 
@@ -197,20 +199,23 @@ impl<'a> Check<'a> {
         if needed_only {
             packs.retain(|digest| self.needed.contains(digest));
         }
-        packs.retain(|digest| !self.findings.contains_key(&layout::pack(*digest)));
+        packs.retain(|digest| self.census.packs.contains_key(digest));
         let checker = Checker::new(self.vault, self.control);
         let chosen = match sample {
             Some(percent) => checker.next_sample(&packs, percent)?,
             None => packs,
         };
         let sizes: HashMap<SealedDigest, u64> = self.library.packs().into_iter().collect();
-        self.control.bytes_expected.set(chosen.iter().filter_map(|digest| sizes.get(digest)).sum());
+        let bytes = chosen.iter().filter_map(|digest| sizes.get(digest)).copied().fold(0, u64::saturating_add);
+        self.control.bytes_expected.set(bytes);
         self.control.items_expected.set(chosen.len() as u64);
         let outcome = checker.read_packs(&chosen)?;
         if self.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
         self.report.packs.checked = outcome.checked;
+        // What they lost is known exactly now.
+        self.whole.retain(|digest| !chosen.contains(digest));
         for bad in outcome.bad {
             self.findings.insert(bad.object.clone(), bad.what);
             self.lost.insert(bad.object, bad.lost);
@@ -220,15 +225,9 @@ impl<'a> Check<'a> {
     }
 
     fn finish(mut self, snapshots: &[Snapshot]) -> Result<Report, OpError> {
-        let whole: HashSet<SealedDigest> = self
-            .lost
-            .iter()
-            .filter(|(_, chunks)| chunks.is_empty())
-            .filter_map(|(object, _)| object.digest())
-            .collect();
-        if !whole.is_empty() {
+        if !self.whole.is_empty() {
             Checker::new(self.vault, self.control).each_pack(|pack| {
-                if whole.contains(&pack.digest) {
+                if self.whole.contains(&pack.digest) {
                     let lost = self.lost.entry(layout::pack(pack.digest)).or_default();
                     lost.extend(pack.places().map(|(digest, _)| digest));
                 }

@@ -1,4 +1,5 @@
-//! What tests need around them: real servers, vaults, trees of files and how to compare them.
+//! What tests need around them: real servers, vaults true and forged, trees of files and how to compare them.
 
+pub mod forge;
 pub mod s3;
 pub mod vaults;

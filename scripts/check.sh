@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# All checks: formatting, lints, tests against real servers, scripts, README commands. Installs what it needs.
+#
+# One build profile only: a second one would double the time and find nothing more.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+was_clean=$(git status --porcelain 2>/dev/null | head -n 1)
+
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    printf '== %s\n' "$name"
+    "$@"
+    printf '== %s: ok, %s s\n' "$name" $((SECONDS - start))
+}
+
+# cargo fmt passes over modules that are declared by a macro, so every file is named.
+formatting() { git ls-files -z '*.rs' | xargs -0 rustfmt --check --edition 2024; }
+
+scripts() {
+    local script
+    while IFS= read -r script; do bash -n "$script"; done < <(git ls-files '*.sh' .ci/run)
+}
+
+tests() {
+    if cargo nextest --version >/dev/null 2>&1; then
+        cargo nextest run --locked --no-fail-fast
+    else
+        cargo test --locked
+    fi
+}
+
+readme() { STRONGROOM_BIN=${CARGO_TARGET_DIR:-target}/debug/strongroom scripts/readme_commands.sh; }
+
+unchanged() { [[ -n $was_clean ]] || git diff --exit-code; }
+
+step 'what the tests need' scripts/services.sh
+step formatting formatting
+step scripts scripts
+step lints cargo clippy --locked --all-targets -- -D warnings
+step tests tests
+[[ ! -x scripts/readme_commands.sh ]] || step 'README commands' readme
+step 'nothing changed by the checks' unchanged
