@@ -72,6 +72,7 @@ impl Explain for StoreError {
                 source.hint().unwrap_or("check who owns the place and as whom this program runs")
             }
             Self::Unreachable { .. } => "check AWS_ENDPOINT_URL and the network",
+            Self::NoFolder { .. } => "check --vault, or make a vault with strongroom init",
             Self::NoBucket { .. } => "make the bucket first, or check its name and AWS_ENDPOINT_URL",
             Self::NoCredentials { .. } => {
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; profiles (AWS_PROFILE, ~/.aws) are not read"

@@ -124,12 +124,11 @@ impl<'v> Draft<'v> {
             skipped_count: 0,
             facts: BTreeMap::new(),
         };
-        let new_before = self.ingest.bytes_new;
         let memory = place.writer()?;
         let (listing, clock) = (LineWriter::default(), Clock::now());
         let last = None;
         Ok((
-            SourceDraft { draft: self, account, record, listing, memory, last, clock, new_before, control },
+            SourceDraft { draft: self, account, record, listing, memory, last, clock, control },
             recall,
             expected,
         ))
@@ -200,7 +199,6 @@ pub struct SourceDraft<'d, 'v> {
     memory: RecallWriter,
     last: Option<EntryPath>,
     clock: Clock,
-    new_before: u64,
     control: Arc<Control>,
 }
 
@@ -209,7 +207,6 @@ impl SourceDraft<'_, '_> {
     pub fn finish(mut self) -> Result<(), VaultError> {
         let listing = std::mem::take(&mut self.listing);
         self.record.listing = listing.finish(&mut self.draft.ingest)?;
-        self.record.bytes_new = self.draft.ingest.bytes_new - self.new_before;
         self.record.milliseconds = self.clock.elapsed().as_millis() as u64;
         let extent = recall::Extent { bytes: self.record.bytes, entries: self.record.entries };
         self.draft.sources.push((self.record, self.account));
@@ -233,6 +230,17 @@ impl SourceDraft<'_, '_> {
     }
 
     fn take_content(
+        &mut self,
+        pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
+        access: Access,
+    ) -> Result<Content, VaultError> {
+        let new_before = self.draft.ingest.bytes_new;
+        let content = self.keep_content(pieces, access);
+        self.record.bytes_new += self.draft.ingest.bytes_new - new_before;
+        content
+    }
+
+    fn keep_content(
         &mut self,
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
         access: Access,

@@ -1,0 +1,127 @@
+//! The real program in a home of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// A home folder, and a folder to work in.
+pub struct Home {
+    temp: TempDir,
+    variables: Vec<(String, String)>,
+}
+
+/// How one run ended.
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub bytes: Vec<u8>,
+    pub err: String,
+}
+
+impl Home {
+    pub fn new() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("home")).unwrap();
+        fs::create_dir(temp.path().join("work")).unwrap();
+        Self { temp, variables: Vec::new() }
+    }
+
+    /// Sets a variable for every later run.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.variables.push((name.to_owned(), value.into()));
+    }
+
+    /// A path in the folder that commands run in.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.temp.path().join("work").join(name)
+    }
+
+    pub fn identity(&self) -> PathBuf {
+        self.temp.path().join("home/.config/strongroom/identity.txt")
+    }
+
+    pub fn vault(&self) -> PathBuf {
+        self.temp.path().join("home/.local/share/strongroom/vault")
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_strongroom"));
+        command.args(arguments).current_dir(self.path("")).stdin(Stdio::null());
+        command.env_clear().env("HOME", self.temp.path().join("home")).env("PATH", std::env::var("PATH").unwrap());
+        command.env("TZ", "UTC").envs(self.variables.iter().cloned());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs what must succeed.
+    pub fn ok(&self, arguments: &[&str]) -> Ran {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, 0, "{arguments:?}: {}{}", ran.out, ran.err);
+        ran
+    }
+
+    /// Runs what must succeed and reads the one document it prints.
+    pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let ran = self.ok(&[&["--json"], arguments].concat());
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ran.out))
+    }
+
+    /// Runs what must fail with this code, one `error:` line and at most one `hint:` line. Returns both.
+    pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
+        let ran = self.run(arguments);
+        assert_eq!(ran.code, code, "{arguments:?}: {}{}", ran.out, ran.err);
+        let mut lines = ran.err.lines();
+        let first = lines.next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or_else(|| panic!("{arguments:?}: {}", ran.err));
+        assert!(!message.starts_with(char::is_uppercase), "{message}");
+        let rest: Vec<&str> = lines.collect();
+        assert!(rest.len() <= 1 && rest.iter().all(|line| line.starts_with("hint: ")), "{arguments:?}: {}", ran.err);
+        ran.err
+    }
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let ran = Self {
+            code: output.status.code().unwrap_or(-1),
+            out: text(&output.stdout),
+            err: text(&output.stderr),
+            bytes: output.stdout,
+        };
+        assert!(!ran.err.contains("panicked"), "{}", ran.err);
+        for text in [&ran.out, &ran.err] {
+            let secret = text.split("AGE-SECRET-KEY-1").skip(1).any(|rest| rest.starts_with(|c: char| c.is_alphanumeric()));
+            assert!(!secret, "a secret was printed");
+        }
+        ran
+    }
+}
+
+/// What rsync would have to do to make `there` what `here` is: nothing, if it is printed empty.
+pub fn differences(here: &Path, there: &Path) -> String {
+    let mut command = Command::new("rsync");
+    command.args(["-aHAXn", "--checksum", "--itemize-changes", "--delete"]);
+    command.arg(format!("{}/", here.display())).arg(format!("{}/", there.display()));
+    let output = command.output().expect("rsync is missing: run scripts/services.sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Runs a line of shell in a folder; it must succeed.
+pub fn shell(folder: &Path, line: &str) -> String {
+    let output = Command::new("bash").args(["-euo", "pipefail", "-c", line]).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
