@@ -301,8 +301,7 @@ fn a_cache_on_a_full_disk_loses_nothing_and_never_makes_a_snapshot_look_failed()
 }
 
 /// Runs as often as `rounds` two backups at once of two trees that share most files.
-fn two_at_once(rounds: usize, one_cache: bool) {
-    let lab = Lab::in_memory();
+fn two_at_once(lab: Lab, rounds: usize, one_cache: bool) {
     let trees = [lab.path("tree-0"), lab.path("tree-1")];
     let caches = [lab.folders.clone(), if one_cache { lab.folders.clone() } else { lab.with_cache("other") }];
     let mut random = Random::new(3);
@@ -332,12 +331,14 @@ fn two_at_once(rounds: usize, one_cache: bool) {
 
 #[test]
 fn two_hosts_that_back_up_at_once_both_have_their_snapshots() {
-    two_at_once(12, false);
+    two_at_once(Lab::in_memory(), 12, false);
+    two_at_once(Lab::in_folder(), 6, false);
 }
 
 #[test]
 fn two_backups_at_once_on_one_host_both_have_their_snapshots() {
-    two_at_once(25, true);
+    two_at_once(Lab::in_memory(), 20, true);
+    two_at_once(Lab::in_folder(), 6, true);
 }
 
 #[test]
