@@ -1,10 +1,12 @@
 //! Listings: entries as JSON lines, sorted by path (docs/format.md §6).
 
+use crate::base::chunk::MAX_CHUNK;
 use crate::base::entry::{Entry, Extent};
 use crate::format::error::FormatError;
 
-/// No line is longer. An entry with that many extended attributes does not exist on any file system.
-pub const MAX_LINE: usize = 4 << 20;
+/// No line is longer, so that with what is cut off together with it, it fits into one chunk. An entry with that many
+/// extended attributes does not exist on any file system.
+pub const MAX_LINE: usize = MAX_CHUNK - (128 << 10);
 
 /// Appends an entry's line, newline included.
 pub fn write_entry(entry: &Entry, line: &mut Vec<u8>) {

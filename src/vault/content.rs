@@ -114,3 +114,42 @@ impl LineWriter {
         first
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::chunker::LINES;
+    use crate::format::identity::ChunkingSecret;
+
+    struct Kept(Chunker, Vec<u8>);
+
+    impl ChunkSink for Kept {
+        fn chunk(&mut self, chunk: Chunk, _: Access) -> Result<(), VaultError> {
+            assert_eq!(chunk.bytes().last(), Some(&b'\n'));
+            self.1.extend_from_slice(chunk.bytes());
+            Ok(())
+        }
+
+        fn line_cutter(&self) -> &Chunker {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn the_longest_line_fits_into_a_chunk_whatever_comes_before_it() {
+        let longest = [&vec![b'x'; MAX_LINE - 1][..], b"\n"].concat();
+        for before in (0..70_000).step_by(1709) {
+            let mut sink = Kept(Chunker::new(&ChunkingSecret::from_bytes([1; 32]), LINES), Vec::new());
+            let mut writer = LineWriter::default();
+            let short = [&vec![b'y'; before][..], b"\n"].concat();
+            for line in [&short, &longest, &short] {
+                writer.push(line, None, &mut sink).unwrap();
+            }
+            writer.finish(&mut sink).unwrap();
+            assert!(sink.1 == [&short[..], &longest, &short].concat());
+        }
+        let mut sink = Kept(Chunker::new(&ChunkingSecret::from_bytes([1; 32]), LINES), Vec::new());
+        let too_long = [&longest[..], b"\n"].concat();
+        assert!(matches!(LineWriter::default().push(&too_long, None, &mut sink), Err(VaultError::LongLine { .. })));
+    }
+}

@@ -301,8 +301,7 @@ fn a_cache_on_a_full_disk_loses_nothing_and_never_makes_a_snapshot_look_failed()
 }
 
 /// Runs as often as `rounds` two backups at once of two trees that share most files.
-fn two_at_once(rounds: usize, one_cache: bool) {
-    let lab = Lab::in_memory();
+fn two_at_once(lab: Lab, rounds: usize, one_cache: bool) {
     let trees = [lab.path("tree-0"), lab.path("tree-1")];
     let caches = [lab.folders.clone(), if one_cache { lab.folders.clone() } else { lab.with_cache("other") }];
     let mut random = Random::new(3);
@@ -332,12 +331,14 @@ fn two_at_once(rounds: usize, one_cache: bool) {
 
 #[test]
 fn two_hosts_that_back_up_at_once_both_have_their_snapshots() {
-    two_at_once(12, false);
+    two_at_once(Lab::in_memory(), 12, false);
+    two_at_once(Lab::in_folder(), 6, false);
 }
 
 #[test]
 fn two_backups_at_once_on_one_host_both_have_their_snapshots() {
-    two_at_once(25, true);
+    two_at_once(Lab::in_memory(), 20, true);
+    two_at_once(Lab::in_folder(), 6, true);
 }
 
 #[test]
@@ -424,22 +425,25 @@ fn a_hundred_kills_at_random_moments_lose_nothing() {
     let program = Program::new(&lab);
     let tree = lab.path("tree");
     plant(&tree, &mut random, 30, 600 << 10);
-    let clock = Instant::now();
     program.run(&["backup", tree.to_str().unwrap()]);
-    let mut longest = clock.elapsed();
+    // How long a backup of a small and of a large change takes: known once one was let run to its end.
+    let mut typical: [Option<Duration>; 2] = [None; 2];
     let mut committed: Vec<(ObjectKey, Tree)> = Vec::new();
     let mut known = BTreeSet::new();
-    let (mut killed, mut round) = (0, 0);
+    let (mut killed, mut round, mut midway) = (0, 0, 0);
     while killed < 100 {
         round += 1;
         let context = format!("STRONGROOM_SEED={seed}, round {round}, {killed} killed");
-        let large = round % 12 == 0;
+        let large = round % 8 == 0;
         change(&tree, &mut random, 4, 600 << 10);
         if large {
             fs::write(tree.join("large"), random.bytes(40 << 20)).unwrap();
         }
         let now = Tree::read(&tree);
-        let moment = longest.mul_f64(random.below(1000) as f64 / 1000.0 * if large { 4.0 } else { 0.9 });
+        // Most of what matters happens in the second half.
+        let share = 0.5 + random.below(650) as f64 / 1000.0;
+        let moment = typical[usize::from(large)].map_or(Duration::from_secs(60), |typical| typical.mul_f64(share));
+        let objects = program.store().list("").unwrap().len();
         let clock = Instant::now();
         let mut backup = program.command(&["backup", "--quiet", tree.to_str().unwrap()]).spawn().unwrap();
         let ended = wait_until(&mut backup, clock + moment);
@@ -448,18 +452,24 @@ fn a_hundred_kills_at_random_moments_lose_nothing() {
             killed += 1;
         }
         let status = backup.wait().unwrap();
+        if ended {
+            typical[usize::from(large)] = Some(clock.elapsed());
+        } else {
+            midway += usize::from(program.store().list("").unwrap().len() > objects);
+        }
         assert!(!ended || status.success(), "{context}: {status}");
         let manifests = program.manifests();
         let new: Vec<_> = manifests.difference(&known).cloned().collect();
         known = manifests;
         // The first round's difference holds the one made before as well, which is of another tree.
         committed.extend(new.into_iter().next_back().filter(|_| round > 1).map(|key| (key, now)));
-        longest = if ended && !large { longest.min(clock.elapsed() * 2) } else { longest };
         if killed % 25 == 0 {
             program.run(&["verify"]);
         }
     }
     let context = format!("STRONGROOM_SEED={seed}, after all");
+    assert!(midway > 0, "{context}: no kill came when something had been stored and was not committed");
+    eprintln!("{midway} kills came after something had been stored");
     program.run(&["backup", tree.to_str().unwrap()]);
     let last = program.manifests().pop_last().unwrap();
     committed.push((last, Tree::read(&tree)));
