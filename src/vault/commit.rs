@@ -127,11 +127,7 @@ impl<'v> Draft<'v> {
         let memory = place.writer()?;
         let (listing, clock) = (LineWriter::default(), Clock::now());
         let last = None;
-        Ok((
-            SourceDraft { draft: self, account, record, listing, memory, last, clock, control },
-            recall,
-            expected,
-        ))
+        Ok((SourceDraft { draft: self, account, record, listing, memory, last, clock, control }, recall, expected))
     }
 
     /// Makes everything durable without committing: what an interrupted backup leaves for the next one.

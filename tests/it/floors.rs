@@ -93,7 +93,8 @@ fn declared(text: &str) -> Vec<String> {
         let is_command = |variant: &str, module: &str| {
             variant.chars().all(char::is_alphanumeric) && module.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         };
-        modules.extend(arm.filter(|(variant, module)| is_command(variant, module)).map(|(_, module)| module.to_owned()));
+        modules
+            .extend(arm.filter(|(variant, module)| is_command(variant, module)).map(|(_, module)| module.to_owned()));
     }
     modules
 }

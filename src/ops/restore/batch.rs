@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::ops::restore::{Issue, Report, describe};
-use crate::source::files::target::{FileWriter, Target, TargetError};
+use crate::source::files::target::{FileWriter, Outcome, Target, TargetError};
 use crate::vault::error::VaultError;
 use crate::vault::fetch::{self, Location, Want};
 use crate::vault::read::Library;
@@ -111,7 +111,8 @@ impl Batch {
         })?;
         for entry in &self.links {
             match target.link(entry) {
-                Ok(_) => tally.made(control, entry),
+                Ok(Outcome::Identical) => tally.identical_link(),
+                Ok(_) => tally.link(),
                 Err(error) => tally.or_fatal(&entry.path.to_string(), error)?,
             }
         }
@@ -201,6 +202,15 @@ impl Tally {
         } else {
             self.others.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Another name of a file: its bytes were counted with the first.
+    fn link(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn identical_link(&self) {
+        self.identical.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn identical(&self, control: &Control, entry: &Entry) {

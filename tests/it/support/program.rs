@@ -102,7 +102,8 @@ impl Ran {
         };
         assert!(!ran.err.contains("panicked"), "{}", ran.err);
         for text in [&ran.out, &ran.err] {
-            let secret = text.split("AGE-SECRET-KEY-1").skip(1).any(|rest| rest.starts_with(|c: char| c.is_alphanumeric()));
+            let secret =
+                text.split("AGE-SECRET-KEY-1").skip(1).any(|rest| rest.starts_with(|c: char| c.is_alphanumeric()));
             assert!(!secret, "a secret was printed");
         }
         ran
