@@ -19,6 +19,7 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::show::Part;
 use crate::source::files::target::{Options, Outcome, Target, TargetError};
 use crate::vault::error::VaultError;
+use crate::vault::extents;
 use crate::vault::read::{self, Library};
 use crate::vault::unlocked::UnlockedVault;
 use batch::{Batch, Tally};
@@ -184,7 +185,11 @@ impl Restorer<'_> {
     }
 
     fn other(&mut self, entry: Entry) -> Result<(), OpError> {
-        let mut extents = read::extents(&entry.content, self.library).map(|extent| extent.map_err(boxed));
+        if entry.kind == Kind::File && entry.size == 0 && !entry.content.is_empty() {
+            let path = entry.path.to_string();
+            return Ok(self.tally.note(path, "its content is not as long as its size".to_owned()));
+        }
+        let mut extents = extents::of_file(&entry, self.library).map(|extent| extent.map_err(boxed));
         match self.target.begin(&entry, &mut extents) {
             Ok(Outcome::Done) => self.tally.made(self.control, &entry),
             Ok(Outcome::Identical) if entry.kind == Kind::File => self.tally.identical(self.control, &entry),
@@ -203,7 +208,7 @@ impl Restorer<'_> {
     /// Plans every extent of a large file; a file with more of them than a batch holds goes through several.
     fn extents(&mut self, entry: &Entry, file: Arc<batch::OpenFile>) -> Result<(), OpError> {
         let mut at = 0u64;
-        for extent in read::extents(&entry.content, self.library) {
+        for extent in extents::of_file(entry, self.library) {
             let (extent, location) = match extent.and_then(|extent| Ok((extent.clone(), self.locate(&extent)?))) {
                 Ok(found) => found,
                 Err(error) => {

@@ -6,6 +6,7 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
+use crate::vault::extents;
 use crate::vault::read::{self, Library};
 use crate::vault::unlocked::UnlockedVault;
 
@@ -67,7 +68,7 @@ pub fn cat(unlocked: &UnlockedVault, manifest: &Manifest, part: &Part, out: &mut
     }
     let mut reader = library.reader();
     let failed = |source| Problem::Output { path: entry.path.to_string(), source };
-    for extent in read::extents(&entry.content, &library) {
+    for extent in extents::of_file(&entry, &library) {
         let extent = extent?;
         match reader.extent(&extent)? {
             Some(bytes) => out.write_all(&bytes).map_err(failed)?,

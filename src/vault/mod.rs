@@ -9,6 +9,7 @@ pub mod commit;
 mod content;
 pub mod create;
 pub mod error;
+pub mod extents;
 pub mod fetch;
 pub mod host;
 mod index;

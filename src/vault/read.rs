@@ -18,6 +18,7 @@ use crate::format::{layout, listing};
 use crate::store::Store;
 use crate::vault::bad_object;
 use crate::vault::error::VaultError;
+use crate::vault::extents::{self, Extents};
 use crate::vault::index::{Index, Location};
 use crate::vault::unlocked::UnlockedVault;
 
@@ -161,30 +162,17 @@ impl ChunkReader<'_> {
     }
 }
 
-/// The extents of content, however deep its list is kept.
-pub fn extents<'r>(content: &Content, library: &'r Library<'r>) -> Extents<'r> {
-    let depth = content.depth;
-    if depth == 0 {
-        return Box::new(content.extents.clone().into_iter().map(Ok));
-    }
-    let list = Content { depth: depth - 1, extents: content.extents.clone() };
-    Box::new(Lines::new(&list, library).map(|line| {
-        let line = line?;
-        listing::read_extent(&line).map_err(|source| VaultError::Listing { source })
-    }))
-}
-
-pub type Extents<'r> = Box<dyn Iterator<Item = Result<Extent, VaultError>> + 'r>;
-
 /// No list of extents is nested deeper: at three, content is longer than any file system holds.
 pub const MAX_DEPTH: u8 = 4;
 
-/// The lines of content, without their newlines. After an error, goes on with the next chunk.
+/// The lines of content, without their newlines. Goes on with the next chunk after one that cannot be read, and ends
+/// at one that no writer writes: chunks of lines end where lines end.
 pub struct Lines<'r> {
     extents: Extents<'r>,
     reader: ChunkReader<'r>,
     bytes: Vec<u8>,
     at: usize,
+    ended: bool,
 }
 
 impl<'r> Lines<'r> {
@@ -195,9 +183,22 @@ impl<'r> Lines<'r> {
                 source: FormatError::malformed("a list of extents", why),
             })))
         } else {
-            extents(content, library)
+            extents::raw(content, library)
         };
-        Self { extents, reader: library.reader(), bytes: Vec::new(), at: 0 }
+        Self::of(extents, library)
+    }
+
+    fn of(extents: Extents<'r>, library: &'r Library<'r>) -> Self {
+        Self { extents, reader: library.reader(), bytes: Vec::new(), at: 0, ended: false }
+    }
+
+    fn chunk(&mut self, extent: &Extent) -> Result<Vec<u8>, VaultError> {
+        match self.reader.extent(extent)? {
+            Some(bytes) if bytes.last() == Some(&b'\n') => Ok(bytes),
+            _ => {
+                Err(VaultError::Listing { source: FormatError::malformed("a list", "a part of it ends within a line") })
+            }
+        }
     }
 }
 
@@ -211,16 +212,16 @@ impl Iterator for Lines<'_> {
                 self.at += length + 1;
                 return Some(Ok(line));
             }
-            self.bytes.drain(..self.at);
-            self.at = 0;
-            let extent = match self.extents.next()? {
-                Ok(extent) => extent,
-                Err(error) => return Some(Err(error)),
-            };
-            match self.reader.extent(&extent) {
-                Ok(bytes) => self.bytes.extend_from_slice(&bytes.unwrap_or_default()),
-                // Chunks of lines end at line ends, so the next one begins a line of its own.
-                Err(error) => return Some(Err(error)),
+            if self.ended {
+                return None;
+            }
+            (self.bytes, self.at) = (Vec::new(), 0);
+            match self.extents.next()?.and_then(|extent| self.chunk(&extent)) {
+                Ok(bytes) => self.bytes = bytes,
+                Err(error) => {
+                    self.ended = matches!(error, VaultError::Listing { .. });
+                    return Some(Err(error));
+                }
             }
         }
     }
@@ -231,9 +232,8 @@ impl Iterator for Lines<'_> {
 /// Starts reading at the chunk whose first path comes last before `folder`: the extents carry those.
 pub fn entries<'r>(listing: &Content, folder: &EntryPath, library: &'r Library<'r>) -> Entries<'r> {
     let start = folder.as_bytes().to_vec();
-    let from = first_within(extents(listing, library), &start);
-    let lines = Lines { extents: from, reader: library.reader(), bytes: Vec::new(), at: 0 };
-    Entries { lines, folder: folder.clone(), ended: false }
+    let from = first_within(extents::of_listing(listing, library), &start);
+    Entries { lines: Lines::of(from, library), folder: folder.clone(), last: None, ended: false }
 }
 
 /// Drops extents that end before `start`: those whose successor begins at or before it.
@@ -257,6 +257,7 @@ fn first_within<'r>(extents: Extents<'r>, start: &[u8]) -> Extents<'r> {
 pub struct Entries<'r> {
     lines: Lines<'r>,
     folder: EntryPath,
+    last: Option<EntryPath>,
     ended: bool,
 }
 
@@ -269,9 +270,12 @@ impl Iterator for Entries<'_> {
                 Ok(line) => line,
                 Err(error) => return Some(Err(error)),
             };
-            let entry = match listing::read_entry(&line) {
+            let entry = match next_entry(&line, &mut self.last) {
                 Ok(entry) => entry,
-                Err(source) => return Some(Err(VaultError::Listing { source })),
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
             };
             if entry.path.is_within(&self.folder) {
                 return Some(Ok(entry));
@@ -280,4 +284,15 @@ impl Iterator for Entries<'_> {
         }
         None
     }
+}
+
+/// Reads a listing's line, whose path must come after that of the line before.
+pub fn next_entry(line: &[u8], last: &mut Option<EntryPath>) -> Result<Entry, VaultError> {
+    let entry = listing::read_entry(line).map_err(|source| VaultError::Listing { source })?;
+    if last.as_ref().is_some_and(|last| *last >= entry.path) {
+        let why = format!("{} is not in its place", entry.path);
+        return Err(VaultError::Listing { source: FormatError::malformed("a listing", why) });
+    }
+    *last = Some(entry.path.clone());
+    Ok(entry)
 }

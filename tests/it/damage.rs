@@ -322,3 +322,20 @@ fn a_backup_that_reads_everything_again_does_without_a_damaged_catalog() {
 fn a_backup_that_reads_everything_again_stores_anew_what_a_lost_pack_held() {
     assert_eq!(heals(layout::PACKS, |_| Harm::Delete, true), [""; 0]);
 }
+
+#[test]
+fn a_catalog_that_is_gone_harms_every_snapshot_that_shares_what_it_named() {
+    let lab = Lab::in_memory();
+    let tree = lab.path("tree");
+    plant(&tree, &mut Random::new(19), 40, 9 << 10);
+    let made: BTreeSet<_> = (0..3).map(|_| lab.backup(&tree).id).collect();
+    let catalogs = lab.store.list(layout::CATALOGS).unwrap();
+    assert!(catalogs.len() > 2);
+    for object in catalogs {
+        let store = delete(copy_store(&lab.store), &object.key);
+        let report = verify_all(&lab.unlock(&store, &lab.with_cache("other")).unwrap(), ALL_DATA).unwrap();
+        let harmed: BTreeSet<_> =
+            report.damage.iter().flat_map(|damage| &damage.harmed).map(|harmed| harmed.snapshot).collect();
+        assert_eq!(harmed, made, "{}: {:#?}", object.key, report.damage);
+    }
+}

@@ -8,6 +8,7 @@ use crate::base::id::{PlainDigest, SnapshotId};
 use crate::base::name::ObjectKey;
 use crate::base::path::EntryPath;
 use crate::format::manifest::Manifest;
+use crate::vault::extents;
 use crate::vault::read::{self, Library};
 
 /// What one snapshot loses with an object.
@@ -34,14 +35,14 @@ pub fn find(
     }
     for manifest in manifests {
         for source in &manifest.sources {
-            for extent in read::extents(&source.listing, library).flatten() {
+            for extent in extents::of_listing(&source.listing, library).flatten() {
                 let first = extent.first.clone().unwrap_or_default();
                 for object in extent.chunk.iter().flat_map(|chunk| losers(lost, chunk)) {
                     add(&mut harmed, object, manifest, format!("{}: the listing from {first} on", source.name));
                 }
             }
             for entry in read::entries(&source.listing, &EntryPath::root(), library).flatten() {
-                let extents = read::extents(&entry.content, library).flatten();
+                let extents = extents::of_file(&entry, library).flatten();
                 let objects: HashSet<&ObjectKey> =
                     extents.filter_map(|extent| extent.chunk).flat_map(|chunk| losers(lost, &chunk)).collect();
                 for object in objects {

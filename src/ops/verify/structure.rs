@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::control::Control;
-use crate::base::entry::Extent;
+use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::base::name::ObjectKey;
+use crate::format::error::FormatError;
+use crate::format::layout;
 use crate::format::manifest::Manifest;
-use crate::format::{layout, listing};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::verify::{Checked, Damage, Depth, Report, harm};
 use crate::vault::check::{Census, Checker};
 use crate::vault::error::VaultError;
+use crate::vault::extents;
 use crate::vault::read::{self, ChunkReader, Library};
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
@@ -127,7 +129,7 @@ impl<'a> Check<'a> {
         let mut reader = library.reader();
         let mut unresolved = Unresolved::default();
         for source in &snapshot.manifest.sources {
-            for extent in read::extents(&source.listing, &library) {
+            for extent in extents::of_listing(&source.listing, &library) {
                 if self.control.stopped() {
                     return Err(Problem::Interrupted.into());
                 }
@@ -156,29 +158,48 @@ impl<'a> Check<'a> {
         if !self.seen.insert(digest) {
             return;
         }
+        let before = unresolved.count;
+        self.lines(extent, library, reader, unresolved);
+        if unresolved.count > before {
+            // The next snapshot that shares it is to be told as well.
+            self.seen.remove(&digest);
+        }
+    }
+
+    fn lines(
+        &mut self,
+        extent: &Extent,
+        library: &Library<'_>,
+        reader: &mut ChunkReader<'_>,
+        unresolved: &mut Unresolved,
+    ) {
         let lines = match reader.extent(extent) {
             Ok(lines) => lines.unwrap_or_default(),
-            Err(error) => {
-                self.seen.remove(&digest);
-                return unresolved.note(&error);
-            }
+            Err(error) => return unresolved.note(&error),
         };
-        for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            let entry = match listing::read_entry(line) {
+        let Some(lines) = lines.strip_suffix(b"\n") else {
+            let source = FormatError::malformed("a listing", "a part of it ends within a line");
+            return unresolved.note(&VaultError::Listing { source });
+        };
+        let mut last = None;
+        for line in lines.split(|&b| b == b'\n') {
+            let entry = match read::next_entry(line, &mut last) {
                 Ok(entry) => entry,
-                Err(source) => return unresolved.note(&VaultError::Listing { source }),
+                Err(error) => return unresolved.note(&error),
             };
             self.control.items.add(1);
-            for extent in entry.content.extents.iter().filter_map(|extent| extent.chunk) {
-                self.resolve(&extent, library, unresolved);
-            }
-            if entry.content.depth > 0 {
-                for extent in read::extents(&entry.content, library) {
-                    match extent {
-                        Ok(extent) => extent.chunk.iter().for_each(|chunk| self.resolve(chunk, library, unresolved)),
-                        Err(error) => unresolved.note(&error),
-                    }
-                }
+            self.content(&entry, library, unresolved);
+        }
+    }
+
+    fn content(&mut self, entry: &Entry, library: &Library<'_>, unresolved: &mut Unresolved) {
+        if entry.kind != Kind::File || entry.link.is_some() {
+            return;
+        }
+        for extent in extents::of_file(entry, library) {
+            match extent {
+                Ok(extent) => extent.chunk.iter().for_each(|chunk| self.resolve(chunk, library, unresolved)),
+                Err(error) => unresolved.note(&error),
             }
         }
     }

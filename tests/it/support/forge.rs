@@ -32,7 +32,8 @@ impl Forge {
     pub fn frame(&self, chunks: &[Chunk]) -> (Vec<u8>, FrameContents) {
         let mut plain = Vec::new();
         chunks.iter().for_each(|chunk| pack::append(&mut plain, chunk));
-        let bytes = FrameWriter::new().compress(&plain);
+        let mut bytes = Vec::new();
+        FrameWriter::default().pack(plain.clone(), Vec::new()).parts(|part| bytes.extend_from_slice(part));
         let members = chunks.iter().map(|chunk| (chunk.digest(), chunk.bytes().len() as u32)).collect();
         let contents = FrameContents { stored: bytes.len() as u32, plain: plain.len() as u32, members };
         (bytes, contents)
