@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Runs the commands of README.md as they stand there, in one go, with a fresh HOME in a temporary folder.
 #
-#   scripts/readme_commands.sh [PROGRAM]      # target/release/strongroom if not named
+#   scripts/readme_commands.sh [PROGRAM]      # otherwise $STRONGROOM_BIN, otherwise target/release/strongroom
 #
 # A block counts when the line before its fence is <!-- test -->; in a console block, the lines that begin with "$ ".
 # A block after <!-- test: FILE --> becomes that file. Any command that fails fails the run, and says where it stands.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd -P)
-program=$(realpath -- "${1:-$root/target/release/strongroom}")
+program=$(realpath -- "${1:-${STRONGROOM_BIN:-$root/target/release/strongroom}}")
 [ -x "$program" ] || { echo "build it first: cargo build --release --locked" >&2; exit 2; }
 for tool in jq age-keygen; do
     command -v "$tool" >/dev/null || { echo "$tool is not installed" >&2; exit 2; }
