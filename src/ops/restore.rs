@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
-use crate::base::error::Explained;
-use crate::base::path::EntryPath;
+use crate::base::error::{Explained, reason};
+use crate::base::path::{self, EntryPath};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::show::Part;
@@ -142,7 +142,7 @@ impl Restorer<'_> {
         if self.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
-        let entry = self.standing_alone(entry)?;
+        let entry = self.standing_alone(self.named(entry))?;
         let small = small_content(&entry).cloned();
         let result = match small {
             Some(extent) => self.small(entry, &extent),
@@ -150,6 +150,18 @@ impl Restorer<'_> {
         };
         result?;
         if self.batch.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// A source that is one file has only a root: in the folder restored into, it goes by its own name.
+    fn named(&self, entry: Entry) -> Entry {
+        if !entry.path.is_root() || entry.kind == Kind::Dir {
+            return entry;
+        }
+        let root = path::decode(&self.job.source.root).unwrap_or_default();
+        let last = root.rsplit(|&b| b == b'/').next().and_then(|name| EntryPath::from_bytes(name).ok());
+        let own = last.map(|name| name.file_name().to_vec()).filter(|name| !name.is_empty());
+        let name = own.unwrap_or_else(|| self.job.source.name.as_str().as_bytes().to_vec());
+        Entry { path: EntryPath::root().child(&name), ..entry }
     }
 
     /// A hard link to a file outside what is restored becomes a file of its own with the same content.
@@ -267,8 +279,12 @@ fn boxed(error: VaultError) -> Explained {
 
 /// An error with its cause, on one line.
 fn describe(error: &dyn std::error::Error) -> String {
+    let text = error.to_string();
     match error.source() {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+        Some(cause) => {
+            let cause = cause.downcast_ref().map_or_else(|| cause.to_string(), reason);
+            if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+        }
+        None => text,
     }
 }

@@ -1,5 +1,7 @@
 //! Reading and writing catalogs. A writer can do both: catalogs are sealed to writers as well as to owners.
 
+use std::collections::HashMap;
+
 use crate::base::chunk::sealed_digest;
 use crate::base::error::{Class, Explain};
 use crate::base::id::SealedDigest;
@@ -10,6 +12,12 @@ use crate::vault::index::{Index, catalog_digest};
 use crate::vault::{Vault, bad_object};
 
 impl Vault {
+    /// The packs there are, with their lengths. Listed after the catalogs, so that it has all that they name.
+    pub(super) fn packs_there(&self) -> Result<HashMap<SealedDigest, u64>, VaultError> {
+        let objects = self.store.list(layout::PACKS)?;
+        Ok(objects.into_iter().filter_map(|object| Some((object.key.digest()?, object.size))).collect())
+    }
+
     /// The digests of all catalogs.
     pub(super) fn catalog_digests(&self) -> Result<Vec<SealedDigest>, VaultError> {
         Ok(self.store.list(layout::CATALOGS)?.iter().filter_map(|object| catalog_digest(&object.key)).collect())

@@ -23,10 +23,14 @@ use crate::vault::Vault;
 use crate::vault::content::{ChunkSink, ContentWriter, LineWriter};
 use crate::vault::error::{SourceFailure, VaultError};
 use crate::vault::ingest::Ingest;
+use crate::vault::read::MAX_DEPTH;
 use crate::vault::recall::{self, Place, RecallWriter};
 
 /// So many skipped items are named in the manifest; all are counted.
 const SKIPS_NAMED: usize = 10_000;
+
+/// A path longer than this is not noted as the first of its chunk.
+const LONGEST_KEY: usize = 1024;
 
 /// What a snapshot says about itself.
 #[derive(Clone, Debug)]
@@ -107,7 +111,11 @@ impl<'v> Draft<'v> {
         let account = Arc::new(AtomicU64::new(0));
         self.ingest.set_account(account.clone())?;
         let place = Place::new(self.vault.host.cache("recall")?, &self.label.app, name, root);
-        let (recall, expected) = place.recall(&self.manifests, self.ingest.catalogs());
+        // With a pack gone, what looks unchanged may be what it held: everything is read again, and stored where lost.
+        let (recall, expected) = match self.ingest.whole_vault {
+            true => place.recall(&self.manifests, self.ingest.catalogs()),
+            false => recall::nothing(),
+        };
         let record = SourceRecord {
             name: name.clone(),
             kind: kind.to_owned(),
@@ -203,6 +211,9 @@ impl SourceDraft<'_, '_> {
     pub fn finish(mut self) -> Result<(), VaultError> {
         let listing = std::mem::take(&mut self.listing);
         self.record.listing = listing.finish(&mut self.draft.ingest)?;
+        if self.record.listing.depth > MAX_DEPTH {
+            return Err(VaultError::TooDeep { name: self.record.name.to_string() });
+        }
         self.record.milliseconds = self.clock.elapsed().as_millis() as u64;
         let extent = recall::Extent { bytes: self.record.bytes, entries: self.record.entries };
         self.draft.sources.push((self.record, self.account));
@@ -214,7 +225,9 @@ impl SourceDraft<'_, '_> {
         if let Some(last) = &self.last {
             assert!(last < path, "BUG: {path} comes after {last}");
         }
-        self.listing.push(line, Some(&path.to_string()), &mut self.draft.ingest)?;
+        // A long path is no key: lists of keys would be longer than what they list.
+        let key = Some(path.to_string()).filter(|key| key.len() <= LONGEST_KEY);
+        self.listing.push(line, key.as_deref(), &mut self.draft.ingest)?;
         self.memory.push(path, fingerprint, &line[..line.len() - 1])?;
         self.record.entries += 1;
         self.last = Some(path.clone());

@@ -42,6 +42,8 @@ pub enum VaultError {
     HostFile { file: PathBuf, source: FormatError },
     #[error("an entry's description is longer than {limit} bytes")]
     LongLine { limit: usize },
+    #[error("the listing of {name} is nested too deeply to be read back")]
+    TooDeep { name: String },
     #[error("interrupted")]
     Interrupted,
     #[error("cannot wrap the vault's keys for {person}")]
@@ -102,7 +104,7 @@ impl Explain for VaultError {
             Self::WriterMismatch { .. } | Self::Host { .. } | Self::HostFile { .. } | Self::Exposed { .. } => {
                 Class::Failed
             }
-            Self::LongLine { .. } | Self::Wrap { .. } => Class::Failed,
+            Self::LongLine { .. } | Self::TooDeep { .. } | Self::Wrap { .. } => Class::Failed,
         }
     }
 

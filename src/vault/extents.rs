@@ -21,11 +21,11 @@ pub fn of_file<'r>(entry: &Entry, library: &'r Library<'r>) -> Extents<'r> {
     Box::new(Checked { extents: raw(&entry.content, library), rule, failures: 0, ended: false })
 }
 
-/// The extents of a listing. Each names its first path, and these ascend.
+/// The extents of a listing. The first paths they name ascend.
 pub fn of_listing<'r>(listing: &Content, library: &'r Library<'r>) -> Extents<'r> {
     Box::new(Checked {
         extents: raw(listing, library),
-        rule: Rule::Ascending { last: None },
+        rule: Rule::Ascending { last: None, unnamed: 0 },
         failures: 0,
         ended: false,
     })
@@ -44,9 +44,12 @@ pub(super) fn raw<'r>(content: &Content, library: &'r Library<'r>) -> Extents<'r
     }))
 }
 
+/// Extents whose first path is too long to be noted. A listing with more of them is taken for one without end.
+const MOST_UNNAMED: usize = 20_000;
+
 enum Rule {
     Length { left: u64 },
-    Ascending { last: Option<Vec<u8>> },
+    Ascending { last: Option<Vec<u8>>, unnamed: usize },
 }
 
 impl Rule {
@@ -57,15 +60,18 @@ impl Rule {
                 *left -= extent.length;
                 true
             }
-            Self::Ascending { last } => {
+            Self::Ascending { last, unnamed } => {
                 let first = extent.first.as_deref().and_then(path::decode);
                 let first = first.map(|first| if first == b"." { Vec::new() } else { first });
                 let ascends = match (&first, &last) {
-                    (None, _) => false,
                     (Some(first), Some(last)) => path::compare(last, first).is_lt(),
                     (Some(_), None) => true,
+                    (None, _) => {
+                        *unnamed += 1;
+                        *unnamed <= MOST_UNNAMED
+                    }
                 };
-                *last = first;
+                *last = first.or(last.take());
                 ascends && extent.chunk.is_some() && extent.length > 0
             }
         }

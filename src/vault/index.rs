@@ -3,7 +3,7 @@
 //! Losing the cache costs time, never data. A run that was made of a catalog the vault no longer has is dropped:
 //! the cache never vouches for what the vault has lost.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::PathBuf;
 
@@ -28,6 +28,8 @@ pub struct Index {
     folder: PathBuf,
     runs: Vec<Run>,
     batch: Batch,
+    /// Packs that catalogs name and the vault does not have.
+    absent: HashSet<SealedDigest>,
 }
 
 #[derive(Default)]
@@ -48,7 +50,8 @@ impl Index {
         // One process at a time arranges the runs; what it opened stays readable after another has merged it away.
         let lock = folder.join("lock");
         let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(VaultError::host(&lock))?;
-        let mut index = Self { runs: open_runs(&folder, catalogs)?, folder, batch: Batch::default() };
+        let mut index =
+            Self { runs: open_runs(&folder, catalogs)?, folder, batch: Batch::default(), absent: HashSet::new() };
         let known: HashSet<SealedDigest> = index.runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect();
         for catalog in catalogs.iter().filter(|catalog| !known.contains(catalog)) {
             if let Some(packs) = fetch(*catalog)? {
@@ -101,14 +104,39 @@ impl Index {
         Ok(())
     }
 
+    /// Where the chunk lies, in a pack that is there and whole as far as its length tells.
     pub fn find(&self, digest: &PlainDigest) -> Result<Option<Location>, VaultError> {
+        Ok(self.places(digest)?.into_iter().find(|location| !self.absent.contains(&location.pack)))
+    }
+
+    /// As [`Self::find`]; failing that, where it should lie: part of a damaged pack may still be read.
+    pub fn find_at_all(&self, digest: &PlainDigest) -> Result<Option<Location>, VaultError> {
+        let places = self.places(digest)?;
+        let whole = places.iter().find(|location| !self.absent.contains(&location.pack));
+        Ok(whole.or(places.first()).copied())
+    }
+
+    fn places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
+        let mut places = Vec::new();
         for run in &self.runs {
-            if let Some(record) = run.find(digest).map_err(VaultError::host(run.path()))? {
+            for record in run.find(digest).map_err(VaultError::host(run.path()))? {
                 let (pack, size) = run.pack(record.pack);
-                return Ok(Some(Location { pack, size, place: record.place }));
+                places.push(Location { pack, size, place: record.place });
+            }
+            if places.iter().any(|location| !self.absent.contains(&location.pack)) {
+                break;
             }
         }
-        Ok(None)
+        Ok(places)
+    }
+
+    /// Compares with the packs there are: what lies in a pack that is gone, or of another length, is not found any
+    /// more, so that it is stored again and read from where it is whole. Says whether all are there.
+    pub fn check_packs(&mut self, there: &HashMap<SealedDigest, u64>) -> bool {
+        let named = self.packs();
+        let absent = named.into_iter().filter(|(digest, size)| there.get(digest) != Some(size));
+        self.absent = absent.map(|(digest, _)| digest).collect();
+        self.absent.is_empty()
     }
 
     /// Every pack any catalog names, with its size, sorted and once each.

@@ -21,6 +21,8 @@ pub struct Ingest<'v> {
     vault: &'v Vault,
     index: Index,
     catalogs: Vec<SealedDigest>,
+    /// Every pack that a catalog names is there.
+    pub whole_vault: bool,
     /// Chunks taken in since the last catalog.
     pending: HashSet<PlainDigest>,
     whole: FrameBuilder,
@@ -47,13 +49,15 @@ impl<'v> Ingest<'v> {
     pub fn start(vault: &'v Vault) -> Result<Self, VaultError> {
         vault.host.sweep();
         let catalogs = vault.catalog_digests()?;
-        let index = vault.index(&catalogs)?;
+        let mut index = vault.index(&catalogs)?;
+        let whole_vault = index.check_packs(&vault.packs_there()?);
         let parent = vault.host.cache("journal")?;
         let journal = Arc::new(Journal::open(&parent)?);
         let mut ingest = Self {
             vault,
             index,
             catalogs,
+            whole_vault,
             pending: HashSet::new(),
             whole: FrameBuilder::default(),
             random: FrameBuilder::default(),

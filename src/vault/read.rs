@@ -37,7 +37,8 @@ impl UnlockedVault {
     /// Everything there is to read, according to the catalogs in the vault.
     pub fn library(&self) -> Result<Library<'_>, VaultError> {
         let catalogs = self.vault.catalog_digests()?;
-        let index = self.vault.index(&catalogs)?;
+        let mut index = self.vault.index(&catalogs)?;
+        index.check_packs(&self.vault.packs_there()?);
         Ok(Library::new(self, Arc::new(index)))
     }
 }
@@ -53,7 +54,7 @@ impl<'v> Library<'v> {
     }
 
     pub fn find(&self, digest: &PlainDigest) -> Result<Location, VaultError> {
-        self.index.find(digest)?.ok_or(VaultError::UnknownChunk { digest: *digest })
+        self.index.find_at_all(digest)?.ok_or(VaultError::UnknownChunk { digest: *digest })
     }
 
     /// What opens ranges of a pack. Its head is fetched once.

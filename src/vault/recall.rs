@@ -35,6 +35,11 @@ pub struct Extent {
     pub entries: u64,
 }
 
+/// No memory: everything is read.
+pub fn nothing() -> (Recall, Extent) {
+    (Box::new(std::iter::empty()), Extent::default())
+}
+
 /// The place of one source's memory.
 #[derive(Clone)]
 pub struct Place {
@@ -54,7 +59,6 @@ impl Place {
 
     /// The last capture, if it can be relied on; an empty one if not.
     pub fn recall(&self, manifests: &[ObjectKey], catalogs: &[SealedDigest]) -> (Recall, Extent) {
-        let nothing = || -> (Recall, Extent) { (Box::new(std::iter::empty()), Extent::default()) };
         let memory = fs::read(self.memory_file()).ok().and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
         let Some(memory) = memory else { return nothing() };
         let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);

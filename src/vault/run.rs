@@ -153,17 +153,17 @@ impl Run {
         &self.packs
     }
 
-    /// One read of a few kilobytes.
-    pub fn find(&self, wanted: &PlainDigest) -> std::io::Result<Option<Record>> {
+    /// Everywhere the chunk lies. One read of a few kilobytes.
+    pub fn find(&self, wanted: &PlainDigest) -> std::io::Result<Vec<Record>> {
         let bucket = bucket(wanted, self.bits);
         let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
         if start >= end {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let mut bytes = vec![0; (end - start) * RECORD];
         self.file.read_exact_at(&mut bytes, (start * RECORD) as u64)?;
-        let found = bytes.chunks_exact(RECORD).find(|record| record[..32] == *wanted.as_bytes());
-        Ok(found.map(Record::read).filter(|record| (record.pack as usize) < self.packs.len()))
+        let found = bytes.chunks_exact(RECORD).filter(|record| record[..32] == *wanted.as_bytes());
+        Ok(found.map(Record::read).filter(|record| (record.pack as usize) < self.packs.len()).collect())
     }
 
     /// Every record, in order.

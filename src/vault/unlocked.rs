@@ -45,11 +45,19 @@ impl LockedVault {
         Ok(UnlockedVault { vault, identity: keys.vault })
     }
 
+    /// Are these the keys of this vault?
+    fn fits(&self, object: &ObjectKey, text: &str) -> Result<bool, VaultError> {
+        let (_, id, digest) = OwnerKeys::from_text(text).map_err(super::bad_object(object))?;
+        Ok(id == self.file.vault && digest == self.file.digest())
+    }
+
     /// Tries every key with every identity, and only then with the passphrase, which takes a second and a person.
     fn find_key(&self, credentials: &Credentials) -> Result<(ObjectKey, zeroize::Zeroizing<String>), VaultError> {
         let mut people = Vec::new();
         let mut locked_by_passphrase = Vec::new();
         let mut damaged = None;
+        // Keys of a vault that an interrupted init began here: they open nothing.
+        let mut strange = None;
         for listed in self.store.list(layout::KEYS)? {
             let sealed = self.store.get(&listed.key)?;
             if listed.key.digest() != Some(crate::base::chunk::sealed_digest(&sealed)) {
@@ -57,7 +65,13 @@ impl LockedVault {
                 continue;
             }
             if let Ok(text) = credentials.open(&sealed) {
-                return Ok((listed.key, text));
+                match self.fits(&listed.key, &text)? {
+                    true => return Ok((listed.key, text)),
+                    false => {
+                        strange = Some(listed.key);
+                        continue;
+                    }
+                }
             }
             let name = layout::person_of(&listed.key).unwrap_or("?").to_owned();
             if people::is_passphrase(&sealed) {
@@ -74,7 +88,7 @@ impl LockedVault {
                 }
             }
         }
-        match damaged {
+        match damaged.or(strange.map(|_| layout::vault_file())) {
             Some(object) => Err(VaultError::Damaged { object }),
             None => Err(VaultError::NoIdentity {
                 location: self.store.location().to_owned(),

@@ -318,7 +318,6 @@ fn a_backup_that_reads_everything_again_does_without_a_damaged_catalog() {
 }
 
 #[test]
-#[ignore = "not so yet: a catalog vouches for a pack that is gone"]
 fn a_backup_that_reads_everything_again_stores_anew_what_a_lost_pack_held() {
     assert_eq!(heals(layout::PACKS, |_| Harm::Delete, true), [""; 0]);
 }

@@ -330,7 +330,9 @@ fn listings_without_end_are_refused() {
             let extent = Extent { first: first.map(str::to_owned), ..forge.chunk(bytes.as_bytes()) };
             let forged = forge.manifest(forge.nested(extent, 9_000, depth), |_| {});
             let outcome = scene.survive(&format!("{name}, {depth} deep"), &forge, &forged);
-            assert!(outcome.left_out && outcome.found_by_structure && outcome.honest, "{name}: {outcome:?}");
+            // Paths too long to be noted are honest: then it is the restore that sees the order.
+            let found = outcome.found_by_structure || first.is_none();
+            assert!(outcome.left_out && found && outcome.honest, "{name}: {outcome:?}");
         }
     }
     for depth in [5, 255] {

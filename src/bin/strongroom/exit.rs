@@ -66,7 +66,7 @@ impl Failure {
                 Some(error) => strongroom::base::error::reason(error),
                 None => cause.to_string(),
             };
-            if !causes.contains(&text) {
+            if !causes.contains(&text) && !message.ends_with(&text) {
                 causes.push(text);
             }
             next = cause.source();

@@ -13,7 +13,13 @@ use crate::store::{Listed, Store};
 use crate::vault::error::VaultError;
 
 pub(super) fn verify(store: &Store, control: &Control) -> Result<Report, OpError> {
-    let objects = store.list("")?;
+    // What is in no folder of the format belongs to somebody else, or is a probe that could not be removed.
+    let folders = [layout::PACKS, layout::CATALOGS, layout::SNAPSHOTS, layout::KEYS];
+    let is_ours = |object: &Listed| {
+        let name = object.key.as_str();
+        object.key == layout::vault_file() || name.split('/').next().is_some_and(|folder| folders.contains(&folder))
+    };
+    let objects: Vec<Listed> = store.list("")?.into_iter().filter(is_ours).collect();
     if store.head(&layout::vault_file())?.is_none() {
         return Err(VaultError::NoVault { location: store.location().to_owned() }.into());
     }

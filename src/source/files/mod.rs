@@ -5,12 +5,14 @@
 //! tree: by names ahead (`walk`), by bytes ahead (`budget`) and by entries ahead (`capture`).
 //! Never follows a link below its root, and never opens anything but directories and regular files.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use toml::Table;
 
 use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
+use crate::base::path::encode;
 use crate::source::settings::Settings;
 use crate::source::{ConfigError, Source, SourceError};
 
@@ -90,7 +92,7 @@ impl Source for FilesSource {
     }
 
     fn root(&self) -> String {
-        self.options.path.display().to_string()
+        encode(self.options.path.as_os_str().as_bytes())
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

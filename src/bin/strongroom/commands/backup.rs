@@ -30,13 +30,13 @@ pub struct Args {
     #[arg(value_name = "SOURCE|PATH")]
     what: Vec<PathBuf>,
     /// Mark the snapshot with a word
-    #[arg(long, value_name = "WORD")]
+    #[arg(long, value_name = "WORD", value_parser = word)]
     tag: Vec<String>,
     /// Mark the snapshot with a value
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
     /// Why it is made
-    #[arg(long, value_name = "TEXT", default_value = "manual")]
+    #[arg(long, value_name = "TEXT", default_value = "manual", value_parser = word)]
     reason: String,
     /// The app it belongs to; otherwise the configuration's, or the path's name
     #[arg(long, value_name = "NAME")]
@@ -60,7 +60,16 @@ pub struct Args {
 
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("write KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
+    Ok((word(key)?, word(value)?))
+}
+
+/// Text that shows on a terminal as what it is.
+fn word(text: &str) -> Result<String, String> {
+    if text.chars().any(char::is_control) {
+        Err("control characters are not allowed".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
