@@ -62,6 +62,9 @@ impl Rule {
             }
             Self::Ascending { last, unnamed } => {
                 let first = extent.first.as_deref().and_then(path::decode);
+                if first.is_none() && extent.first.is_some() {
+                    return false;
+                }
                 let first = first.map(|first| if first == b"." { Vec::new() } else { first });
                 let ascends = match (&first, &last) {
                     (Some(first), Some(last)) => path::compare(last, first).is_lt(),
