@@ -17,6 +17,7 @@ use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::format::chunker::{self, Chunker};
 use crate::format::header::fill_random;
+use crate::format::listing::MAX_LINE;
 use crate::format::manifest::{FORMAT, Manifest, SourceRecord};
 use crate::format::{layout, listing, seal};
 use crate::vault::Vault;
@@ -286,6 +287,11 @@ impl EntrySink for SourceDraft<'_, '_> {
         self.stopped().map_err(boxed)?;
         let mut line = Vec::with_capacity(256);
         listing::write_entry(entry, &mut line);
+        if line.len() > MAX_LINE {
+            let reason = format!("its attributes take more than {MAX_LINE} bytes");
+            self.skip(Skip { path: entry.path.to_string(), reason });
+            return Ok(());
+        }
         if entry.kind == Kind::File {
             self.record.files += 1;
             self.record.bytes += entry.size;
