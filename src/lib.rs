@@ -1,8 +1,9 @@
 //! strongroom: undo for your whole application.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
 
 pub mod base;
+pub mod engine;
 pub mod format;
 pub mod ops;
 pub mod source;

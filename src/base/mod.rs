@@ -6,12 +6,14 @@
 pub mod capture;
 pub mod chunk;
 pub mod control;
+pub mod database;
 pub mod entry;
 pub mod error;
 pub mod id;
 pub mod name;
 pub mod path;
 pub mod point;
+pub mod random;
 pub mod selector;
 pub mod text;
 pub mod time;

@@ -9,7 +9,6 @@ use aws_lc_rs::hkdf;
 use fastcdc::v2020::{Normalization, cut_gear, select_masks};
 
 use crate::base::capture::Cutter;
-use crate::base::chunk::MAX_CHUNK;
 use crate::format::identity::ChunkingSecret;
 
 /// How long chunks get.
@@ -21,7 +20,7 @@ pub struct Lengths {
 }
 
 /// Content of files.
-pub const FILE: Lengths = Lengths { minimum: 512 << 10, average: 1 << 20, maximum: MAX_CHUNK };
+pub const FILE: Lengths = Lengths { minimum: 256 << 10, average: 512 << 10, maximum: 2 << 20 };
 /// Listings and lists of extents: short, so that one changed line costs little.
 pub const LINES: Lengths = Lengths { minimum: 4 << 10, average: 8 << 10, maximum: 64 << 10 };
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::base::capture::Skip;
+use crate::base::database::Database;
 use crate::base::entry::Content;
 use crate::base::id::{SnapshotId, VaultId};
 use crate::base::name::{Name, ObjectKey};
@@ -77,9 +78,9 @@ pub struct SourceRecord {
     /// How many there were in all.
     #[serde(default)]
     pub skipped_count: u64,
-    /// What the source says about itself: engine version, row counts, migration revision.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub facts: BTreeMap<String, String>,
+    /// The databases among what was captured, in path order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<Database>,
 }
 
 impl Manifest {

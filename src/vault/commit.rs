@@ -131,7 +131,7 @@ impl<'v> Draft<'v> {
             milliseconds: 0,
             skipped: Vec::new(),
             skipped_count: 0,
-            facts: BTreeMap::new(),
+            databases: Vec::new(),
         };
         let memory = place.writer()?;
         let (listing, clock) = (LineWriter::default(), Clock::now());

@@ -1,0 +1,36 @@
+//! What is known of a captured database without opening it: the facts that stand in a manifest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::path::EntryPath;
+
+/// A database among what a source captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// Which entry of the listing it is.
+    pub path: EntryPath,
+    /// Whose it is: `sqlite`.
+    pub engine: String,
+    /// Rows per table.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rows: BTreeMap<String, u64>,
+    /// Which migration it has seen last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// What the engine's own check complained about. A database that is not sound is kept all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
+    /// What else the engine says of it: words with values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+}
+
+/// A migration, as the tool that runs migrations names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// `alembic`, `django`, …
+    pub tool: String,
+    pub id: String,
+}
