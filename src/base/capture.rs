@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::base::chunk::Chunk;
+use crate::base::chunk::{Chunk, Lent};
 use crate::base::control::Control;
+use crate::base::database::Database;
 use crate::base::entry::{Content, Entry};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
@@ -43,6 +44,8 @@ pub struct Fingerprint {
 pub struct Known {
     pub path: EntryPath,
     pub fingerprint: Option<Fingerprint>,
+    /// It was captured as a database.
+    pub database: bool,
     /// The entry's listing line, verbatim, without its newline.
     pub line: Vec<u8>,
 }
@@ -67,6 +70,18 @@ pub trait EntrySink {
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
         access: Access,
     ) -> Result<Content, Explained>;
+
+    /// Keeps a database: whole pages of one size, in order, which `batches` yields until they end. Errors as with
+    /// [`EntrySink::content`]. The entry `path` must come next.
+    fn pages(
+        &mut self,
+        path: &EntryPath,
+        page_size: usize,
+        batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+    ) -> Result<Content, Explained>;
+
+    /// Notes what is known of a database among the entries.
+    fn database(&mut self, database: Database);
 
     /// Adds an entry to the listing.
     fn entry(&mut self, entry: &Entry, fingerprint: Option<Fingerprint>) -> Result<(), Explained>;

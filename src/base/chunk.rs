@@ -88,6 +88,29 @@ impl Buffers {
     }
 }
 
+/// Bytes in a buffer that goes back where it came from.
+#[derive(Debug)]
+pub struct Lent {
+    bytes: Vec<u8>,
+    home: Buffers,
+}
+
+impl Lent {
+    pub fn new(bytes: Vec<u8>, home: &Buffers) -> Self {
+        Self { bytes, home: home.clone() }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.home.put(std::mem::take(&mut self.bytes));
+    }
+}
+
 /// The digest that names plain bytes inside the vault.
 pub fn plain_digest(bytes: &[u8]) -> PlainDigest {
     PlainDigest::from_bytes(Sha256::digest(bytes).into())

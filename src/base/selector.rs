@@ -1,4 +1,4 @@
-//! How people name a snapshot: `latest`, `latest~2`, an id prefix, `@TIME`, `tag:X`, `label:K=V`.
+//! How people name a snapshot: `latest`, `latest~2`, an id prefix, `@TIME`, `tag:X`, `label:K=V`, `revision:R`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,6 +18,8 @@ pub enum Selector {
     Tag(String),
     /// The newest with this label.
     Label(String, String),
+    /// The newest with a database that has seen this migration last.
+    Revision(String),
 }
 
 /// Text that names no snapshot in any known way.
@@ -33,7 +35,7 @@ impl Explain for BadSelector {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("use latest, latest~2, an id prefix, @2026-11-21T02:00, @yesterday, tag:NAME or label:KEY=VALUE".into())
+        Some("use latest, latest~2, an id prefix, @2026-11-21T02:00, @yesterday, tag:NAME, label:KEY=VALUE or revision:ID".into())
     }
 }
 
@@ -58,6 +60,9 @@ impl FromStr for Selector {
             let (key, value) = label.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(bad)?;
             return Ok(Self::Label(key.to_owned(), value.to_owned()));
         }
+        if let Some(revision) = text.strip_prefix("revision:") {
+            return if revision.is_empty() { Err(bad()) } else { Ok(Self::Revision(revision.to_owned())) };
+        }
         let hex = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
         if hex { Ok(Self::Prefix(text.to_ascii_lowercase())) } else { Err(bad()) }
     }
@@ -72,6 +77,7 @@ impl fmt::Display for Selector {
             Self::At(time) => write!(f, "@{time}"),
             Self::Tag(tag) => write!(f, "tag:{tag}"),
             Self::Label(key, value) => write!(f, "label:{key}={value}"),
+            Self::Revision(revision) => write!(f, "revision:{revision}"),
         }
     }
 }
@@ -83,11 +89,11 @@ mod tests {
 
     #[test]
     fn every_way_to_name_a_snapshot_reads_back_as_written() {
-        for text in ["latest", "latest~3", "7c1e04b2", "@yesterday", "@2026-11-21 02:00", "tag:nightly", "label:a=b=c"]
+        for text in ["latest", "latest~3", "7c1e04b2", "@yesterday", "@2026-11-21 02:00", "tag:nightly", "label:a=b=c", "revision:8f3c"]
         {
             assert_eq!(text.parse::<Selector>().unwrap().to_string(), text);
         }
-        for bad in ["", "newest", "latest~", "latest~-1", "@", "@ ", "tag:", "label:x", "label:=x", "7c1e04b2-"] {
+        for bad in ["", "newest", "latest~", "latest~-1", "@", "@ ", "tag:", "label:x", "label:=x", "revision:", "7c1e04b2-"] {
             assert!(bad.parse::<Selector>().is_err(), "{bad:?}");
         }
     }

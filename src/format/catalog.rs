@@ -5,6 +5,7 @@ use crate::base::id::{PlainDigest, SealedDigest};
 use crate::format::error::FormatError;
 use crate::format::frame::{MAX_FRAME, MAX_PACKED};
 use crate::format::pack;
+use crate::format::page::PageDigest;
 
 const MAGIC: &[u8] = b"strongroom catalog 1\n";
 const WHAT: &str = "a catalog";
@@ -27,6 +28,14 @@ pub struct FrameContents {
     pub plain: u32,
     /// Chunks and their lengths.
     pub members: Vec<(PlainDigest, u32)>,
+}
+
+/// A chunk that is made of pages, and which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PagedChunk {
+    pub chunk: PlainDigest,
+    pub page_size: u32,
+    pub pages: Vec<PageDigest>,
 }
 
 /// Where one chunk lies.
@@ -57,7 +66,52 @@ impl PackContents {
     }
 }
 
+/// Everything one catalog says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalog {
+    pub packs: Vec<PackContents>,
+    pub paged: Vec<PagedChunk>,
+}
+
+impl Catalog {
+    pub fn write(&self) -> Vec<u8> {
+        let mut bytes = write_packs(&self.packs);
+        put(&mut bytes, self.paged.len());
+        for paged in &self.paged {
+            bytes.extend_from_slice(paged.chunk.as_bytes());
+            bytes.extend_from_slice(&paged.page_size.to_le_bytes());
+            put(&mut bytes, paged.pages.len());
+            paged.pages.iter().for_each(|page| bytes.extend_from_slice(page.as_bytes()));
+        }
+        bytes
+    }
+
+    pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| FormatError::malformed(WHAT, "its first line is unknown"))?;
+        let mut reader = Reader(rest);
+        // Counts are never trusted for an allocation: each item read must be there.
+        let count = reader.u32()?;
+        let packs = (0..count).map(|_| reader.pack()).collect::<Result<_, _>>()?;
+        let count = reader.u32()?;
+        let paged = (0..count).map(|_| reader.paged()).collect::<Result<_, _>>()?;
+        if !reader.0.is_empty() {
+            return Err(FormatError::malformed(WHAT, "something follows its end"));
+        }
+        Ok(Self { packs, paged })
+    }
+}
+
+/// A catalog of packs that hold no pages.
 pub fn write(packs: &[PackContents]) -> Vec<u8> {
+    Catalog { packs: packs.to_vec(), paged: Vec::new() }.write()
+}
+
+/// The packs that a catalog names.
+pub fn read(bytes: &[u8]) -> Result<Vec<PackContents>, FormatError> {
+    Ok(Catalog::read(bytes)?.packs)
+}
+
+fn write_packs(packs: &[PackContents]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     put(&mut bytes, packs.len());
     for pack in packs {
@@ -79,15 +133,6 @@ pub fn write(packs: &[PackContents]) -> Vec<u8> {
 
 fn put(bytes: &mut Vec<u8>, count: usize) {
     bytes.extend_from_slice(&u32::try_from(count).expect("BUG: a catalog is flushed long before").to_le_bytes());
-}
-
-pub fn read(bytes: &[u8]) -> Result<Vec<PackContents>, FormatError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| FormatError::malformed(WHAT, "its first line is unknown"))?;
-    let mut reader = Reader(rest);
-    let count = reader.u32()?;
-    // Counts are never trusted for an allocation: each item read must be there.
-    let packs = (0..count).map(|_| reader.pack()).collect::<Result<Vec<_>, _>>()?;
-    if reader.0.is_empty() { Ok(packs) } else { Err(FormatError::malformed(WHAT, "something follows its end")) }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -113,6 +158,15 @@ impl Reader<'_> {
             return Err(FormatError::malformed(WHAT, "a pack's frames are longer than the pack"));
         }
         Ok(PackContents { digest, size, frames })
+    }
+
+    fn paged(&mut self) -> Result<PagedChunk, FormatError> {
+        let (chunk, page_size, count) = (PlainDigest::from_bytes(self.array()?), self.u32()?, self.u32()?);
+        if u64::from(page_size) * u64::from(count) > MAX_CHUNK as u64 {
+            return Err(FormatError::malformed(WHAT, "a chunk's pages are longer than the chunk"));
+        }
+        let pages = (0..count).map(|_| self.array().map(PageDigest::from_bytes)).collect::<Result<_, _>>()?;
+        Ok(PagedChunk { chunk, page_size, pages })
     }
 
     fn frame(&mut self) -> Result<FrameContents, FormatError> {
@@ -157,10 +211,21 @@ mod tests {
         proptest::collection::vec(pack, 0..4)
     }
 
+    fn paged() -> impl Strategy<Value = Vec<PagedChunk>> {
+        let pages = proptest::collection::vec(any::<[u8; 16]>().prop_map(PageDigest::from_bytes), 0..9);
+        let paged = (any::<[u8; 32]>(), 0u32..65537, pages).prop_map(|(digest, page_size, pages)| PagedChunk {
+            chunk: PlainDigest::from_bytes(digest),
+            page_size,
+            pages,
+        });
+        proptest::collection::vec(paged, 0..4)
+    }
+
     proptest! {
         #[test]
-        fn a_catalog_reads_back_as_written(packs in packs()) {
-            prop_assert_eq!(read(&write(&packs)).unwrap(), packs);
+        fn a_catalog_reads_back_as_written(packs in packs(), paged in paged()) {
+            let catalog = Catalog { packs, paged };
+            prop_assert_eq!(Catalog::read(&catalog.write()).unwrap(), catalog);
         }
 
         #[test]

@@ -9,6 +9,7 @@ use crate::base::database::Database;
 use crate::base::entry::Content;
 use crate::base::id::{SnapshotId, VaultId};
 use crate::base::name::{Name, ObjectKey};
+use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::format::error::FormatError;
 
@@ -46,6 +47,9 @@ pub struct Manifest {
     #[serde(default)]
     pub keys: Vec<String>,
     pub sources: Vec<SourceRecord>,
+    /// Tables that lost many rows since an earlier snapshot: retention keeps that one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<Alarm>,
     /// Length of everything captured.
     pub bytes: u64,
     /// How much of it had to be read.
@@ -54,6 +58,19 @@ pub struct Manifest {
     pub bytes_new: u64,
     /// How much longer the vault became.
     pub bytes_stored: u64,
+}
+
+/// A table that has lost many of its rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alarm {
+    pub source: Name,
+    /// The database's entry.
+    pub path: EntryPath,
+    pub table: String,
+    pub before: u64,
+    pub after: u64,
+    /// The name of the manifest that still has them.
+    pub kept: String,
 }
 
 /// One source of a snapshot.

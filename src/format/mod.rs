@@ -13,5 +13,6 @@ pub mod layout;
 pub mod listing;
 pub mod manifest;
 pub mod pack;
+pub mod page;
 pub mod seal;
 pub mod vault_file;

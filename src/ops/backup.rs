@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use crate::base::capture::Capture;
 use crate::base::control::Control;
+use crate::base::database::Database;
 use crate::base::name::Name;
 use crate::base::time::Instant;
 use crate::format::layout;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Alarm, Manifest};
 use crate::ops::error::{OpError, Problem};
 use crate::source::Source;
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
 use crate::vault::error::VaultError;
+use crate::vault::recall::Remembered;
 
 /// One source under the name it has in the snapshot.
 pub struct Planned {
@@ -27,6 +29,8 @@ pub struct Request {
     pub rescan: bool,
     /// Count first what there is, so that progress can say how long it takes.
     pub estimate: bool,
+    /// A table that has lost more than this share of its rows, in percent, is an alarm.
+    pub rows_lost: u8,
     pub control: Arc<Control>,
 }
 
@@ -59,7 +63,8 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
     let Planned { name, source } = planned;
     let control = request.control.clone();
     let cutter = Arc::new(draft.file_cutter());
-    let (mut sink, recall, expected) = draft.source(name, source.kind(), &source.root(), control.clone())?;
+    let (mut sink, remembered) = draft.source(name, source.kind(), &source.root(), control.clone())?;
+    let Remembered { recall, extent: expected, databases: before, manifest, .. } = remembered;
     control.bytes_expected.add(expected.bytes);
     control.items_expected.add(expected.entries);
     let capture = Capture { cutter, recall, control: control.clone(), rescan: request.rescan };
@@ -77,8 +82,40 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
         counting.stop();
         result
     })?;
-    sink.finish()?;
+    let databases = sink.finish()?;
+    if let Some(kept) = manifest {
+        lost_rows(name, &before, &databases, request.rows_lost).for_each(|alarm| draft.alarm(Alarm { kept: kept.clone(), ..alarm }));
+    }
     Ok(())
+}
+
+/// Tables that have lost more than `share` percent of their rows. A handful of rows is no alarm.
+fn lost_rows<'d>(
+    source: &'d Name,
+    before: &'d [Database],
+    after: &'d [Database],
+    share: u8,
+) -> impl Iterator<Item = Alarm> + 'd {
+    const HANDFUL: u64 = 10;
+    let lost = move |before: u64, after: u64| {
+        let lost = before.saturating_sub(after);
+        lost >= HANDFUL && u128::from(lost) * 100 > u128::from(before) * u128::from(share)
+    };
+    let pairs = before.iter().filter_map(|old| Some((old, after.iter().find(|new| new.path == old.path)?)));
+    pairs.flat_map(move |(old, new)| {
+        old.rows.iter().filter_map(move |(table, &rows)| {
+            // A table that cannot be counted any more is told as damage.
+            let now = new.rows.get(table).copied().or((new.damage.is_none()).then_some(0))?;
+            lost(rows, now).then(|| Alarm {
+                source: source.clone(),
+                path: old.path.clone(),
+                table: table.clone(),
+                before: rows,
+                after: now,
+                kept: String::new(),
+            })
+        })
+    })
 }
 
 /// The snapshot is made; what would have made the next one faster is not kept.

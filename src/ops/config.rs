@@ -18,7 +18,12 @@ pub struct Config {
     pub vault: Option<String>,
     pub app: Option<Name>,
     pub sources: Vec<Planned>,
+    /// `[alarm] rows_lost`: a table that has lost more of its rows than this, in percent, is an alarm.
+    pub rows_lost: u8,
 }
+
+/// What `rows_lost` is where nothing is written.
+pub const ROWS_LOST: u8 = 25;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{}, line {line}: {what}", .file.display())]
@@ -39,7 +44,7 @@ impl Explain for ConfigError {
     }
 }
 
-const KEYS: [&str; 3] = ["vault", "app", "source"];
+const KEYS: [&str; 4] = ["vault", "app", "source", "alarm"];
 
 /// Reads a configuration. `file` names it in messages and is what relative paths are relative to;
 /// `variable` looks up `${NAME}`.
@@ -60,16 +65,39 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn document(&self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
-        let mut config = Config { vault: None, app: None, sources: Vec::new() };
+        let mut config = Config { vault: None, app: None, sources: Vec::new(), rows_lost: ROWS_LOST };
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
                 "app" => config.app = Some(self.name("app", value)?),
                 "source" => config.sources = self.sources(value)?,
+                "alarm" => config.rows_lost = self.alarm(value)?,
                 unknown => return Err(self.unknown(unknown, key.span(), &KEYS)),
             }
         }
         Ok(config)
+    }
+
+    fn alarm(&self, value: &Spanned<DeValue<'_>>) -> Result<u8, ConfigError> {
+        let what = "alarm is not a table; write [alarm]";
+        let table = value.get_ref().as_table().ok_or_else(|| self.error(value.span(), what.to_owned(), None))?;
+        let mut rows_lost = ROWS_LOST;
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "rows_lost" => rows_lost = self.percent("rows_lost", value)?,
+                unknown => return Err(self.unknown(unknown, key.span(), &["rows_lost"])),
+            }
+        }
+        Ok(rows_lost)
+    }
+
+    fn percent(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<u8, ConfigError> {
+        let text = self.string(key, value)?;
+        let percent = text.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+        percent.filter(|percent| *percent <= 100).ok_or_else(|| {
+            let hint = Some(format!("write {key} = \"25%\""));
+            self.error(value.span(), format!("{key}: {text:?} is no share between 0% and 100%"), hint)
+        })
     }
 
     fn sources(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Planned>, ConfigError> {

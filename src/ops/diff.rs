@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::base::capture::{Access, Capture, EntrySink, Fingerprint, Known, Piece, Skip};
+use crate::base::chunk::Lent;
 use crate::base::control::Control;
+use crate::base::database::Database;
 use crate::base::entry::{Content, Entry, Extent, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
@@ -14,7 +16,8 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
 use crate::source::Source;
 use crate::vault::error::VaultError;
-use crate::vault::read::{self, Library};
+use crate::vault::extents;
+use crate::vault::read::{self, ChunkReader, Library};
 use crate::vault::unlocked::UnlockedVault;
 
 /// What became of one path.
@@ -73,7 +76,7 @@ pub fn live(
     let recall = vault.recall(&manifest.app, &before.name, &before.root)?;
     let cutter = Arc::new(vault.file_cutter());
     let merge = Merge { before: sorted(before, &library), each };
-    let mut sink = Comparison { merge, skipped: Vec::new() };
+    let mut sink = Comparison { merge, library: &library, skipped: Vec::new() };
     let capture = Capture { cutter, recall, control: control.clone(), rescan: false };
     source.capture(capture, &mut sink)?;
     sink.merge.rest()?;
@@ -107,20 +110,29 @@ struct Merge<'m, 'e> {
 
 impl Merge<'_, '_> {
     fn after(&mut self, after: &Entry) -> Result<(), OpError> {
-        loop {
-            let Some(next) = self.before.next_if(|next| next.as_ref().map_or(true, |next| next.path <= after.path))
-            else {
-                return self.tell(Change::Added, None, Some(after));
-            };
-            let before = next?;
-            if before.path == after.path {
-                return match compare(&before, after) {
-                    Some(change) => self.tell(change, Some(&before), Some(after)),
-                    None => Ok(()),
-                };
-            }
-            self.tell(Change::Removed, Some(&before), None)?;
+        self.up_to(&after.path)?;
+        let same_path = |next: &Result<Entry, VaultError>| next.as_ref().is_ok_and(|next| next.path == after.path);
+        match self.before.next_if(same_path).transpose()? {
+            None => self.tell(Change::Added, None, Some(after)),
+            Some(before) => match compare(&before, after) {
+                Some(change) => self.tell(change, Some(&before), Some(after)),
+                None => Ok(()),
+            },
         }
+    }
+
+    /// What was there before `path`, and is not there any more.
+    fn up_to(&mut self, path: &EntryPath) -> Result<(), OpError> {
+        while let Some(next) = self.before.next_if(|next| next.as_ref().map_or(true, |next| next.path < *path)) {
+            self.tell(Change::Removed, Some(&next?), None)?;
+        }
+        Ok(())
+    }
+
+    /// The entry that a path had.
+    fn before(&mut self, path: &EntryPath) -> Result<Option<Entry>, OpError> {
+        self.up_to(path)?;
+        Ok(self.before.peek().and_then(|next| next.as_ref().ok()).filter(|next| next.path == *path).cloned())
     }
 
     fn rest(&mut self) -> Result<(), OpError> {
@@ -157,6 +169,7 @@ fn compare(before: &Entry, after: &Entry) -> Option<Change> {
 /// A sink that stores nothing: it compares.
 struct Comparison<'m, 'e> {
     merge: Merge<'m, 'e>,
+    library: &'m Library<'m>,
     skipped: Vec<Skip>,
 }
 
@@ -175,6 +188,27 @@ impl EntrySink for Comparison<'_, '_> {
         Ok(Content { depth: 0, extents: extents.collect::<Result<_, Explained>>()? })
     }
 
+    /// A database is cut where its history says, so its bytes are compared, not its chunks.
+    fn pages(
+        &mut self,
+        path: &EntryPath,
+        _: usize,
+        batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+    ) -> Result<Content, Explained> {
+        let before = self.merge.before(path).map_err(OpError::into_explained)?;
+        let mut bytes = before.as_ref().map(|entry| Bytes::of(entry, self.library));
+        for batch in batches {
+            let batch = batch?;
+            let same = bytes.as_mut().map_or(Ok(false), |bytes| bytes.go_on_with(batch.bytes()));
+            if !same.map_err(|error| Box::new(error) as Explained)? {
+                bytes = None;
+            }
+        }
+        Ok(before.filter(|_| bytes.is_some()).map(|entry| entry.content).unwrap_or_default())
+    }
+
+    fn database(&mut self, _: Database) {}
+
     fn entry(&mut self, entry: &Entry, _: Option<Fingerprint>) -> Result<(), Explained> {
         self.merge.after(entry).map_err(OpError::into_explained)
     }
@@ -186,5 +220,42 @@ impl EntrySink for Comparison<'_, '_> {
 
     fn skip(&mut self, skip: Skip) {
         self.skipped.push(skip);
+    }
+}
+
+/// The bytes of a file, to compare others with.
+struct Bytes<'r> {
+    extents: extents::Extents<'r>,
+    reader: ChunkReader<'r>,
+    /// What is left of the extent before: bytes, or zeros where there are none.
+    held: Option<Vec<u8>>,
+    left: usize,
+}
+
+impl<'r> Bytes<'r> {
+    fn of(entry: &Entry, library: &'r Library<'r>) -> Self {
+        Self { extents: extents::of_file(entry, library), reader: library.reader(), held: None, left: 0 }
+    }
+
+    /// Are the next bytes these?
+    fn go_on_with(&mut self, mut bytes: &[u8]) -> Result<bool, VaultError> {
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                let Some(extent) = self.extents.next().transpose()? else { return Ok(false) };
+                self.held = self.reader.extent(&extent)?;
+                self.left = extent.length as usize;
+            }
+            let (now, rest) = bytes.split_at(self.left.min(bytes.len()));
+            let same = match &self.held {
+                Some(held) => held[held.len() - self.left..].starts_with(now),
+                None => now.iter().all(|&byte| byte == 0),
+            };
+            if !same {
+                return Ok(false);
+            }
+            self.left -= now.len();
+            bytes = rest;
+        }
+        Ok(true)
     }
 }

@@ -52,7 +52,7 @@ macro_rules! sources {
     };
 }
 
-sources![files];
+sources![files, sqlite];
 
 /// Makes a source of its configuration table, by its `kind`.
 pub fn configure(table: &toml::Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {

@@ -31,6 +31,11 @@ impl<'a> Settings<'a> {
         }
     }
 
+    /// The text under `key`, if it is there.
+    pub fn optional(&self, key: &'static str) -> Result<Option<&'a str>, ConfigError> {
+        self.0.contains_key(key).then(|| self.text(key)).transpose()
+    }
+
     /// The list of texts under `key`; none when it is absent.
     pub fn texts(&self, key: &'static str) -> Result<Vec<String>, ConfigError> {
         let wrong = || ConfigError::Type { key: key.to_owned(), expected: "a list of texts" };

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use crate::base::chunk::sealed_digest;
 use crate::base::error::{Class, Explain};
 use crate::base::id::SealedDigest;
-use crate::format::catalog::{self, PackContents};
+use crate::format::catalog::{Catalog, PackContents};
 use crate::format::{layout, seal};
 use crate::vault::error::VaultError;
 use crate::vault::index::{Index, catalog_digest};
+use crate::vault::page_index::PageIndex;
 use crate::vault::{Vault, bad_object};
 
 impl Vault {
@@ -24,19 +25,24 @@ impl Vault {
     }
 
     /// Reads a catalog whose bytes are those it was named for.
-    pub(super) fn read_catalog(&self, digest: SealedDigest) -> Result<Vec<PackContents>, VaultError> {
+    fn read_whole_catalog(&self, digest: SealedDigest) -> Result<Catalog, VaultError> {
         let object = layout::catalog(digest);
         let sealed = self.store.get(&object)?;
         if sealed_digest(&sealed) != digest {
             return Err(VaultError::Damaged { object });
         }
         let plain = seal::open(&sealed, &[&self.keys.catalog]).map_err(bad_object(&object))?;
-        catalog::read(&plain).map_err(bad_object(&object))
+        Catalog::read(&plain).map_err(bad_object(&object))
+    }
+
+    /// What a catalog says of packs.
+    pub(super) fn read_catalog(&self, digest: SealedDigest) -> Result<Vec<PackContents>, VaultError> {
+        Ok(self.read_whole_catalog(digest)?.packs)
     }
 
     /// Makes a catalog durable. Every pack in it must be durable already.
-    pub(super) fn write_catalog(&self, packs: &[PackContents]) -> Result<(SealedDigest, u64), VaultError> {
-        let sealed = seal::seal(&[&self.keys.recipient, &self.keys.catalog.to_public()], &catalog::write(packs));
+    pub(super) fn write_catalog(&self, catalog: &Catalog) -> Result<(SealedDigest, u64), VaultError> {
+        let sealed = seal::seal(&[&self.keys.recipient, &self.keys.catalog.to_public()], &catalog.write());
         let size = sealed.bytes.len() as u64;
         self.store.put_new(&layout::catalog(sealed.digest), sealed.bytes.into())?;
         Ok((sealed.digest, size))
@@ -45,10 +51,20 @@ impl Vault {
     /// The index of everything the catalogs name. One that is damaged or gone is left out: what it alone names cannot
     /// be found, is stored again by the next backup, and is reported by `verify`.
     pub(super) fn index(&self, catalogs: &[SealedDigest]) -> Result<Index, VaultError> {
-        Index::open(self.host.cache("index")?, catalogs, |catalog| match self.read_catalog(catalog) {
-            Ok(packs) => Ok(Some(packs)),
-            Err(error) if error.class() == Class::Damaged || error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        })
+        Index::open(self.host.cache("index")?, catalogs, |catalog| readable(self.read_catalog(catalog)))
+    }
+
+    /// The index of all pages that the catalogs name.
+    pub(super) fn page_index(&self, catalogs: &[SealedDigest]) -> Result<PageIndex, VaultError> {
+        let paged = |catalog| Ok(self.read_whole_catalog(catalog)?.paged);
+        PageIndex::open(self.host.cache("pages")?, catalogs, |catalog| readable(paged(catalog)))
+    }
+}
+
+fn readable<T>(read: Result<T, VaultError>) -> Result<Option<T>, VaultError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.class() == Class::Damaged || error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant as Clock;
 
 use crate::base::capture::{Access, EntrySink, Fingerprint, Known, Piece, Recall, Skip};
+use crate::base::chunk::Lent;
 use crate::base::control::Control;
+use crate::base::database::Database;
 use crate::base::entry::{Content, Entry, Extent, Kind};
 use crate::base::error::Explained;
 use crate::base::id::SnapshotId;
@@ -18,14 +20,16 @@ use crate::base::time::Instant;
 use crate::format::chunker::{self, Chunker};
 use crate::format::header::fill_random;
 use crate::format::listing::MAX_LINE;
-use crate::format::manifest::{FORMAT, Manifest, SourceRecord};
+use crate::format::manifest::{Alarm, FORMAT, Manifest, SourceRecord};
 use crate::format::{layout, listing, seal};
 use crate::vault::Vault;
 use crate::vault::content::{ChunkSink, ContentWriter, LineWriter};
 use crate::vault::error::{SourceFailure, VaultError};
 use crate::vault::ingest::Ingest;
 use crate::vault::read::MAX_DEPTH;
-use crate::vault::recall::{self, Place, RecallWriter};
+use crate::vault::page_memory::PageMemory;
+use crate::vault::paging::Paging;
+use crate::vault::recall::{self, Place, RecallWriter, Remembered};
 
 /// So many skipped items are named in the manifest; all are counted.
 const SKIPS_NAMED: usize = 10_000;
@@ -54,7 +58,8 @@ pub struct Draft<'v> {
     manifests: Vec<ObjectKey>,
     keys: Vec<ObjectKey>,
     sources: Vec<(SourceRecord, Arc<AtomicU64>)>,
-    memories: Vec<(RecallWriter, recall::Extent)>,
+    memories: Vec<(RecallWriter, recall::Extent, Vec<Database>)>,
+    alarms: Vec<Alarm>,
 }
 
 /// A snapshot that exists.
@@ -71,8 +76,8 @@ impl Vault {
         let manifests = self.manifest_keys()?;
         let keys = self.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
         let ingest = Ingest::start(self)?;
-        let (sources, memories) = (Vec::new(), Vec::new());
-        Ok(Draft { vault: self, ingest, label, started: Instant::now(), manifests, keys, sources, memories })
+        let (sources, memories, alarms) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Draft { vault: self, ingest, label, started: Instant::now(), manifests, keys, sources, memories, alarms })
     }
 
     /// Cuts the content of files.
@@ -83,7 +88,7 @@ impl Vault {
     /// What this host remembers of a source's last capture.
     pub fn recall(&self, app: &Name, source: &Name, root: &str) -> Result<Recall, VaultError> {
         let place = Place::new(self.host.cache("recall")?, app, source, root);
-        Ok(place.recall(&self.manifest_keys()?, &self.catalog_digests()?).0)
+        Ok(place.recall(&self.manifest_keys()?, &self.catalog_digests()?).recall)
     }
 }
 
@@ -101,19 +106,24 @@ impl<'v> Draft<'v> {
         self.started
     }
 
-    /// Begins a source: what it recalls, and the sink it writes to.
+    /// Notes that much was lost since an earlier snapshot, which is to be kept for that.
+    pub fn alarm(&mut self, alarm: Alarm) {
+        self.alarms.push(alarm);
+    }
+
+    /// Begins a source: the sink it writes to, and what is remembered of it.
     pub fn source<'d>(
         &'d mut self,
         name: &Name,
         kind: &str,
         root: &str,
         control: Arc<Control>,
-    ) -> Result<(SourceDraft<'d, 'v>, Recall, recall::Extent), VaultError> {
+    ) -> Result<(SourceDraft<'d, 'v>, Remembered), VaultError> {
         let account = Arc::new(AtomicU64::new(0));
         self.ingest.set_account(account.clone())?;
         let place = Place::new(self.vault.host.cache("recall")?, &self.label.app, name, root);
         // With a pack gone, what looks unchanged may be what it held: everything is read again, and stored where lost.
-        let (recall, expected) = match self.ingest.whole_vault {
+        let mut remembered = match self.ingest.whole_vault {
             true => place.recall(&self.manifests, self.ingest.catalogs()),
             false => recall::nothing(),
         };
@@ -135,8 +145,15 @@ impl<'v> Draft<'v> {
         };
         let memory = place.writer()?;
         let (listing, clock) = (LineWriter::default(), Clock::now());
-        let last = None;
-        Ok((SourceDraft { draft: self, account, record, listing, memory, last, clock, control }, recall, expected))
+        let (last, paged) = (None, None);
+        let before = Before {
+            pages: std::mem::replace(&mut remembered.pages, PageMemory::open(None)),
+            databases: remembered.databases.iter().map(|known| (known.path.clone(), known.clone())).collect(),
+        };
+        Ok((
+            SourceDraft { draft: self, account, record, listing, memory, before, last, paged, clock, control },
+            remembered,
+        ))
     }
 
     /// Makes everything durable without committing: what an interrupted backup leaves for the next one.
@@ -159,7 +176,9 @@ impl<'v> Draft<'v> {
     fn note(self, key: &ObjectKey) -> Result<(), VaultError> {
         self.vault.remember_commit(key)?;
         let catalogs = self.ingest.catalogs();
-        self.memories.into_iter().try_for_each(|(memory, extent)| memory.keep(key, catalogs, extent))
+        self.memories
+            .into_iter()
+            .try_for_each(|(memory, extent, databases)| memory.keep(key, catalogs, extent, databases))
     }
 
     fn manifest(&mut self) -> Manifest {
@@ -191,6 +210,7 @@ impl<'v> Draft<'v> {
             bytes_new: sum(|s| s.bytes_new),
             bytes_stored: sum(|s| s.bytes_stored) + self.ingest.catalog_bytes,
             sources,
+            alarms: std::mem::take(&mut self.alarms),
         }
     }
 }
@@ -202,14 +222,23 @@ pub struct SourceDraft<'d, 'v> {
     record: SourceRecord,
     listing: LineWriter,
     memory: RecallWriter,
+    before: Before,
     last: Option<EntryPath>,
+    /// The database whose pages came last: the next entry is its.
+    paged: Option<EntryPath>,
     clock: Clock,
     control: Arc<Control>,
 }
 
+/// What is remembered of a source's databases.
+struct Before {
+    pages: PageMemory,
+    databases: BTreeMap<EntryPath, Database>,
+}
+
 impl SourceDraft<'_, '_> {
-    /// The source has handed over everything.
-    pub fn finish(mut self) -> Result<(), VaultError> {
+    /// The source has handed over everything. Returns what is known of its databases.
+    pub fn finish(mut self) -> Result<Vec<Database>, VaultError> {
         let listing = std::mem::take(&mut self.listing);
         self.record.listing = listing.finish(&mut self.draft.ingest)?;
         if self.record.listing.depth > MAX_DEPTH {
@@ -217,19 +246,26 @@ impl SourceDraft<'_, '_> {
         }
         self.record.milliseconds = self.clock.elapsed().as_millis() as u64;
         let extent = recall::Extent { bytes: self.record.bytes, entries: self.record.entries };
+        let databases = self.record.databases.clone();
+        self.draft.memories.push((self.memory, extent, databases.clone()));
         self.draft.sources.push((self.record, self.account));
-        self.draft.memories.push((self.memory, extent));
-        Ok(())
+        Ok(databases)
     }
 
-    fn add(&mut self, path: &EntryPath, fingerprint: Option<Fingerprint>, line: &[u8]) -> Result<(), VaultError> {
+    fn add(
+        &mut self,
+        path: &EntryPath,
+        fingerprint: Option<Fingerprint>,
+        database: bool,
+        line: &[u8],
+    ) -> Result<(), VaultError> {
         if let Some(last) = &self.last {
             assert!(last < path, "BUG: {path} comes after {last}");
         }
         // A long path is no key: lists of keys would be longer than what they list.
         let key = Some(path.to_string()).filter(|key| key.len() <= LONGEST_KEY);
         self.listing.push(line, key.as_deref(), &mut self.draft.ingest)?;
-        self.memory.push(path, fingerprint, &line[..line.len() - 1])?;
+        self.memory.push(path, fingerprint, database, &line[..line.len() - 1])?;
         self.record.entries += 1;
         self.last = Some(path.clone());
         Ok(())
@@ -274,6 +310,49 @@ impl SourceDraft<'_, '_> {
     }
 }
 
+/// Databases.
+impl SourceDraft<'_, '_> {
+    fn keep_pages(
+        &mut self,
+        path: &EntryPath,
+        page_size: usize,
+        batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+    ) -> Result<Content, VaultError> {
+        let known = self.before.pages.find(path, page_size as u32);
+        self.memory.pages.begin(path, page_size as u32)?;
+        let mut paging = Paging::new(page_size, known.then_some(&mut self.before.pages), &mut self.memory.pages);
+        let mut pushed = Ok(());
+        for batch in batches {
+            pushed = match batch {
+                _ if self.control.stopped() => Err(VaultError::Interrupted),
+                Err(error) => Err(VaultError::Source(SourceFailure(error))),
+                Ok(batch) => {
+                    self.record.bytes_read += batch.bytes().len() as u64;
+                    paging.push(batch.bytes(), &mut self.draft.ingest)
+                }
+            };
+            if pushed.is_err() {
+                break;
+            }
+        }
+        // A section that was begun is ended, whatever came of it.
+        let content = pushed.and_then(|()| paging.finish(&mut self.draft.ingest));
+        self.memory.pages.end()?;
+        content
+    }
+
+    /// What is known of an unchanged database is known of it again.
+    fn repeat_database(&mut self, path: &EntryPath) -> Result<(), VaultError> {
+        self.record.databases.extend(self.before.databases.remove(path));
+        let Some(page_size) = self.before.pages.page_size(path) else { return Ok(()) };
+        self.memory.pages.begin(path, page_size)?;
+        while let Some(run) = self.before.pages.run() {
+            self.memory.pages.run(&run)?;
+        }
+        self.memory.pages.end()
+    }
+}
+
 impl EntrySink for SourceDraft<'_, '_> {
     fn content(
         &mut self,
@@ -281,6 +360,23 @@ impl EntrySink for SourceDraft<'_, '_> {
         access: Access,
     ) -> Result<Content, Explained> {
         self.take_content(pieces, access).map_err(boxed)
+    }
+
+    fn pages(
+        &mut self,
+        path: &EntryPath,
+        page_size: usize,
+        batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+    ) -> Result<Content, Explained> {
+        let new_before = self.draft.ingest.bytes_new;
+        let content = self.keep_pages(path, page_size, batches);
+        self.record.bytes_new += self.draft.ingest.bytes_new - new_before;
+        self.paged = content.is_ok().then(|| path.clone());
+        content.map_err(boxed)
+    }
+
+    fn database(&mut self, database: Database) {
+        self.record.databases.push(database);
     }
 
     fn entry(&mut self, entry: &Entry, fingerprint: Option<Fingerprint>) -> Result<(), Explained> {
@@ -296,7 +392,8 @@ impl EntrySink for SourceDraft<'_, '_> {
             self.record.files += 1;
             self.record.bytes += entry.size;
         }
-        self.add(&entry.path, fingerprint, &line).map_err(boxed)
+        let database = self.paged.take().is_some_and(|paged| paged == entry.path);
+        self.add(&entry.path, fingerprint, database, &line).map_err(boxed)
     }
 
     fn repeat(&mut self, known: &Known) -> Result<(), Explained> {
@@ -309,7 +406,10 @@ impl EntrySink for SourceDraft<'_, '_> {
             self.record.files += 1;
             self.record.bytes += known.fingerprint.map_or(0, |fingerprint| fingerprint.size);
         }
-        self.add(&known.path, known.fingerprint, &line).map_err(boxed)
+        if known.database {
+            self.repeat_database(&known.path).map_err(boxed)?;
+        }
+        self.add(&known.path, known.fingerprint, known.database, &line).map_err(boxed)
     }
 
     fn skip(&mut self, skip: Skip) {

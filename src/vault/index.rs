@@ -1,20 +1,14 @@
 //! The chunk index: which chunks the vault has and where. Built from catalogs, kept in this host's cache.
-//!
-//! Losing the cache costs time, never data. A run that was made of a catalog the vault no longer has is dropped:
-//! the cache never vouches for what the vault has lost.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
 use std::path::PathBuf;
 
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::format::catalog::{PackContents, Place};
 use crate::format::layout;
 use crate::vault::error::VaultError;
-use crate::vault::run::{Record, Run};
-
-/// So many records are sorted in memory before they become a run: 16 MB.
-const BATCH: usize = 250_000;
+use crate::vault::run::{Home, Record};
+use crate::vault::runs::Runs;
 
 /// A chunk's pack and its place in it.
 #[derive(Clone, Copy, Debug)]
@@ -24,19 +18,52 @@ pub struct Location {
     pub place: Place,
 }
 
-pub struct Index {
-    folder: PathBuf,
-    runs: Vec<Run>,
-    batch: Batch,
-    /// Packs that catalogs name and the vault does not have.
-    absent: HashSet<SealedDigest>,
+/// One chunk as the index keeps it: its pack is a home.
+#[derive(Clone, Copy)]
+struct ChunkRecord {
+    digest: PlainDigest,
+    pack: u32,
+    place: Place,
 }
 
-#[derive(Default)]
-struct Batch {
-    records: Vec<Record>,
-    packs: Vec<(SealedDigest, u64)>,
-    catalogs: Vec<SealedDigest>,
+impl Record for ChunkRecord {
+    const MAGIC: &'static [u8; 8] = b"SRrun\0\0\x02";
+    const LENGTH: usize = 32 + 4 + 8 + 4 * 4;
+
+    fn key(&self) -> &[u8] {
+        self.digest.as_bytes()
+    }
+
+    fn home(&self) -> u32 {
+        self.pack
+    }
+
+    fn with_home(self, pack: u32) -> Self {
+        Self { pack, ..self }
+    }
+
+    fn write(&self, bytes: &mut [u8]) {
+        let Place { frame, stored, plain, offset, length } = self.place;
+        bytes[..32].copy_from_slice(self.digest.as_bytes());
+        bytes[32..36].copy_from_slice(&self.pack.to_le_bytes());
+        bytes[36..44].copy_from_slice(&frame.to_le_bytes());
+        for (at, field) in [stored, plain, offset, length].into_iter().enumerate() {
+            bytes[44 + 4 * at..48 + 4 * at].copy_from_slice(&field.to_le_bytes());
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("BUG: four bytes"));
+        let frame = u64::from_le_bytes(bytes[36..44].try_into().expect("BUG: eight bytes"));
+        let place = Place { frame, stored: word(44), plain: word(48), offset: word(52), length: word(56) };
+        Self { digest: PlainDigest::from_bytes(bytes[..32].try_into().expect("BUG: 32 bytes")), pack: word(32), place }
+    }
+}
+
+pub struct Index {
+    runs: Runs<ChunkRecord>,
+    /// Packs that catalogs name and the vault does not have.
+    absent: HashSet<SealedDigest>,
 }
 
 impl Index {
@@ -47,61 +74,21 @@ impl Index {
         catalogs: &[SealedDigest],
         mut fetch: impl FnMut(SealedDigest) -> Result<Option<Vec<PackContents>>, VaultError>,
     ) -> Result<Self, VaultError> {
-        // One process at a time arranges the runs; what it opened stays readable after another has merged it away.
-        let lock = folder.join("lock");
-        let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(VaultError::host(&lock))?;
-        let mut index =
-            Self { runs: open_runs(&folder, catalogs)?, folder, batch: Batch::default(), absent: HashSet::new() };
-        let known: HashSet<SealedDigest> = index.runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect();
-        for catalog in catalogs.iter().filter(|catalog| !known.contains(catalog)) {
-            if let Some(packs) = fetch(*catalog)? {
-                index.add(*catalog, &packs)?;
-            }
-        }
-        index.flush()?;
-        index.tidy()?;
-        drop(lock);
-        Ok(index)
+        let runs = Runs::open(folder, catalogs, |runs, catalog| {
+            let packs = fetch(catalog)?;
+            packs.map_or(Ok(()), |packs| add(runs, catalog, &packs))
+        })?;
+        Ok(Self { runs, absent: HashSet::new() })
     }
 
     /// Takes in a catalog that the vault now has.
     pub fn add(&mut self, catalog: SealedDigest, packs: &[PackContents]) -> Result<(), VaultError> {
-        for pack in packs {
-            let number = self.batch.packs.len() as u32;
-            self.batch.packs.push((pack.digest, pack.size));
-            self.batch.records.extend(pack.places().map(|(digest, place)| Record { digest, pack: number, place }));
-        }
-        self.batch.catalogs.push(catalog);
-        if self.batch.records.len() >= BATCH { self.flush() } else { Ok(()) }
+        add(&mut self.runs, catalog, packs)
     }
 
     /// Turns what was added into a run.
     pub fn flush(&mut self) -> Result<(), VaultError> {
-        if self.batch.catalogs.is_empty() {
-            return Ok(());
-        }
-        let Batch { mut records, packs, catalogs } = std::mem::take(&mut self.batch);
-        records.sort_unstable_by_key(|record| record.digest);
-        let count = records.len() as u64;
-        let run = Run::write(&self.folder, &packs, &catalogs, count, records.into_iter().map(Ok));
-        self.runs.push(run.map_err(VaultError::host(&self.folder))?);
-        Ok(())
-    }
-
-    /// Merges runs of like size, so that there are only a few however many backups there were.
-    pub fn tidy(&mut self) -> Result<(), VaultError> {
-        self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
-        while let [.., larger, smaller] = &self.runs[..] {
-            if larger.len() > 4 * smaller.len() && self.runs.len() < 12 {
-                break;
-            }
-            let pair = self.runs.split_off(self.runs.len() - 2);
-            let merged = Run::merge(&self.folder, &pair).map_err(VaultError::host(&self.folder))?;
-            pair.iter().for_each(|run| drop(fs::remove_file(run.path())));
-            self.runs.push(merged);
-            self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
-        }
-        Ok(())
+        self.runs.flush()
     }
 
     /// Where the chunk lies, in a pack that is there and whole as far as its length tells.
@@ -117,16 +104,17 @@ impl Index {
     }
 
     fn places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
+        let location = |(record, (pack, size)): (ChunkRecord, Home)| Location {
+            pack: SealedDigest::from_bytes(pack),
+            size,
+            place: record.place,
+        };
         let mut places = Vec::new();
-        for run in &self.runs {
-            for record in run.find(digest).map_err(VaultError::host(run.path()))? {
-                let (pack, size) = run.pack(record.pack);
-                places.push(Location { pack, size, place: record.place });
-            }
-            if places.iter().any(|location| !self.absent.contains(&location.pack)) {
-                break;
-            }
-        }
+        self.runs.find(digest.as_bytes(), |found| {
+            let location = location(found);
+            places.push(location);
+            !self.absent.contains(&location.pack)
+        })?;
         Ok(places)
     }
 
@@ -141,7 +129,8 @@ impl Index {
 
     /// Every pack any catalog names, with its size, sorted and once each.
     pub fn packs(&self) -> Vec<(SealedDigest, u64)> {
-        let mut packs: Vec<_> = self.runs.iter().flat_map(|run| run.packs().iter().copied()).collect();
+        let homes = self.runs.homes();
+        let mut packs: Vec<_> = homes.map(|&(digest, size)| (SealedDigest::from_bytes(digest), size)).collect();
         packs.sort_unstable();
         packs.dedup();
         packs
@@ -149,33 +138,16 @@ impl Index {
 
     #[cfg(test)]
     fn chunk_count(&self) -> u64 {
-        self.runs.iter().map(Run::len).sum()
+        self.runs.len()
     }
 }
 
-/// The runs that are whole and say nothing the vault does not.
-fn open_runs(folder: &PathBuf, catalogs: &[SealedDigest]) -> Result<Vec<Run>, VaultError> {
-    let present: HashSet<&SealedDigest> = catalogs.iter().collect();
-    let mut covered = HashSet::new();
-    let mut runs = Vec::new();
-    for entry in fs::read_dir(folder).map_err(VaultError::host(folder))? {
-        let path = entry.map_err(VaultError::host(folder))?.path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("index") => {}
-            _ => continue,
-        }
-        let run = Run::open(&path).map_err(VaultError::host(&path))?;
-        let usable = run.filter(|run| run.catalogs.iter().all(|c| present.contains(c)));
-        // A crash between a merge and the removal of what it merged leaves both: one is enough.
-        match usable.filter(|run| !run.catalogs.iter().any(|c| covered.contains(c))) {
-            Some(run) => {
-                covered.extend(run.catalogs.iter().copied());
-                runs.push(run);
-            }
-            None => drop(fs::remove_file(&path)),
-        }
+fn add(runs: &mut Runs<ChunkRecord>, catalog: SealedDigest, packs: &[PackContents]) -> Result<(), VaultError> {
+    for pack in packs {
+        let home = runs.add_home((*pack.digest.as_bytes(), pack.size));
+        runs.extend(pack.places().map(|(digest, place)| ChunkRecord { digest, pack: home, place }));
     }
-    Ok(runs)
+    runs.covered(catalog)
 }
 
 /// The digest in a catalog's name.
@@ -231,8 +203,8 @@ mod tests {
         let catalog = SealedDigest::from_bytes([1; 32]);
         let fetch = |_| Ok(Some(vec![pack(0..50)]));
         let index = Index::open(folder.path().to_owned(), &[catalog], fetch).unwrap();
-        let path = index.runs[0].path().to_owned();
-        File::options().write(true).open(&path).unwrap().set_len(500).unwrap();
+        let path = index.runs.path();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(500).unwrap();
         let index = Index::open(folder.path().to_owned(), &[catalog], fetch).unwrap();
         assert_eq!(index.chunk_count(), 50);
     }

@@ -7,15 +7,17 @@ use std::sync::atomic::AtomicU64;
 use crate::base::capture::Access;
 use crate::base::chunk::Chunk;
 use crate::base::id::{PlainDigest, SealedDigest};
-use crate::format::catalog::PackContents;
+use crate::format::catalog::{Catalog, PackContents, PagedChunk};
 use crate::format::chunker::{self, Chunker};
 use crate::format::pack;
+use crate::format::page::{PageDigest, PageKey};
 use crate::vault::Vault;
 use crate::vault::content::ChunkSink;
 use crate::vault::error::VaultError;
 use crate::vault::index::Index;
 use crate::vault::journal::Journal;
 use crate::vault::pack_writer::{Frame, PackWriter};
+use crate::vault::page_index::{PageIndex, Spot};
 
 pub struct Ingest<'v> {
     vault: &'v Vault,
@@ -31,6 +33,11 @@ pub struct Ingest<'v> {
     journal: Arc<Journal>,
     /// Durable, and named by no catalog yet.
     uncatalogued: Vec<PackContents>,
+    /// Opened when the first database comes.
+    page_index: Option<PageIndex>,
+    page_key: PageKey,
+    /// Chunks of pages that no catalog tells of yet.
+    paged: Vec<PagedChunk>,
     lines: Chunker,
     account: Arc<AtomicU64>,
     /// Length of the chunks that the vault did not have.
@@ -64,6 +71,9 @@ impl<'v> Ingest<'v> {
             writer: None,
             journal: journal.clone(),
             uncatalogued: Vec::new(),
+            page_index: None,
+            page_key: PageKey::new(&vault.keys.chunking),
+            paged: Vec::new(),
             lines: Chunker::new(&vault.keys.chunking, chunker::LINES),
             account: Arc::default(),
             bytes_new: 0,
@@ -160,22 +170,55 @@ impl<'v> Ingest<'v> {
     }
 
     fn catalogue(&mut self) -> Result<(), VaultError> {
-        if self.uncatalogued.is_empty() {
+        let packs = std::mem::take(&mut self.uncatalogued);
+        for (digest, _) in packs.iter().flat_map(|pack| &pack.frames).flat_map(|frame| &frame.members) {
+            self.pending.remove(digest);
+        }
+        // Chunks that the vault had already count as well: their pages may be in no catalog.
+        let durable = |paged: &PagedChunk| !self.pending.contains(&paged.chunk);
+        let (paged, waiting) = std::mem::take(&mut self.paged).into_iter().partition(durable);
+        self.paged = waiting;
+        let catalog = Catalog { packs, paged };
+        if catalog.packs.is_empty() && catalog.paged.is_empty() {
             return Ok(());
         }
-        let packs = std::mem::take(&mut self.uncatalogued);
-        let (catalog, size) = self.vault.write_catalog(&packs)?;
+        let (digest, size) = self.vault.write_catalog(&catalog)?;
         self.catalog_bytes += size;
-        self.index.add(catalog, &packs)?;
+        self.index.add(digest, &catalog.packs)?;
         self.index.flush()?;
-        self.catalogs.push(catalog);
-        for pack in &packs {
-            self.journal.forget(pack.digest);
-            for (digest, _) in pack.frames.iter().flat_map(|frame| &frame.members) {
-                self.pending.remove(digest);
-            }
+        if let Some(pages) = &mut self.page_index {
+            pages.add(digest, &catalog.paged)?;
+            pages.flush()?;
         }
+        self.catalogs.push(digest);
+        catalog.packs.iter().for_each(|pack| self.journal.forget(pack.digest));
         Ok(())
+    }
+}
+
+/// What databases need.
+impl Ingest<'_> {
+    pub fn page_key(&self) -> &PageKey {
+        &self.page_key
+    }
+
+    /// Will the vault have the chunk, whatever happens from here on, when the snapshot is committed?
+    pub fn has(&self, chunk: &PlainDigest) -> Result<bool, VaultError> {
+        Ok(self.pending.contains(chunk) || self.index.find(chunk)?.is_some())
+    }
+
+    /// Where a page lies that the vault has.
+    pub fn find_page(&mut self, digest: &PageDigest, page_size: usize) -> Result<Option<Spot>, VaultError> {
+        if self.page_index.is_none() {
+            self.page_index = Some(self.vault.page_index(&self.catalogs)?);
+        }
+        let pages = self.page_index.as_ref().expect("BUG: just opened");
+        pages.find(digest, page_size, |spot| Ok(self.index.find(&spot.chunk)?.is_some()))
+    }
+
+    /// Notes of which pages a chunk is made, for the catalog.
+    pub fn paged_chunk(&mut self, paged: PagedChunk) {
+        self.paged.push(paged);
     }
 }
 

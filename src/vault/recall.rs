@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::capture::{Fingerprint, Known, Recall};
 use crate::base::chunk::sealed_digest;
+use crate::base::database::Database;
 use crate::base::id::SealedDigest;
 use crate::base::name::{Name, ObjectKey};
 use crate::base::path::EntryPath;
 use crate::format::listing::MAX_LINE;
 use crate::vault::error::VaultError;
 use crate::vault::host;
+use crate::vault::page_memory::{PageMemory, PageMemoryWriter};
 
 /// The small file that makes a memory valid; written last.
 #[derive(Serialize, Deserialize)]
@@ -26,6 +28,11 @@ struct Memory {
     catalogs: Vec<SealedDigest>,
     bytes: u64,
     entries: u64,
+    /// Beside the records: the pages of the databases among them.
+    #[serde(default)]
+    pages: Option<String>,
+    #[serde(default)]
+    databases: Vec<Database>,
 }
 
 /// What a source had when it was last captured: the measure of progress.
@@ -35,9 +42,25 @@ pub struct Extent {
     pub entries: u64,
 }
 
+/// All that is remembered of a source.
+pub struct Remembered {
+    pub recall: Recall,
+    pub extent: Extent,
+    pub databases: Vec<Database>,
+    /// The snapshot it was in.
+    pub manifest: Option<String>,
+    pub(super) pages: PageMemory,
+}
+
 /// No memory: everything is read.
-pub fn nothing() -> (Recall, Extent) {
-    (Box::new(std::iter::empty()), Extent::default())
+pub fn nothing() -> Remembered {
+    Remembered {
+        recall: Box::new(std::iter::empty()),
+        extent: Extent::default(),
+        databases: Vec::new(),
+        manifest: None,
+        pages: PageMemory::open(None),
+    }
 }
 
 /// The place of one source's memory.
@@ -58,7 +81,7 @@ impl Place {
     }
 
     /// The last capture, if it can be relied on; an empty one if not.
-    pub fn recall(&self, manifests: &[ObjectKey], catalogs: &[SealedDigest]) -> (Recall, Extent) {
+    pub fn recall(&self, manifests: &[ObjectKey], catalogs: &[SealedDigest]) -> Remembered {
         let memory = fs::read(self.memory_file()).ok().and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
         let Some(memory) = memory else { return nothing() };
         let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);
@@ -68,17 +91,29 @@ impl Place {
             return nothing();
         }
         let reader = BufReader::with_capacity(256 << 10, records);
-        (Box::new(Records(reader)), Extent { bytes: memory.bytes, entries: memory.entries })
+        Remembered {
+            recall: Box::new(Records(reader)),
+            extent: Extent { bytes: memory.bytes, entries: memory.entries },
+            databases: memory.databases,
+            manifest: Some(memory.manifest),
+            pages: PageMemory::open(memory.pages.map(|pages| self.folder.join(pages)).as_deref()),
+        }
     }
 
     pub fn writer(&self) -> Result<RecallWriter, VaultError> {
         let path = host::partial_of(&self.folder.join(&self.stem));
         let file = host::create_private(&path).map_err(VaultError::host(&path))?;
-        Ok(RecallWriter { place: self.clone(), out: BufWriter::with_capacity(256 << 10, file), path, kept: false })
+        let (place, out) = (self.clone(), BufWriter::with_capacity(256 << 10, file));
+        let pages = PageMemoryWriter::new(path.with_extension("pages.partial"));
+        Ok(RecallWriter { place, out, path, pages, kept: false })
     }
 }
 
 struct Records(BufReader<File>);
+
+/// What a record has.
+const FINGERPRINT: u8 = 1;
+const DATABASE: u8 = 2;
 
 impl Iterator for Records {
     type Item = Known;
@@ -97,13 +132,14 @@ impl Iterator for Records {
         self.0.read_exact(&mut path).ok()?;
         let mut line = vec![0; line_length];
         self.0.read_exact(&mut line).ok()?;
-        let fingerprint = (head[8] == 1).then(|| Fingerprint {
+        let fingerprint = (head[8] & FINGERPRINT != 0).then(|| Fingerprint {
             size: number(9),
             inode: number(17),
             mtime: number(25) as i64,
             ctime: number(33) as i64,
         });
-        Some(Known { path: EntryPath::from_bytes(&path).ok()?, fingerprint, line })
+        let database = head[8] & DATABASE != 0;
+        Some(Known { path: EntryPath::from_bytes(&path).ok()?, fingerprint, database, line })
     }
 }
 
@@ -112,19 +148,29 @@ pub struct RecallWriter {
     place: Place,
     out: BufWriter<File>,
     path: PathBuf,
+    pub(super) pages: PageMemoryWriter,
     kept: bool,
 }
 
 impl RecallWriter {
-    pub fn push(&mut self, path: &EntryPath, fingerprint: Option<Fingerprint>, line: &[u8]) -> Result<(), VaultError> {
+    pub fn push(
+        &mut self,
+        path: &EntryPath,
+        fingerprint: Option<Fingerprint>,
+        database: bool,
+        line: &[u8],
+    ) -> Result<(), VaultError> {
         let mut head = [0; 4 + 4 + 1 + 32];
         head[..4].copy_from_slice(&(path.as_bytes().len() as u32).to_le_bytes());
         head[4..8].copy_from_slice(&(line.len() as u32).to_le_bytes());
         if let Some(Fingerprint { size, inode, mtime, ctime }) = fingerprint {
-            head[8] = 1;
+            head[8] = FINGERPRINT;
             for (at, number) in [size, inode, mtime as u64, ctime as u64].into_iter().enumerate() {
                 head[9 + 8 * at..17 + 8 * at].copy_from_slice(&number.to_le_bytes());
             }
+        }
+        if database {
+            head[8] |= DATABASE;
         }
         let write = self
             .out
@@ -135,28 +181,50 @@ impl RecallWriter {
     }
 
     /// The snapshot is committed: this is what is recalled next time.
-    pub fn keep(mut self, manifest: &ObjectKey, catalogs: &[SealedDigest], extent: Extent) -> Result<(), VaultError> {
+    pub fn keep(
+        mut self,
+        manifest: &ObjectKey,
+        catalogs: &[SealedDigest],
+        extent: Extent,
+        databases: Vec<Database>,
+    ) -> Result<(), VaultError> {
         self.out.flush().map_err(VaultError::host(&self.path))?;
         let records = self.path.with_extension("records");
         fs::rename(&self.path, &records).map_err(VaultError::host(&records))?;
         self.kept = true;
-        let name = records.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let pages = match self.pages.finish()? {
+            Some(partial) => {
+                let pages = self.path.with_extension("pages");
+                fs::rename(&partial, &pages).map_err(VaultError::host(&pages))?;
+                Some(name_of(&pages))
+            }
+            None => None,
+        };
+        let name = name_of(&records);
         let memory = Memory {
             records: name.clone(),
             manifest: manifest.as_str().to_owned(),
             catalogs: catalogs.to_vec(),
             bytes: extent.bytes,
             entries: extent.entries,
+            pages: pages.clone(),
+            databases,
         };
         host::replace(&self.place.memory_file(), &serde_json::to_vec(&memory).expect("BUG: plain fields"))?;
-        self.place.remove_others(&name);
+        self.place.remove_others(&[Some(name), pages]);
         Ok(())
     }
 }
 
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 impl Place {
-    fn remove_others(&self, current: &str) {
-        let mine = |name: &str| name.starts_with(&self.stem) && name.ends_with(".records") && name != current;
+    fn remove_others(&self, current: &[Option<String>]) {
+        let is_memory = |name: &str| name.ends_with(".records") || name.ends_with(".pages");
+        let is_current = |name: &str| current.iter().flatten().any(|current| current == name);
+        let mine = |name: &str| name.starts_with(&self.stem) && is_memory(name) && !is_current(name);
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(mine) {
                 let _ = fs::remove_file(entry.path());

@@ -1,103 +1,95 @@
-//! One sorted run of the chunk index: a file of this host's cache, read by position and never held whole.
+//! One sorted run of an index: a file of this host's cache, read by position and never held whole.
 //!
-//! Layout, little-endian: records sorted by digest; a table of packs; a table of where each leading-bits bucket
-//! begins; the catalogs the run was made of; a footer with all counts. A run that does not add up is not used.
+//! Layout, little-endian: records sorted by key; a table of homes, which records name by number; a table of where each
+//! leading-bits bucket begins; the catalogs the run was made of; a footer with all counts. A run that does not add up
+//! is not used.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::id::{PlainDigest, SealedDigest};
-use crate::format::catalog::Place;
+use crate::base::id::SealedDigest;
 use crate::vault::host;
 
-const MAGIC: &[u8; 8] = b"SRrun\0\0\x01";
-const RECORD: usize = 60;
 const FOOTER: usize = 8 + 8 + 4 + 4 + 4 + 4;
+const HOME: usize = 32 + 8;
 
-/// Where a chunk lies, with its pack as a number in the run's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    pub digest: PlainDigest,
-    pub pack: u32,
-    pub place: Place,
-}
+/// Where many records are at home: a digest and a number that belongs to it.
+pub type Home = ([u8; 32], u64);
 
-impl Record {
-    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
-        let mut bytes = [0; RECORD];
-        bytes[..32].copy_from_slice(self.digest.as_bytes());
-        bytes[32..36].copy_from_slice(&self.pack.to_le_bytes());
-        bytes[36..44].copy_from_slice(&self.place.frame.to_le_bytes());
-        for (at, field) in
-            [self.place.stored, self.place.plain, self.place.offset, self.place.length].into_iter().enumerate()
-        {
-            bytes[44 + 4 * at..48 + 4 * at].copy_from_slice(&field.to_le_bytes());
-        }
-        out.write_all(&bytes)
-    }
+/// One thing that an index finds by its key.
+pub trait Record: Copy {
+    /// Tells runs of one kind from those of another, and of other versions.
+    const MAGIC: &'static [u8; 8];
+    /// Length of a record; its key comes first.
+    const LENGTH: usize;
 
-    fn read(bytes: &[u8]) -> Self {
-        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("BUG: four bytes"));
-        let frame = u64::from_le_bytes(bytes[36..44].try_into().expect("BUG: eight bytes"));
-        let place = Place { frame, stored: word(44), plain: word(48), offset: word(52), length: word(56) };
-        Self { digest: PlainDigest::from_bytes(bytes[..32].try_into().expect("BUG: 32 bytes")), pack: word(32), place }
-    }
+    fn key(&self) -> &[u8];
+    fn home(&self) -> u32;
+    fn with_home(self, home: u32) -> Self;
+    /// Fills exactly [`Record::LENGTH`] bytes.
+    fn write(&self, bytes: &mut [u8]);
+    fn read(bytes: &[u8]) -> Self;
 }
 
 /// An open run.
-pub struct Run {
+pub struct Run<R> {
     path: PathBuf,
     file: File,
     count: u64,
-    packs: Vec<(SealedDigest, u64)>,
+    homes: Vec<Home>,
     /// First record of each bucket, and the end of the last.
     buckets: Vec<u32>,
     bits: u32,
     pub catalogs: Vec<SealedDigest>,
+    kind: PhantomData<R>,
 }
 
-impl Run {
-    /// Writes records that come sorted by digest, under a name of its own in `folder`.
+impl<R: Record> Run<R> {
+    /// Writes records that come sorted by key, under a name of its own in `folder`.
     pub fn write(
         folder: &Path,
-        packs: &[(SealedDigest, u64)],
+        homes: &[Home],
         catalogs: &[SealedDigest],
         count: u64,
-        records: impl Iterator<Item = std::io::Result<Record>>,
+        records: impl Iterator<Item = std::io::Result<R>>,
     ) -> std::io::Result<Self> {
         let path = folder.join("run");
         let partial = host::partial_of(&path);
         let mut out = BufWriter::with_capacity(256 << 10, host::create_private(&partial)?);
         let bits = bits_for(count);
         let mut buckets = vec![0u32; (1 << bits) + 1];
+        let mut bytes = vec![0; R::LENGTH];
         for record in records {
             let record = record?;
-            buckets[bucket(&record.digest, bits) + 1] += 1;
-            record.write(&mut out)?;
+            buckets[bucket(record.key(), bits) + 1] += 1;
+            record.write(&mut bytes);
+            out.write_all(&bytes)?;
         }
         for at in 1..buckets.len() {
             buckets[at] += buckets[at - 1];
         }
-        for (digest, size) in packs {
-            out.write_all(digest.as_bytes())?;
-            out.write_all(&size.to_le_bytes())?;
+        for (digest, number) in homes {
+            out.write_all(digest)?;
+            out.write_all(&number.to_le_bytes())?;
         }
         buckets.iter().try_for_each(|start| out.write_all(&start.to_le_bytes()))?;
         catalogs.iter().try_for_each(|catalog| out.write_all(catalog.as_bytes()))?;
         out.write_all(&count.to_le_bytes())?;
-        for number in [packs.len() as u32, catalogs.len() as u32, bits, buckets[buckets.len() - 1]] {
+        for number in [homes.len() as u32, catalogs.len() as u32, bits, buckets[buckets.len() - 1]] {
             out.write_all(&number.to_le_bytes())?;
         }
-        out.write_all(MAGIC)?;
+        out.write_all(R::MAGIC)?;
         let file = out.into_inner().map_err(|error| error.into_error())?;
         let path = partial.with_extension("index");
         std::fs::rename(&partial, &path)?;
         let buckets_end = count;
         debug_assert_eq!(u64::from(buckets[buckets.len() - 1]), buckets_end);
-        Ok(Self { path, file, count, packs: packs.to_vec(), buckets, bits, catalogs: catalogs.to_vec() })
+        let (homes, catalogs) = (homes.to_vec(), catalogs.to_vec());
+        Ok(Self { path, file, count, homes, buckets, bits, catalogs, kind: PhantomData })
     }
 
     /// Opens a run; `None` for anything that is not a whole one.
@@ -109,31 +101,34 @@ impl Run {
         file.read_exact_at(&mut footer, footer_at)?;
         let word = |at: usize| u32::from_le_bytes(footer[at..at + 4].try_into().expect("BUG: four bytes"));
         let count = u64::from_le_bytes(footer[..8].try_into().expect("BUG: eight bytes"));
-        let (pack_count, catalog_count, bits, total) = (word(8) as u64, word(12) as u64, word(16), word(20));
-        let plausible = &footer[24..] == MAGIC && bits <= 24 && u64::from(total) == count;
-        let tables = plausible.then(|| pack_count * 40 + ((1u64 << bits) + 1) * 4 + catalog_count * 32);
-        let Some(tables) = tables.filter(|tables| count * RECORD as u64 + tables + FOOTER as u64 == size) else {
+        let (home_count, catalog_count, bits, total) = (word(8) as u64, word(12) as u64, word(16), word(20));
+        let plausible = &footer[24..] == R::MAGIC && bits <= 24 && u64::from(total) == count;
+        let tables = plausible.then(|| home_count * HOME as u64 + ((1u64 << bits) + 1) * 4 + catalog_count * 32);
+        let Some(tables) = tables.filter(|tables| count * R::LENGTH as u64 + tables + FOOTER as u64 == size) else {
             return Ok(None);
         };
         let mut bytes = vec![0; tables as usize];
-        file.seek(SeekFrom::Start(count * RECORD as u64))?;
+        file.seek(SeekFrom::Start(count * R::LENGTH as u64))?;
         file.read_exact(&mut bytes)?;
-        let (pack_bytes, rest) = bytes.split_at(pack_count as usize * 40);
+        let (home_bytes, rest) = bytes.split_at(home_count as usize * HOME);
         let (bucket_bytes, catalog_bytes) = rest.split_at(((1 << bits) + 1) * 4);
-        let packs = pack_bytes
-            .chunks_exact(40)
-            .map(|pack| (digest(pack), u64::from_le_bytes(pack[32..].try_into().expect("BUG: eight bytes"))));
+        let homes = home_bytes.chunks_exact(HOME).map(|home| {
+            let (digest, number) = home.split_at(32);
+            let number = u64::from_le_bytes(number.try_into().expect("BUG: eight bytes"));
+            (digest.try_into().expect("BUG: 32 bytes"), number)
+        });
         let buckets =
             bucket_bytes.chunks_exact(4).map(|start| u32::from_le_bytes(start.try_into().expect("BUG: four bytes")));
         let catalogs = catalog_bytes.chunks_exact(32).map(digest).collect();
         Ok(Some(Self {
             path: path.to_owned(),
             count,
-            packs: packs.collect(),
+            homes: homes.collect(),
             buckets: buckets.collect(),
             bits,
             catalogs,
             file,
+            kind: PhantomData,
         }))
     }
 
@@ -145,66 +140,72 @@ impl Run {
         &self.path
     }
 
-    pub fn pack(&self, number: u32) -> (SealedDigest, u64) {
-        self.packs[number as usize]
+    pub fn home(&self, number: u32) -> Home {
+        self.homes[number as usize]
     }
 
-    pub fn packs(&self) -> &[(SealedDigest, u64)] {
-        &self.packs
+    pub fn homes(&self) -> &[Home] {
+        &self.homes
     }
 
-    /// Everywhere the chunk lies. One read of a few kilobytes.
-    pub fn find(&self, wanted: &PlainDigest) -> std::io::Result<Vec<Record>> {
+    /// Every record with the key. One read of a few kilobytes.
+    pub fn find(&self, wanted: &[u8]) -> std::io::Result<Vec<R>> {
         let bucket = bucket(wanted, self.bits);
         let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
         if start >= end {
             return Ok(Vec::new());
         }
-        let mut bytes = vec![0; (end - start) * RECORD];
-        self.file.read_exact_at(&mut bytes, (start * RECORD) as u64)?;
-        let found = bytes.chunks_exact(RECORD).filter(|record| record[..32] == *wanted.as_bytes());
-        Ok(found.map(Record::read).filter(|record| (record.pack as usize) < self.packs.len()).collect())
+        let mut bytes = vec![0; (end - start) * R::LENGTH];
+        self.file.read_exact_at(&mut bytes, (start * R::LENGTH) as u64)?;
+        let found = bytes.chunks_exact(R::LENGTH).filter(|record| record.starts_with(wanted));
+        Ok(found.map(R::read).filter(|record| (record.home() as usize) < self.homes.len()).collect())
     }
 
     /// Every record, in order.
-    pub fn records(&self) -> std::io::Result<impl Iterator<Item = std::io::Result<Record>> + use<>> {
+    pub fn records(&self) -> std::io::Result<impl Iterator<Item = std::io::Result<R>> + use<R>> {
         let mut reader = BufReader::with_capacity(64 << 10, File::open(&self.path)?);
+        let mut bytes = vec![0; R::LENGTH];
         Ok((0..self.count).map(move |_| {
-            let mut bytes = [0; RECORD];
             reader.read_exact(&mut bytes)?;
-            Ok(Record::read(&bytes))
+            Ok(R::read(&bytes))
         }))
     }
 
     /// Merges runs into one, in constant memory.
-    pub fn merge(folder: &Path, runs: &[Run]) -> std::io::Result<Self> {
+    pub fn merge(folder: &Path, runs: &[Self]) -> std::io::Result<Self> {
         let mut numbers = BTreeMap::new();
-        let mut packs = Vec::new();
-        for pack in runs.iter().flat_map(|run| &run.packs) {
-            numbers.entry(*pack).or_insert_with(|| {
-                packs.push(*pack);
-                packs.len() as u32 - 1
+        let mut homes = Vec::new();
+        for home in runs.iter().flat_map(|run| &run.homes) {
+            numbers.entry(*home).or_insert_with(|| {
+                homes.push(*home);
+                homes.len() as u32 - 1
             });
         }
         let catalogs: Vec<_> = runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect();
         let mut inputs = Vec::new();
         for run in runs {
-            let table: Vec<u32> = run.packs.iter().map(|pack| numbers[pack]).collect();
+            let table: Vec<u32> = run.homes.iter().map(|home| numbers[home]).collect();
             let renumbered = run.records()?.map(move |record| {
-                record.map(|record| Record { pack: table.get(record.pack as usize).copied().unwrap_or(0), ..record })
+                record.map(|record| record.with_home(table.get(record.home() as usize).copied().unwrap_or(0)))
             });
             inputs.push(renumbered.peekable());
         }
         let count = runs.iter().map(Run::len).sum();
         let merged = std::iter::from_fn(move || {
-            let next = inputs.iter_mut().enumerate().filter_map(|(at, input)| match input.peek()? {
-                Ok(record) => Some((record.digest, at)),
-                Err(_) => Some((PlainDigest::from_bytes([0; 32]), at)),
-            });
-            let (_, at) = next.min()?;
+            let mut least: Option<(usize, R)> = None;
+            for (at, input) in inputs.iter_mut().enumerate() {
+                match input.peek() {
+                    Some(Ok(record)) if least.is_none_or(|(_, least)| record.key() < least.key()) => {
+                        least = Some((at, *record));
+                    }
+                    Some(Err(_)) => return input.next(),
+                    _ => {}
+                }
+            }
+            let (at, _) = least?;
             inputs[at].next()
         });
-        Self::write(folder, &packs, &catalogs, count, merged)
+        Self::write(folder, &homes, &catalogs, count, merged)
     }
 }
 
@@ -217,7 +218,7 @@ fn bits_for(count: u64) -> u32 {
     (count / 32).max(1).ilog2().min(24)
 }
 
-fn bucket(digest: &PlainDigest, bits: u32) -> usize {
-    let lead = u32::from_be_bytes(digest.as_bytes()[..4].try_into().expect("BUG: four bytes"));
+fn bucket(key: &[u8], bits: u32) -> usize {
+    let lead = u32::from_be_bytes(key[..4].try_into().expect("BUG: four bytes"));
     (u64::from(lead) >> (32 - bits)) as usize
 }

@@ -71,9 +71,18 @@ pub fn select<'s>(
         }
         Selector::Tag(tag) => admitted.find(|snapshot| snapshot.manifest.tags.contains(tag)),
         Selector::Label(key, value) => admitted.find(|snapshot| snapshot.manifest.labels.get(key) == Some(value)),
+        Selector::Revision(revision) => admitted.find(|snapshot| has_revision(snapshot, revision)),
         Selector::Prefix(prefix) => return by_prefix(snapshots, admitted.collect(), selector, prefix),
     };
     found.ok_or_else(|| none(snapshots, selector))
+}
+
+/// Has a database of the snapshot seen the migration last? The beginning of its name will do, as far as it says anything.
+fn has_revision(snapshot: &Snapshot, revision: &str) -> bool {
+    const TELLING: usize = 4;
+    let databases = snapshot.manifest.sources.iter().flat_map(|source| &source.databases);
+    let ids = databases.filter_map(|database| Some(&database.revision.as_ref()?.id));
+    ids.into_iter().any(|id| id == revision || (revision.len() >= TELLING && id.starts_with(revision)))
 }
 
 fn by_prefix<'s>(

@@ -20,11 +20,13 @@ use crate::base::chunk::{Buffers, MAX_CHUNK};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::{EntryPath, encode};
+use crate::engine::sqlite::COMPANIONS;
 use crate::source::SourceError;
 use crate::source::files::FilesSource;
 use crate::source::files::attributes::{self, Attributes};
 use crate::source::files::budget::Budget;
-use crate::source::files::deliver::{Deliver, Later, Pending};
+use crate::source::files::database::{self, Databases};
+use crate::source::files::deliver::{Companion, Deliver, Later, Pending};
 use crate::source::files::exclude;
 use crate::source::files::handle::{Handle, Opener, raise_limit, trouble};
 use crate::source::files::links::{First, Links, Role};
@@ -45,6 +47,8 @@ type Requests = Sender<(Request, Sender<Outcome>)>;
 /// Captures everything below the source's root.
 pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
     let (ahead, parent, root) = start(source)?;
+    let place = source.options.path.canonicalize();
+    let place = place.map_err(|cause| SourceError::Root { path: source.options.path.clone(), cause })?;
     let Capture { cutter, recall, control, rescan } = capture;
     let budget = Budget::new();
     let owners = Arc::new(Owners::default());
@@ -55,10 +59,12 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
         let opener = Opener::new();
         let (buffers, reading) = (Buffers::new(10, MAX_CHUNK), Buffers::new(3, MAX_CHUNK));
         let (owned, allowed) = (owners.clone(), budget.clone());
-        let reader = Arc::new(Reader { opener, owners: owned, cutter, budget: allowed, hashings, buffers, reading });
+        let databases = source.options.databases;
+        let reader =
+            Arc::new(Reader { opener, owners: owned, cutter, databases, budget: allowed, hashings, buffers, reading });
         start_threads(scope, &ahead, &reader, &waiting, &unhashed)?;
         let walk = Walk::new(&ahead, parent, root);
-        let deliver = Deliver::new(sink, &control, budget, reader);
+        let deliver = Deliver::new(sink, &control, budget, reader, place);
         let recall = recall.peekable();
         let mut run = Run {
             source,
@@ -69,6 +75,7 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
             requests,
             links: Links::default(),
             tickets: 0,
+            folders: Vec::new(),
             control: &control,
             deliver,
         };
@@ -154,6 +161,8 @@ struct Run<'a> {
     requests: Requests,
     links: Links,
     tickets: u64,
+    /// Folders that are captured only if something in them is.
+    folders: Vec<Found>,
     control: &'a Control,
     deliver: Deliver<'a>,
 }
@@ -179,8 +188,27 @@ impl Run<'_> {
         self.deliver.len() > 0 && self.ahead.is_crowded()
     }
 
-    /// Decides what is done with an item.
+    /// Leaves out what is not meant, and folders on the way to nothing.
     fn meet(&mut self, found: Found) -> Result<(), SourceError> {
+        if self.source.only.is_none() {
+            return self.take(found);
+        }
+        self.folders.retain(|folder| found.path.is_within(&folder.path));
+        if matches!(&found.facts, Ok(facts) if facts.kind == Kind::Dir) {
+            self.folders.push(found);
+            return Ok(());
+        }
+        if !self.source.wants(&found.path) {
+            return Ok(());
+        }
+        for folder in std::mem::take(&mut self.folders) {
+            self.take(folder)?;
+        }
+        self.take(found)
+    }
+
+    /// Decides what is done with an item.
+    fn take(&mut self, found: Found) -> Result<(), SourceError> {
         let facts = match &found.facts {
             Ok(facts) => facts.clone(),
             Err(error) => {
@@ -194,8 +222,9 @@ impl Run<'_> {
                 return Ok(());
             }
         }
-        let known = self.known(&found.path, &facts);
+        let known = self.known(&found, &facts);
         match (self.links.meet(&found.path, &facts), known) {
+            (Role::Only, known) if self.may_belong_to_a_database(&found) => self.companion(found, &facts, known),
             (Role::Only, Some(known)) => self.deliver.push(Pending::Repeat { known, size: size_of(&facts) }),
             (Role::Only, None) => self.describe(found, &facts, None),
             (Role::First(first), Some(known)) => self.reuse(found, &facts, first, &known),
@@ -215,11 +244,30 @@ impl Run<'_> {
     }
 
     /// What the host remembers of an item, when the item has not changed since.
-    fn known(&mut self, path: &EntryPath, facts: &Facts) -> Option<Known> {
-        while self.recall.next_if(|known| known.path < *path).is_some() {}
-        let known = self.recall.next_if(|known| known.path == *path)?;
-        let now = facts.fingerprint();
-        (!self.rescan && now.ctime != 0 && known.fingerprint == Some(now)).then_some(known)
+    fn known(&mut self, found: &Found, facts: &Facts) -> Option<Known> {
+        while self.recall.next_if(|known| known.path < found.path).is_some() {}
+        let known = self.recall.next_if(|known| known.path == found.path)?;
+        let before = known.fingerprint.filter(|before| before.ctime != 0 && !self.rescan)?;
+        // What was captured as something else than it would be now is looked at again.
+        let now = match (known.database, self.source.options.databases) {
+            (true, Databases::Plain) | (false, Databases::Demand(_)) => None,
+            (true, _) => database::fingerprint(facts, &found.parent, &found.name, before.size),
+            (false, _) => Some(facts.fingerprint()),
+        };
+        (now == Some(before)).then_some(known)
+    }
+
+    /// Logs and journals are part of the database they are named for, if there is one.
+    fn may_belong_to_a_database(&self, found: &Found) -> bool {
+        matches!(self.source.options.databases, Databases::Recognise(_))
+            && matches!(&found.facts, Ok(facts) if facts.kind == Kind::File)
+            && main_file(&found.path).is_some()
+    }
+
+    fn companion(&mut self, found: Found, facts: &Facts, known: Option<Known>) {
+        let Some(main) = main_file(&found.path) else { return };
+        let request = self.request(found, facts);
+        self.deliver.push(Pending::Companion(Box::new(Companion { main, known, size: facts.size, request })));
     }
 
     /// A new or changed item.
@@ -277,7 +325,8 @@ impl Run<'_> {
 
     fn request(&mut self, found: Found, facts: &Facts) -> Request {
         self.tickets += 1;
-        Request { ticket: self.tickets, path: found.path, name: found.name, parent: found.parent, owner: facts.uid }
+        let Found { path, name, parent, .. } = found;
+        Request { ticket: self.tickets, path, name, parent, owner: facts.uid, plain: false }
     }
 
     fn entry(&mut self, entry: Entry, fingerprint: Option<Fingerprint>) {
@@ -287,6 +336,12 @@ impl Run<'_> {
     fn skip(&mut self, path: &EntryPath, reason: String) {
         self.deliver.push(Pending::Skip(Skip { path: path.to_string(), reason }));
     }
+}
+
+/// The database that a log or journal of this name belongs to.
+fn main_file(path: &EntryPath) -> Option<EntryPath> {
+    let main = COMPANIONS.iter().find_map(|end| path.as_bytes().strip_suffix(end.as_bytes()))?;
+    EntryPath::from_bytes(main).ok()
 }
 
 /// The first name of a shared file could not be captured: the next one has to carry the content.

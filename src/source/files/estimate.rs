@@ -19,6 +19,9 @@ pub(super) fn run(source: &FilesSource, control: &Control) {
             return;
         }
         let Ok(facts) = found.facts else { continue };
+        if facts.kind != Kind::Dir && !source.wants(&found.path) {
+            continue;
+        }
         items += 1;
         let is_new = facts.shared_file().is_none_or(|file| shared.insert(file));
         if facts.kind == Kind::File && is_new {

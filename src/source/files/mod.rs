@@ -19,12 +19,14 @@ use crate::source::{ConfigError, Source, SourceError};
 mod attributes;
 mod budget;
 mod capture;
+mod database;
 mod deliver;
 mod estimate;
 mod exclude;
 mod handle;
 mod links;
 mod metadata;
+mod only;
 mod read;
 mod scan;
 mod stream;
@@ -34,6 +36,9 @@ mod walk;
 
 #[cfg(test)]
 mod tests;
+
+pub use database::Databases;
+pub use only::split as split_glob;
 
 /// What to capture, and what to leave out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +53,10 @@ pub struct FilesOptions {
     pub one_file_system: bool,
     /// Capture folders marked by a CACHEDIR.TAG in full.
     pub cachedirs: bool,
+    pub databases: Databases,
+    /// Capture only the files that this glob names, relative to the root, and the folders on the way to them. Empty: the
+    /// root itself.
+    pub only: Option<String>,
 }
 
 /// A `files` source. Its globs are valid.
@@ -55,12 +64,19 @@ pub struct FilesOptions {
 pub struct FilesSource {
     options: FilesOptions,
     rules: exclude::Rules,
+    only: Option<only::Only>,
 }
 
 impl FilesSource {
     pub fn new(options: FilesOptions) -> Result<Self, ConfigError> {
         let rules = exclude::Rules::new(&options.exclude, &options.ignore_files)?;
-        Ok(Self { options, rules })
+        let only = options.only.as_deref().map(only::Only::new).transpose()?;
+        Ok(Self { options, rules, only })
+    }
+
+    /// Is the file meant, as far as its path tells?
+    fn wants(&self, path: &crate::base::path::EntryPath) -> bool {
+        self.only.as_ref().is_none_or(|only| only.wants(path))
     }
 
     pub fn options(&self) -> &FilesOptions {
@@ -70,7 +86,7 @@ impl FilesSource {
 
 /// Makes a `files` source of its configuration table.
 pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
-    let known = ["path", "exclude", "ignore_files", "one_file_system", "cachedirs"];
+    let known = ["path", "exclude", "ignore_files", "one_file_system", "cachedirs", "plain"];
     let settings = Settings::new(table, &known)?;
     let path = settings.text("path")?;
     if path.is_empty() {
@@ -82,6 +98,8 @@ pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigEr
         ignore_files: settings.texts("ignore_files")?,
         one_file_system: settings.flag("one_file_system")?,
         cachedirs: settings.flag("cachedirs")?,
+        databases: if settings.flag("plain")? { Databases::Plain } else { Databases::default() },
+        only: None,
     };
     Ok(Box::new(FilesSource::new(options)?))
 }

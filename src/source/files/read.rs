@@ -16,8 +16,10 @@ use crate::base::capture::{Cutter, Fingerprint};
 use crate::base::chunk::{Buffers, Chunk};
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
+use crate::engine::sqlite;
 use crate::source::files::attributes;
 use crate::source::files::budget::{Budget, Lease};
+use crate::source::files::database::Databases;
 use crate::source::files::handle::{Handle, Opener, trouble};
 use crate::source::files::metadata::{Facts, Owners};
 use crate::source::files::stream::{self, Part};
@@ -27,6 +29,7 @@ use crate::source::files::task::Task;
 pub(super) const ATTEMPTS: usize = 3;
 
 /// A file to read.
+#[derive(Clone)]
 pub(super) struct Request {
     /// Rises from file to file: who is first with the sink.
     pub ticket: u64,
@@ -34,6 +37,8 @@ pub(super) struct Request {
     pub name: CString,
     pub parent: Arc<Handle>,
     pub owner: u32,
+    /// Read it as bytes, even if it is a database.
+    pub plain: bool,
 }
 
 /// What became of a request.
@@ -42,6 +47,8 @@ pub(super) enum Outcome {
     Whole { captured: Box<Captured>, chunk: Option<Chunk>, lease: Lease },
     /// A larger file's content follows.
     Stream(Receiver<Part>),
+    /// It is a database, to be captured as one; what was opened is closed again.
+    Database(Box<Recognised>),
     /// It was removed since the walk saw it.
     Gone,
     /// It could not be read, for this reason.
@@ -56,6 +63,14 @@ pub(super) struct Captured {
     pub troubles: Vec<String>,
 }
 
+/// A file that begins like a database.
+pub(super) struct Recognised {
+    pub captured: Captured,
+    pub facts: Facts,
+    /// For reading it as a plain file after all.
+    pub request: Request,
+}
+
 /// Bytes to hash on any thread.
 pub(super) struct Hashing {
     bytes: std::sync::Mutex<Vec<u8>>,
@@ -68,6 +83,7 @@ pub(super) struct Reader {
     pub opener: Opener,
     pub owners: Arc<Owners>,
     pub cutter: Arc<dyn Cutter>,
+    pub databases: Databases,
     pub budget: Arc<Budget>,
     pub hashings: Sender<Arc<Hashing>>,
     /// Buffers of chunks.
@@ -133,13 +149,20 @@ impl Reader {
         reply: &Sender<Outcome>,
     ) -> Result<Option<Outcome>, Errno> {
         for attempt in 1..=ATTEMPTS {
-            if facts.size >= self.cutter.minimum() as u64 || facts.is_sparse() {
+            let streamed = facts.size >= self.cutter.minimum() as u64 || facts.is_sparse();
+            if streamed && let Some(outcome) = self.recognise(request, file, &facts, &beginning(file)?) {
+                return Ok(Some(outcome));
+            }
+            if streamed {
                 stream::read(self, request, file, facts, attempt, reply);
                 return Ok(None);
             }
             let size = facts.size as usize;
             let Some(lease) = self.budget.lease(request.ticket, size) else { return Ok(Some(Outcome::Gone)) };
             let bytes = whole(file, size)?;
+            if let Some(outcome) = self.recognise(request, file, &facts, &bytes) {
+                return Ok(Some(outcome));
+            }
             let after = Facts::of_open(file)?;
             let steady = after.same_content(&facts);
             if steady || attempt == ATTEMPTS {
@@ -150,6 +173,21 @@ impl Reader {
             facts = after;
         }
         unreachable!("BUG: the last attempt returns")
+    }
+
+    /// What becomes of a file that begins so, if it is no matter of reading on.
+    fn recognise(&self, request: &Request, file: &OwnedFd, facts: &Facts, beginning: &[u8]) -> Option<Outcome> {
+        let demanded = matches!(self.databases, Databases::Demand(_));
+        if request.plain || self.databases == Databases::Plain {
+            return None;
+        }
+        if !sqlite::is_database(beginning) {
+            let what = if beginning.is_empty() { "is empty: no database yet" } else { "is not a SQLite database" };
+            return demanded.then(|| Outcome::Failed(what.to_owned()));
+        }
+        let captured = self.captured(request, file, facts, facts.size, true);
+        let (facts, request) = (facts.clone(), request.clone());
+        Some(Outcome::Database(Box::new(Recognised { captured, facts, request })))
     }
 
     /// What to write down of a file of which `size` bytes were read.
@@ -167,6 +205,11 @@ impl Reader {
         let fingerprint = troubles.is_empty().then(|| facts.fingerprint());
         Captured { entry, fingerprint, troubles }
     }
+}
+
+/// The first bytes, as many as tell a database.
+fn beginning(file: impl AsFd) -> Result<Vec<u8>, Errno> {
+    whole(file, sqlite::HEADER.len())
 }
 
 /// Reads at most `size` bytes: fewer when the file has become shorter.

@@ -14,10 +14,13 @@ use tempfile::TempDir;
 
 use super::{FilesOptions, FilesSource, configure};
 use crate::base::capture::{Access, Capture, Cutter, EntrySink, Fingerprint, Known, Piece, Skip};
+use crate::base::chunk::{Lent, plain_digest};
 use crate::base::control::Control;
+use crate::base::database::Database;
 use crate::base::entry::{Content, Entry, Extent, Kind};
 use crate::base::error::{Class, Explain, Explained};
 use crate::base::id::PlainDigest;
+use crate::base::path::EntryPath;
 use crate::source::{ConfigError, Source, SourceError};
 
 mod changing;
@@ -44,6 +47,7 @@ type Before = Box<dyn FnMut(&Entry) + Send>;
 struct Recorder {
     chunks: BTreeMap<String, Vec<u8>>,
     entries: Vec<(Entry, Option<Fingerprint>)>,
+    databases: Vec<Database>,
     repeated: Vec<String>,
     skips: Vec<Skip>,
     /// Called before each entry.
@@ -67,6 +71,27 @@ impl EntrySink for Recorder {
             });
         }
         Ok(content)
+    }
+
+    fn pages(
+        &mut self,
+        _: &EntryPath,
+        page_size: usize,
+        batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+    ) -> Result<Content, Explained> {
+        let mut content = Content::default();
+        for batch in batches {
+            let batch = batch?;
+            assert_eq!(batch.bytes().len() % page_size, 0);
+            let digest = plain_digest(batch.bytes());
+            self.chunks.insert(digest.to_hex(), batch.bytes().to_vec());
+            content.extents.push(Extent::whole(digest, batch.bytes().len() as u64));
+        }
+        Ok(content)
+    }
+
+    fn database(&mut self, database: Database) {
+        self.databases.push(database);
     }
 
     fn entry(&mut self, entry: &Entry, fingerprint: Option<Fingerprint>) -> Result<(), Explained> {
@@ -116,6 +141,7 @@ impl Recorder {
         let known = |(entry, fingerprint): &(Entry, Option<Fingerprint>)| Known {
             path: entry.path.clone(),
             fingerprint: *fingerprint,
+            database: self.databases.iter().any(|database| database.path == entry.path),
             line: serde_json::to_vec(entry).unwrap(),
         };
         self.entries.iter().map(known).collect()

@@ -109,7 +109,8 @@ pub fn request(tree: &Path, rescan: bool) -> backup::Request {
         tool: "test".into(),
     };
     let source = Planned { name: "docs".parse().unwrap(), source: Box::new(FilesSource::new(options).unwrap()) };
-    backup::Request { sources: vec![source], label, rescan, estimate: false, control: Arc::default() }
+    let (estimate, rows_lost) = (false, 25);
+    backup::Request { sources: vec![source], label, rescan, estimate, rows_lost, control: Arc::default() }
 }
 
 pub fn backup(vault: &Vault, tree: &Path) -> Result<backup::Report, OpError> {

@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use strongroom::base::database::Database;
 use strongroom::base::name::Name;
+use strongroom::format::manifest::{Alarm, SourceRecord};
 use strongroom::base::text::{counted, size};
 use strongroom::ops::backup::{self, Planned, Report, Request};
-use strongroom::ops::config::Config;
-use strongroom::source::files::{FilesOptions, FilesSource};
+use strongroom::ops::config::{self, Config};
+use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::store::Store;
 use strongroom::vault::commit::Label;
 use strongroom::vault::{LockedVault, Vault};
@@ -53,6 +55,9 @@ pub struct Args {
     /// Capture folders marked by a CACHEDIR.TAG too; paths only
     #[arg(long)]
     cachedirs: bool,
+    /// Capture databases as the files they are, not as databases; paths only
+    #[arg(long)]
+    plain: bool,
     /// Read every file, whatever looks unchanged
     #[arg(long)]
     rescan: bool,
@@ -76,6 +81,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let config = context.config()?;
     let location = context.location(config.as_ref())?;
     let is_default = context.location_is_default(config.as_ref());
+    let rows_lost = config.as_ref().map_or(config::ROWS_LOST, |config| config.rows_lost);
     let (app, sources) = plan(&args, config)?;
     let vault = open_or_make(context, &location, is_default)?;
     let label = Label {
@@ -88,7 +94,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         tool: concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     let control = context.control.clone();
-    let request = Request { sources, label, rescan: args.rescan, estimate: context.interactive(), control };
+    let estimate = context.interactive();
+    let request = Request { sources, label, rescan: args.rescan, estimate, rows_lost, control };
     let progress = Progress::start(context, "reading", "files");
     let report = backup::backup(&vault, &request)?;
     drop(progress);
@@ -134,6 +141,8 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
         ignore_files: args.ignore_file.clone(),
         one_file_system: args.one_file_system,
         cachedirs: args.cachedirs,
+        databases: if args.plain { Databases::Plain } else { Databases::default() },
+        only: None,
     };
     let name = free_name(name_of(path), taken);
     Ok(Planned { name, source: Box::new(FilesSource::new(options)?) })
@@ -161,6 +170,32 @@ fn open_or_make(context: &Context, location: &str, is_default: bool) -> Result<V
         Err(failure) => return Err(failure),
     };
     context.writable(locked)
+}
+
+/// So many databases among the files are named one by one.
+const DATABASES_NAMED: usize = 10;
+
+/// What is worth saying of a source beside its sizes.
+fn remark(source: &SourceRecord) -> String {
+    match &source.databases[..] {
+        [only] if only.path.is_root() => about(only),
+        [] => counted(source.files, "file"),
+        _ if source.files == source.databases.len() as u64 => counted(source.files, "database"),
+        _ => format!("{}, {}", counted(source.files, "file"), counted(source.databases.len() as u64, "database")),
+    }
+}
+
+fn about(database: &Database) -> String {
+    let rows = counted(database.rows.values().sum(), "row");
+    let revision = database.revision.as_ref().map(|revision| format!("{} {}", revision.tool, revision.id));
+    let damage = database.damage.as_ref().map(|_| paint(Tone::Lost, "damaged"));
+    [damage, revision, Some(rows)].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+fn lost(alarm: &Alarm) -> String {
+    let Alarm { source, path, table, before, after, kept } = alarm;
+    let database = if path.is_root() { source.to_string() } else { format!("{source}/{path}") };
+    format!("alarm: {database}: table {table} had {before} rows and has {after}; the snapshot before is kept: {kept}")
 }
 
 fn tell(report: &Report, context: &Context) {
@@ -193,10 +228,18 @@ fn tell(report: &Report, context: &Context) {
             if unchanged { "unchanged".to_owned() } else { format!("{} new", size(source.bytes_new)) },
             if unchanged { String::new() } else { format!("{} stored", size(source.bytes_stored)) },
             duration(source.milliseconds),
-            counted(source.files, "file"),
+            remark(source),
         ]);
+        for database in source.databases.iter().filter(|database| !database.path.is_root()).take(DATABASES_NAMED) {
+            let name = format!("{}/{}", source.name, database.path);
+            let blank = String::new;
+            table.row(vec![name, database.engine.clone(), blank(), blank(), blank(), blank(), about(database)]);
+        }
     }
     context.print(&table.render());
+    for alarm in &manifest.alarms {
+        context.print(&format!("{}\n", paint(Tone::Lost, &lost(alarm))));
+    }
     let took = manifest.finished.timestamp().as_millisecond() - manifest.time.timestamp().as_millisecond();
     let mut words = vec![format!("snapshot {}", manifest.id.short()), manifest.app.to_string()];
     words.extend((!manifest.tags.is_empty()).then(|| manifest.tags.join(" ")));

@@ -1,9 +1,11 @@
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 
+use strongroom::base::database::Database;
 use strongroom::base::entry::{Entry, Kind};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{counted, size};
+use strongroom::format::manifest::SourceRecord;
 use strongroom::ops::error::{OpError, Problem};
 use strongroom::ops::show::{self, Part};
 use strongroom::vault::snapshots::Snapshot;
@@ -81,6 +83,9 @@ fn overview(snapshot: &Snapshot) -> String {
         table.row(row);
     }
     text.push_str(&table.render());
+    for source in &manifest.sources {
+        source.databases.iter().for_each(|database| text.push_str(&facts(source, database)));
+    }
     for source in manifest.sources.iter().filter(|source| source.skipped_count > 0) {
         text.push_str(&format!(
             "{}: {} not captured as they should be\n",
@@ -90,6 +95,31 @@ fn overview(snapshot: &Snapshot) -> String {
         for skip in &source.skipped {
             text.push_str(&format!("  {}: {}\n", skip.path, skip.reason));
         }
+    }
+    text
+}
+
+/// What is known of one database: tables with the most rows first.
+fn facts(source: &SourceRecord, database: &Database) -> String {
+    const TABLES: usize = 20;
+    let name = if database.path.is_root() { source.name.to_string() } else { format!("{}:{}", source.name, database.path) };
+    let mut text = format!("{name}: {} database\n", database.engine);
+    if let Some(revision) = &database.revision {
+        text.push_str(&format!("  revision     {} {}\n", revision.tool, revision.id));
+    }
+    if let Some(damage) = &database.damage {
+        text.push_str(&format!("  damage       {damage}\n"));
+    }
+    for (word, value) in &database.facts {
+        text.push_str(&format!("  {word:<12} {value}\n"));
+    }
+    let mut rows: Vec<_> = database.rows.iter().collect();
+    rows.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
+    for (table, rows) in rows.iter().take(TABLES) {
+        text.push_str(&format!("  {rows:>12} rows in {table}\n"));
+    }
+    if let Some(more) = rows.len().checked_sub(TABLES).filter(|more| *more > 0) {
+        text.push_str(&format!("  and {} more; --json names them all\n", counted(more as u64, "table")));
     }
     text
 }

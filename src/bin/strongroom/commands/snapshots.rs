@@ -1,4 +1,5 @@
 use strongroom::base::text::{counted, size};
+use strongroom::format::manifest::Manifest;
 use strongroom::vault::snapshots::Snapshot;
 
 use crate::commands::FilterArgs;
@@ -53,9 +54,11 @@ pub fn document(snapshot: &Snapshot) -> serde_json::Value {
 
 fn table(snapshots: &[&Snapshot]) -> String {
     use Lean::{Left, Right};
-    let mut table = Table::new(&[Left, Left, Left, Left, Left, Right, Right, Left]);
+    let mut table = Table::new(&[Left, Left, Left, Left, Left, Left, Right, Right, Left]);
     let several_hosts = snapshots.windows(2).any(|pair| pair[0].manifest.host != pair[1].manifest.host);
-    let head = ["id", "time", "app", if several_hosts { "host" } else { "" }, "tags", "size", "new", "state"];
+    let migrated = snapshots.iter().any(|snapshot| !revisions(&snapshot.manifest).is_empty());
+    let (host, revision) = (if several_hosts { "host" } else { "" }, if migrated { "revision" } else { "" });
+    let head = ["id", "time", "app", host, "tags", revision, "size", "new", "state"];
     if !snapshots.is_empty() {
         table.row(head.map(str::to_owned).to_vec());
     }
@@ -68,12 +71,23 @@ fn table(snapshots: &[&Snapshot]) -> String {
             manifest.app.to_string(),
             host,
             manifest.tags.join(" "),
+            revisions(manifest),
             size(manifest.bytes),
             size(manifest.bytes_new),
             state,
         ]);
     }
     table.render()
+}
+
+/// The migrations that the databases have seen last, without which tool's they are.
+fn revisions(manifest: &Manifest) -> String {
+    const LENGTH: usize = 24;
+    let databases = manifest.sources.iter().flat_map(|source| &source.databases);
+    let mut ids: Vec<&str> = databases.filter_map(|database| Some(database.revision.as_ref()?.id.as_str())).collect();
+    ids.dedup();
+    let text = ids.join(" ");
+    if text.chars().count() <= LENGTH { text } else { text.chars().take(LENGTH - 1).chain(['…']).collect() }
 }
 
 fn summary(snapshots: &[&Snapshot]) -> String {

@@ -188,6 +188,15 @@ fn an_error_of_the_sink_ends_the_capture() {
             let _ = pieces.next();
             Err(Box::new(SourceError::Threads(std::io::ErrorKind::StorageFull.into())))
         }
+        fn pages(
+            &mut self,
+            _: &EntryPath,
+            _: usize,
+            _: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+        ) -> Result<Content, Explained> {
+            Ok(Content::default())
+        }
+        fn database(&mut self, _: Database) {}
         fn entry(&mut self, _: &Entry, _: Option<Fingerprint>) -> Result<(), Explained> {
             Ok(())
         }

@@ -45,9 +45,19 @@ impl EntrySink for Counter {
         Ok(content)
     }
 
+    fn pages(
+        &mut self,
+        _: &EntryPath,
+        _: usize,
+        _: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+    ) -> Result<Content, Explained> {
+        Ok(Content::default())
+    }
+    fn database(&mut self, _: Database) {}
+
     fn entry(&mut self, entry: &Entry, fingerprint: Option<Fingerprint>) -> Result<(), Explained> {
         let line = serde_json::to_vec(entry).unwrap();
-        self.recall.push(Known { path: entry.path.clone(), fingerprint, line });
+        self.recall.push(Known { path: entry.path.clone(), fingerprint, database: false, line });
         Ok(())
     }
 

@@ -1,0 +1,68 @@
+//! Which files are meant, where not all are.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::base::path::EntryPath;
+use crate::source::ConfigError;
+
+/// The files below the root that a glob names; without a glob, the root itself.
+#[derive(Clone, Debug)]
+pub(super) struct Only(Option<GlobMatcher>);
+
+impl Only {
+    pub fn new(glob: &str) -> Result<Self, ConfigError> {
+        if glob.is_empty() {
+            return Ok(Self(None));
+        }
+        let built = GlobBuilder::new(glob).literal_separator(true).build();
+        let glob = built.map_err(|error| ConfigError::Value { key: "path", problem: error.kind().to_string() })?;
+        Ok(Self(Some(glob.compile_matcher())))
+    }
+
+    pub fn wants(&self, path: &EntryPath) -> bool {
+        match &self.0 {
+            Some(glob) => glob.is_match(Path::new(OsStr::from_bytes(path.as_bytes()))),
+            None => path.is_root(),
+        }
+    }
+}
+
+/// The part of a path before its first glob, and the glob.
+pub fn split(path: &str) -> (PathBuf, String) {
+    const SPECIAL: &[char] = &['*', '?', '[', '{'];
+    let Some(first) = path.find(SPECIAL) else { return (PathBuf::from(path), String::new()) };
+    match path[..first].rfind('/') {
+        Some(0) => (PathBuf::from("/"), path[1..].to_owned()),
+        Some(slash) => (PathBuf::from(&path[..slash]), path[slash + 1..].to_owned()),
+        None => (PathBuf::from("."), path.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_split_before_its_first_glob() {
+        let split = |path| {
+            let (folder, glob) = split(path);
+            (folder.to_string_lossy().into_owned(), glob)
+        };
+        assert_eq!(split("data/app.db"), ("data/app.db".into(), "".into()));
+        assert_eq!(split("data/*/x?.db"), ("data".into(), "*/x?.db".into()));
+        assert_eq!(split("/*.db"), ("/".into(), "*.db".into()));
+        assert_eq!(split("*.db"), (".".into(), "*.db".into()));
+    }
+
+    #[test]
+    fn a_star_stays_within_one_folder() {
+        let wants =
+            |glob: &str, path: &str| Only::new(glob).unwrap().wants(&EntryPath::from_bytes(path.as_bytes()).unwrap());
+        assert!(wants("*.db", "a.db") && !wants("*.db", "a/b.db") && wants("**/*.db", "a/b.db"));
+        assert!(Only::new("").unwrap().wants(&EntryPath::root()));
+    }
+}

@@ -1,0 +1,62 @@
+//! The `sqlite` source: one database, or those that a glob names, each as one moment saw it.
+//!
+//! Owns its configuration. Finding and capturing databases is what `files` does with those it meets; here nothing else
+//! is wanted, and what is no database is told.
+
+use std::path::Path;
+
+use toml::Table;
+
+use crate::base::capture::{Capture, EntrySink};
+use crate::base::control::Control;
+use crate::engine::sqlite::pages::Free;
+use crate::source::files::{Databases, FilesOptions, FilesSource, split_glob};
+use crate::source::settings::Settings;
+use crate::source::{ConfigError, Source, SourceError};
+
+#[derive(Debug)]
+pub struct SqliteSource(FilesSource);
+
+/// Makes a `sqlite` source of its configuration table.
+pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
+    let settings = Settings::new(table, &["path", "free_pages", "exclude"])?;
+    let path = settings.text("path")?;
+    if path.is_empty() {
+        return Err(ConfigError::Value { key: "path", problem: "is empty".to_owned() });
+    }
+    let free = match settings.optional("free_pages")? {
+        None | Some("keep") => Free::Keep,
+        Some("zero") => Free::Zero,
+        Some(other) => {
+            let problem = format!("{other:?} is neither \"keep\" nor \"zero\"");
+            return Err(ConfigError::Value { key: "free_pages", problem });
+        }
+    };
+    let (folder, glob) = split_glob(path);
+    let options = FilesOptions {
+        path: base.join(folder),
+        exclude: settings.texts("exclude")?,
+        databases: Databases::Demand(free),
+        only: Some(glob),
+        ..FilesOptions::default()
+    };
+    Ok(Box::new(SqliteSource(FilesSource::new(options)?)))
+}
+
+impl Source for SqliteSource {
+    fn kind(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn root(&self) -> String {
+        self.0.root()
+    }
+
+    fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
+        self.0.capture(capture, sink)
+    }
+
+    fn estimate(&self, control: &Control) {
+        self.0.estimate(control);
+    }
+}
