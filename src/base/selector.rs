@@ -89,11 +89,21 @@ mod tests {
 
     #[test]
     fn every_way_to_name_a_snapshot_reads_back_as_written() {
-        for text in ["latest", "latest~3", "7c1e04b2", "@yesterday", "@2026-11-21 02:00", "tag:nightly", "label:a=b=c", "revision:8f3c"]
-        {
+        for text in [
+            "latest",
+            "latest~3",
+            "7c1e04b2",
+            "@yesterday",
+            "@2026-11-21 02:00",
+            "tag:nightly",
+            "label:a=b=c",
+            "revision:8f3c",
+        ] {
             assert_eq!(text.parse::<Selector>().unwrap().to_string(), text);
         }
-        for bad in ["", "newest", "latest~", "latest~-1", "@", "@ ", "tag:", "label:x", "label:=x", "revision:", "7c1e04b2-"] {
+        for bad in
+            ["", "newest", "latest~", "latest~-1", "@", "@ ", "tag:", "label:x", "label:=x", "revision:", "7c1e04b2-"]
+        {
             assert!(bad.parse::<Selector>().is_err(), "{bad:?}");
         }
     }

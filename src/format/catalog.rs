@@ -87,7 +87,8 @@ impl Catalog {
     }
 
     pub fn read(bytes: &[u8]) -> Result<Self, FormatError> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or_else(|| FormatError::malformed(WHAT, "its first line is unknown"))?;
+        let rest =
+            bytes.strip_prefix(MAGIC).ok_or_else(|| FormatError::malformed(WHAT, "its first line is unknown"))?;
         let mut reader = Reader(rest);
         // Counts are never trusted for an allocation: each item read must be there.
         let count = reader.u32()?;

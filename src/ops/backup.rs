@@ -63,7 +63,8 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
     let Planned { name, source } = planned;
     let control = request.control.clone();
     let cutter = Arc::new(draft.file_cutter());
-    let (mut sink, remembered) = draft.source(name, source.kind(), &source.root(), control.clone())?;
+    let (mut sink, remembered) =
+        draft.source(name, source.kind(), &source.root(), &source.memory(), control.clone())?;
     let Remembered { recall, extent: expected, databases: before, manifest, .. } = remembered;
     control.bytes_expected.add(expected.bytes);
     control.items_expected.add(expected.entries);
@@ -84,7 +85,8 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
     })?;
     let databases = sink.finish()?;
     if let Some(kept) = manifest {
-        lost_rows(name, &before, &databases, request.rows_lost).for_each(|alarm| draft.alarm(Alarm { kept: kept.clone(), ..alarm }));
+        lost_rows(name, &before, &databases, request.rows_lost)
+            .for_each(|alarm| draft.alarm(Alarm { kept: kept.clone(), ..alarm }));
     }
     Ok(())
 }

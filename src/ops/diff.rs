@@ -73,7 +73,7 @@ pub fn live(
 ) -> Result<Vec<Skip>, OpError> {
     let library = unlocked.library()?;
     let vault = unlocked.vault();
-    let recall = vault.recall(&manifest.app, &before.name, &before.root)?;
+    let recall = vault.recall(&manifest.app, &before.name, &source.memory())?;
     let cutter = Arc::new(vault.file_cutter());
     let merge = Merge { before: sorted(before, &library), each };
     let mut sink = Comparison { merge, library: &library, skipped: Vec::new() };

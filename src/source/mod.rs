@@ -24,6 +24,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// What is captured, for people: a path, a database's name. Never a secret.
     fn root(&self) -> String;
 
+    /// Under what the host remembers a capture: what was captured in another way is no help.
+    fn memory(&self) -> String {
+        self.root()
+    }
+
     /// Hands everything to `sink`, in path order.
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError>;
 

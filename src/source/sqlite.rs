@@ -3,7 +3,7 @@
 //! Owns its configuration. Finding and capturing databases is what `files` does with those it meets; here nothing else
 //! is wanted, and what is no database is told.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Table;
 
@@ -16,6 +16,15 @@ use crate::source::{ConfigError, Source, SourceError};
 
 #[derive(Debug)]
 pub struct SqliteSource(FilesSource);
+
+impl SqliteSource {
+    /// One database, with everything in it.
+    pub fn of(path: PathBuf) -> Self {
+        let databases = Databases::Demand(Free::Keep);
+        let options = FilesOptions { path, databases, only: Some(String::new()), ..FilesOptions::default() };
+        Self(FilesSource::new(options).expect("BUG: there is no pattern that could be wrong"))
+    }
+}
 
 /// Makes a `sqlite` source of its configuration table.
 pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
@@ -50,6 +59,10 @@ impl Source for SqliteSource {
 
     fn root(&self) -> String {
         self.0.root()
+    }
+
+    fn memory(&self) -> String {
+        self.0.memory()
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

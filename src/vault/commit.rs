@@ -26,9 +26,9 @@ use crate::vault::Vault;
 use crate::vault::content::{ChunkSink, ContentWriter, LineWriter};
 use crate::vault::error::{SourceFailure, VaultError};
 use crate::vault::ingest::Ingest;
-use crate::vault::read::MAX_DEPTH;
 use crate::vault::page_memory::PageMemory;
 use crate::vault::paging::Paging;
+use crate::vault::read::MAX_DEPTH;
 use crate::vault::recall::{self, Place, RecallWriter, Remembered};
 
 /// So many skipped items are named in the manifest; all are counted.
@@ -86,8 +86,8 @@ impl Vault {
     }
 
     /// What this host remembers of a source's last capture.
-    pub fn recall(&self, app: &Name, source: &Name, root: &str) -> Result<Recall, VaultError> {
-        let place = Place::new(self.host.cache("recall")?, app, source, root);
+    pub fn recall(&self, app: &Name, source: &Name, memory: &str) -> Result<Recall, VaultError> {
+        let place = Place::new(self.host.cache("recall")?, app, source, memory);
         Ok(place.recall(&self.manifest_keys()?, &self.catalog_digests()?).recall)
     }
 }
@@ -111,17 +111,18 @@ impl<'v> Draft<'v> {
         self.alarms.push(alarm);
     }
 
-    /// Begins a source: the sink it writes to, and what is remembered of it.
+    /// Begins a source: the sink it writes to, and what is remembered of it under the name `memory`.
     pub fn source<'d>(
         &'d mut self,
         name: &Name,
         kind: &str,
         root: &str,
+        memory: &str,
         control: Arc<Control>,
     ) -> Result<(SourceDraft<'d, 'v>, Remembered), VaultError> {
         let account = Arc::new(AtomicU64::new(0));
         self.ingest.set_account(account.clone())?;
-        let place = Place::new(self.vault.host.cache("recall")?, &self.label.app, name, root);
+        let place = Place::new(self.vault.host.cache("recall")?, &self.label.app, name, memory);
         // With a pack gone, what looks unchanged may be what it held: everything is read again, and stored where lost.
         let mut remembered = match self.ingest.whole_vault {
             true => place.recall(&self.manifests, self.ingest.catalogs()),

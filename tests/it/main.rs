@@ -7,6 +7,7 @@ mod faults;
 mod floors;
 mod hostile;
 mod s3;
+mod sqlite;
 mod store_contract;
 mod support;
 mod torture;

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::engine::sqlite::error::SqliteError;
 
 /// How long a reader waits for a writer that keeps it out. With a write-ahead log none does.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often two transactions are begun anew until they see the same moment.
 const TRIES: usize = 200;

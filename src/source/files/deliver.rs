@@ -258,7 +258,11 @@ impl<'a> Deliver<'a> {
     fn companion(&mut self, companion: Companion) -> Result<(), SourceError> {
         let Companion { main, known, size, request } = companion;
         let last = |database: &EntryPath| [database.as_bytes(), b"-wal"].concat();
-        while self.databases.front().is_some_and(|database| path::compare(&last(database), request.path.as_bytes()).is_lt()) {
+        while self
+            .databases
+            .front()
+            .is_some_and(|database| path::compare(&last(database), request.path.as_bytes()).is_lt())
+        {
             self.databases.pop_front();
         }
         if self.databases.contains(&main) {

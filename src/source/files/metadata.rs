@@ -78,6 +78,12 @@ impl Facts {
         Fingerprint { size: self.size, inode: self.inode, mtime, ctime }
     }
 
+    /// When it was last written, where any later writing will show.
+    pub fn last_written(&self) -> Option<i64> {
+        let mtime = nanoseconds(self.mtime.0, i64::from(self.mtime.1));
+        settled(mtime, mtime).then_some(mtime)
+    }
+
     /// Nothing was written between these two looks at one open file.
     pub fn same_content(&self, other: &Facts) -> bool {
         (self.size, self.mtime, self.ctime) == (other.size, other.mtime, other.ctime)

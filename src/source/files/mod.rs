@@ -13,6 +13,7 @@ use toml::Table;
 use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
 use crate::base::path::encode;
+use crate::engine::sqlite::pages::Free;
 use crate::source::settings::Settings;
 use crate::source::{ConfigError, Source, SourceError};
 
@@ -111,6 +112,14 @@ impl Source for FilesSource {
 
     fn root(&self) -> String {
         encode(self.options.path.as_os_str().as_bytes())
+    }
+
+    fn memory(&self) -> String {
+        match self.options.databases {
+            Databases::Plain => format!("{}\nplain", self.root()),
+            Databases::Recognise(Free::Zero) | Databases::Demand(Free::Zero) => format!("{}\nzero", self.root()),
+            Databases::Recognise(Free::Keep) | Databases::Demand(Free::Keep) => self.root(),
+        }
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

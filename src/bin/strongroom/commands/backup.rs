@@ -3,11 +3,13 @@ use std::path::{Path, PathBuf};
 
 use strongroom::base::database::Database;
 use strongroom::base::name::Name;
-use strongroom::format::manifest::{Alarm, SourceRecord};
 use strongroom::base::text::{counted, size};
+use strongroom::engine::sqlite::HEADER;
+use strongroom::format::manifest::{Alarm, SourceRecord};
 use strongroom::ops::backup::{self, Planned, Report, Request};
 use strongroom::ops::config::{self, Config};
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
+use strongroom::source::sqlite::SqliteSource;
 use strongroom::store::Store;
 use strongroom::vault::commit::Label;
 use strongroom::vault::{LockedVault, Vault};
@@ -135,8 +137,13 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
         };
         return Err(Failure::usage(format!("cannot capture {}: {reason}", path.display()), hint));
     }
+    let whole = std::path::absolute(path).unwrap_or(path.to_owned());
+    let name = free_name(name_of(path), taken);
+    if !args.plain && is_database(&whole) {
+        return Ok(Planned { name, source: Box::new(SqliteSource::of(whole)) });
+    }
     let options = FilesOptions {
-        path: std::path::absolute(path).unwrap_or(path.to_owned()),
+        path: whole,
         exclude: args.exclude.clone(),
         ignore_files: args.ignore_file.clone(),
         one_file_system: args.one_file_system,
@@ -144,8 +151,15 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
         databases: if args.plain { Databases::Plain } else { Databases::default() },
         only: None,
     };
-    let name = free_name(name_of(path), taken);
     Ok(Planned { name, source: Box::new(FilesSource::new(options)?) })
+}
+
+/// Is it a file that begins like a database?
+fn is_database(path: &Path) -> bool {
+    let mut beginning = [0; HEADER.len()];
+    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+    let read = |mut file: std::fs::File| std::io::Read::read_exact(&mut file, &mut beginning);
+    is_file && std::fs::File::open(path).and_then(read).is_ok() && beginning == *HEADER
 }
 
 /// `docs`, or `docs_2` if there is one already.

@@ -102,21 +102,22 @@ fn overview(snapshot: &Snapshot) -> String {
 /// What is known of one database: tables with the most rows first.
 fn facts(source: &SourceRecord, database: &Database) -> String {
     const TABLES: usize = 20;
-    let name = if database.path.is_root() { source.name.to_string() } else { format!("{}:{}", source.name, database.path) };
+    let name =
+        if database.path.is_root() { source.name.to_string() } else { format!("{}:{}", source.name, database.path) };
     let mut text = format!("{name}: {} database\n", database.engine);
     if let Some(revision) = &database.revision {
-        text.push_str(&format!("  revision     {} {}\n", revision.tool, revision.id));
+        text.push_str(&format!("  revision       {} {}\n", revision.tool, revision.id));
     }
     if let Some(damage) = &database.damage {
-        text.push_str(&format!("  damage       {damage}\n"));
+        text.push_str(&format!("  damage         {damage}\n"));
     }
     for (word, value) in &database.facts {
-        text.push_str(&format!("  {word:<12} {value}\n"));
+        text.push_str(&format!("  {word:<14} {value}\n"));
     }
     let mut rows: Vec<_> = database.rows.iter().collect();
     rows.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
     for (table, rows) in rows.iter().take(TABLES) {
-        text.push_str(&format!("  {rows:>12} rows in {table}\n"));
+        text.push_str(&format!("  {rows:>14} rows in {table}\n"));
     }
     if let Some(more) = rows.len().checked_sub(TABLES).filter(|more| *more > 0) {
         text.push_str(&format!("  and {} more; --json names them all\n", counted(more as u64, "table")));
