@@ -28,7 +28,7 @@ use crate::store::cause::Kind;
 pub use cause::Cause;
 pub use error::StoreError;
 pub use faults::{Faults, Logged, Operation, When};
-pub use open::Options;
+pub use open::{Options, STORES};
 
 /// How often a put is begun when nobody can tell what became of it.
 const TRIES: usize = 3;
@@ -76,14 +76,14 @@ impl Store {
 
     /// The whole object.
     pub fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
-        self.faulty(Operation::Get, key.as_str(), 0, || {
-            self.fetch(key, None).map_err(|error| self.explain("read", key, error))
-        })
+        let get = || self.fetch(key, None).map_err(|error| self.explain("read", key, error));
+        self.faulty(Operation::Get, key.as_str(), 0, get).inspect(|bytes| self.count(bytes))
     }
 
     /// Exactly this range of the object, or an error. An empty range is empty whether the object is there or not.
     pub fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.faulty(Operation::GetRange, key.as_str(), 0, || self.fetch_range(key, range))
+        let get = || self.fetch_range(key, range);
+        self.faulty(Operation::GetRange, key.as_str(), 0, get).inspect(|bytes| self.count(bytes))
     }
 
     /// The object's size; `None` when there is no such object.
@@ -163,6 +163,10 @@ impl Store {
         let begun = faults.begin(operation, object, bytes, self.location())?;
         let result = run();
         faults.end(begun).and(result)
+    }
+
+    fn count(&self, bytes: &Bytes) {
+        self.faults.iter().for_each(|faults| faults.handed_out(bytes.len() as u64));
     }
 
     fn create_object(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StoreError> {

@@ -84,6 +84,11 @@ impl VaultError {
         matches!(self, Self::Store(error) if error.is_not_found())
     }
 
+    /// Is an object of a format that a later version writes?
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Object { source: FormatError::Newer { .. }, .. })
+    }
+
     pub fn host(file: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Host { file: file.into(), source }
     }

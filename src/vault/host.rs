@@ -54,7 +54,7 @@ impl Host {
     /// The journal is not touched: what it holds is for the next backup.
     pub fn sweep(&self) {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        for folder in ["index", "recall", "verify"] {
+        for folder in ["index", "index-sound", "recall", "verify"] {
             let entries = WalkDir::new(self.cache.join(folder)).min_depth(1).max_depth(1).into_iter().flatten();
             for entry in entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "partial")) {
                 let modified = entry.metadata().ok().and_then(|metadata| metadata.modified().ok());

@@ -17,7 +17,7 @@ use crate::vault::run::{Record, Run};
 const BATCH: usize = 250_000;
 
 /// A chunk's pack and its place in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
     pub pack: SealedDigest,
     pub size: u64,
@@ -28,7 +28,7 @@ pub struct Index {
     folder: PathBuf,
     runs: Vec<Run>,
     batch: Batch,
-    /// Packs that catalogs name and the vault does not have.
+    /// Packs that catalogs name and that are not there, or not to be relied on.
     absent: HashSet<SealedDigest>,
 }
 
@@ -116,13 +116,11 @@ impl Index {
         Ok(whole.or(places.first()).copied())
     }
 
+    /// Where it lies, up to and with the first run that knows a pack to rely on.
     fn places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
         let mut places = Vec::new();
         for run in &self.runs {
-            for record in run.find(digest).map_err(VaultError::host(run.path()))? {
-                let (pack, size) = run.pack(record.pack);
-                places.push(Location { pack, size, place: record.place });
-            }
+            self.add_places(run, digest, &mut places)?;
             if places.iter().any(|location| !self.absent.contains(&location.pack)) {
                 break;
             }
@@ -130,13 +128,38 @@ impl Index {
         Ok(places)
     }
 
+    /// Every place where catalogs say it lies; those to rely on first.
+    pub fn all_places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
+        let mut places = Vec::new();
+        self.runs.iter().try_for_each(|run| self.add_places(run, digest, &mut places))?;
+        places.sort_by_key(|location| self.absent.contains(&location.pack));
+        Ok(places)
+    }
+
+    fn add_places(&self, run: &Run, digest: &PlainDigest, places: &mut Vec<Location>) -> Result<(), VaultError> {
+        for record in run.find(digest).map_err(VaultError::host(run.path()))? {
+            let (pack, size) = run.pack(record.pack);
+            places.push(Location { pack, size, place: record.place });
+        }
+        Ok(())
+    }
+
     /// Compares with the packs there are: what lies in a pack that is gone, or of another length, is not found any
-    /// more, so that it is stored again and read from where it is whole. Says whether all are there.
-    pub fn check_packs(&mut self, there: &HashMap<SealedDigest, u64>) -> bool {
+    /// more, so that it is stored again and read from where it is whole.
+    pub fn check_packs(&mut self, there: &HashMap<SealedDigest, u64>) {
         let named = self.packs();
         let absent = named.into_iter().filter(|(digest, size)| there.get(digest) != Some(size));
         self.absent = absent.map(|(digest, _)| digest).collect();
-        self.absent.is_empty()
+    }
+
+    /// The packs that are named and not there, or not to be relied on.
+    pub fn absent(&self) -> &HashSet<SealedDigest> {
+        &self.absent
+    }
+
+    /// The catalogs it was made of: each could be read when it was taken in.
+    pub fn catalogs(&self) -> Vec<SealedDigest> {
+        self.runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect()
     }
 
     /// Every pack any catalog names, with its size, sorted and once each.

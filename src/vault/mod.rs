@@ -8,6 +8,7 @@ pub mod check;
 pub mod commit;
 mod content;
 pub mod create;
+mod doubts;
 pub mod error;
 pub mod extents;
 pub mod fetch;

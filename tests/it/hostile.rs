@@ -330,9 +330,7 @@ fn listings_without_end_are_refused() {
             let extent = Extent { first: first.map(str::to_owned), ..forge.chunk(bytes.as_bytes()) };
             let forged = forge.manifest(forge.nested(extent, 9_000, depth), |_| {});
             let outcome = scene.survive(&format!("{name}, {depth} deep"), &forge, &forged);
-            // Paths too long to be noted are honest: then it is the restore that sees the order.
-            let found = outcome.found_by_structure || first.is_none();
-            assert!(outcome.left_out && found && outcome.honest, "{name}: {outcome:?}");
+            assert!(outcome.left_out && outcome.found_by_structure && outcome.honest, "{name}: {outcome:?}");
         }
     }
     for depth in [5, 255] {
@@ -347,6 +345,41 @@ fn listings_without_end_are_refused() {
     let forged = forge.manifest(holes, |_| {});
     let outcome = scene.survive("a listing of holes", &forge, &forged);
     assert!(outcome.left_out && outcome.found_by_structure && outcome.honest, "{outcome:?}");
+}
+
+/// A part of a listing in a chunk of its own; `first` is the path it is said to begin with.
+fn listing_part(forge: &Forge, first: Option<&str>, lines: &[String]) -> Extent {
+    let text: String = lines.iter().map(|line| line.clone() + "\n").collect();
+    Extent { first: first.map(str::to_owned), ..forge.chunk(text.as_bytes()) }
+}
+
+#[test]
+fn the_order_of_paths_holds_across_the_parts_of_a_listing_however_they_are_shared() {
+    let scene = Scene::new();
+    let file = |path: &str| line(path, "file", &good());
+    for (name, first, second) in [
+        ("a part that goes back", None, vec![file("a"), file("c")]),
+        ("a part that begins as the last one ends", None, vec![file("b"), file("c")]),
+        ("a part said to begin later", Some("d"), vec![file("c"), file("e")]),
+        ("a part said to begin earlier", Some("bb"), vec![file("c"), file("d")]),
+    ] {
+        let forge = scene.forge();
+        forge.chunk(BYTES);
+        let before = listing_part(&forge, Some("."), &[ROOT.to_owned(), file("b")]);
+        let after = listing_part(&forge, first, &second);
+        // An honest listing that shares the second part, looked through first: it hides nothing.
+        let root = listing_part(&forge, Some("."), &[ROOT.to_owned()]);
+        let honest_part = Extent { first: None, ..after.clone() };
+        forge.manifest(Content { depth: 0, extents: vec![root, honest_part] }, |manifest| {
+            manifest.id = strongroom::base::id::SnapshotId::from_bytes([8; 16]);
+        });
+        let unlocked = scene.lab.unlock(&forge.store, &scene.lab.with_cache("parts")).unwrap();
+        assert!(verify(&unlocked, Depth::Structure).unwrap().sound(), "{name}: before it was forged");
+        let forged = forge.manifest(Content { depth: 0, extents: vec![before, after] }, |_| {});
+        let outcome = scene.survive(name, &forge, &forged);
+        assert!(outcome.found_by_structure && outcome.found_by_data && outcome.honest, "{name}: {outcome:?}");
+        assert!(outcome.left_out || first.is_some(), "{name}: restored without a word");
+    }
 }
 
 #[test]
