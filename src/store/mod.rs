@@ -6,6 +6,7 @@
 mod cause;
 mod error;
 mod faults;
+mod leftovers;
 mod open;
 mod probe;
 mod wait;
@@ -134,6 +135,16 @@ impl Store {
         match &self.place.medium {
             Medium::Folder(folder) => Some(folder),
             _ => None,
+        }
+    }
+
+    /// A name of the place that is the same however it was written. `None` for memory, which does not last.
+    pub fn lasting_name(&self) -> Option<String> {
+        match &self.place.medium {
+            Medium::Folder(folder) => Some(format!("file://{}", folder.display())),
+            Medium::Memory => None,
+            Medium::Bucket { endpoint: None, .. } => Some(self.place.location.clone()),
+            Medium::Bucket { endpoint: Some(endpoint), .. } => Some(format!("{} at {endpoint}", self.place.location)),
         }
     }
 

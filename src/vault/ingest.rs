@@ -13,6 +13,7 @@ use crate::format::pack;
 use crate::vault::Vault;
 use crate::vault::content::ChunkSink;
 use crate::vault::error::VaultError;
+use crate::vault::host::DAY;
 use crate::vault::index::Index;
 use crate::vault::journal::Journal;
 use crate::vault::pack_writer::{Frame, PackWriter};
@@ -46,6 +47,9 @@ impl<'v> Ingest<'v> {
     /// Begins where a crash left off: packs that had been sent and not catalogued are catalogued first.
     pub fn start(vault: &'v Vault, recheck: bool) -> Result<Self, VaultError> {
         vault.host.sweep();
+        if vault.host.is_due() {
+            vault.store.sweep_leftovers(DAY);
+        }
         let mut index = vault.sound_index(recheck)?;
         index.check_packs(&vault.packs_there()?);
         let catalogs = index.catalogs();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use age::secrecy::SecretString;
 use jiff::Zoned;
 use strongroom::base::control::Control;
-use strongroom::base::error::reason;
+use strongroom::base::error::{one_line, reason};
 use strongroom::base::name::Name;
 use strongroom::base::selector::Selector;
 use strongroom::format::manifest::Manifest;
@@ -211,8 +211,8 @@ impl Context {
     /// The snapshot a selector names.
     pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
         let snapshots = vault.snapshots()?;
-        for (object, error) in &snapshots.damaged {
-            self.say(&format!("warning: {object} cannot be read: {error}"));
+        for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
+            self.say(&format!("warning: {object} is passed over: {}", one_line(error)));
         }
         Ok(select::select(&snapshots.readable, selector, filter, &Zoned::now())?.clone())
     }

@@ -94,3 +94,36 @@ fn a_vault_opens_with_an_ssh_key_a_recipient_or_a_passphrase() {
     home.write("pass", "wrong\n");
     assert!(home.fails(12, &["--vault", "vault_pass", "snapshots"]).contains("passphrase (passphrase)"));
 }
+
+#[test]
+fn another_vault_in_the_place_of_a_known_one_is_refused_until_it_is_accepted() {
+    let home = backed_up();
+    home.ok(&["--vault", "kept", "init"]);
+    home.ok(&["--vault", "kept", "backup", "app"]);
+    // Somebody who knows the public key puts a vault there that the same identity opens.
+    home.ok(&["--vault", "theirs", "init"]);
+    fs::rename(home.path("kept"), home.path("away")).unwrap();
+    fs::rename(home.path("theirs"), home.path("kept")).unwrap();
+    let absolute = home.path("kept");
+    for command in [&["snapshots"][..], &["backup", "app"], &["verify"], &["restore", "latest", "--to", "out"]] {
+        for place in ["kept", "./kept", absolute.to_str().unwrap()] {
+            let said = home.fails(1, &[&["--vault", place], command].concat());
+            assert!(said.contains(&format!("{place} holds another vault than it did")), "{said}");
+            assert!(said.contains("hint: if that is meant, add the line "), "{said}");
+        }
+    }
+    let said = home.fails(1, &["--vault", "kept", "snapshots"]);
+    let hint = said.split_once("add the line ").unwrap().1.split_once("; if not").unwrap().0;
+    let (line, file) = hint.split_once(" to ").unwrap();
+    let known = fs::read_to_string(file).unwrap();
+    fs::write(file, format!("{known}{line}\n")).unwrap();
+    home.ok(&["--vault", "kept", "backup", "app"]);
+    // Both are known now: disks that take turns in one place.
+    fs::rename(home.path("kept"), home.path("theirs")).unwrap();
+    fs::rename(home.path("away"), home.path("kept")).unwrap();
+    home.ok(&["--vault", "kept", "snapshots"]);
+    // A vault that is made anew on this host is known by that.
+    fs::remove_dir_all(home.path("kept")).unwrap();
+    home.ok(&["--vault", "kept", "init"]);
+    home.ok(&["--vault", "kept", "snapshots"]);
+}

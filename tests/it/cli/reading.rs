@@ -173,3 +173,57 @@ fn samples_cover_every_pack_in_turn() {
     assert!(found >= 1, "each pack has its turn");
     assert_eq!(home.run(&["verify", "--read-data", "--sample", "0%"]).code, 2);
 }
+
+#[test]
+fn a_snapshot_of_a_newer_strongroom_is_named_and_hides_no_other() {
+    let home = backed_up();
+    let vault: serde_json::Value = serde_json::from_slice(&fs::read(home.vault().join("vault.json")).unwrap()).unwrap();
+    let recipient: age::x25519::Recipient = vault["recipient"].as_str().unwrap().parse().unwrap();
+    let plain = zstd::bulk::compress(br#"{"format":2,"everything":"else"}"#, 3).unwrap();
+    let sealed = strongroom::format::seal::seal(&[&recipient], &plain);
+    let key = strongroom::format::layout::manifest(strongroom::base::time::Instant::now(), sealed.digest);
+    fs::write(home.vault().join(key.as_str()), &sealed.bytes).unwrap();
+    let ran = home.run(&["--json", "snapshots"]);
+    let listed: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, listed["snapshots"].as_array().unwrap().len()), (3, 1), "{}", ran.err);
+    assert_eq!((listed["newer"][0].as_str(), listed["damaged"].as_array().unwrap().len()), (Some(key.as_str()), 0));
+    assert!(ran.err.contains("not listed: snapshots/") && ran.err.contains("is of format 2"), "{}", ran.err);
+    let ran = home.run(&["verify"]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(
+        ran.out.contains("nothing damaged") && ran.err.contains("not checked: snapshots/"),
+        "{}{}",
+        ran.out,
+        ran.err
+    );
+    let restored = home.ok(&["restore", "latest", "--to", "out"]);
+    assert!(restored.err.contains("is passed over"), "{}", restored.err);
+    assert_eq!(fs::read_to_string(home.path("out/readme.md")).unwrap(), "one\n");
+    home.ok(&["backup", "app"]);
+}
+
+#[test]
+fn a_listing_that_cannot_be_read_to_its_end_is_still_one_document() {
+    let home = Home::new();
+    for n in 0..6000u64 {
+        // Names that do not compress: the listing fills several pieces of what is sealed.
+        let name = strongroom::base::chunk::plain_digest(&n.to_le_bytes()).to_hex();
+        home.write(&format!("app/{name}"), "");
+    }
+    home.ok(&["backup", "app"]);
+    let pack = first_pack(&home);
+    let mut bytes = fs::read(&pack).unwrap();
+    let late = bytes.len() * 3 / 4;
+    bytes[late] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let ran = home.run(&["--json", "show", "latest", "app"]);
+    let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}"));
+    let entries = document["entries"].as_array().unwrap().len();
+    assert!(ran.code == 4 && entries > 100 && entries < 6001, "{}, {entries}", ran.code);
+    assert_eq!(document["failed"]["code"], 4);
+    assert!(ran.err.starts_with("error: "), "{}", ran.err);
+    // Nothing read at all: the error is the document, as everywhere.
+    let nothing = home.run(&["--json", "show", "latest", "app:nowhere"]);
+    let document: serde_json::Value = serde_json::from_str(&nothing.out).unwrap();
+    assert!(document["entries"].is_null() && document["error"].is_string(), "{document}");
+}

@@ -1,35 +1,7 @@
 //! Real file systems that fill up: under the vault, under the cache, under a restore.
 
 use super::*;
-
-/// A small file system of its own. None where this process may not mount.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir_all(&at).unwrap();
-        let options = format!("size={size}");
-        let mounted = mount_ran(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at));
-        if !mounted {
-            eprintln!("not run: mounting a small file system needs root");
-        }
-        mounted.then_some(Self(at))
-    }
-
-    fn resize(&self, size: &str) {
-        assert!(mount_ran(Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0)));
-    }
-}
-
-fn mount_ran(command: &mut Command) -> bool {
-    command.stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
+use crate::support::disk::Disk;
 
 #[test]
 fn a_vault_on_a_disk_that_fills_up_keeps_its_snapshots_and_goes_on_when_there_is_space() {
@@ -49,7 +21,7 @@ fn a_vault_on_a_disk_that_fills_up_keeps_its_snapshots_and_goes_on_when_there_is
         take.nothing_is_lost(&format!("{free} pages free"));
         fs::remove_file(&ballast).unwrap();
     }
-    disk.resize("8m");
+    disk.remount("size=8m");
     take.goes_on("a larger disk");
     nothing_is_stored_twice(&take.store, &take.folders, "a larger disk");
 }
@@ -95,7 +67,10 @@ fn a_restore_onto_a_full_disk_says_so_and_can_be_run_again() {
     let error = restore(&unlocked, manifest, &disk.0).unwrap_err();
     assert!(error.to_string().starts_with("no space left to restore "), "{error}");
     assert_eq!(error.class(), Class::Failed);
-    disk.resize("8m");
+    assert!(error.hint().unwrap().contains("run the same command again"), "{:?}", error.hint());
+    let half_written = |entry: &walkdir::DirEntry| entry.file_name().to_string_lossy().starts_with(".strongroom-");
+    assert!(!walkdir::WalkDir::new(&disk.0).into_iter().any(|entry| half_written(&entry.unwrap())));
+    disk.remount("size=8m");
     let report = restore(&unlocked, manifest, &disk.0).unwrap();
     assert_eq!(report.issues, []);
     assert!(report.identical > 0);

@@ -95,25 +95,3 @@ fn a_target_that_is_a_file_is_refused() {
     Target::open(&bench.path("made/with/parents"), Options::default()).unwrap();
     assert_eq!(fs::metadata(bench.path("made/with/parents")).unwrap().mode() & 0o777, 0o700);
 }
-
-#[test]
-fn a_full_target_stops_everything_and_keeps_what_is_there() {
-    let scratch = tempfile::tempdir().unwrap();
-    let mount = |arguments: &[&str]| {
-        let status = std::process::Command::new(arguments[0]).args(&arguments[1..]).arg(scratch.path()).status();
-        status.is_ok_and(|status| status.success())
-    };
-    if !is_root() || !mount(&["mount", "-t", "tmpfs", "-o", "size=1m", "none"]) {
-        return;
-    }
-    let target = Target::open(scratch.path(), Options::default()).unwrap();
-    target.small_file(&file("first", b"x"), b"x").unwrap();
-    let large = vec![1; 4 << 20];
-    let error = target.small_file(&file("large", &large), &large).err().unwrap();
-    let names = fs::read_dir(scratch.path()).unwrap().count();
-    drop(target);
-    assert!(mount(&["umount", "-l"]));
-    assert!(error.is_fatal() && error.hint().unwrap().contains("run the same command again"));
-    assert_eq!(error.to_string(), "no space left to restore large");
-    assert_eq!(names, 1);
-}
