@@ -17,11 +17,11 @@ use crate::support::vaults::{ALL_DATA, Tree, assert_same, request, restore, veri
 #[derive(Clone, Copy, PartialEq)]
 enum Told {
     /// The backup reads everything again.
-    ByRescan,
+    Rescan,
     /// A check was made on this host; the backup is an ordinary one.
-    ByVerify(Depth),
+    Verify(Depth),
     /// Nothing but what a backup sees anyway.
-    ByNothing,
+    Nothing,
 }
 
 /// One object harmed, and a host with a warm or a cold cache.
@@ -86,10 +86,10 @@ fn each_case(object_of: &str, harm: impl Fn(usize) -> Harm, warm: bool, check: i
 /// The next backup makes a snapshot that restores everywhere; the one after it reads nothing, and restores as well.
 fn heals(object_of: &str, harm: impl Fn(usize) -> Harm, warm: bool, told: Told) {
     each_case(object_of, harm, warm, |case| {
-        if let Told::ByVerify(depth) = told {
+        if let Told::Verify(depth) = told {
             assert!(!case.verify(depth).sound(), "{}", case.object);
         }
-        let healed = case.backup(told == Told::ByRescan);
+        let healed = case.backup(told == Told::Rescan);
         assert_eq!(case.issues(&healed), 0, "{}", case.object);
         let again = case.backup(false);
         assert_eq!((again.bytes_read, case.issues(&again)), (0, 0), "{}", case.object);
@@ -110,37 +110,37 @@ fn flip(length: usize) -> Harm {
 #[test]
 fn a_catalog_that_is_gone_is_done_without() {
     for warm in [true, false] {
-        heals(layout::CATALOGS, |_| Harm::Delete, warm, Told::ByNothing);
+        heals(layout::CATALOGS, |_| Harm::Delete, warm, Told::Nothing);
     }
 }
 
 #[test]
 fn a_damaged_catalog_is_done_without_by_a_host_without_a_cache() {
-    heals(layout::CATALOGS, flip, false, Told::ByNothing);
+    heals(layout::CATALOGS, flip, false, Told::Nothing);
 }
 
 #[test]
 fn a_backup_that_reads_everything_again_does_without_a_damaged_catalog() {
-    heals(layout::CATALOGS, flip, true, Told::ByRescan);
+    heals(layout::CATALOGS, flip, true, Told::Rescan);
 }
 
 #[test]
 fn a_damaged_catalog_is_done_without_once_a_check_on_this_host_found_it() {
-    heals(layout::CATALOGS, flip, true, Told::ByVerify(Depth::Structure));
+    heals(layout::CATALOGS, flip, true, Told::Verify(Depth::Structure));
 }
 
 #[test]
 fn what_a_lost_or_a_shorter_pack_held_is_stored_anew() {
     for warm in [true, false] {
-        heals(layout::PACKS, |_| Harm::Delete, warm, Told::ByNothing);
-        heals(layout::PACKS, |length| Harm::Cut(length - 1), warm, Told::ByNothing);
+        heals(layout::PACKS, |_| Harm::Delete, warm, Told::Nothing);
+        heals(layout::PACKS, |length| Harm::Cut(length - 1), warm, Told::Nothing);
     }
 }
 
 #[test]
 fn what_an_altered_pack_held_is_stored_anew_once_a_check_on_this_host_found_it() {
     for warm in [true, false] {
-        heals(layout::PACKS, flip, warm, Told::ByVerify(ALL_DATA));
+        heals(layout::PACKS, flip, warm, Told::Verify(ALL_DATA));
     }
 }
 

@@ -120,6 +120,18 @@ impl Context {
         }
     }
 
+    /// The configuration that was named.
+    pub fn config_file(&self) -> Option<&Path> {
+        self.global.config.as_deref()
+    }
+
+    /// The vault that was named, so that it means the same in another folder.
+    pub fn named_location(&self) -> Option<String> {
+        let named = self.global.vault.as_ref()?;
+        let path = std::path::absolute(named).ok().filter(|_| !named.contains("://"));
+        Some(path.map_or(named.clone(), |path| path.to_string_lossy().into_owned()))
+    }
+
     /// The configuration named, or the one in this folder. `None` if there is none.
     pub fn config(&self) -> Result<Option<Config>, Failure> {
         let named = self.global.config.as_deref();
