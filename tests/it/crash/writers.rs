@@ -92,3 +92,25 @@ fn a_snapshot_from_the_future_is_kept_and_warned_of() {
     assert_restores(&unlocked, &future, &first, "the one from the future");
     assert_restores(&unlocked, &report.manifest, &Tree::read(&tree), "the one made now");
 }
+
+#[test]
+fn what_a_killed_put_left_in_the_folder_is_swept_once_a_day_and_never_while_it_is_fresh() {
+    let lab = Lab::in_folder();
+    let tree = lab.path("tree");
+    plant(&tree, &mut Random::new(41), 5, 2 << 10);
+    let left = |days: u64| {
+        let path = lab.store.folder().unwrap().join(format!("packs/ab/{}.tar.zst.age#{days}", "ab".repeat(32)));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let time = std::time::SystemTime::now() - Duration::from_secs(days * 25 * 3600);
+        fs::File::create(&path).unwrap().set_modified(time).unwrap();
+        path
+    };
+    let (old, fresh) = (left(2), left(0));
+    lab.backup(&tree);
+    assert!(!old.exists() && fresh.exists());
+    let later = left(3);
+    lab.backup(&tree);
+    assert!(later.exists(), "not looked for twice a day");
+    let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
+    assert_sound(&unlocked, ALL_DATA, "with leftovers");
+}
