@@ -30,7 +30,25 @@ tests() {
     fi
 }
 
+# Permissive licences, one registry, no crate that is not wanted: deny.toml.
+licences() {
+    local deny
+    deny=$(scripts/services.sh --path)/cargo-deny
+    [[ -x $deny ]] || deny=$(command -v cargo-deny) || deny=
+    if [[ -n $deny ]]; then
+        "$deny" --locked check licenses bans sources
+    else
+        echo 'licences and sources of dependencies: there is no cargo-deny' >>"$STRONGROOM_NOT_TESTED"
+    fi
+}
+
 readme() { STRONGROOM_BIN=${CARGO_TARGET_DIR:-target}/debug/strongroom scripts/readme_commands.sh; }
+
+# Tests that had to leave something out say so in this file, because nobody sees what a test prints that passes.
+STRONGROOM_NOT_TESTED=$(mktemp)
+export STRONGROOM_NOT_TESTED
+trap 'rm -f "$STRONGROOM_NOT_TESTED"' EXIT
+left_out() { sort -u "$STRONGROOM_NOT_TESTED" | sed 's/^/NOT TESTED: /'; }
 
 unchanged() { [[ -n $was_clean ]] || git diff --exit-code; }
 
@@ -38,6 +56,8 @@ step 'what the tests need' scripts/services.sh
 step formatting formatting
 step scripts scripts
 step lints cargo clippy --locked --all-targets -- -D warnings
+step licences licences
 step tests tests
 [[ ! -x scripts/readme_commands.sh ]] || step 'README commands' readme
 step 'nothing changed by the checks' unchanged
+left_out

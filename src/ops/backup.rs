@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::capture::Capture;
 use crate::base::control::Control;
 use crate::base::database::Database;
+use crate::base::error::one_line;
 use crate::base::name::Name;
 use crate::base::time::Instant;
 use crate::format::layout;
@@ -45,7 +46,7 @@ pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
     if request.sources.is_empty() {
         return Err(Problem::Nothing.into());
     }
-    let mut draft = vault.begin(request.label.clone())?;
+    let mut draft = vault.begin(request.label.clone(), request.rescan)?;
     let mut warnings: Vec<String> = clock_warning(&draft).into_iter().collect();
     for planned in &request.sources {
         if let Err(error) = capture(&mut draft, planned, request) {
@@ -122,8 +123,7 @@ fn lost_rows<'d>(
 
 /// The snapshot is made; what would have made the next one faster is not kept.
 fn cache_warning(error: VaultError) -> String {
-    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}; the snapshot is complete, and the next backup reads every file again")
+    format!("{}; the snapshot is complete, and the next backup reads every file again", one_line(&error))
 }
 
 /// A clock that runs behind makes snapshots that sort before older ones: nothing is lost, but `latest` is another.

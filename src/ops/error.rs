@@ -62,6 +62,8 @@ pub enum Problem {
     Kind { source_name: String, kind: String, verb: &'static str },
     #[error("cannot write the content of {path}")]
     Output { path: String, source: std::io::Error },
+    #[error("cannot look into {path}")]
+    Unreadable { path: String, source: std::io::Error },
     #[error("there is nothing to back up")]
     Nothing,
     #[error("interrupted")]
@@ -71,7 +73,7 @@ pub enum Problem {
 impl Explain for Problem {
     fn class(&self) -> Class {
         match self {
-            Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } => Class::Usage,
+            Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             _ => Class::Failed,
         }

@@ -5,6 +5,7 @@
 pub mod backup;
 pub mod config;
 pub mod diff;
+pub mod discover;
 pub mod error;
 pub mod restore;
 pub mod show;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
-use crate::base::error::{Explained, reason};
+use crate::base::error::{Explained, one_line};
 use crate::base::path::{self, EntryPath};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
@@ -225,7 +225,7 @@ impl Restorer<'_> {
             let (extent, location) = match extent.and_then(|extent| Ok((extent.clone(), self.locate(&extent)?))) {
                 Ok(found) => found,
                 Err(error) => {
-                    file.spoil(describe(&error));
+                    file.spoil(one_line(&error));
                     break;
                 }
             };
@@ -275,16 +275,4 @@ fn small_content(entry: &Entry) -> Option<&Extent> {
 
 fn boxed(error: VaultError) -> Explained {
     Box::new(error)
-}
-
-/// An error with its cause, on one line.
-fn describe(error: &dyn std::error::Error) -> String {
-    let text = error.to_string();
-    match error.source() {
-        Some(cause) => {
-            let cause = cause.downcast_ref().map_or_else(|| cause.to_string(), reason);
-            if text.ends_with(&cause) { text } else { format!("{text}: {cause}") }
-        }
-        None => text,
-    }
 }

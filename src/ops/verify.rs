@@ -47,6 +47,8 @@ pub struct Report {
     pub keys: Checked,
     /// Objects that belong to no snapshot and no catalog: leftovers of an interrupted backup, harmless.
     pub unreferenced: u64,
+    /// Manifests of a newer format: they could not be checked.
+    pub newer: Vec<ObjectKey>,
     pub damage: Vec<Damage>,
 }
 

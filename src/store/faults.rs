@@ -52,6 +52,8 @@ struct State {
     changes: u64,
     /// Bytes handed over by puts so far.
     written: u64,
+    /// Bytes that gets handed out so far.
+    read: u64,
     crash_at: Option<(u64, When)>,
     crash_at_change: Option<(u64, When)>,
     full_after: Option<u64>,
@@ -98,8 +100,8 @@ impl Faults {
     /// No more faults from here on; the log and the counts stay.
     pub fn heal(&self) {
         let mut state = self.state();
-        let (log, changes, written) = (std::mem::take(&mut state.log), state.changes, state.written);
-        *state = State { log, changes, written, ..State::default() };
+        let (log, changes, written, read) = (std::mem::take(&mut state.log), state.changes, state.written, state.read);
+        *state = State { log, changes, written, read, ..State::default() };
     }
 
     pub fn log(&self) -> Vec<Logged> {
@@ -114,6 +116,15 @@ impl Faults {
     /// How many puts and deletes began so far.
     pub fn changes(&self) -> u64 {
         self.state().changes
+    }
+
+    /// How many bytes of objects were handed out so far; what listings say is not counted.
+    pub fn bytes_read(&self) -> u64 {
+        self.state().read
+    }
+
+    pub(super) fn handed_out(&self, bytes: u64) {
+        self.state().read += bytes;
     }
 
     pub(super) fn begin(

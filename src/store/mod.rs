@@ -6,6 +6,7 @@
 mod cause;
 mod error;
 mod faults;
+mod leftovers;
 mod open;
 mod probe;
 mod wait;
@@ -28,7 +29,7 @@ use crate::store::cause::Kind;
 pub use cause::Cause;
 pub use error::StoreError;
 pub use faults::{Faults, Logged, Operation, When};
-pub use open::Options;
+pub use open::{Options, STORES};
 
 /// How often a put is begun when nobody can tell what became of it.
 const TRIES: usize = 3;
@@ -76,14 +77,14 @@ impl Store {
 
     /// The whole object.
     pub fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
-        self.faulty(Operation::Get, key.as_str(), 0, || {
-            self.fetch(key, None).map_err(|error| self.explain("read", key, error))
-        })
+        let get = || self.fetch(key, None).map_err(|error| self.explain("read", key, error));
+        self.faulty(Operation::Get, key.as_str(), 0, get).inspect(|bytes| self.count(bytes))
     }
 
     /// Exactly this range of the object, or an error. An empty range is empty whether the object is there or not.
     pub fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
-        self.faulty(Operation::GetRange, key.as_str(), 0, || self.fetch_range(key, range))
+        let get = || self.fetch_range(key, range);
+        self.faulty(Operation::GetRange, key.as_str(), 0, get).inspect(|bytes| self.count(bytes))
     }
 
     /// The object's size; `None` when there is no such object.
@@ -137,6 +138,16 @@ impl Store {
         }
     }
 
+    /// A name of the place that is the same however it was written. `None` for memory, which does not last.
+    pub fn lasting_name(&self) -> Option<String> {
+        match &self.place.medium {
+            Medium::Folder(folder) => Some(format!("file://{}", folder.display())),
+            Medium::Memory => None,
+            Medium::Bucket { endpoint: None, .. } => Some(self.place.location.clone()),
+            Medium::Bucket { endpoint: Some(endpoint), .. } => Some(format!("{} at {endpoint}", self.place.location)),
+        }
+    }
+
     /// What kind of place it is, in a few words.
     pub fn describe(&self) -> String {
         match &self.place.medium {
@@ -163,6 +174,10 @@ impl Store {
         let begun = faults.begin(operation, object, bytes, self.location())?;
         let result = run();
         faults.end(begun).and(result)
+    }
+
+    fn count(&self, bytes: &Bytes) {
+        self.faults.iter().for_each(|faults| faults.handed_out(bytes.len() as u64));
     }
 
     fn create_object(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StoreError> {

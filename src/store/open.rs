@@ -71,38 +71,51 @@ impl Store {
     }
 }
 
+/// A kind of store: the scheme of its locations, and how what follows it is read.
+pub struct KindOf {
+    pub scheme: &'static str,
+    parse: fn(rest: &str) -> Result<Location, &'static str>,
+}
+
+/// Every kind of store there is. The contract in tests/it/store_contract.rs goes through them.
+pub static STORES: &[KindOf] = &[
+    KindOf { scheme: "file", parse: parse_folder },
+    KindOf { scheme: "s3", parse: parse_bucket },
+    KindOf { scheme: "memory", parse: |rest| Ok(Location::Memory(rest.to_owned())) },
+];
+
 fn parse(text: &str) -> Result<Location, StoreError> {
-    let bad = |problem| Err(StoreError::BadLocation { location: text.to_owned(), problem });
+    let bad = |problem| StoreError::BadLocation { location: text.to_owned(), problem };
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
         let slip = ["s3:", "gs:", "az:", "file:", "memory:"].into_iter().any(|start| text.starts_with(start));
         return match text {
-            "" => bad("it is empty"),
-            _ if slip => bad("the scheme wants two slashes"),
+            "" => Err(bad("it is empty")),
+            _ if slip => Err(bad("the scheme wants two slashes")),
             _ => Ok(Location::Folder(text.into())),
         };
     };
-    match scheme {
-        "file" => match rest.strip_prefix("localhost").unwrap_or(rest) {
-            path if path.starts_with('/') => match unescape(path) {
-                Some(path) => Ok(Location::Folder(path.into())),
-                None => bad("it has a stray % in it"),
-            },
-            _ => bad("the folder must begin with /"),
-        },
-        "s3" => {
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-            if bucket.is_empty() || !bucket.chars().all(valid) {
-                return bad("that is not the name of a bucket");
-            }
-            match ObjectPath::parse(prefix) {
-                Ok(prefix) => Ok(Location::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_string() }),
-                Err(_) => bad("the prefix has a dot part or a forbidden letter in it"),
-            }
-        }
-        "memory" => Ok(Location::Memory(rest.to_owned())),
-        _ => Err(StoreError::Unsupported { scheme: scheme.to_owned() }),
+    match STORES.iter().find(|kind| kind.scheme == scheme) {
+        Some(kind) => (kind.parse)(rest).map_err(bad),
+        None => Err(StoreError::Unsupported { scheme: scheme.to_owned() }),
     }
+}
+
+fn parse_folder(rest: &str) -> Result<Location, &'static str> {
+    let path = rest.strip_prefix("localhost").unwrap_or(rest);
+    if !path.starts_with('/') {
+        return Err("the folder must begin with /");
+    }
+    unescape(path).map(|path| Location::Folder(path.into())).ok_or("it has a stray % in it")
+}
+
+fn parse_bucket(rest: &str) -> Result<Location, &'static str> {
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if bucket.is_empty() || !bucket.chars().all(valid) {
+        return Err("that is not the name of a bucket");
+    }
+    let prefix = ObjectPath::parse(prefix).map_err(|_| "the prefix has a dot part or a forbidden letter in it")?;
+    Ok(Location::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_string() })
 }
 
 fn is_scheme(text: &str) -> bool {

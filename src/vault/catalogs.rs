@@ -13,10 +13,12 @@ use crate::vault::page_index::PageIndex;
 use crate::vault::{Vault, bad_object};
 
 impl Vault {
-    /// The packs there are, with their lengths. Listed after the catalogs, so that it has all that they name.
+    /// The packs to rely on, with their lengths: those that are there and not doubted. Listed after the catalogs, so
+    /// that it has all that they name.
     pub(super) fn packs_there(&self) -> Result<HashMap<SealedDigest, u64>, VaultError> {
-        let objects = self.store.list(layout::PACKS)?;
-        Ok(objects.into_iter().filter_map(|object| Some((object.key.digest()?, object.size))).collect())
+        let doubts = self.doubts()?;
+        let objects = self.store.list(layout::PACKS)?.into_iter().filter(|object| !doubts.contains(&object.key));
+        Ok(objects.filter_map(|object| Some((object.key.digest()?, object.size))).collect())
     }
 
     /// The digests of all catalogs.
@@ -51,7 +53,25 @@ impl Vault {
     /// The index of everything the catalogs name. One that is damaged or gone is left out: what it alone names cannot
     /// be found, is stored again by the next backup, and is reported by `verify`.
     pub(super) fn index(&self, catalogs: &[SealedDigest]) -> Result<Index, VaultError> {
-        Index::open(self.host.cache("index")?, catalogs, |catalog| readable(self.read_catalog(catalog)))
+        self.index_in("index", catalogs)
+    }
+
+    /// For a backup: the index of the catalogs that can be relied on. With `recheck` each is read and compared with
+    /// its name, whatever the cache knows.
+    pub(super) fn sound_index(&self, recheck: bool) -> Result<Index, VaultError> {
+        let mut catalogs = self.catalog_digests()?;
+        let unreliable = self.unreliable_catalogs(&catalogs, recheck)?;
+        if unreliable.is_empty() {
+            return self.index(&catalogs);
+        }
+        catalogs.retain(|catalog| !unreliable.contains(catalog));
+        // Beside the other index, which may be the last to know where the chunks of a damaged catalog lie: a restore
+        // on this host still finds them by it.
+        self.index_in("index-sound", &catalogs)
+    }
+
+    fn index_in(&self, folder: &str, catalogs: &[SealedDigest]) -> Result<Index, VaultError> {
+        Index::open(self.host.cache(folder)?, catalogs, |catalog| readable(self.read_catalog(catalog)))
     }
 
     /// The index of all pages that the catalogs name.

@@ -2,7 +2,7 @@
 //!
 //! [`Draft`] becomes a [`Committed`] by writing its manifest: the last object, after everything it refers to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant as Clock;
@@ -71,11 +71,11 @@ pub struct Committed {
 }
 
 impl Vault {
-    /// Begins a snapshot.
-    pub fn begin(&self, label: Label) -> Result<Draft<'_>, VaultError> {
+    /// Begins a snapshot. With `recheck` every catalog is read and compared with its name first.
+    pub fn begin(&self, label: Label, recheck: bool) -> Result<Draft<'_>, VaultError> {
         let manifests = self.manifest_keys()?;
         let keys = self.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
-        let ingest = Ingest::start(self)?;
+        let ingest = Ingest::start(self, recheck)?;
         let (sources, memories, alarms) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Draft { vault: self, ingest, label, started: Instant::now(), manifests, keys, sources, memories, alarms })
     }
@@ -88,7 +88,7 @@ impl Vault {
     /// What this host remembers of a source's last capture.
     pub fn recall(&self, app: &Name, source: &Name, memory: &str) -> Result<Recall, VaultError> {
         let place = Place::new(self.host.cache("recall")?, app, source, memory);
-        Ok(place.recall(&self.manifest_keys()?, &self.catalog_digests()?).recall)
+        Ok(place.recall(&self.manifest_keys()?, &self.catalog_digests()?, &HashSet::new()).recall)
     }
 }
 
@@ -123,11 +123,7 @@ impl<'v> Draft<'v> {
         let account = Arc::new(AtomicU64::new(0));
         self.ingest.set_account(account.clone())?;
         let place = Place::new(self.vault.host.cache("recall")?, &self.label.app, name, memory);
-        // With a pack gone, what looks unchanged may be what it held: everything is read again, and stored where lost.
-        let mut remembered = match self.ingest.whole_vault {
-            true => place.recall(&self.manifests, self.ingest.catalogs()),
-            false => recall::nothing(),
-        };
+        let mut remembered = place.recall(&self.manifests, self.ingest.catalogs(), self.ingest.absent());
         let record = SourceRecord {
             name: name.clone(),
             kind: kind.to_owned(),
@@ -176,10 +172,8 @@ impl<'v> Draft<'v> {
 
     fn note(self, key: &ObjectKey) -> Result<(), VaultError> {
         self.vault.remember_commit(key)?;
-        let catalogs = self.ingest.catalogs();
-        self.memories
-            .into_iter()
-            .try_for_each(|(memory, extent, databases)| memory.keep(key, catalogs, extent, databases))
+        let known = recall::Vouched { catalogs: self.ingest.catalogs(), absent: self.ingest.absent() };
+        self.memories.into_iter().try_for_each(|(memory, extent, databases)| memory.keep(key, known, extent, databases))
     }
 
     fn manifest(&mut self) -> Manifest {

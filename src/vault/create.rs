@@ -10,6 +10,7 @@ use crate::format::vault_file::VaultFile;
 use crate::store::Store;
 use crate::vault::error::VaultError;
 use crate::vault::host::{self, Folders, Host};
+use crate::vault::known;
 use crate::vault::people::Person;
 
 /// A vault that was just made.
@@ -37,6 +38,7 @@ pub fn create(store: &Store, people: &[Person], folders: &Folders) -> Result<Cre
     let host = Host::new(folders, id);
     host::write_secret(host.writer_file(), &writer.to_json())?;
     store.put_new(&layout::vault_file(), file.write().into())?;
+    known::replace(store, &file, &host);
     Ok(Created { id, writer_file: host.writer_file().to_owned() })
 }
 

@@ -26,6 +26,8 @@ pub enum VaultError {
     NoWriter { location: String, file: PathBuf },
     #[error("{file} does not fit the vault at {location}")]
     WriterMismatch { file: PathBuf, location: String },
+    #[error("{location} holds another vault than it did")]
+    OtherVault { location: String, found: String, file: PathBuf },
     #[error("a listing cannot be read")]
     Listing { source: FormatError },
     #[error("an extent reaches beyond chunk {}", .digest.short())]
@@ -84,6 +86,11 @@ impl VaultError {
         matches!(self, Self::Store(error) if error.is_not_found())
     }
 
+    /// Is an object of a format that a later version writes?
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Object { source: FormatError::Newer { .. }, .. })
+    }
+
     pub fn host(file: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::Host { file: file.into(), source }
     }
@@ -101,9 +108,11 @@ impl Explain for VaultError {
             Self::Interrupted => Class::Interrupted,
             Self::Store(error) => error.class(),
             Self::Source(error) => error.0.class(),
-            Self::WriterMismatch { .. } | Self::Host { .. } | Self::HostFile { .. } | Self::Exposed { .. } => {
-                Class::Failed
-            }
+            Self::OtherVault { .. }
+            | Self::WriterMismatch { .. }
+            | Self::Host { .. }
+            | Self::HostFile { .. }
+            | Self::Exposed { .. } => Class::Failed,
             Self::LongLine { .. } | Self::TooDeep { .. } | Self::Wrap { .. } => Class::Failed,
         }
     }
@@ -129,6 +138,10 @@ impl Explain for VaultError {
             }
             Self::WriterMismatch { file, .. } => Some(format!(
                 "if the vault was made anew on purpose, remove {}; if not, somebody changed vault.json",
+                file.display()
+            )),
+            Self::OtherVault { found, file, .. } => Some(format!(
+                "if that is meant, add the line {found} to {}; if not, somebody put a vault of theirs there",
                 file.display()
             )),
             Self::Exposed { file } => Some(format!("chmod 600 {}", file.display())),

@@ -15,7 +15,7 @@ use crate::format::layout;
 use crate::vault::bad_object;
 use crate::vault::error::VaultError;
 pub use crate::vault::index::Location;
-use crate::vault::read::Library;
+use crate::vault::read::{ChunkReader, Library};
 
 /// One chunk that is wanted, and what for.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,13 @@ where
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8).min(jobs.len().max(1));
     let work = || {
-        let mut reader = JobReader { library, unpack: FrameReader::default(), packed: Vec::new(), plain: Vec::new() };
+        let mut reader = JobReader {
+            library,
+            unpack: FrameReader::default(),
+            packed: Vec::new(),
+            plain: Vec::new(),
+            second: library.reader(),
+        };
         while !control.stopped() {
             let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             if let Err(error) = reader.run(&wants[job.clone()], &take) {
@@ -95,6 +101,8 @@ struct JobReader<'l> {
     unpack: FrameReader,
     packed: Vec<u8>,
     plain: Vec<u8>,
+    /// For what could not be had where it was looked for first.
+    second: ChunkReader<'l>,
 }
 
 impl JobReader<'_> {
@@ -120,10 +128,7 @@ impl JobReader<'_> {
                 Err(_) => self.read_alone(&frame[0].location),
             };
             for want in frame {
-                match &unpacked {
-                    Ok(()) => self.hand_over(want, take)?,
-                    Err(error) => take(want, Err(error))?,
-                }
+                self.hand_over(want, &unpacked, take)?;
             }
         }
         Ok(())
@@ -146,15 +151,22 @@ impl JobReader<'_> {
     }
 
     fn hand_over<T, E>(
-        &self,
+        &mut self,
         want: &Want<T>,
+        unpacked: &Result<(), VaultError>,
         take: &impl Fn(&Want<T>, Result<&[u8], &VaultError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let place = want.location.place;
         let bytes = self.plain.get(place.offset as usize..place.offset as usize + place.length as usize);
-        match bytes.filter(|bytes| plain_digest(bytes) == want.digest) {
-            Some(bytes) => take(want, Ok(bytes)),
-            None => {
+        if let Some(bytes) = bytes.filter(|bytes| unpacked.is_ok() && plain_digest(bytes) == want.digest) {
+            return take(want, Ok(bytes));
+        }
+        if let Some(bytes) = self.second.elsewhere(&want.digest, &want.location) {
+            return take(want, Ok(&bytes));
+        }
+        match unpacked {
+            Err(error) => take(want, Err(error)),
+            Ok(()) => {
                 let object = layout::pack(want.location.pack);
                 take(want, Err(&VaultError::BadChunk { digest: want.digest, object }))
             }

@@ -22,10 +22,18 @@ pub struct Folders {
     pub cache: PathBuf,
 }
 
+impl Folders {
+    /// Which vault was met at which place.
+    pub fn known(&self) -> PathBuf {
+        self.config.join("known")
+    }
+}
+
 /// This host's files for one vault.
 #[derive(Clone, Debug)]
 pub struct Host {
     writer: PathBuf,
+    known: PathBuf,
     cache: PathBuf,
 }
 
@@ -33,12 +41,18 @@ impl Host {
     pub fn new(folders: &Folders, vault: VaultId) -> Self {
         Self {
             writer: folders.config.join("writers").join(format!("{vault}.json")),
+            known: folders.known(),
             cache: folders.cache.join(vault.to_string()),
         }
     }
 
     pub fn writer_file(&self) -> &Path {
         &self.writer
+    }
+
+    /// The folder of what is remembered of places.
+    pub fn known(&self) -> &Path {
+        &self.known
     }
 
     /// A folder of the cache, made if need be.
@@ -49,12 +63,21 @@ impl Host {
     }
 }
 
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
 impl Host {
+    /// Has a day passed since it was last so? What cannot be noted is not due: it would be every time.
+    pub fn is_due(&self) -> bool {
+        let Ok(file) = self.cache("swept").map(|folder| folder.join("last")) else { return false };
+        let last = fs::metadata(&file).and_then(|metadata| metadata.modified()).ok();
+        let is_fresh = last.and_then(|time| time.elapsed().ok()).is_some_and(|age| age < DAY);
+        !is_fresh && replace(&file, b"").is_ok()
+    }
+
     /// Removes what processes that died left half written in the cache. A day old: another may be writing right now.
     /// The journal is not touched: what it holds is for the next backup.
     pub fn sweep(&self) {
-        const DAY: Duration = Duration::from_secs(24 * 3600);
-        for folder in ["index", "pages", "recall", "verify"] {
+        for folder in ["index", "index-sound", "pages", "recall", "verify"] {
             let entries = WalkDir::new(self.cache.join(folder)).min_depth(1).max_depth(1).into_iter().flatten();
             for entry in entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "partial")) {
                 let modified = entry.metadata().ok().and_then(|metadata| metadata.modified().ok());

@@ -11,7 +11,7 @@ use crate::vault::run::{Home, Record};
 use crate::vault::runs::Runs;
 
 /// A chunk's pack and its place in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location {
     pub pack: SealedDigest,
     pub size: u64,
@@ -103,12 +103,8 @@ impl Index {
         Ok(whole.or(places.first()).copied())
     }
 
+    /// Where it lies, up to and with the first run that knows a pack to rely on.
     fn places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
-        let location = |(record, (pack, size)): (ChunkRecord, Home)| Location {
-            pack: SealedDigest::from_bytes(pack),
-            size,
-            place: record.place,
-        };
         let mut places = Vec::new();
         self.runs.find(digest.as_bytes(), |found| {
             let location = location(found);
@@ -118,13 +114,33 @@ impl Index {
         Ok(places)
     }
 
+    /// Every place where catalogs say it lies; those to rely on first.
+    pub fn all_places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
+        let mut places = Vec::new();
+        self.runs.find(digest.as_bytes(), |found| {
+            places.push(location(found));
+            false
+        })?;
+        places.sort_by_key(|location| self.absent.contains(&location.pack));
+        Ok(places)
+    }
+
     /// Compares with the packs there are: what lies in a pack that is gone, or of another length, is not found any
-    /// more, so that it is stored again and read from where it is whole. Says whether all are there.
-    pub fn check_packs(&mut self, there: &HashMap<SealedDigest, u64>) -> bool {
+    /// more, so that it is stored again and read from where it is whole.
+    pub fn check_packs(&mut self, there: &HashMap<SealedDigest, u64>) {
         let named = self.packs();
         let absent = named.into_iter().filter(|(digest, size)| there.get(digest) != Some(size));
         self.absent = absent.map(|(digest, _)| digest).collect();
-        self.absent.is_empty()
+    }
+
+    /// The packs that are named and not there, or not to be relied on.
+    pub fn absent(&self) -> &HashSet<SealedDigest> {
+        &self.absent
+    }
+
+    /// The catalogs it was made of: each could be read when it was taken in.
+    pub fn catalogs(&self) -> Vec<SealedDigest> {
+        self.runs.catalogs()
     }
 
     /// Every pack any catalog names, with its size, sorted and once each.
@@ -140,6 +156,10 @@ impl Index {
     fn chunk_count(&self) -> u64 {
         self.runs.len()
     }
+}
+
+fn location((record, (pack, size)): (ChunkRecord, Home)) -> Location {
+    Location { pack: SealedDigest::from_bytes(pack), size, place: record.place }
 }
 
 fn add(runs: &mut Runs<ChunkRecord>, catalog: SealedDigest, packs: &[PackContents]) -> Result<(), VaultError> {

@@ -14,6 +14,7 @@ use crate::format::page::{PageDigest, PageKey};
 use crate::vault::Vault;
 use crate::vault::content::ChunkSink;
 use crate::vault::error::VaultError;
+use crate::vault::host::DAY;
 use crate::vault::index::Index;
 use crate::vault::journal::Journal;
 use crate::vault::pack_writer::{Frame, PackWriter};
@@ -23,8 +24,6 @@ pub struct Ingest<'v> {
     vault: &'v Vault,
     index: Index,
     catalogs: Vec<SealedDigest>,
-    /// Every pack that a catalog names is there.
-    pub whole_vault: bool,
     /// Chunks taken in since the last catalog.
     pending: HashSet<PlainDigest>,
     whole: FrameBuilder,
@@ -53,18 +52,20 @@ struct FrameBuilder {
 
 impl<'v> Ingest<'v> {
     /// Begins where a crash left off: packs that had been sent and not catalogued are catalogued first.
-    pub fn start(vault: &'v Vault) -> Result<Self, VaultError> {
+    pub fn start(vault: &'v Vault, recheck: bool) -> Result<Self, VaultError> {
         vault.host.sweep();
-        let catalogs = vault.catalog_digests()?;
-        let mut index = vault.index(&catalogs)?;
-        let whole_vault = index.check_packs(&vault.packs_there()?);
+        if vault.host.is_due() {
+            vault.store.sweep_leftovers(DAY);
+        }
+        let mut index = vault.sound_index(recheck)?;
+        index.check_packs(&vault.packs_there()?);
+        let catalogs = index.catalogs();
         let parent = vault.host.cache("journal")?;
         let journal = Arc::new(Journal::open(&parent)?);
         let mut ingest = Self {
             vault,
             index,
             catalogs,
-            whole_vault,
             pending: HashSet::new(),
             whole: FrameBuilder::default(),
             random: FrameBuilder::default(),
@@ -110,6 +111,11 @@ impl<'v> Ingest<'v> {
 
     pub fn catalogs(&self) -> &[SealedDigest] {
         &self.catalogs
+    }
+
+    /// The packs that nothing is looked for in.
+    pub fn absent(&self) -> &HashSet<SealedDigest> {
+        self.index.absent()
     }
 
     /// Everything taken in becomes durable and catalogued.

@@ -8,6 +8,7 @@ pub mod check;
 pub mod commit;
 mod content;
 pub mod create;
+mod doubts;
 pub mod error;
 pub mod extents;
 pub mod fetch;
@@ -15,6 +16,7 @@ pub mod host;
 mod index;
 mod ingest;
 mod journal;
+mod known;
 pub mod limits;
 mod pack_writer;
 mod page_index;
@@ -70,6 +72,7 @@ impl LockedVault {
             Err(error) => return Err(error.into()),
         };
         let file = VaultFile::read(&bytes).map_err(|error| VaultError::object(&object, error))?;
+        known::check(&store, &file, folders)?;
         let host = Host::new(folders, file.vault);
         Ok(Self { store, file, host })
     }
@@ -103,6 +106,7 @@ impl LockedVault {
         if keys.vault_id != self.file.vault || keys.vault_file != self.file.digest() {
             return Err(VaultError::WriterMismatch { file: file.to_owned(), location: location() });
         }
+        known::remember(&self.store, &self.file, &self.host);
         Ok(Vault { store: self.store, keys, host: self.host, limits: Limits::default() })
     }
 }

@@ -57,6 +57,11 @@ impl<'v> Library<'v> {
         self.index.find_at_all(digest)?.ok_or(VaultError::UnknownChunk { digest: *digest })
     }
 
+    /// Every place where it should lie.
+    pub fn places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
+        self.index.all_places(digest)
+    }
+
     /// What opens ranges of a pack. Its head is fetched once.
     pub(super) fn opener(&self, pack: SealedDigest, size: u64) -> Result<Arc<Opener>, VaultError> {
         if let Some(opener) = self.openers.lock().expect("BUG: nothing panics while holding it").get(&(pack, size)) {
@@ -115,13 +120,33 @@ pub struct ChunkReader<'l> {
 /// A frame's pack, and where it begins there.
 type FrameName = (SealedDigest, u64);
 
+/// So many other places are tried for a chunk. Each healing adds one; a forger could add any number.
+const OTHER_PLACES: usize = 4;
+
 /// Unpacked frames kept.
 const HELD: usize = 12 << 20;
 
-impl ChunkReader<'_> {
+impl<'l> ChunkReader<'l> {
+    /// What it reads from.
+    pub fn library(&self) -> &'l Library<'l> {
+        self.library
+    }
+
     pub fn chunk(&mut self, digest: &PlainDigest) -> Result<Vec<u8>, VaultError> {
         let location = self.library.find(digest)?;
-        let frame = self.frame(&location)?;
+        self.chunk_at(digest, &location).or_else(|error| self.elsewhere(digest, &location).ok_or(error))
+    }
+
+    /// The chunk from a place other than the one that failed, if there is a good one: a pack that was altered in place
+    /// does not show before it is read, and what it held may have been stored again since.
+    pub fn elsewhere(&mut self, digest: &PlainDigest, failed: &Location) -> Option<Vec<u8>> {
+        let places = self.library.places(digest).ok()?;
+        let others = places.iter().filter(|location| *location != failed).take(OTHER_PLACES);
+        others.into_iter().find_map(|location| self.chunk_at(digest, location).ok())
+    }
+
+    fn chunk_at(&mut self, digest: &PlainDigest, location: &Location) -> Result<Vec<u8>, VaultError> {
+        let frame = self.frame(location)?;
         let place = location.place;
         let bytes = frame.get(place.offset as usize..place.offset as usize + place.length as usize);
         let bad = || VaultError::BadChunk { digest: *digest, object: layout::pack(location.pack) };

@@ -1,8 +1,10 @@
 //! What this host remembers of the last capture of each source: the listing with what recognises a file unchanged.
 //!
-//! A memory is used only while the snapshot it belongs to is in the vault, with every catalog there was then:
-//! what it vouches for is then there too.
+//! A memory is used only while the snapshot it belongs to is in the vault, with every catalog and every pack there was
+//! then: what it vouches for is then there too. Packs that were gone already are not missed: nothing of that capture
+//! relied on them.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ struct Memory {
     records: String,
     manifest: String,
     catalogs: Vec<SealedDigest>,
+    #[serde(default)]
+    absent: Vec<SealedDigest>,
     bytes: u64,
     entries: u64,
     /// Beside the records: the pages of the databases among them.
@@ -33,6 +37,14 @@ struct Memory {
     pages: Option<String>,
     #[serde(default)]
     databases: Vec<Database>,
+}
+
+/// What a backup knew of the vault when it ended.
+#[derive(Clone, Copy)]
+pub struct Vouched<'k> {
+    pub catalogs: &'k [SealedDigest],
+    /// Packs that catalogs name and that were not there, or not to be relied on.
+    pub absent: &'k HashSet<SealedDigest>,
 }
 
 /// What a source had when it was last captured: the measure of progress.
@@ -81,13 +93,21 @@ impl Place {
     }
 
     /// The last capture, if it can be relied on; an empty one if not.
-    pub fn recall(&self, manifests: &[ObjectKey], catalogs: &[SealedDigest]) -> Remembered {
+    pub fn recall(
+        &self,
+        manifests: &[ObjectKey],
+        catalogs: &[SealedDigest],
+        absent: &HashSet<SealedDigest>,
+    ) -> Remembered {
         let memory = fs::read(self.memory_file()).ok().and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
         let Some(memory) = memory else { return nothing() };
         let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);
-        let catalogs: std::collections::HashSet<_> = catalogs.iter().collect();
+        let catalogs: HashSet<_> = catalogs.iter().collect();
         let Ok(records) = File::open(self.folder.join(&memory.records)) else { return nothing() };
-        if !committed || !memory.catalogs.iter().all(|c| catalogs.contains(c)) {
+        let known: HashSet<_> = memory.absent.iter().collect();
+        let lost = absent.iter().any(|pack| !known.contains(pack));
+        if !committed || lost || !memory.catalogs.iter().all(|c| catalogs.contains(c)) {
+            // What looks unchanged may be what is lost: everything is read again, and stored where it has to be.
             return nothing();
         }
         let reader = BufReader::with_capacity(256 << 10, records);
@@ -184,7 +204,7 @@ impl RecallWriter {
     pub fn keep(
         mut self,
         manifest: &ObjectKey,
-        catalogs: &[SealedDigest],
+        known: Vouched<'_>,
         extent: Extent,
         databases: Vec<Database>,
     ) -> Result<(), VaultError> {
@@ -204,7 +224,8 @@ impl RecallWriter {
         let memory = Memory {
             records: name.clone(),
             manifest: manifest.as_str().to_owned(),
-            catalogs: catalogs.to_vec(),
+            catalogs: known.catalogs.to_vec(),
+            absent: known.absent.iter().copied().collect(),
             bytes: extent.bytes,
             entries: extent.entries,
             pages: pages.clone(),

@@ -104,6 +104,11 @@ impl<R: Record> Runs<R> {
         Ok(())
     }
 
+    /// The catalogs it was made of.
+    pub fn catalogs(&self) -> Vec<SealedDigest> {
+        self.runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect()
+    }
+
     pub fn homes(&self) -> impl Iterator<Item = &Home> {
         self.runs.iter().flat_map(|run| run.homes())
     }

@@ -21,6 +21,8 @@ pub struct Snapshot {
 pub struct Snapshots {
     pub readable: Vec<Snapshot>,
     pub damaged: Vec<(ObjectKey, VaultError)>,
+    /// Those of a format that this version does not know: nothing is wrong with them.
+    pub newer: Vec<(ObjectKey, VaultError)>,
 }
 
 impl UnlockedVault {
@@ -39,7 +41,7 @@ impl UnlockedVault {
         Ok(Snapshot { key: key.clone(), manifest })
     }
 
-    /// All of them. One that is damaged does not hide the others.
+    /// All of them. One that is damaged, or newer than this version, does not hide the others.
     pub fn snapshots(&self) -> Result<Snapshots, VaultError> {
         self.snapshots_of(&self.vault.manifest_keys()?)
     }
@@ -51,6 +53,7 @@ impl UnlockedVault {
         for key in manifests {
             match self.snapshot(key) {
                 Ok(snapshot) => snapshots.readable.push(snapshot),
+                Err(error) if error.is_newer() => snapshots.newer.push((key.clone(), error)),
                 Err(error) if error.class() == Class::Damaged => snapshots.damaged.push((key.clone(), error)),
                 Err(error) => return Err(error),
             }

@@ -7,6 +7,7 @@ use crate::format::identity::{OwnerKeys, WriterKeys};
 use crate::format::layout;
 use crate::vault::error::VaultError;
 use crate::vault::host;
+use crate::vault::known;
 use crate::vault::limits::Limits;
 use crate::vault::people::{self, Credentials};
 use crate::vault::{LockedVault, Vault};
@@ -37,6 +38,7 @@ impl LockedVault {
             return Err(VaultError::Damaged { object: layout::vault_file() });
         }
         let writer = WriterKeys::of(&keys, id, digest);
+        known::remember(&self.store, &self.file, &self.host);
         if !self.has_writer_file() {
             // Only a convenience: a read-only home must not keep anybody from restoring.
             let _ = host::write_secret(self.host.writer_file(), &writer.to_json());

@@ -9,7 +9,7 @@ const FLOORS: [(&str, u8); 7] =
     [("base", 0), ("format", 1), ("engine", 1), ("store", 2), ("source", 2), ("vault", 3), ("ops", 5)];
 const CEILING: usize = 600;
 /// Measurements that are run by hand.
-const MEASUREMENTS: [&str; 2] = ["src/source/files/target/tests.rs", "src/source/files/tests/speed.rs"];
+const MEASUREMENTS: [&str; 2] = ["src/source/files/target/tests/many.rs", "src/source/files/tests/speed.rs"];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -3,10 +3,13 @@
 mod cli;
 mod crash;
 mod damage;
+mod economy;
 mod faults;
 mod floors;
+mod healing;
 mod hostile;
 mod s3;
+mod source_contract;
 mod sqlite;
 mod store_contract;
 mod support;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use strongroom::base::chunk::sealed_digest;
 use strongroom::base::error::{Class, Explain};
 use strongroom::base::name::ObjectKey;
-use strongroom::store::{Listed, Options, Store, StoreError};
+use strongroom::store::{Listed, Options, STORES, Store, StoreError};
 
 use crate::support::s3;
 
@@ -36,23 +36,54 @@ fn check(mut fresh: impl FnMut() -> Store) {
     }
 }
 
+/// Asks one kind of store, by the scheme of its locations, for what it promises.
+type Asked = fn();
+
+/// Where each kind is asked.
+const ASKED: [(&str, Asked); 3] = [("file", ask_a_folder), ("memory", ask_memory), ("s3", ask_s3_at_moto)];
+
+fn asked(scheme: &str) -> Asked {
+    let found = ASKED.iter().find(|(known, _)| *known == scheme);
+    found.unwrap_or_else(|| panic!("stores of {scheme}:// are asked by nobody: add them to ASKED in this file")).1
+}
+
+#[test]
+fn every_kind_of_store_there_is_is_asked() {
+    for kind in STORES {
+        asked(kind.scheme);
+    }
+    assert_eq!(STORES.len(), ASKED.len());
+}
+
 #[test]
 fn a_folder_keeps_the_contract() {
-    let temp = tempfile::tempdir().unwrap();
-    let mut n = 0;
-    check(|| {
-        n += 1;
-        Store::create(temp.path().join(n.to_string()).to_str().unwrap(), &Options::default()).unwrap()
-    });
+    asked("file")();
 }
 
 #[test]
 fn memory_keeps_the_contract() {
-    check(|| Store::open("memory://", &Options::default()).unwrap());
+    asked("memory")();
 }
 
 #[test]
 fn s3_at_moto_keeps_the_contract() {
+    asked("s3")();
+}
+
+fn ask_a_folder() {
+    let temp = tempfile::tempdir().unwrap();
+    let mut n = 0;
+    check(|| {
+        n += 1;
+        Store::create(&format!("file://{}/{n}", temp.path().display()), &Options::default()).unwrap()
+    });
+}
+
+fn ask_memory() {
+    check(|| Store::open("memory://", &Options::default()).unwrap());
+}
+
+fn ask_s3_at_moto() {
     let server = s3::moto();
     let bucket = server.bucket();
     let open = |prefix: &str| Store::open(&format!("s3://{bucket}{prefix}"), &server.options()).unwrap();

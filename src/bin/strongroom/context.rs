@@ -11,7 +11,7 @@ use std::sync::Arc;
 use age::secrecy::SecretString;
 use jiff::Zoned;
 use strongroom::base::control::Control;
-use strongroom::base::error::reason;
+use strongroom::base::error::{one_line, reason};
 use strongroom::base::name::Name;
 use strongroom::base::selector::Selector;
 use strongroom::format::manifest::Manifest;
@@ -120,6 +120,18 @@ impl Context {
         }
     }
 
+    /// The configuration that was named.
+    pub fn config_file(&self) -> Option<&Path> {
+        self.global.config.as_deref()
+    }
+
+    /// The vault that was named, so that it means the same in another folder.
+    pub fn named_location(&self) -> Option<String> {
+        let named = self.global.vault.as_ref()?;
+        let path = std::path::absolute(named).ok().filter(|_| !named.contains("://"));
+        Some(path.map_or(named.clone(), |path| path.to_string_lossy().into_owned()))
+    }
+
     /// The configuration named, or the one in this folder. `None` if there is none.
     pub fn config(&self) -> Result<Option<Config>, Failure> {
         let named = self.global.config.as_deref();
@@ -211,8 +223,8 @@ impl Context {
     /// The snapshot a selector names.
     pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
         let snapshots = vault.snapshots()?;
-        for (object, error) in &snapshots.damaged {
-            self.say(&format!("warning: {object} cannot be read: {error}"));
+        for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
+            self.say(&format!("warning: {object} is passed over: {}", one_line(error)));
         }
         Ok(select::select(&snapshots.readable, selector, filter, &Zoned::now())?.clone())
     }

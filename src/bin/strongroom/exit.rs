@@ -33,24 +33,37 @@ pub struct Failure {
     cause: Option<String>,
     hint: Option<String>,
     class: Class,
+    /// The document on standard output tells of it already.
+    told: bool,
 }
 
 impl Failure {
     /// A mistake on the command line that clap cannot know of.
     pub fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), cause: None, hint: Some(hint.into()), class: Class::Usage }
+        Self { message: message.into(), cause: None, hint: Some(hint.into()), class: Class::Usage, told: false }
     }
 
     pub fn no_identity(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), cause: None, hint: Some(hint.into()), class: Class::NoIdentity }
+        Self { message: message.into(), cause: None, hint: Some(hint.into()), class: Class::NoIdentity, told: false }
     }
 
     pub fn other(message: impl Into<String>, hint: Option<String>) -> Self {
-        Self { message: message.into(), cause: None, hint, class: Class::Failed }
+        Self { message: message.into(), cause: None, hint, class: Class::Failed, told: false }
     }
 
     pub fn is_no_vault(&self) -> bool {
         self.class == Class::NoVault
+    }
+
+    /// What `--json` prints of it.
+    pub fn document(&self) -> serde_json::Value {
+        let code = self.class.exit_code();
+        serde_json::json!({ "error": self.message, "cause": self.cause, "hint": self.hint, "code": code })
+    }
+
+    /// The same, once a document has told of it.
+    pub fn told(self) -> Self {
+        Self { told: true, ..self }
     }
 
     fn new(
@@ -72,7 +85,7 @@ impl Failure {
             next = cause.source();
         }
         let cause = (!causes.is_empty()).then(|| causes.join(": "));
-        Self { message, cause, hint, class }
+        Self { message, cause, hint, class, told: false }
     }
 }
 
@@ -96,10 +109,8 @@ pub fn failure(failure: &Failure, context: &Context) -> ExitCode {
         text.push_str(&format!("hint: {hint}\n"));
     }
     let _ = std::io::stderr().write_all(text.as_bytes());
-    if context.json() {
-        context.print_json(&serde_json::json!({
-            "error": failure.message, "cause": failure.cause, "hint": failure.hint, "code": code,
-        }));
+    if context.json() && !failure.told {
+        context.print_json(&failure.document());
     }
     code.into()
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
-use crate::ops::restore::{Issue, Report, describe};
+use crate::base::error::one_line;
+use crate::ops::restore::{Issue, Report};
 use crate::source::files::target::{FileWriter, Outcome, Target, TargetError};
 use crate::vault::error::VaultError;
 use crate::vault::fetch::{self, Location, Want};
@@ -140,7 +141,7 @@ fn write_part(file: &OpenFile, part: &Part, bytes: Result<&[u8], &VaultError>) -
     let bytes = match bytes {
         Ok(bytes) => bytes,
         Err(error) => {
-            file.spoil(describe(error));
+            file.spoil(one_line(error));
             return Ok(());
         }
     };
@@ -152,7 +153,7 @@ fn write_part(file: &OpenFile, part: &Part, bytes: Result<&[u8], &VaultError>) -
     match file.writer.write_at(part.at, &bytes[part.from as usize..end as usize]) {
         Err(error) if error.is_fatal() => Err(error),
         Err(error) => {
-            file.spoil(describe(&error));
+            file.spoil(one_line(&error));
             Ok(())
         }
         Ok(()) => Ok(()),
@@ -220,7 +221,7 @@ impl Tally {
     }
 
     pub fn issue(&self, path: &str, error: &dyn std::error::Error) {
-        self.note(path.to_owned(), describe(error));
+        self.note(path.to_owned(), one_line(error));
     }
 
     pub fn note(&self, path: String, reason: String) {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
+use crate::base::error::one_line;
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::base::name::ObjectKey;
+use crate::base::path::EntryPath;
 use crate::format::error::FormatError;
 use crate::format::layout;
 use crate::format::manifest::Manifest;
@@ -49,23 +51,34 @@ struct Check<'a> {
     lost: BTreeMap<ObjectKey, HashSet<PlainDigest>>,
     /// Packs of which nothing can be counted on: gone, or of another length and not read.
     whole: BTreeSet<SealedDigest>,
-    /// Listing chunks that were looked through: snapshots share most of them.
-    seen: HashSet<PlainDigest>,
+    /// Parts of listings that were looked through and are sound: snapshots share most of them.
+    seen: HashMap<Part, Arc<Ends>>,
     /// Packs that what was looked through needs.
     needed: HashSet<SealedDigest>,
+    /// Packs that were read whole.
+    read: BTreeSet<SealedDigest>,
+}
+
+/// A part of a listing: its chunk, and where in it.
+type Part = (PlainDigest, u64, u64);
+
+/// The first and the last path of a part of a listing.
+struct Ends {
+    first: EntryPath,
+    last: EntryPath,
 }
 
 impl<'a> Check<'a> {
     fn new(vault: &'a UnlockedVault, census: &'a Census, control: &'a Arc<Control>) -> Self {
         let (findings, lost, whole) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        let (seen, needed) = (HashSet::new(), HashSet::new());
+        let (seen, needed, read) = (HashMap::new(), HashSet::new(), BTreeSet::new());
         let library = census.library(vault);
         let report = Report::default();
-        let mut check = Self { vault, census, library, control, report, findings, lost, whole, seen, needed };
+        let mut check = Self { vault, census, library, control, report, findings, lost, whole, seen, needed, read };
         let total = census.catalogs as u64;
         check.report.catalogs = Checked { checked: total, total, bytes: census.catalog_bytes };
         for (object, error) in &census.damaged {
-            check.findings.insert(object.clone(), describe(error));
+            check.findings.insert(object.clone(), one_line(error));
         }
         check
     }
@@ -74,8 +87,9 @@ impl<'a> Check<'a> {
     fn manifests(&mut self, only: Option<&Snapshot>) -> Result<Vec<Snapshot>, OpError> {
         let all = self.vault.snapshots_of(&self.census.manifests)?;
         for (object, error) in all.damaged {
-            self.findings.insert(object, describe(&error));
+            self.findings.insert(object, one_line(&error));
         }
+        self.report.newer = all.newer.into_iter().map(|(object, _)| object).collect();
         let names: HashSet<String> = self.census.manifests.iter().map(|key| key.to_string()).collect();
         let keys: HashSet<String> = self.census.keys.iter().map(|key| key.to_string()).collect();
         let snapshots = only.map_or(all.readable.clone(), |only| vec![only.clone()]);
@@ -129,12 +143,13 @@ impl<'a> Check<'a> {
         let mut reader = library.reader();
         let mut unresolved = Unresolved::default();
         for source in &snapshot.manifest.sources {
+            let mut last = None;
             for extent in extents::of_listing(&source.listing, &library) {
                 if self.control.stopped() {
                     return Err(Problem::Interrupted.into());
                 }
                 match extent {
-                    Ok(extent) => self.listing_chunk(&extent, &library, &mut reader, &mut unresolved),
+                    Ok(extent) => self.listing_part(&extent, &mut last, &mut reader, &mut unresolved),
                     Err(error) => unresolved.note(&error),
                 }
             }
@@ -146,50 +161,55 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    fn listing_chunk(
+    /// Looks through a part of a listing, unless another snapshot's listing had it; `last` is the path before it.
+    fn listing_part(
         &mut self,
         extent: &Extent,
-        library: &Library<'_>,
+        last: &mut Option<EntryPath>,
         reader: &mut ChunkReader<'_>,
         unresolved: &mut Unresolved,
     ) {
-        let Some(digest) = extent.chunk else { return };
-        self.resolve(&digest, library, unresolved);
-        if !self.seen.insert(digest) {
-            return;
+        let Some(digest) = extent.chunk else {
+            return unresolved.note(&listing_error("a part of it is a hole"));
+        };
+        self.resolve(&digest, reader.library(), unresolved);
+        let part = (digest, extent.offset, extent.length);
+        let ends = match self.seen.get(&part) {
+            Some(ends) => ends.clone(),
+            None => {
+                let before = unresolved.count;
+                let Some(ends) = self.lines(extent, reader, unresolved).map(Arc::new) else { return };
+                if unresolved.count == before {
+                    // Otherwise the next snapshot that shares it is to be told as well.
+                    self.seen.insert(part, ends.clone());
+                }
+                ends
+            }
+        };
+        if last.as_ref().is_some_and(|last| *last >= ends.first) {
+            unresolved.note(&listing_error(&format!("{} is not in its place", ends.first)));
         }
-        let before = unresolved.count;
-        self.lines(extent, library, reader, unresolved);
-        if unresolved.count > before {
-            // The next snapshot that shares it is to be told as well.
-            self.seen.remove(&digest);
+        if extent.first.as_ref().is_some_and(|first| first.parse().ok().as_ref() != Some(&ends.first)) {
+            unresolved.note(&listing_error(&format!("the part from {} on is said to begin elsewhere", ends.first)));
         }
+        *last = Some(ends.last.clone());
     }
 
-    fn lines(
-        &mut self,
-        extent: &Extent,
-        library: &Library<'_>,
-        reader: &mut ChunkReader<'_>,
-        unresolved: &mut Unresolved,
-    ) {
-        let lines = match reader.extent(extent) {
-            Ok(lines) => lines.unwrap_or_default(),
-            Err(error) => return unresolved.note(&error),
-        };
+    /// Goes through the lines of a part. `None` where they cannot be read to their end.
+    fn lines(&mut self, extent: &Extent, reader: &mut ChunkReader<'_>, unresolved: &mut Unresolved) -> Option<Ends> {
+        let lines = reader.extent(extent).map_err(|error| unresolved.note(&error)).ok()?.unwrap_or_default();
         let Some(lines) = lines.strip_suffix(b"\n") else {
-            let source = FormatError::malformed("a listing", "a part of it ends within a line");
-            return unresolved.note(&VaultError::Listing { source });
+            unresolved.note(&listing_error("a part of it ends within a line"));
+            return None;
         };
-        let mut last = None;
+        let (mut first, mut last) = (None, None);
         for line in lines.split(|&b| b == b'\n') {
-            let entry = match read::next_entry(line, &mut last) {
-                Ok(entry) => entry,
-                Err(error) => return unresolved.note(&error),
-            };
+            let entry = read::next_entry(line, &mut last).map_err(|error| unresolved.note(&error)).ok()?;
             self.control.items.add(1);
-            self.content(&entry, library, unresolved);
+            self.content(&entry, reader.library(), unresolved);
+            first.get_or_insert(entry.path);
         }
+        Some(Ends { first: first?, last: last? })
     }
 
     fn content(&mut self, entry: &Entry, library: &Library<'_>, unresolved: &mut Unresolved) {
@@ -239,9 +259,10 @@ impl<'a> Check<'a> {
         self.whole.retain(|digest| !chosen.contains(digest));
         for bad in outcome.bad {
             self.findings.insert(bad.object.clone(), bad.what);
-            self.lost.insert(bad.object, bad.lost);
+            self.lost.entry(bad.object).or_default().extend(bad.lost);
         }
         checker.keep_sample()?;
+        self.read = chosen;
         Ok(())
     }
 
@@ -254,6 +275,8 @@ impl<'a> Check<'a> {
                 }
             })?;
         }
+        self.note_doubts()?;
+        self.forgive_what_is_elsewhere()?;
         let manifests: Vec<Manifest> = snapshots.iter().map(|snapshot| snapshot.manifest.clone()).collect();
         let mut harmed = harm::find(&self.library, &manifests, &self.lost);
         // References that resolve nowhere are the manifest's damage: it is the object that has them.
@@ -269,6 +292,37 @@ impl<'a> Check<'a> {
     }
 }
 
+impl Check<'_> {
+    /// Lets this host's next backup know what was found: it does not rely on catalogs and packs that are there and
+    /// hold something else. That others are gone it sees for itself.
+    fn note_doubts(&self) -> Result<(), OpError> {
+        let is_catalog = |object: &ObjectKey| object.as_str().starts_with(layout::CATALOGS);
+        let pack = |object: &ObjectKey| object.digest().filter(|digest| layout::pack(*digest) == *object);
+        let was_read = |object: &ObjectKey| pack(object).is_some_and(|digest| self.read.contains(&digest));
+        let is_there = |object: &ObjectKey| pack(object).is_some_and(|pack| self.census.packs.contains_key(&pack));
+        let damaged = self.findings.keys().filter(|object| is_catalog(object) || was_read(object)).cloned().collect();
+        let answered = |object: &ObjectKey| is_catalog(object) || was_read(object) || !is_there(object);
+        Ok(self.vault.vault().note_check(damaged, answered)?)
+    }
+
+    /// What is lost with one pack and whole in another is not lost: the next backup after the damage stored it again.
+    fn forgive_what_is_elsewhere(&mut self) -> Result<(), OpError> {
+        let mut whole = HashSet::new();
+        for digest in self.lost.values().flatten() {
+            let is_lost = |pack| self.lost.get(&layout::pack(pack)).is_some_and(|lost| lost.contains(digest));
+            if self.library.places(digest)?.iter().any(|location| !is_lost(location.pack)) {
+                whole.insert(*digest);
+            }
+        }
+        self.lost.values_mut().for_each(|lost| lost.retain(|digest| !whole.contains(digest)));
+        Ok(())
+    }
+}
+
+fn listing_error(why: &str) -> VaultError {
+    VaultError::Listing { source: FormatError::malformed("a listing", why) }
+}
+
 #[derive(Default)]
 struct Unresolved {
     count: u64,
@@ -278,16 +332,8 @@ struct Unresolved {
 impl Unresolved {
     fn note(&mut self, error: &VaultError) {
         if self.count == 0 {
-            self.first = describe(error);
+            self.first = one_line(error);
         }
         self.count += 1;
-    }
-}
-
-/// An error with its cause, on one line.
-fn describe(error: &VaultError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
     }
 }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use super::{FilesOptions, FilesSource, configure};
 use crate::base::capture::{Access, Capture, Cutter, EntrySink, Fingerprint, Known, Piece, Skip};
-use crate::base::chunk::{Lent, plain_digest};
+use crate::base::chunk::{Chunk, Lent, plain_digest};
 use crate::base::control::Control;
 use crate::base::database::Database;
 use crate::base::entry::{Content, Entry, Extent, Kind};
@@ -40,6 +40,24 @@ impl Cutter for Equal {
     }
 }
 
+/// How to refer to content; each chunk of it is handed over.
+fn content_of(
+    pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
+    mut each: impl FnMut(&Chunk),
+) -> Result<Content, Explained> {
+    let mut content = Content::default();
+    for piece in pieces {
+        content.extents.push(match piece? {
+            Piece::Hole(length) => Extent::hole(length),
+            Piece::Chunk(chunk) => {
+                each(&chunk);
+                Extent::whole(chunk.digest(), chunk.bytes().len() as u64)
+            }
+        });
+    }
+    Ok(content)
+}
+
 type Before = Box<dyn FnMut(&Entry) + Send>;
 
 /// Keeps everything it is given.
@@ -60,17 +78,7 @@ impl EntrySink for Recorder {
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
         _: Access,
     ) -> Result<Content, Explained> {
-        let mut content = Content::default();
-        for piece in pieces {
-            content.extents.push(match piece? {
-                Piece::Hole(length) => Extent::hole(length),
-                Piece::Chunk(chunk) => {
-                    self.chunks.insert(chunk.digest().to_hex(), chunk.bytes().to_vec());
-                    Extent::whole(chunk.digest(), chunk.bytes().len() as u64)
-                }
-            });
-        }
-        Ok(content)
+        content_of(pieces, |chunk| drop(self.chunks.insert(chunk.digest().to_hex(), chunk.bytes().to_vec())))
     }
 
     fn pages(

@@ -1,7 +1,10 @@
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use age::secrecy::{ExposeSecret, SecretString};
+use strongroom::base::error::reason;
 use strongroom::base::name::Name;
+use strongroom::ops::discover;
 use strongroom::store::Store;
 use strongroom::vault::create::{self, Created};
 use strongroom::vault::host;
@@ -18,7 +21,8 @@ use crate::exit::{Ending, Failure};
 #[command(after_help = "Examples:\n  \
     strongroom init\n  \
     strongroom --vault s3://backups/app init --recipient ops=age1… --recipient ~/.ssh/id_ed25519.pub\n  \
-    strongroom --vault /backups/app init --passphrase")]
+    strongroom --vault /backups/app init --passphrase\n  \
+    strongroom --vault /backups/app init --discover ~/app      write ~/app/strongroom.toml as well")]
 pub struct Args {
     /// Seal to this public key: age1…, ssh-ed25519 …, ssh-rsa …, or a file that holds one; NAME= gives it a name
     #[arg(long, value_name = "[NAME=]KEY")]
@@ -29,10 +33,28 @@ pub struct Args {
     /// Seal to the identity file as well as to what else is named
     #[arg(long)]
     with_identity: bool,
+    /// Look through this folder and write a strongroom.toml into it (or to --config) that names what it holds: SQLite
+    /// databases, folders of documents, .env and compose files. Never replaces one. The vault may be there already
+    #[arg(long, value_name = "DIR")]
+    discover: Option<PathBuf>,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
+    if let Some(folder) = &args.discover {
+        return discover(folder, &args, context);
+    }
     let location = context.location(context.config()?.as_ref())?;
+    let made = make_for(&args, &location, context)?;
+    if context.json() {
+        context.print_json(&made.document(&location));
+    } else {
+        context.print(&made.words(&location));
+    }
+    Ok(Ending::Done)
+}
+
+/// Makes the vault for whom the arguments name.
+fn make_for(args: &Args, location: &str, context: &Context) -> Result<Made, Failure> {
     let mut people = Vec::new();
     for text in &args.recipient {
         people.push(recipient(text, people.len())?);
@@ -41,13 +63,56 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         people.push(Person::with_passphrase(Name::lossy("passphrase"), new_passphrase()?));
     }
     let with_identity = people.is_empty() || args.with_identity;
-    let made = make(context, &location, people, with_identity)?;
+    make(context, location, people, with_identity)
+}
+
+/// Writes a configuration of what a folder holds, and makes the vault unless it is there.
+fn discover(folder: &Path, args: &Args, context: &Context) -> Result<Ending, Failure> {
+    let file = context.config_file().map_or_else(|| folder.join("strongroom.toml"), Path::to_owned);
+    let exists =
+        || Failure::usage(format!("{} is there already", file.display()), "it is never replaced: remove it first");
+    if std::fs::symlink_metadata(&file).is_ok() {
+        return Err(exists());
+    }
+    // Paths in it are relative to where it lies: what was found is named from there.
+    let beside =
+        file.parent().is_some_and(|parent| std::path::absolute(parent).ok() == std::path::absolute(folder).ok());
+    if !beside {
+        return Err(Failure::usage(
+            format!("{} does not lie in {}", file.display(), folder.display()),
+            "let --config name a file in the folder that is looked through, or leave it out",
+        ));
+    }
+    let found = discover::discover(folder, context.named_location().as_deref(), &context.control)?;
+    let location = context.location(None)?;
+    let mut document = match context.locked_at(&location) {
+        Ok(locked) => serde_json::json!({
+            "vault": location, "id": locked.id(), "writer_file": locked.host().writer_file(), "identity": null,
+        }),
+        Err(failure) if !failure.is_no_vault() => return Err(failure),
+        Err(_) => {
+            let made = make_for(args, &location, context)?;
+            context.print(&made.words(&location));
+            made.document(&location)
+        }
+    };
+    let written = std::fs::File::create_new(&file).and_then(|mut out| out.write_all(found.text.as_bytes()));
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(),
+        _ => Failure::other(format!("cannot write {}: {}", file.display(), reason(&error)), None),
+    })?;
+    found.missing.iter().for_each(|missing| context.say(&format!("not captured: {missing}")));
     if context.json() {
-        context.print_json(&serde_json::json!({
-            "vault": location, "id": made.created.id, "writer_file": made.created.writer_file, "identity": made.identity,
-        }));
+        document["config"] = file.to_string_lossy().into();
+        document["sources"] = found.sources.into();
+        document["missing"] = found.missing.into();
+        context.print_json(&document);
     } else {
-        context.print(&made.words(&location));
+        let names = if found.sources.is_empty() { "no sources".to_owned() } else { found.sources.join(", ") };
+        context.print(&format!(
+            "wrote          {}: {names}\n  look through it, then run strongroom backup there\n",
+            file.display()
+        ));
     }
     Ok(Ending::Done)
 }
@@ -61,6 +126,12 @@ pub struct Made {
 }
 
 impl Made {
+    fn document(&self, location: &str) -> serde_json::Value {
+        serde_json::json!({
+            "vault": location, "id": self.created.id, "writer_file": self.created.writer_file, "identity": self.identity,
+        })
+    }
+
     pub fn words(&self, location: &str) -> String {
         let mut text = format!("made vault     {location}\n");
         match &self.identity {

@@ -41,7 +41,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let part = args.part.as_deref().map(|text| part(text, &snapshot.manifest)).transpose()?;
     match part {
         Some(part) if args.cat => cat(&vault, &snapshot, &part)?,
-        Some(part) if context.json() => list_json(&vault, &snapshot, &part, context)?,
+        Some(part) if context.json() => list_json(&vault, &snapshot, &part)?,
         Some(part) => list(&vault, &snapshot, &part, context)?,
         None if context.json() => context.print_json(&document(&snapshot)),
         None => context.print(&overview(&snapshot)),
@@ -153,22 +153,31 @@ fn list(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Conte
 }
 
 /// One document, written as it is read: a listing may be longer than memory.
-fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Context) -> Result<(), Failure> {
+fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part) -> Result<(), Failure> {
     let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let mut first = true;
-    let _ = write!(out, "{{\"snapshot\":\"{}\",\"entries\":[", snapshot.manifest.id);
     let listed = show::list(vault, &snapshot.manifest, part, |entry| {
-        let separator = if std::mem::take(&mut first) { "\n" } else { ",\n" };
         let text = serde_json::to_string(&entry).expect("BUG: plain fields");
-        write!(out, "{separator}{text}").map_err(|source| output(&entry, source))
+        let written = match std::mem::take(&mut first) {
+            true => write!(out, "{{\"snapshot\":\"{}\",\"entries\":[\n{text}", snapshot.manifest.id),
+            false => write!(out, ",\n{text}"),
+        };
+        written.map_err(|source| output(&entry, source))
     });
-    let _ = context;
     match listed {
-        Err(error) if is_broken_pipe(&error) => return Ok(()),
-        result => result?,
+        Err(error) if is_broken_pipe(&error) => Ok(()),
+        // Nothing was written yet: the error is the document.
+        Err(error) if first => Err(error.into()),
+        Err(error) => {
+            let failure = Failure::from(error);
+            let _ = writeln!(out, "\n],\n\"failed\":{}}}", failure.document());
+            Err(failure.told())
+        }
+        Ok(()) => {
+            let _ = writeln!(out, "\n]}}");
+            Ok(())
+        }
     }
-    let _ = writeln!(out, "\n]}}");
-    Ok(())
 }
 
 fn output(entry: &Entry, source: std::io::Error) -> OpError {

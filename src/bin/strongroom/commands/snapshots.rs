@@ -1,5 +1,8 @@
+use strongroom::base::error::one_line;
+use strongroom::base::name::ObjectKey;
 use strongroom::base::text::{counted, size};
 use strongroom::format::manifest::Manifest;
+use strongroom::vault::error::VaultError;
 use strongroom::vault::snapshots::Snapshot;
 
 use crate::commands::FilterArgs;
@@ -26,17 +29,27 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let tagged = |snapshot: &Snapshot| args.tag.as_ref().is_none_or(|tag| snapshot.manifest.tags.contains(tag));
     let chosen: Vec<&Snapshot> = all.readable.iter().filter(|s| filter.admits(s) && tagged(s)).collect();
     for (object, error) in &all.damaged {
-        context.say(&format!("damaged: {object}: {error}"));
+        context.say(&format!("damaged: {object}: {}", one_line(error)));
+    }
+    for (object, error) in &all.newer {
+        context.say(&format!("not listed: {object}: {}; use a newer strongroom", one_line(error)));
     }
     if context.json() {
         let list: Vec<_> = chosen.iter().map(|snapshot| document(snapshot)).collect();
-        let damaged: Vec<_> = all.damaged.iter().map(|(object, _)| object).collect();
-        context.print_json(&serde_json::json!({ "snapshots": list, "damaged": damaged }));
+        let names = |some: &[(ObjectKey, VaultError)]| -> Vec<ObjectKey> {
+            some.iter().map(|(object, _)| object.clone()).collect()
+        };
+        let (damaged, newer) = (names(&all.damaged), names(&all.newer));
+        context.print_json(&serde_json::json!({ "snapshots": list, "damaged": damaged, "newer": newer }));
     } else {
         context.print(&table(&chosen));
         context.print(&summary(&chosen));
     }
-    Ok(if all.damaged.is_empty() { Ending::Done } else { Ending::Damaged })
+    Ok(match (all.damaged.is_empty(), all.newer.is_empty()) {
+        (true, true) => Ending::Done,
+        (true, false) => Ending::Incomplete,
+        (false, _) => Ending::Damaged,
+    })
 }
 
 /// A manifest without its listings, which are of no use outside the vault.

@@ -61,8 +61,11 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     for damage in &report.damage {
         context.say(&tell(damage));
     }
+    for object in &report.newer {
+        context.say(&format!("not checked: {object}: it was written by a newer strongroom"));
+    }
     if report.sound() {
-        return Ok(Ending::Done);
+        return Ok(if report.newer.is_empty() { Ending::Done } else { Ending::Incomplete });
     }
     context.say("hint: everything else restores; strongroom restore says what it leaves out");
     Ok(Ending::Damaged)

@@ -35,14 +35,7 @@ impl EntrySink for Counter {
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
         _: Access,
     ) -> Result<Content, Explained> {
-        let mut content = Content::default();
-        for piece in pieces {
-            if let Piece::Chunk(chunk) = piece? {
-                self.bytes += chunk.bytes().len() as u64;
-                content.extents.push(Extent::whole(chunk.digest(), chunk.bytes().len() as u64));
-            }
-        }
-        Ok(content)
+        content_of(pieces, |chunk| self.bytes += chunk.bytes().len() as u64)
     }
 
     fn pages(

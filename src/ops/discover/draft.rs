@@ -1,0 +1,154 @@
+//! The configuration that is written of what was found. Only kinds this version has become sources; the rest is said.
+
+use std::path::Path;
+
+use crate::base::name::Name;
+use crate::ops::discover::{Compose, Discovery, Findings};
+use crate::source::SOURCES;
+
+/// Engines told by their image, with the kind of source that captures them.
+const ENGINES: [(&str, &str); 9] = [
+    ("postgres", "postgres"),
+    ("postgis", "postgres"),
+    ("pgvector", "postgres"),
+    ("timescale", "postgres"),
+    ("mongo", "mongodb"),
+    ("qdrant", "qdrant"),
+    ("mysql", "mysql"),
+    ("mariadb", "mysql"),
+    ("redis", "redis"),
+];
+
+struct Draft {
+    text: String,
+    sources: Vec<String>,
+    missing: Vec<String>,
+}
+
+pub(super) fn write(folder: &Path, vault: Option<&str>, findings: &Findings) -> Discovery {
+    let whole = std::path::absolute(folder).unwrap_or(folder.to_owned());
+    let app = Name::lossy(&whole.file_name().map_or("app".into(), |name| name.to_string_lossy()));
+    let mut text = String::from(
+        "# Written by strongroom init --discover. Look through it: what is not named here is not captured.\n\
+         # Relative paths are relative to this file.\n",
+    );
+    match vault {
+        Some(vault) => text.push_str(&format!("vault = {}\n", quoted(vault))),
+        None => {
+            text.push_str("# vault = \"…\"    a folder or s3://bucket/prefix; without it, the user's data folder\n")
+        }
+    }
+    text.push_str(&format!("app = {}\n", quoted(app.as_str())));
+    let mut draft = Draft { text, sources: Vec::new(), missing: Vec::new() };
+    for path in &findings.databases {
+        draft.source("sqlite", &stem(path), path, &[]);
+    }
+    for path in &findings.documents {
+        // Databases in the same folder are captured as such, not as files.
+        let inside = findings.databases.iter().filter_map(|database| database.strip_prefix(path).ok());
+        let has_sqlite = SOURCES.iter().any(|kind| kind.name == "sqlite");
+        let exclude: Vec<String> = inside.filter(|_| has_sqlite).filter_map(glob).collect();
+        let name = path.file_name().map_or("documents".into(), |name| name.to_string_lossy());
+        draft.source("files", &name, path, &exclude);
+    }
+    for path in &findings.environments {
+        draft.source("files", &name_of_environment(path), path, &[]);
+    }
+    for Compose { path, images } in &findings.compose {
+        draft.source("files", &stem(path), path, &[]);
+        images.iter().for_each(|image| draft.engine(path, image));
+    }
+    if draft.sources.is_empty() {
+        draft.text.push_str("\n# Nothing was found that looks like data. Describe it:\n");
+        draft.text.push_str("# [source.data]\n# kind = \"files\"\n# path = \"data\"\n");
+    }
+    let Draft { text, sources, missing } = draft;
+    Discovery { text, sources, missing }
+}
+
+impl Draft {
+    /// A source of this kind; as comments where this version has no such kind, or the path cannot be written.
+    fn source(&mut self, kind: &str, name: &str, path: &Path, exclude: &[String]) {
+        let shown = path.to_string_lossy();
+        let shown = if shown.is_empty() { ".".into() } else { shown };
+        let known = SOURCES.iter().any(|known| known.name == kind);
+        let plain = path.to_str().is_some_and(|path| !path.contains("${"));
+        let name = self.free_name(name);
+        let mut lines = format!("[source.{}]\nkind = {}\npath = {}\n", key(&name), quoted(kind), quoted(&shown));
+        if !exclude.is_empty() {
+            let globs: Vec<String> = exclude.iter().map(|glob| quoted(glob)).collect();
+            lines.push_str(&format!("exclude = [{}]\n", globs.join(", ")));
+        }
+        self.text.push('\n');
+        if known && plain {
+            self.text.push_str(&lines);
+            self.sources.push(name);
+            return;
+        }
+        let why = if known {
+            format!("{} cannot be named in a configuration", shown.escape_debug())
+        } else {
+            format!("{shown} is of the kind {kind}, which this version cannot capture")
+        };
+        self.text.push_str(&format!("# {why}.\n"));
+        lines.lines().filter(|_| plain).for_each(|line| self.text.push_str(&format!("# {line}\n")));
+        self.missing.push(why);
+    }
+
+    /// Says that an engine runs whose data is not captured by capturing files.
+    fn engine(&mut self, compose: &Path, image: &str) {
+        let bare = image.rsplit('/').next().unwrap_or(image).to_lowercase();
+        let Some((_, kind)) = ENGINES.iter().find(|(word, _)| bare.contains(word)) else { return };
+        let image = image.escape_debug();
+        let why = match SOURCES.iter().any(|known| known.name == *kind) {
+            true => format!("{} runs {image}: describe it as a source of the kind {kind}", compose.display()),
+            false => format!(
+                "{} runs {image}, which this version cannot capture: dump it into a folder that is captured",
+                compose.display()
+            ),
+        };
+        self.text.push_str(&format!("# {why}.\n"));
+        self.missing.push(why);
+    }
+
+    fn free_name(&self, name: &str) -> String {
+        let name = Name::lossy(name).to_string();
+        let is_free = |name: &String| !self.sources.contains(name);
+        let numbered = (2..).map(|n| format!("{name}_{n}"));
+        std::iter::once(name.clone()).chain(numbered).find(is_free).expect("BUG: numbers do not end")
+    }
+}
+
+/// The file's name without its ending.
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// `.env.production` as `env_production`.
+fn name_of_environment(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.trim_start_matches('.').replace('.', "_")
+}
+
+/// An exclude rule for a database and the files beside it.
+fn glob(path: &Path) -> Option<String> {
+    let mut glob = String::from("/");
+    for letter in path.to_str()?.chars() {
+        if matches!(letter, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!') {
+            glob.push('\\');
+        }
+        glob.push(letter);
+    }
+    Some(glob + "*")
+}
+
+/// A value of TOML.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A key of TOML.
+fn key(name: &str) -> String {
+    let bare = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if bare { name.to_owned() } else { quoted(name) }
+}

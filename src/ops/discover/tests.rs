@@ -1,0 +1,98 @@
+use std::fs;
+
+use super::*;
+use crate::source::SOURCES;
+
+fn plant(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+fn database() -> Vec<u8> {
+    let mut bytes = HEADER.to_vec();
+    bytes.resize(4096, 0);
+    bytes
+}
+
+fn found(folder: &tempfile::TempDir) -> Discovery {
+    discover(folder.path(), Some("/backups/app"), &Control::default()).unwrap()
+}
+
+#[test]
+fn databases_are_told_by_their_first_bytes_and_documents_by_what_folders_hold() {
+    let database = database();
+    let folder = plant(&[
+        ("src/main.py", b"print()"),
+        ("src/logo.png", b"x"),
+        ("src/a.py", b"x"),
+        ("data/app.db", &database),
+        ("data/app.db-wal", b"x"),
+        ("data/no.db", b"not a database"),
+        ("data/named-oddly", &database),
+        ("files/store/documents/1/contract.pdf", b"x"),
+        ("files/store/documents/2/scan.jpg", b"x"),
+        ("uploads/whatever", b"x"),
+        ("scans/2026/a.tif", b"x"),
+        ("node_modules/x/y.pdf", b"x"),
+        (".git/z.pdf", b"x"),
+    ]);
+    let findings = survey(folder.path(), &Control::default()).unwrap();
+    assert_eq!(findings.databases, [Path::new("data/app.db"), Path::new("data/named-oddly")]);
+    assert_eq!(findings.documents, ["files/store/documents", "scans", "uploads"].map(PathBuf::from));
+}
+
+#[test]
+fn environment_and_compose_files_are_named_and_engines_without_a_source_are_said() {
+    let folder = plant(&[
+        (".env", b"A=1"),
+        (".env.production", b"A=1"),
+        (".env.example", b"A="),
+        ("docker/compose.yml", b"services:\n  db:\n    image: \"pgvector/pgvector:pg16\"\n  web:\n    image: nginx\n"),
+        ("docker/docker-compose.override.yaml", b"services: {}\n"),
+    ]);
+    let discovery = found(&folder);
+    assert_eq!(discovery.sources, ["env", "env_production", "compose", "docker-compose.override"]);
+    assert_eq!(discovery.missing.len(), 1);
+    assert!(discovery.missing[0].starts_with("docker/compose.yml runs pgvector/pgvector:pg16"));
+}
+
+#[test]
+fn what_is_written_is_a_configuration_that_can_be_read() {
+    let database = database();
+    let folder = plant(&[
+        ("odd \"name\" ü/documents/a.pdf", b"x"),
+        ("more/documents/b.pdf", b"x"),
+        ("more/[x]/uploads/app.db", &database),
+        ("more/[x]/uploads/c.pdf", b"x"),
+        ("with ${PWD}/uploads/d.pdf", b"x"),
+        ("with\nlines/uploads/d.pdf", b"x"),
+        ("d.env", b"x"),
+    ]);
+    let discovery = found(&folder);
+    let file = folder.path().join("strongroom.toml");
+    let config = crate::ops::config::parse(&discovery.text, &file, &|_| None)
+        .unwrap_or_else(|error| panic!("{error}\n{}", discovery.text));
+    assert_eq!(config.vault.as_deref(), Some("/backups/app"));
+    let names: Vec<String> = config.sources.iter().map(|planned| planned.name.to_string()).collect();
+    assert_eq!(names, discovery.sources, "{}", discovery.text);
+    assert!(names.contains(&"documents".to_owned()) && names.contains(&"d_env".to_owned()), "{names:?}");
+    // A name that would be taken for a variable is said instead of written.
+    assert!(discovery.missing.iter().any(|missing| missing.contains("${PWD}")), "{:?}", discovery.missing);
+    let has_sqlite = SOURCES.iter().any(|kind| kind.name == "sqlite");
+    assert_eq!(discovery.text.contains("\nkind = \"sqlite\""), has_sqlite, "{}", discovery.text);
+    assert!(has_sqlite || discovery.text.contains("# kind = \"sqlite\""), "{}", discovery.text);
+}
+
+#[test]
+fn a_folder_of_nothing_gives_an_example_and_one_that_is_not_there_an_error() {
+    let folder = plant(&[("readme.md", b"x")]);
+    let discovery = found(&folder);
+    assert!(discovery.sources.is_empty() && discovery.text.contains("# [source.data]"));
+    let error = discover(&folder.path().join("nowhere"), None, &Control::default()).unwrap_err();
+    assert!(error.to_string().starts_with("cannot look into "), "{error}");
+}
