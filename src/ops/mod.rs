@@ -2,10 +2,13 @@
 //!
 //! Never prints, never exits, never reads the environment: all of that is the caller's.
 
+pub mod actions;
 pub mod backup;
 pub mod config;
 pub mod diff;
 pub mod error;
 pub mod restore;
+pub mod safety;
 pub mod show;
+pub mod undo;
 pub mod verify;

@@ -4,6 +4,8 @@
 //! written is reported and the rest goes on.
 
 mod batch;
+pub mod in_place;
+pub mod live;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,6 +75,8 @@ struct Job<'m> {
     source: &'m SourceRecord,
     folder: EntryPath,
     to: PathBuf,
+    /// What a source that is one file is called in the folder.
+    name: EntryPath,
 }
 
 fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, OpError> {
@@ -93,7 +97,16 @@ fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, O
     let place = |source: &SourceRecord| {
         if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
     };
-    Ok(chosen.into_iter().map(|(source, folder)| Job { source, folder, to: place(source) }).collect())
+    let job = |(source, folder)| Job { source, folder, to: place(source), name: own_name(source, &source.root) };
+    Ok(chosen.into_iter().map(job).collect())
+}
+
+/// What a source that is one file is called: as at its root, or as the source.
+fn own_name(source: &SourceRecord, root: &str) -> EntryPath {
+    let root = path::decode(root).unwrap_or_default();
+    let last = root.rsplit(|&b| b == b'/').next().and_then(|name| EntryPath::from_bytes(name).ok());
+    let own = last.map(|name| name.file_name().to_vec()).filter(|name| !name.is_empty());
+    EntryPath::root().child(&own.unwrap_or_else(|| source.name.as_str().as_bytes().to_vec()))
 }
 
 fn restore_source(
@@ -157,11 +170,7 @@ impl Restorer<'_> {
         if !entry.path.is_root() || entry.kind == Kind::Dir {
             return entry;
         }
-        let root = path::decode(&self.job.source.root).unwrap_or_default();
-        let last = root.rsplit(|&b| b == b'/').next().and_then(|name| EntryPath::from_bytes(name).ok());
-        let own = last.map(|name| name.file_name().to_vec()).filter(|name| !name.is_empty());
-        let name = own.unwrap_or_else(|| self.job.source.name.as_str().as_bytes().to_vec());
-        Entry { path: EntryPath::root().child(&name), ..entry }
+        Entry { path: self.job.name.clone(), ..entry }
     }
 
     /// A hard link to a file outside what is restored becomes a file of its own with the same content.

@@ -23,6 +23,7 @@ mod recall;
 mod run;
 pub mod select;
 pub mod snapshots;
+pub mod stream;
 pub mod unlocked;
 
 use crate::base::id::VaultId;

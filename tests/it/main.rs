@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod floors;
 mod hostile;
+mod live;
 mod s3;
 mod store_contract;
 mod support;
