@@ -6,6 +6,7 @@
 mod batch;
 pub mod in_place;
 pub mod live;
+mod sides;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +44,9 @@ pub struct Report {
     pub identical: u64,
     /// Folders, links and devices.
     pub others: u64,
+    /// What another database had left beside one that was restored, and was removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
     /// What could not be given back as it was; the first thousand.
     pub issues: Vec<Issue>,
     pub issues_count: u64,
@@ -120,7 +124,8 @@ fn restore_source(
     let target = Target::open(&job.to, options)?;
     let tally = Tally::default();
     let (control, batch) = (&*request.control, Batch::default());
-    let mut restorer = Restorer { library, job, target: &target, tally: &tally, control, batch };
+    let careful = !target.is_new();
+    let mut restorer = Restorer { library, job, target: &target, tally: &tally, control, batch, careful };
     let mut found = false;
     for entry in read::entries(&job.source.listing, &job.folder, library) {
         found = true;
@@ -148,6 +153,8 @@ struct Restorer<'r> {
     tally: &'r Tally,
     control: &'r Control,
     batch: Batch,
+    /// Something may stand where databases go: what is beside them is looked at.
+    careful: bool,
 }
 
 impl Restorer<'_> {
@@ -155,7 +162,11 @@ impl Restorer<'_> {
         if self.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
+        let original = entry.path.clone();
         let entry = self.standing_alone(self.named(entry))?;
+        if self.careful && !self.make_room(&entry, &original)? {
+            return Ok(());
+        }
         let small = small_content(&entry).cloned();
         let result = match small {
             Some(extent) => self.small(entry, &extent),

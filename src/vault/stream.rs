@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent};
@@ -18,10 +18,10 @@ use crate::vault::fetch::{self, Want};
 use crate::vault::read::Library;
 
 /// Content fetched at once. Three of these are in memory: fetched, waiting, taken.
-const WINDOW: usize = 8 << 20;
+const WINDOW: usize = 12 << 20;
 
-/// An entry's bytes, in blocks of any length.
-pub type Blocks<'b> = dyn Iterator<Item = Result<Vec<u8>, Explained>> + 'b;
+/// Puts an entry's next bytes into the buffer, whose memory is used again. `false` when there are no more.
+pub type Blocks<'b> = dyn FnMut(&mut Vec<u8>) -> Result<bool, Explained> + 'b;
 
 /// Hands the content of `entry` to `take`, which need not take all of it. After an error nothing follows.
 pub fn in_order<R>(
@@ -31,19 +31,29 @@ pub fn in_order<R>(
     take: impl FnOnce(&mut Blocks<'_>) -> R,
 ) -> R {
     std::thread::scope(|scope| {
-        let (send, receive) = bounded(1);
-        scope.spawn(move || produce(library, entry, control, &send));
-        let mut blocks = receive.into_iter().map(|block: Result<_, VaultError>| block.map_err(boxed));
+        let (send, receive) = bounded::<Result<Vec<u8>, VaultError>>(1);
+        let (give_back, used) = bounded(2);
+        scope.spawn(move || produce(library, entry, control, &send, &used));
+        let mut blocks = move |buffer: &mut Vec<u8>| {
+            let Ok(next) = receive.recv() else { return Ok(false) };
+            let old = std::mem::replace(buffer, next.map_err(|error| Box::new(error) as Explained)?);
+            // Fresh memory costs more than what is put into it. Whoever has enough of it lets it go.
+            let _ = give_back.try_send(old);
+            Ok(true)
+        };
         take(&mut blocks)
     })
 }
 
-fn boxed(error: VaultError) -> Explained {
-    Box::new(error)
-}
-
 /// A receiver that has left has all it wants.
-fn produce(library: &Library<'_>, entry: &Entry, control: &Control, send: &Sender<Result<Vec<u8>, VaultError>>) {
+fn produce(
+    library: &Library<'_>,
+    entry: &Entry,
+    control: &Control,
+    send: &Sender<Result<Vec<u8>, VaultError>>,
+    used: &Receiver<Vec<u8>>,
+) {
+    let fetch = |window: Window| window.fetch(library, control, used.try_recv().unwrap_or_default());
     let mut window = Window::default();
     for extent in extents::of_file(entry, library) {
         let mut rest = match extent {
@@ -58,13 +68,13 @@ fn produce(library: &Library<'_>, entry: &Entry, control: &Control, send: &Sende
             let now = rest.length.min((WINDOW - window.length) as u64);
             window.add(Extent { length: now, ..rest.clone() });
             rest = Extent { length: rest.length - now, offset: rest.offset + now, ..rest };
-            if window.length == WINDOW && (send.send(std::mem::take(&mut window).fetch(library, control)).is_err()) {
+            if window.length == WINDOW && send.send(fetch(std::mem::take(&mut window))).is_err() {
                 return;
             }
         }
     }
     if window.length > 0 {
-        let _ = send.send(window.fetch(library, control));
+        let _ = send.send(fetch(window));
     }
 }
 
@@ -73,6 +83,7 @@ struct Window {
     length: usize,
     chunks: HashMap<PlainDigest, usize>,
     parts: Vec<Vec<Part>>,
+    holes: Vec<std::ops::Range<usize>>,
 }
 
 /// Which part of a chunk goes where.
@@ -87,7 +98,10 @@ impl Window {
     fn add(&mut self, extent: Extent) {
         let part = Part { from: extent.offset, length: extent.length as usize, at: self.length };
         self.length += part.length;
-        let Some(digest) = extent.chunk else { return };
+        let Some(digest) = extent.chunk else {
+            self.holes.push(part.at..self.length);
+            return;
+        };
         let next = self.parts.len();
         let known = *self.chunks.entry(digest).or_insert(next);
         if known == next {
@@ -96,11 +110,15 @@ impl Window {
         self.parts[known].push(part);
     }
 
-    fn fetch(self, library: &Library<'_>, control: &Control) -> Result<Vec<u8>, VaultError> {
+    fn fetch(self, library: &Library<'_>, control: &Control, mut memory: Vec<u8>) -> Result<Vec<u8>, VaultError> {
+        memory.resize(self.length, 0);
+        for hole in &self.holes {
+            memory[hole.clone()].fill(0);
+        }
         let wants =
             self.chunks.iter().map(|(digest, &tag)| Ok(Want { digest: *digest, location: library.find(digest)?, tag }));
         let wants = wants.collect::<Result<Vec<_>, VaultError>>()?;
-        let bytes = Mutex::new(vec![0; self.length]);
+        let bytes = Mutex::new(memory);
         let failed = Mutex::new(None);
         let poisoned = "BUG: nothing panics while holding it";
         fetch::fetch(library, wants, control, |want: &Want<usize>, chunk| {
@@ -117,7 +135,7 @@ impl Window {
                 failed.lock().expect(poisoned).get_or_insert(want.digest);
             })
         })
-        .map_err(|()| self::failure(library, failed.into_inner().expect(poisoned)))?;
+        .map_err(|()| failure(library, failed.into_inner().expect(poisoned)))?;
         if control.stopped() {
             return Err(VaultError::Interrupted);
         }

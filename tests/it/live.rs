@@ -291,3 +291,26 @@ fn a_restore_that_is_killed_at_any_moment_is_known_and_taken_back() {
     }
     assert!(halves > 2, "{halves} were killed half way");
 }
+
+#[test]
+fn a_log_that_another_database_left_does_not_spoil_a_restored_one() {
+    let home = app();
+    for side in ["-wal", "-shm", "-journal"] {
+        home.write(&format!("out/shop.db{side}"), "of another database");
+    }
+    home.write("out/notes-wal", "no log at all");
+    let ran = home.ok(&["restore", "latest", "--to", "out"]);
+    assert!(ran.err.contains("removed shop.db-wal, which another database had left there"), "{}", ran.err);
+    assert_eq!(number(&home.path("out/shop.db"), ORDERS), 3000);
+    assert!(home.path("out/notes-wal").exists() && !home.path("out/shop.db-journal").exists());
+    // An app that has it open with a log of its own keeps it.
+    let app = Connection::open(home.path("out/shop.db")).unwrap();
+    app.execute_batch("PRAGMA journal_mode = WAL; DELETE FROM orders WHERE id > 10").unwrap();
+    let ran = home.run(&["restore", "latest", "--to", "out"]);
+    assert_eq!(ran.code, 3, "{}", ran.err);
+    assert!(ran.err.contains("shop.db: left alone: an app has it open"), "{}", ran.err);
+    assert_eq!(app.query_row(ORDERS, [], |row| row.get::<_, i64>(0)).unwrap(), 10);
+    drop(app);
+    home.ok(&["restore", "latest", "--to", "out"]);
+    assert_eq!(number(&home.path("out/shop.db"), ORDERS), 3000);
+}

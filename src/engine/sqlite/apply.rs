@@ -32,7 +32,7 @@ mod whole;
 pub use compare::holds;
 pub use error::ApplyError;
 pub use header::is_database;
-pub use pages::Wanted;
+pub use pages::{Blocks, Wanted};
 
 use delta::Outcome;
 use error::Told;
@@ -50,12 +50,15 @@ pub enum OnDamage {
     Tell,
 }
 
+/// Gives a file its owner and mode.
+pub type Dress<'d> = dyn Fn(&File) -> Result<(), Explained> + 'd;
+
 pub struct Options<'o> {
     pub wait: Duration,
     pub on_damage: OnDamage,
     pub control: &'o Control,
     /// Gives a database that is made anew its owner and mode, before it gets its name.
-    pub dress: Option<&'o dyn Fn(&File) -> Result<(), Explained>>,
+    pub dress: Option<&'o Dress<'o>>,
 }
 
 /// Which way a database was given back.
@@ -149,6 +152,22 @@ fn has_page_table(connection: &Connection) -> rusqlite::Result<bool> {
     let ask = "SELECT count(*) FROM pragma_compile_options WHERE compile_options = 'ENABLE_DBPAGE_VTAB'";
     connection.query_row(ask, [], |row| row.get::<_, u32>(0)).map(|found| found > 0)
 }
+
+/// Has another process a database with a log open? One with a rollback journal shows only while it is used. Where nobody
+/// has, SQLite puts the database in order on the way and removes what it no longer needs.
+pub fn is_in_use(database: &Path) -> bool {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let lock = || {
+        let connection = Connection::open_with_flags(database, flags)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK")
+    };
+    let busy = [rusqlite::ErrorCode::DatabaseBusy, rusqlite::ErrorCode::DatabaseLocked];
+    lock().is_err_and(|error: rusqlite::Error| error.sqlite_error_code().is_some_and(|code| busy.contains(&code)))
+}
+
+/// What SQLite keeps beside a database. Left over from another one, they would spoil what is put in its place.
+pub const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Opens a file that nobody else has open, without making anything beside it.
 fn read_alone(file: &Path) -> rusqlite::Result<Connection> {

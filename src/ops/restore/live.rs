@@ -236,7 +236,8 @@ impl Work<'_> {
         let job = Job { source: record, folder: self.place.part.path.clone(), to: self.place.folder(), name };
         let control = &*self.change.settings.control;
         let (tally, batch) = (self.tally, Batch::default());
-        let mut restorer = Restorer { library: self.library, job: &job, target: &target, tally, control, batch };
+        let (library, careful) = (self.library, false);
+        let mut restorer = Restorer { library, job: &job, target: &target, tally, control, batch, careful };
         let mut found = false;
         for step in Walk::new(self.place, self.library) {
             self.stopped()?;

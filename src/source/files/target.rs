@@ -203,6 +203,11 @@ impl Target {
         Ok(Outcome::Done)
     }
 
+    /// Was nothing there to begin with?
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     /// Removes what stands there; a folder only when it is empty. Was there anything?
     pub fn remove(&self, path: &EntryPath, folder: bool) -> Result<bool, TargetError> {
         let dir = match self.dirs.parent(path, Missing::Fail) {

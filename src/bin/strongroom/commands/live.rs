@@ -98,6 +98,9 @@ fn applied(applied: &Applied) -> String {
 
 /// Names what was not given back as it was.
 pub fn issues(report: &Report, context: &Context) -> Ending {
+    for path in &report.stale {
+        context.say(&format!("removed {path}, which another database had left there"));
+    }
     let lines = report.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.reason));
     context.say_some("not restored as it was", lines, report.issues_count);
     if report.issues_count == 0 { Ending::Done } else { Ending::Incomplete }

@@ -4,15 +4,18 @@ use crate::base::error::Explained;
 use crate::engine::sqlite::apply::error::{ApplyError, Cause};
 use crate::engine::sqlite::apply::header::{Header, LENGTH};
 
+/// Puts the next block into the buffer, whose memory it may take for a later one. `false` when there is none.
+pub type Blocks<'b> = dyn FnMut(&mut Vec<u8>) -> Result<bool, Explained> + 'b;
+
 /// A database's bytes in order.
 pub struct Wanted<'w> {
     pub length: u64,
-    pub blocks: &'w mut dyn Iterator<Item = Result<Vec<u8>, Explained>>,
+    pub blocks: &'w mut Blocks<'w>,
 }
 
 /// Hands pages out in order. The first one is known from the beginning, and handed out like the others.
 pub(super) struct Pages<'w> {
-    blocks: &'w mut dyn Iterator<Item = Result<Vec<u8>, Explained>>,
+    blocks: &'w mut Blocks<'w>,
     block: Vec<u8>,
     at: usize,
     /// A page that lies in several blocks is put together here.
@@ -101,8 +104,10 @@ impl<'w> Pages<'w> {
     }
 
     fn refill(&mut self) -> Result<(), ApplyError> {
-        let block = self.blocks.next().ok_or_else(|| unfit("it is not as long as its size"))?;
-        self.block = block.map_err(|error| ApplyError::Content { source: Cause(error) })?;
+        let more = (self.blocks)(&mut self.block).map_err(|error| ApplyError::Content { source: Cause(error) })?;
+        if !more {
+            return Err(unfit("it is not as long as its size"));
+        }
         self.at = 0;
         Ok(())
     }

@@ -94,20 +94,32 @@ impl Scene {
     }
 }
 
-fn blocks(file: &Path, length: usize) -> Vec<Result<Vec<u8>, Explained>> {
-    fs::read(file).unwrap().chunks(length).map(|block| Ok(block.to_vec())).collect()
+fn blocks(file: &Path, length: usize) -> std::vec::IntoIter<Result<Vec<u8>, Explained>> {
+    fs::read(file).unwrap().chunks(length).map(|block| Ok(block.to_vec())).collect::<Vec<_>>().into_iter()
+}
+
+fn from(
+    mut blocks: impl Iterator<Item = Result<Vec<u8>, Explained>>,
+) -> impl FnMut(&mut Vec<u8>) -> Result<bool, Explained> {
+    move |buffer| match blocks.next() {
+        Some(block) => {
+            *buffer = block?;
+            Ok(true)
+        }
+        None => Ok(false),
+    }
 }
 
 fn give_back(live: &Path, snapshot: &Path, on_damage: OnDamage, wait: Duration) -> Result<Applied, ApplyError> {
     let control = Control::default();
-    let mut blocks = blocks(snapshot, 70_001).into_iter();
+    let mut blocks = from(blocks(snapshot, 70_001));
     let wanted = Wanted { length: fs::metadata(snapshot).unwrap().len(), blocks: &mut blocks };
     apply(live, wanted, &Options { wait, on_damage, control: &control, dress: None })
 }
 
 fn holds_file(live: &Path, snapshot: &Path) -> bool {
     let control = Control::default();
-    let mut blocks = blocks(snapshot, 5_000).into_iter();
+    let mut blocks = from(blocks(snapshot, 5_000));
     let wanted = Wanted { length: fs::metadata(snapshot).unwrap().len(), blocks: &mut blocks };
     holds(live, wanted, &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None }).unwrap()
 }
@@ -301,11 +313,11 @@ fn content_that_ends_early_or_cannot_be_read_leaves_the_database_as_it_was() {
     let length = fs::metadata(scene.snapshot()).unwrap().len();
     let control = Control::default();
     let options = Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None };
-    let mut short = blocks(&scene.snapshot(), 4096).into_iter().take(9);
+    let mut short = from(blocks(&scene.snapshot(), 4096).take(9));
     let error = apply(&scene.live(), Wanted { length, blocks: &mut short }, &options).unwrap_err();
     assert!(matches!(error, ApplyError::Snapshot { .. }), "{error:?}");
     let broken = || Box::new(ApplyError::NoPageTable) as Explained;
-    let mut broken = blocks(&scene.snapshot(), 4096).into_iter().take(9).chain(std::iter::once(Err(broken())));
+    let mut broken = from(blocks(&scene.snapshot(), 4096).take(9).chain(std::iter::once(Err(broken()))));
     let error = apply(&scene.live(), Wanted { length, blocks: &mut broken }, &options).unwrap_err();
     assert!(matches!(error, ApplyError::Content { .. }), "{error:?}");
     assert_eq!(number(&scene.live(), "SELECT sum(balance) FROM account"), before);

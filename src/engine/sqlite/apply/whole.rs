@@ -14,10 +14,7 @@ use rusqlite::backup::{Backup, StepResult};
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header;
 use crate::engine::sqlite::apply::pages::Pages;
-use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, Way, beside, check, reach, read_alone};
-
-/// What SQLite keeps beside a database. Left over from another one, they would spoil what is put in its place.
-pub(super) const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
+use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, SIDES, Way, beside, check, reach, read_alone};
 
 /// Makes the database that is not there.
 pub(super) fn create(live: &Path, pages: &mut Pages<'_>, options: &Options<'_>) -> Result<Applied, ApplyError> {

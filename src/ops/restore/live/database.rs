@@ -11,7 +11,8 @@ use crate::engine::sqlite::apply::{self, Applied, Options, Wanted};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::walk::{Trouble, Walk, find};
-use crate::ops::restore::live::{Database, Given, Place, Work};
+use crate::ops::restore::live::{Database, Given, Work};
+use crate::ops::restore::sides::is_direct;
 use crate::vault::extents;
 use crate::vault::read::Library;
 use crate::vault::stream;
@@ -25,7 +26,8 @@ pub(in crate::ops) fn is_database(
     record: &SourceRecord,
     library: &Library<'_>,
 ) -> Result<bool, OpError> {
-    if entry.kind != Kind::File || entry.link.is_some() || entry.size == 0 || entry.size % SMALLEST_PAGE != 0 {
+    if entry.kind != Kind::File || entry.link.is_some() || entry.size == 0 || !entry.size.is_multiple_of(SMALLEST_PAGE)
+    {
         return Ok(false);
     }
     if record.databases.iter().any(|database| database.path == entry.path && database.engine == "sqlite") {
@@ -93,7 +95,7 @@ impl Work<'_> {
     /// Why this one is not given back, where that is no reason not to give the others back.
     fn obstacle(&self, wanted: &Entry, record: &SourceRecord) -> Result<Option<String>, OpError> {
         let live = self.place.live(&wanted.path);
-        if !wanted.path.is_root() && !is_reached_directly(self.place, &live) {
+        if !wanted.path.is_root() && !is_direct(&self.place.root, &live) {
             return Ok(Some("left alone: a link leads to it".to_owned()));
         }
         for side in ["-wal", "-journal"] {
@@ -130,25 +132,6 @@ impl Work<'_> {
         control.items.add(1);
         Ok(applied)
     }
-}
-
-/// Does the path lead there without any link below the source's root?
-fn is_reached_directly(place: &Place<'_>, live: &Path) -> bool {
-    if is_link(live) {
-        return false;
-    }
-    let mut folder = live.parent();
-    while let Some(path) = folder.filter(|path| *path != place.root && path.starts_with(&place.root)) {
-        if is_link(path) {
-            return false;
-        }
-        folder = path.parent();
-    }
-    true
-}
-
-fn is_link(live: &Path) -> bool {
-    fs::symlink_metadata(live).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 /// What SQLite keeps beside the database of this path.

@@ -46,6 +46,11 @@ fn another_process() {
     }
 }
 
+fn say(number: i64) {
+    // The harness writes to standard output too, on lines of its own.
+    writeln!(std::io::stdout(), "\nsaid {number}").unwrap();
+}
+
 fn told() -> String {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).unwrap();
@@ -59,12 +64,12 @@ fn read(live: &Path) {
     let connection = Connection::open(live).unwrap();
     let sum = || connection.query_row(SUM, [], |row| row.get::<_, i64>(0)).unwrap();
     connection.execute_batch("BEGIN").unwrap();
-    println!("\nsaid {}", sum());
+    say(sum());
     while told() == "again" {
-        println!("\nsaid {}", sum());
+        say(sum());
     }
     connection.execute_batch("COMMIT").unwrap();
-    println!("\nsaid {}", sum());
+    say(sum());
 }
 
 /// Moves money from one account to another until it is told to stop, never changing the sum.
@@ -76,8 +81,8 @@ fn write(live: &Path) {
         told();
         stop.send(()).unwrap();
     });
-    println!("\nsaid 0");
-    let mut moves = 0;
+    say(0);
+    let mut moves = 0i64;
     while stopped.try_recv().is_err() {
         let (from, to) = (moves % 100 + 1, (moves * 7) % 100 + 1);
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -88,7 +93,7 @@ fn write(live: &Path) {
         moves += 1;
         std::thread::sleep(Duration::from_millis(1));
     }
-    println!("\nsaid {moves}");
+    say(moves);
 }
 
 struct Talk {
