@@ -71,12 +71,16 @@ pub enum Problem {
     Kind { source_name: String, kind: String, verb: &'static str },
     #[error("cannot write the content of {path}")]
     Output { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Content(Explained),
     #[error("there is nothing to back up")]
     Nothing,
     #[error("no safety snapshot could be made: {why}")]
     NoSafety { why: String, source: Option<Box<OpError>> },
     #[error("{source}; what was changed until then could not be taken back")]
     HalfDone { action: String, source: Box<OpError> },
+    #[error("{name} failed: {failure}")]
+    Hook { name: &'static str, failure: String },
     #[error("cannot give back {path}: {reason}")]
     Left { path: String, reason: String },
     #[error("{} changed since", text::counted(*count, "path"))]
@@ -99,6 +103,7 @@ impl Explain for Problem {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
+            Self::Content(error) => error.class(),
             Self::Unlooked => Class::Usage,
             _ => Class::Failed,
         }
@@ -114,6 +119,8 @@ impl Explain for Problem {
             }
             Self::Kind { .. } => Some("use a newer strongroom".into()),
             Self::NoSafety { .. } => Some("nothing was changed; --no-safety goes on without a way back".into()),
+            Self::Content(error) => error.hint(),
+            Self::Hook { .. } => Some("nothing was changed; see [hooks] in strongroom.toml, or pass --no-hooks".into()),
             Self::HalfDone { action, .. } => Some(format!("take it back with strongroom undo {action}")),
             Self::ChangedSince { paths, .. } => {
                 Some(format!("{}: look at them, then --force takes the action back all the same", paths.join(", ")))

@@ -7,6 +7,7 @@ pub mod backup;
 pub mod config;
 pub mod diff;
 pub mod error;
+pub mod hooks;
 pub mod restore;
 pub mod safety;
 pub mod show;

@@ -6,13 +6,14 @@ use crate::base::entry::Entry;
 use crate::base::id::SnapshotId;
 use crate::base::path::EntryPath;
 use crate::base::time::Instant;
-use crate::engine::sqlite::apply::{OnDamage, Options};
+use crate::engine::sqlite::apply::{self, OnDamage, Options};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::hooks::{self, Facts};
 use crate::ops::restore::in_place::{self, Report, Settings};
-use crate::ops::restore::live::{self, Change, Place, Sorted, Walk, find, holds, is_database};
+use crate::ops::restore::live::{self, Change, Origin, Place, Sorted, Walk, find, is_database, stem};
 use crate::vault::read::Library;
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
@@ -43,29 +44,51 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
     if settings.safety.is_none() && !force {
         return Err(Problem::Unlooked.into());
     }
-    let before = in_place::save(unlocked, touches, &done.parts, configured, &settings)?;
-    let action = Action {
-        id: Actions::fresh_id(),
-        time: Instant::now(),
-        kind: Kind::Undo,
-        state: State::Begun,
-        gives: done.safety,
-        safety: before.holding,
-        undoes: Some(done.id.clone()),
-        ..done.clone()
-    };
-    let change = Change { unlocked, touches, gives, before: before.listing(), action: &action, settings: &settings };
-    if !force {
-        unchanged(&change, left, &done)?;
+    let now = Now { unlocked, touches, left, gives, done: &done, force, settings: &settings };
+    let facts = Facts::of(done.touches.to_hex(), &done.parts);
+    let (report, ran) = hooks::around(&settings, &facts, || now.take_back(configured))?;
+    Ok((done, Report { hooks: ran, ..report }))
+}
+
+/// Everything there is to know before anything is done.
+struct Now<'n> {
+    unlocked: &'n UnlockedVault,
+    touches: &'n Manifest,
+    left: Option<&'n Manifest>,
+    gives: Option<&'n Manifest>,
+    done: &'n Action,
+    force: bool,
+    settings: &'n Settings<'n>,
+}
+
+impl Now<'_> {
+    fn take_back(&self, configured: Vec<Planned>) -> Result<Report, OpError> {
+        let Self { unlocked, touches, left, gives, done, force, settings } = *self;
+        let before = in_place::save(unlocked, touches, &done.parts, configured, settings)?;
+        let action = Action {
+            id: Actions::fresh_id(),
+            time: Instant::now(),
+            kind: Kind::Undo,
+            state: State::Begun,
+            gives: done.safety,
+            safety: before.holding,
+            undoes: Some(done.id.clone()),
+            ..done.clone()
+        };
+        let change = Change { unlocked, touches, gives, before: before.listing(), action: &action, settings };
+        if !force {
+            unchanged(&change, left, done)?;
+        }
+        if done.state == State::Begun {
+            live::sweep(&change)?;
+        }
+        let given = in_place::run(&change)?;
+        settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
+        settings.actions.keep(&Action { undone_by: Some(action.id.clone()), ..done.clone() })?;
+        reopen(settings.actions, done)?;
+        let safety = before.manifest.map(|manifest| manifest.id);
+        Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
     }
-    if done.state == State::Begun {
-        live::sweep(&change)?;
-    }
-    let given = in_place::run(&change)?;
-    settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
-    settings.actions.keep(&Action { undone_by: Some(action.id.clone()), ..done.clone() })?;
-    reopen(settings.actions, &done)?;
-    Ok((done, Report { action: action.id, safety: before.manifest.map(|manifest| manifest.id), given }))
 }
 
 /// With an undo taken back, what it had taken back stands again.
@@ -101,13 +124,15 @@ fn unchanged(change: &Change<'_>, left: Option<&Manifest>, done: &Action) -> Res
             let expected = was.as_mut().map(|was| was.take(&step.path)).transpose()?.flatten();
             // What is to become what it is will not be touched.
             let stays = same(step.wanted.as_ref(), step.now.as_ref());
-            if stays || same(expected.as_ref(), step.now.as_ref()) {
+            let seen = step.now.as_ref().is_none_or(|now| !place.has_unseen_log(now, record));
+            if (stays || same(expected.as_ref(), step.now.as_ref())) && seen {
                 continue;
             }
             let is_same_database = match (&expected, &step.now, record) {
                 (Some(expected), Some(_), Some(record)) if is_database(expected, record, &library)? => {
-                    still_holds(change, &place, expected, &library)?
-                        || (done.state == State::Begun && was_before(change, &place, step.wanted.as_ref(), &library)?)
+                    let half = done.state == State::Begun;
+                    still_holds(change, &place, expected, record, &library)?
+                        || (half && was_before(change, &place, step.wanted.as_ref(), &library)?)
                 }
                 _ => false,
             };
@@ -142,7 +167,10 @@ fn was_before(
     before: Option<&Entry>,
     library: &Library<'_>,
 ) -> Result<bool, OpError> {
-    before.map_or(Ok(false), |before| still_holds(change, place, before, library))
+    match (before, place.gives) {
+        (Some(before), Some(gives)) => still_holds(change, place, before, gives, library),
+        _ => Ok(false),
+    }
 }
 
 /// The counters of a database that was given back are its own: only its pages tell whether it was written to since.
@@ -150,11 +178,13 @@ fn still_holds(
     change: &Change<'_>,
     place: &Place<'_>,
     expected: &Entry,
+    record: &SourceRecord,
     library: &Library<'_>,
 ) -> Result<bool, OpError> {
-    let settings = change.settings;
+    let (settings, live) = (change.settings, place.live(&expected.path));
     let options = Options { wait: settings.wait, on_damage: OnDamage::Tell, control: &settings.control, dress: None };
-    holds(&place.live(&expected.path), expected, library, &options)
+    Origin { record, library, control: &settings.control }
+        .pages(expected, &live, |pages| apply::holds(&live, pages, &options))
 }
 
 /// What SQLite keeps beside a database comes and goes.
@@ -163,8 +193,6 @@ fn belongs_to_database(
     record: Option<&SourceRecord>,
     library: &Library<'_>,
 ) -> Result<bool, OpError> {
-    let stem = ["-wal", "-shm", "-journal"].iter().find_map(|side| path.as_bytes().strip_suffix(side.as_bytes()));
-    let stem = stem.and_then(|stem| EntryPath::from_bytes(stem).ok());
-    let (Some(stem), Some(record)) = (stem, record) else { return Ok(false) };
+    let (Some(stem), Some(record)) = (stem(path), record) else { return Ok(false) };
     find(record, &stem, library)?.map_or(Ok(false), |database| is_database(&database, record, library))
 }

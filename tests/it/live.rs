@@ -314,3 +314,56 @@ fn a_log_that_another_database_left_does_not_spoil_a_restored_one() {
     home.ok(&["restore", "latest", "--to", "out"]);
     assert_eq!(number(&home.path("out/shop.db"), ORDERS), 3000);
 }
+
+#[test]
+fn hooks_run_around_a_restore_in_place_and_a_first_one_that_fails_stops_it() {
+    let home = app();
+    harm(&home);
+    let config = |before: &str, after: &str| {
+        let sources = "[source.app]\nkind = \"files\"\npath = \"app\"\n";
+        home.write(
+            "strongroom.toml",
+            format!("{sources}[hooks]\nbefore_restore = '{before}'\nafter_restore = '{after}'\n"),
+        );
+    };
+    config(
+        "echo $STRONGROOM_HOOK $STRONGROOM_SOURCES >> told; echo loud",
+        "echo $STRONGROOM_HOOK >> told; test -e app/docs/b.txt",
+    );
+    let report = home.json(&["restore", "latest", "--in-place"])["report"].clone();
+    assert_eq!(fs::read_to_string(home.path("told")).unwrap(), "before_restore app\nafter_restore\n");
+    assert_eq!((&report["hooks"][0]["name"], report["hooks"].as_array().unwrap().len()), (&"before_restore".into(), 2));
+    home.ok(&["undo", "--no-hooks"]);
+    config("exit 9", "echo again >> told");
+    let said = home.run(&["restore", "latest", "--in-place"]);
+    assert_eq!(said.code, 1, "{}", said.err);
+    assert!(said.err.contains("before_restore failed: it ended with 9"), "{}", said.err);
+    assert!(!home.path("app/docs/b.txt").exists());
+    assert!(fs::read_to_string(home.path("told")).unwrap().ends_with("again\n"), "the app is started again");
+    config("true", "exit 9");
+    assert_eq!(home.run(&["restore", "latest", "--in-place"]).code, 3);
+    assert!(home.path("app/docs/b.txt").exists());
+    home.write("strongroom.toml", "[hooks]\nbefore_restor = 'x'\n");
+    assert!(home.fails(2, &["restore", "latest", "--in-place"]).contains("unknown key before_restor"));
+}
+
+/// A database in use and its log, captured as the plain files they are: together they are the database.
+#[test]
+fn a_database_captured_with_its_log_beside_it_goes_back_as_both_say() {
+    let home = app();
+    let app = Connection::open(home.path("app/shop.db")).unwrap();
+    app.execute_batch("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; DELETE FROM orders WHERE id > 500")
+        .unwrap();
+    home.ok(&["backup", "app"]);
+    app.execute_batch("DELETE FROM orders").unwrap();
+    let ran = home.ok(&["restore", "latest", "--in-place"]);
+    assert!(ran.out.contains("pages written, integrity ok"), "{}", ran.out);
+    assert_eq!(app.query_row(ORDERS, [], |row| row.get::<_, i64>(0)).unwrap(), 500);
+    app.execute_batch("PRAGMA wal_checkpoint(PASSIVE); INSERT INTO orders VALUES(9999, 'newer work')").unwrap();
+    assert!(home.run(&["undo"]).err.contains("app/shop.db"), "what only the log holds counts");
+    app.execute_batch("DELETE FROM orders WHERE id = 9999").unwrap();
+    home.ok(&["undo", "--force"]);
+    assert_eq!(app.query_row(ORDERS, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    let names = fs::read_dir(home.path("app")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().all(|name| !name.to_string_lossy().contains("partial")));
+}

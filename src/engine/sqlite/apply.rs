@@ -166,6 +166,18 @@ pub fn is_in_use(database: &Path) -> bool {
     lock().is_err_and(|error: rusqlite::Error| error.sqlite_error_code().is_some_and(|code| busy.contains(&code)))
 }
 
+/// Has SQLite put a database in order that nobody has open: what its log holds becomes part of the file.
+pub fn settle(database: &Path) -> Result<(), ApplyError> {
+    let told = Told { path: database, wait: Duration::ZERO };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let settle = || {
+        let connection = Connection::open_with_flags(database, flags)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    };
+    settle().map_err(told.sqlite("put in order"))
+}
+
 /// What SQLite keeps beside a database. Left over from another one, they would spoil what is put in its place.
 pub const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
 

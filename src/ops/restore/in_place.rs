@@ -13,6 +13,7 @@ use crate::format::manifest::Manifest;
 use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::hooks::{self, Facts, Hooks, Ran};
 use crate::ops::restore::live::{self, Change, Given};
 use crate::ops::safety;
 use crate::ops::show::Part;
@@ -40,6 +41,7 @@ pub struct Settings<'r> {
     pub on_damage: OnDamage,
     pub numeric_ids: bool,
     pub actions: &'r Actions,
+    pub hooks: Hooks,
     /// Is told of each step as it is taken.
     pub told: &'r dyn Fn(Step),
     pub control: Arc<Control>,
@@ -48,7 +50,7 @@ pub struct Settings<'r> {
 impl Settings<'_> {
     /// The same, with nobody to interrupt it.
     fn calm(&self) -> Settings<'_> {
-        Settings { safety: None, control: Arc::default(), ..*self }
+        Settings { safety: None, hooks: Hooks::default(), control: Arc::default(), ..*self }
     }
 }
 
@@ -56,6 +58,7 @@ impl Settings<'_> {
 pub enum Step {
     /// What was there is safe in this snapshot, or was not there.
     Safe(Holding),
+    Hook(Ran),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,13 +68,28 @@ pub struct Report {
     pub safety: Option<SnapshotId>,
     #[serde(flatten)]
     pub given: Given,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Ran>,
 }
 
 /// Gives parts of a snapshot back where they live.
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
     let Request { parts, configured, settings } = request;
     let parts = plan(manifest, &parts, &configured)?;
-    let before = save(unlocked, manifest, &parts, configured, &settings)?;
+    let facts = Facts::of(manifest.id.to_hex(), &parts);
+    let work = || between(unlocked, manifest, parts, configured, &settings);
+    let (report, ran) = hooks::around(&settings, &facts, work)?;
+    Ok(Report { hooks: ran, ..report })
+}
+
+fn between(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    parts: Vec<Touched>,
+    configured: Vec<Planned>,
+    settings: &Settings<'_>,
+) -> Result<Report, OpError> {
+    let before = save(unlocked, manifest, &parts, configured, settings)?;
     let action = Action {
         id: Actions::fresh_id(),
         time: Instant::now(),
@@ -85,17 +103,12 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'
         undoes: None,
         undone_by: None,
     };
-    let change = Change {
-        unlocked,
-        touches: manifest,
-        gives: Some(manifest),
-        before: before.listing(),
-        action: &action,
-        settings: &settings,
-    };
+    let (touches, gives) = (manifest, Some(manifest));
+    let change = Change { unlocked, touches, gives, before: before.listing(), action: &action, settings };
     let given = run(&change)?;
     settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
-    Ok(Report { action: action.id, safety: before.manifest.map(|manifest| manifest.id), given })
+    let safety = before.manifest.map(|manifest| manifest.id);
+    Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
 }
 
 /// What was there before a change.

@@ -6,6 +6,7 @@
 //!
 //! Databases come first, since they are what most likely cannot be had.
 
+mod content;
 mod database;
 mod walk;
 
@@ -29,7 +30,8 @@ use crate::source::files::target::{Options, Target};
 use crate::vault::read::Library;
 use crate::vault::unlocked::UnlockedVault;
 
-pub(in crate::ops) use database::{holds, is_database};
+pub(in crate::ops) use content::Origin;
+pub(in crate::ops) use database::{is_database, stem};
 pub(in crate::ops) use walk::{Sorted, Walk, find};
 
 /// A change of live data.
@@ -124,7 +126,7 @@ pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
                 if is_unfinished(entry.file_name().as_encoded_bytes()) {
                     // What stays is litter, not harm.
-                    let _ = fs::remove_file(entry.path());
+                    let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
                 }
             }
         }
@@ -295,15 +297,7 @@ impl Work<'_> {
 
     /// A database, or what SQLite keeps beside one.
     fn belongs_to_database(&self, path: &EntryPath) -> bool {
-        let bytes = path.as_bytes();
-        let of = |side: &str| {
-            let stem = bytes.strip_suffix(side.as_bytes())?;
-            EntryPath::from_bytes(stem).ok()
-        };
-        self.databases.contains(path)
-            || ["-wal", "-shm", "-journal"]
-                .iter()
-                .any(|side| of(side).is_some_and(|path| self.databases.contains(&path)))
+        self.databases.contains(path) || stem(path).is_some_and(|stem| self.databases.contains(&stem))
     }
 
     /// Removes what is touched and not to be there: files as they come, folders when all in them is gone.

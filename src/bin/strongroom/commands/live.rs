@@ -5,6 +5,7 @@ use strongroom::base::name::Name;
 use strongroom::base::text::{count, counted, size};
 use strongroom::engine::sqlite::apply::{Applied, Checked, OnDamage, Way};
 use strongroom::ops::actions::{Actions, Holding};
+use strongroom::ops::hooks::Hooks;
 use strongroom::ops::restore::Report;
 use strongroom::ops::restore::in_place::{self, Settings, Step};
 use strongroom::vault::commit::Label;
@@ -25,12 +26,16 @@ pub struct LiveArgs {
     /// Make no safety snapshot: what is there now is lost for good, and there is no undo
     #[arg(long)]
     pub no_safety: bool,
+    /// Do not run the hooks of the configuration
+    #[arg(long)]
+    no_hooks: bool,
 }
 
 impl LiveArgs {
     pub fn settings<'s>(
         &self,
         actions: &'s Actions,
+        hooks: Option<Hooks>,
         numeric_ids: bool,
         told: &'s dyn Fn(Step),
         context: &Context,
@@ -50,6 +55,7 @@ impl LiveArgs {
             on_damage: if self.accept_damage { OnDamage::Tell } else { OnDamage::Refuse },
             numeric_ids,
             actions,
+            hooks: hooks.filter(|_| !self.no_hooks).unwrap_or_default(),
             told,
             control: context.control.clone(),
         }
@@ -61,6 +67,13 @@ pub fn told(step: &Step, context: &Context) {
     match step {
         Step::Safe(Holding::Snapshot(id)) => context.print(&format!("  safety snapshot  {}\n", id.short())),
         Step::Safe(Holding::Nothing) => context.print("  nothing there yet to be kept safe\n"),
+        Step::Hook(ran) => {
+            let took = duration(ran.milliseconds);
+            context.print(&format!("  {:<15}  {}  {took}\n", ran.name, ran.command));
+            if let Some(failure) = &ran.failure {
+                context.say(&format!("warning: {} failed: {failure}", ran.name));
+            }
+        }
         Step::Safe(Holding::Unknown) => context.say("warning: no safety snapshot: there is no undo"),
     }
 }
@@ -94,6 +107,14 @@ fn applied(applied: &Applied) -> String {
         Checked::Impossible { why } => format!("integrity not checked: {why}"),
     };
     format!("{what}, {check}")
+}
+
+/// How a change of live data ends: a hook that failed is something left undone.
+pub fn ending(report: &in_place::Report, context: &Context) -> Ending {
+    match issues(&report.given.files, context) {
+        Ending::Done if report.hooks.iter().any(|ran| ran.failure.is_some()) => Ending::Incomplete,
+        ending => ending,
+    }
 }
 
 /// Names what was not given back as it was.

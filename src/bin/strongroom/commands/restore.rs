@@ -90,8 +90,9 @@ fn in_place(
 ) -> Result<Ending, Failure> {
     let actions = context.actions(vault)?;
     let told = |step: in_place::Step| live::told(&step, context);
-    let settings = args.live.settings(&actions, args.numeric_ids, &told, context);
-    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
+    let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
+    let configured = configured.unwrap_or_default();
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "files");
     let report = in_place::restore(vault, manifest, in_place::Request { parts, configured, settings })?;
@@ -103,7 +104,7 @@ fn in_place(
         let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
         context.print(&format!("restored to {}{back}\n", local_with_zone(manifest.time)));
     }
-    Ok(live::issues(&report.given.files, context))
+    Ok(live::ending(&report, context))
 }
 
 fn words(report: &Report, request: &Request, milliseconds: u64) -> String {

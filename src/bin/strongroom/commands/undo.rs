@@ -42,8 +42,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         return Ok(Ending::Done);
     }
     let told = |step: Step| live::told(&step, context);
-    let settings = args.live.settings(&actions, args.numeric_ids, &told, context);
-    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
+    let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
+    let configured = configured.unwrap_or_default();
     let request = Request { action: args.action, configured, force: args.force, settings };
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "files");
@@ -58,7 +59,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
             if args.live.no_safety { String::new() } else { format!(" · undo: strongroom undo {}", report.action) };
         context.print(&format!("{what}{back}\n"));
     }
-    Ok(live::issues(&report.given.files, context))
+    Ok(live::ending(&report, context))
 }
 
 fn word(kind: Kind) -> &'static str {

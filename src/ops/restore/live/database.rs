@@ -1,21 +1,20 @@
 //! Databases among what is given back: which entries are some, and how each is given back.
 
 use std::fs::{self, File};
-use std::path::Path;
 
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, Options, Wanted};
+use crate::engine::sqlite::apply::{self, Applied, Options, SIDES, beside};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
-use crate::ops::restore::live::walk::{Trouble, Walk, find};
-use crate::ops::restore::live::{Database, Given, Work};
+use crate::ops::restore::live::content::Origin;
+use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
+use crate::ops::restore::live::{Database, Given, Place, Work};
 use crate::ops::restore::sides::is_direct;
 use crate::vault::extents;
 use crate::vault::read::Library;
-use crate::vault::stream;
 
 /// Every page is a multiple of this long, and so is every database.
 const SMALLEST_PAGE: u64 = 512;
@@ -40,17 +39,15 @@ pub(in crate::ops) fn is_database(
     Ok(bytes.is_some_and(|bytes| apply::is_database(&bytes)))
 }
 
-/// Does the live database hold what the entry does?
-pub(in crate::ops) fn holds(
-    live: &Path,
-    entry: &Entry,
-    library: &Library<'_>,
-    options: &Options<'_>,
-) -> Result<bool, OpError> {
-    let result = stream::in_order(library, entry, options.control, |blocks| {
-        apply::holds(live, Wanted { length: entry.size, blocks }, options)
-    });
-    Ok(result?)
+impl Place<'_> {
+    /// Could a file that looks the same be a database with a log that is not part of the file?
+    pub fn has_unseen_log(&self, entry: &Entry, record: Option<&SourceRecord>) -> bool {
+        let named = |record: &SourceRecord| record.databases.iter().any(|database| database.path == entry.path);
+        let seen = record.is_some_and(named) && self.before.flatten().is_some_and(named);
+        let live = self.live(&entry.path);
+        let has = |side| fs::metadata(beside(&live, side)).is_ok_and(|log| log.len() > 0);
+        !seen && entry.size.is_multiple_of(SMALLEST_PAGE) && (has("-wal") || has("-journal"))
+    }
 }
 
 impl Work<'_> {
@@ -70,47 +67,51 @@ impl Work<'_> {
                 Err(Trouble::Touched(_)) => continue,
                 Err(Trouble::Fatal(error)) => return Err(error),
             };
-            let Some(wanted) = step.wanted else { continue };
-            if step.now.as_ref() == Some(&wanted) || self.is_unsaved(&step.path, step.now.as_ref()) {
+            if let Some(database) = self.beside(&step, record)? {
+                self.one(&database, record, given, meant, done)?;
+            }
+            let Some(wanted) = &step.wanted else { continue };
+            let same = step.now.as_ref() == Some(wanted) && !self.place.has_unseen_log(wanted, Some(record));
+            if same || self.is_unsaved(&step.path, step.now.as_ref()) || !is_database(wanted, record, self.library)? {
                 continue;
             }
-            if !is_database(&wanted, record, self.library)? {
-                continue;
-            }
-            self.databases.insert(step.path.clone());
-            if !meant(&step.path) {
-                continue;
-            }
-            if let Some(why) = self.obstacle(&wanted, record)? {
-                self.tally.note(self.place.shown(&wanted.path), why);
-                continue;
-            }
-            let applied = self.database(&wanted)?;
-            done(&wanted.path);
-            given.databases.push(Database { path: self.place.shown(&wanted.path), applied });
+            self.one(wanted, record, given, meant, done)?;
         }
         Ok(())
     }
 
-    /// Why this one is not given back, where that is no reason not to give the others back.
-    fn obstacle(&self, wanted: &Entry, record: &SourceRecord) -> Result<Option<String>, OpError> {
-        let live = self.place.live(&wanted.path);
-        if !wanted.path.is_root() && !is_direct(&self.place.root, &live) {
-            return Ok(Some("left alone: a link leads to it".to_owned()));
+    /// The database that this path is the log of, where the snapshot says so. Logs are never given back as files.
+    fn beside(&self, step: &Step, record: &SourceRecord) -> Result<Option<Entry>, OpError> {
+        let Some(stem) = stem(&step.path) else { return Ok(None) };
+        match find(record, &stem, self.library)? {
+            Some(database) if is_database(&database, record, self.library)? => Ok(Some(database)),
+            _ => Ok(None),
         }
-        for side in ["-wal", "-journal"] {
-            let Some(path) = with_suffix(&wanted.path, side) else { continue };
-            if find(record, &path, self.library)?.is_some_and(|entry| entry.size > 0) {
-                let why = format!(
-                    "left alone: it was captured as a plain file, with a {side} beside it; restore both with --to"
-                );
-                return Ok(Some(why));
-            }
-        }
-        Ok(None)
     }
 
-    fn database(&self, wanted: &Entry) -> Result<Applied, OpError> {
+    /// Gives one database back, once.
+    fn one(
+        &mut self,
+        wanted: &Entry,
+        record: &SourceRecord,
+        given: &mut Given,
+        meant: &dyn Fn(&EntryPath) -> bool,
+        done: &mut dyn FnMut(&EntryPath),
+    ) -> Result<(), OpError> {
+        if !self.databases.insert(wanted.path.clone()) || !meant(&wanted.path) {
+            return Ok(());
+        }
+        if !wanted.path.is_root() && !is_direct(&self.place.root, &self.place.live(&wanted.path)) {
+            self.tally.note(self.place.shown(&wanted.path), "left alone: a link leads to it".to_owned());
+            return Ok(());
+        }
+        let applied = self.database(wanted, record)?;
+        done(&wanted.path);
+        given.databases.push(Database { path: self.place.shown(&wanted.path), applied });
+        Ok(())
+    }
+
+    fn database(&self, wanted: &Entry, record: &SourceRecord) -> Result<Applied, OpError> {
         let live = self.place.live(&wanted.path);
         let settings = self.change.settings;
         let control: &Control = &settings.control;
@@ -123,9 +124,8 @@ impl Work<'_> {
         let dress = |file: &File| target.dress(wanted, file).map_err(|error| Box::new(error) as Explained);
         let (wait, on_damage) = (settings.wait, self.on_damage);
         let options = Options { wait, on_damage, control, dress: Some(&dress) };
-        let applied = stream::in_order(self.library, wanted, control, |blocks| {
-            apply::apply(&live, Wanted { length: wanted.size, blocks }, &options)
-        })?;
+        let origin = Origin { record, library: self.library, control };
+        let applied = origin.pages(wanted, &live, |pages| apply::apply(&live, pages, &options))?;
         for issue in target.seal() {
             self.tally.note(issue.path, issue.reason);
         }
@@ -134,7 +134,8 @@ impl Work<'_> {
     }
 }
 
-/// What SQLite keeps beside the database of this path.
-fn with_suffix(path: &EntryPath, suffix: &str) -> Option<EntryPath> {
-    if path.is_root() { None } else { EntryPath::from_bytes(&[path.as_bytes(), suffix.as_bytes()].concat()).ok() }
+/// The path of the database whose log this would be.
+pub(in crate::ops) fn stem(path: &EntryPath) -> Option<EntryPath> {
+    let stem = SIDES.iter().find_map(|side| path.as_bytes().strip_suffix(side.as_bytes()))?;
+    EntryPath::from_bytes(stem).ok().filter(|stem| !stem.is_root())
 }
