@@ -273,7 +273,8 @@ impl Work<'_> {
         for issue in target.seal() {
             tally.note(issue.path, issue.reason);
         }
-        Ok(())
+        // The action is marked as done next, which must not be true before it is.
+        Ok(target.sync()?)
     }
 
     /// Is what is there what a snapshot gave? Asked where nobody knows what was there before.

@@ -203,6 +203,13 @@ impl Target {
         Ok(Outcome::Done)
     }
 
+    /// Makes what was written last through a crash. The whole file system is told at once: one call for any number of files.
+    pub fn sync(&self) -> Result<(), TargetError> {
+        let root = EntryPath::root();
+        let dir = self.dirs.itself(&root, Missing::Fail)?;
+        rustix::fs::syncfs(&*dir).map_err(|error| TargetError::system("write", &root, error))
+    }
+
     /// Was nothing there to begin with?
     pub fn is_new(&self) -> bool {
         self.is_new
