@@ -11,6 +11,7 @@ use crate::base::error::{Class, Explain};
 use crate::base::name::Name;
 use crate::base::text::nearest;
 use crate::ops::backup::Planned;
+use crate::ops::hooks::Hooks;
 use crate::source;
 
 /// What a configuration says.
@@ -20,6 +21,7 @@ pub struct Config {
     pub sources: Vec<Planned>,
     /// `[alarm] rows_lost`: a table that has lost more of its rows than this, in percent, is an alarm.
     pub rows_lost: u8,
+    pub hooks: Hooks,
 }
 
 /// What `rows_lost` is where nothing is written.
@@ -44,7 +46,8 @@ impl Explain for ConfigError {
     }
 }
 
-const KEYS: [&str; 4] = ["vault", "app", "source", "alarm"];
+const KEYS: [&str; 5] = ["vault", "app", "source", "alarm", "hooks"];
+const HOOKS: [&str; 2] = ["before_restore", "after_restore"];
 
 /// Reads a configuration. `file` names it in messages and is what relative paths are relative to;
 /// `variable` looks up `${NAME}`.
@@ -65,13 +68,15 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn document(&self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
-        let mut config = Config { vault: None, app: None, sources: Vec::new(), rows_lost: ROWS_LOST };
+        let hooks = Hooks { folder: self.folder().to_owned(), ..Hooks::default() };
+        let mut config = Config { vault: None, app: None, sources: Vec::new(), rows_lost: ROWS_LOST, hooks };
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
                 "app" => config.app = Some(self.name("app", value)?),
                 "source" => config.sources = self.sources(value)?,
                 "alarm" => config.rows_lost = self.alarm(value)?,
+                "hooks" => self.hooks(value, &mut config.hooks)?,
                 unknown => return Err(self.unknown(unknown, key.span(), &KEYS)),
             }
         }
@@ -100,6 +105,23 @@ impl Reader<'_> {
         })
     }
 
+    fn folder(&self) -> &Path {
+        self.file.parent().unwrap_or(Path::new("."))
+    }
+
+    fn hooks(&self, value: &Spanned<DeValue<'_>>, hooks: &mut Hooks) -> Result<(), ConfigError> {
+        let what = "hooks is not a table; write [hooks]";
+        let table = value.get_ref().as_table().ok_or_else(|| self.error(value.span(), what.to_owned(), None))?;
+        for (key, value) in table {
+            match key.get_ref().as_ref() {
+                "before_restore" => hooks.before_restore = Some(self.string("before_restore", value)?),
+                "after_restore" => hooks.after_restore = Some(self.string("after_restore", value)?),
+                unknown => return Err(self.unknown(unknown, key.span(), &HOOKS)),
+            }
+        }
+        Ok(())
+    }
+
     fn sources(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Planned>, ConfigError> {
         let what = "source is not a table; write [source.NAME]";
         let table = value.get_ref().as_table().ok_or_else(|| self.error(value.span(), what.to_owned(), None))?;
@@ -116,8 +138,7 @@ impl Reader<'_> {
         for (key, value) in keys {
             table.insert(key.get_ref().to_string(), self.value(value)?);
         }
-        let base = self.file.parent().unwrap_or(Path::new("."));
-        let source = source::configure(&table, base).map_err(|error| {
+        let source = source::configure(&table, self.folder()).map_err(|error| {
             let line_of = keys.iter().find(|(key, _)| key.get_ref() == error.key());
             let span = line_of.map_or(span.clone(), |(key, _)| key.span());
             self.error(span, format!("source {name}: {error}"), error.hint())
@@ -181,7 +202,7 @@ impl Reader<'_> {
         if location.contains("://") || Path::new(&location).is_absolute() {
             return location;
         }
-        self.file.parent().unwrap_or(Path::new(".")).join(location).to_string_lossy().into_owned()
+        self.folder().join(location).to_string_lossy().into_owned()
     }
 
     fn unknown(&self, key: &str, span: Range<usize>, known: &[&str]) -> ConfigError {

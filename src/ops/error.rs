@@ -1,6 +1,9 @@
 //! What can go wrong with a use case, beyond what the floors below say themselves.
 
 use crate::base::error::{Class, Explain, Explained};
+use crate::base::text;
+use crate::engine::sqlite::apply::ApplyError;
+use crate::ops::actions::ActionError;
 use crate::source::SourceError;
 use crate::source::files::target::TargetError;
 use crate::store::StoreError;
@@ -18,6 +21,10 @@ pub enum OpError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
+    Apply(#[from] ApplyError),
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -28,6 +35,8 @@ impl OpError {
             Self::Store(error) => error,
             Self::Source(error) => error,
             Self::Target(error) => error,
+            Self::Apply(error) => error,
+            Self::Action(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -64,8 +73,28 @@ pub enum Problem {
     Output { path: String, source: std::io::Error },
     #[error("cannot look into {path}")]
     Unreadable { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Content(Explained),
     #[error("there is nothing to back up")]
     Nothing,
+    #[error("no safety snapshot could be made: {why}")]
+    NoSafety { why: String, source: Option<Box<OpError>> },
+    #[error("{source}; what was changed until then could not be taken back")]
+    HalfDone { action: String, source: Box<OpError> },
+    #[error("{name} failed: {failure}")]
+    Hook { name: &'static str, failure: String },
+    #[error("cannot give back {path}: {reason}")]
+    Left { path: String, reason: String },
+    #[error("{} changed since", text::counted(*count, "path"))]
+    ChangedSince { count: u64, paths: Vec<String> },
+    #[error("nobody knows whether something changed since, without a safety snapshot")]
+    Unlooked,
+    #[error("action {action} was taken back already by {by}")]
+    TakenBack { action: String, by: String },
+    #[error("action {action} was made without a safety snapshot and cannot be taken back")]
+    NoWayBack { action: String },
+    #[error("snapshot {snapshot}, which action {action} needs, is not in the vault")]
+    SnapshotGone { action: String, snapshot: String },
     #[error("interrupted")]
     Interrupted,
 }
@@ -75,6 +104,9 @@ impl Explain for Problem {
         match self {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
+            Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
+            Self::Content(error) => error.class(),
+            Self::Unlooked => Class::Usage,
             _ => Class::Failed,
         }
     }
@@ -88,6 +120,15 @@ impl Explain for Problem {
                 Some(format!("list what it holds with strongroom show {snapshot} {source_name}"))
             }
             Self::Kind { .. } => Some("use a newer strongroom".into()),
+            Self::NoSafety { .. } => Some("nothing was changed; --no-safety goes on without a way back".into()),
+            Self::Content(error) => error.hint(),
+            Self::Hook { .. } => Some("nothing was changed; see [hooks] in strongroom.toml, or pass --no-hooks".into()),
+            Self::HalfDone { action, .. } => Some(format!("take it back with strongroom undo {action}")),
+            Self::ChangedSince { paths, .. } => {
+                Some(format!("{}: look at them, then --force takes the action back all the same", paths.join(", ")))
+            }
+            Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
+            Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),
             _ => None,
         }

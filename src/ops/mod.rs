@@ -2,11 +2,15 @@
 //!
 //! Never prints, never exits, never reads the environment: all of that is the caller's.
 
+pub mod actions;
 pub mod backup;
 pub mod config;
 pub mod diff;
 pub mod discover;
 pub mod error;
+pub mod hooks;
 pub mod restore;
+pub mod safety;
 pub mod show;
+pub mod undo;
 pub mod verify;

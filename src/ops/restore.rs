@@ -4,6 +4,9 @@
 //! written is reported and the rest goes on.
 
 mod batch;
+pub mod in_place;
+pub mod live;
+mod sides;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +44,9 @@ pub struct Report {
     pub identical: u64,
     /// Folders, links and devices.
     pub others: u64,
+    /// What another database had left beside one that was restored, and was removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stale: Vec<String>,
     /// What could not be given back as it was; the first thousand.
     pub issues: Vec<Issue>,
     pub issues_count: u64,
@@ -73,6 +79,8 @@ struct Job<'m> {
     source: &'m SourceRecord,
     folder: EntryPath,
     to: PathBuf,
+    /// What a source that is one file is called in the folder.
+    name: EntryPath,
 }
 
 fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, OpError> {
@@ -93,7 +101,16 @@ fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, O
     let place = |source: &SourceRecord| {
         if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
     };
-    Ok(chosen.into_iter().map(|(source, folder)| Job { source, folder, to: place(source) }).collect())
+    let job = |(source, folder)| Job { source, folder, to: place(source), name: own_name(source, &source.root) };
+    Ok(chosen.into_iter().map(job).collect())
+}
+
+/// What a source that is one file is called: as at its root, or as the source.
+fn own_name(source: &SourceRecord, root: &str) -> EntryPath {
+    let root = path::decode(root).unwrap_or_default();
+    let last = root.rsplit(|&b| b == b'/').next().and_then(|name| EntryPath::from_bytes(name).ok());
+    let own = last.map(|name| name.file_name().to_vec()).filter(|name| !name.is_empty());
+    EntryPath::root().child(&own.unwrap_or_else(|| source.name.as_str().as_bytes().to_vec()))
 }
 
 fn restore_source(
@@ -107,7 +124,8 @@ fn restore_source(
     let target = Target::open(&job.to, options)?;
     let tally = Tally::default();
     let (control, batch) = (&*request.control, Batch::default());
-    let mut restorer = Restorer { library, job, target: &target, tally: &tally, control, batch };
+    let careful = !target.is_new();
+    let mut restorer = Restorer { library, job, target: &target, tally: &tally, control, batch, careful };
     let mut found = false;
     for entry in read::entries(&job.source.listing, &job.folder, library) {
         found = true;
@@ -135,6 +153,8 @@ struct Restorer<'r> {
     tally: &'r Tally,
     control: &'r Control,
     batch: Batch,
+    /// Something may stand where databases go: what is beside them is looked at.
+    careful: bool,
 }
 
 impl Restorer<'_> {
@@ -142,7 +162,11 @@ impl Restorer<'_> {
         if self.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
+        let original = entry.path.clone();
         let entry = self.standing_alone(self.named(entry))?;
+        if self.careful && !self.make_room(&entry, &original)? {
+            return Ok(());
+        }
         let small = small_content(&entry).cloned();
         let result = match small {
             Some(extent) => self.small(entry, &extent),
@@ -157,11 +181,7 @@ impl Restorer<'_> {
         if !entry.path.is_root() || entry.kind == Kind::Dir {
             return entry;
         }
-        let root = path::decode(&self.job.source.root).unwrap_or_default();
-        let last = root.rsplit(|&b| b == b'/').next().and_then(|name| EntryPath::from_bytes(name).ok());
-        let own = last.map(|name| name.file_name().to_vec()).filter(|name| !name.is_empty());
-        let name = own.unwrap_or_else(|| self.job.source.name.as_str().as_bytes().to_vec());
-        Entry { path: EntryPath::root().child(&name), ..entry }
+        Entry { path: self.job.name.clone(), ..entry }
     }
 
     /// A hard link to a file outside what is restored becomes a file of its own with the same content.

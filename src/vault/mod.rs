@@ -29,6 +29,7 @@ mod run;
 mod runs;
 pub mod select;
 pub mod snapshots;
+pub mod stream;
 pub mod unlocked;
 
 use crate::base::id::VaultId;

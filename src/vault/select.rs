@@ -7,6 +7,9 @@ use crate::base::point::{self, BadPoint};
 use crate::base::selector::Selector;
 use crate::vault::snapshots::Snapshot;
 
+/// Why a snapshot was made that keeps live data safe while something is given back: what its manifest says.
+pub const SAFETY: &str = "safety";
+
 /// Which snapshots are looked at in the first place.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -64,7 +67,8 @@ pub fn select<'s>(
 ) -> Result<&'s Snapshot, SelectError> {
     let mut admitted = snapshots.iter().rev().filter(|snapshot| filter.admits(snapshot));
     let found = match selector {
-        Selector::Latest(n) => admitted.nth(*n),
+        // Nobody who lost something means the snapshot made just before that was given back.
+        Selector::Latest(n) => admitted.filter(|snapshot| snapshot.manifest.reason != SAFETY).nth(*n),
         Selector::At(text) => {
             let point = point::parse(text, now)?;
             admitted.find(|snapshot| snapshot.manifest.time <= point)

@@ -74,7 +74,7 @@ fn help_has_examples_and_completions_and_manuals_come_for_all() {
     let home = Home::new();
     let help = home.ok(&["--help"]).out;
     assert!(help.contains("Examples:"));
-    for command in ["init", "backup", "snapshots", "show", "diff", "verify", "restore", "completions", "man"] {
+    for command in ["init", "backup", "snapshots", "show", "diff", "verify", "restore", "undo", "completions", "man"] {
         assert!(help.contains(command));
         assert!(home.ok(&[command, "--help"]).out.contains("Example"), "{command}");
         assert!(home.ok(&["man", command]).out.contains(".TH"), "{command}");

@@ -8,6 +8,7 @@ mod faults;
 mod floors;
 mod healing;
 mod hostile;
+mod live;
 mod s3;
 mod source_contract;
 mod sqlite;

@@ -15,6 +15,7 @@ use strongroom::base::error::{one_line, reason};
 use strongroom::base::name::Name;
 use strongroom::base::selector::Selector;
 use strongroom::format::manifest::Manifest;
+use strongroom::ops::actions::Actions;
 use strongroom::ops::config::{self, Config};
 use strongroom::store::{Options, Store};
 use strongroom::vault::host::{self, Folders};
@@ -110,6 +111,12 @@ impl Context {
 impl Context {
     pub fn folders(&self) -> Result<Folders, Failure> {
         Ok(Folders { config: folder("XDG_CONFIG_HOME", ".config")?, cache: folder("XDG_CACHE_HOME", ".cache")? })
+    }
+
+    /// What was done to live data on this host, for one vault.
+    pub fn actions(&self, vault: &UnlockedVault) -> Result<Actions, Failure> {
+        let folder = folder("XDG_DATA_HOME", ".local/share")?.join("actions").join(vault.vault().id().to_string());
+        Ok(Actions::new(folder))
     }
 
     /// Where the identity is, or would be made.

@@ -185,6 +185,7 @@ pub struct Tally {
     bytes: AtomicU64,
     identical: AtomicU64,
     others: AtomicU64,
+    stale: Mutex<Vec<String>>,
     issues: Mutex<(Vec<Issue>, u64)>,
 }
 
@@ -220,6 +221,10 @@ impl Tally {
         control.bytes.add(entry.size);
     }
 
+    pub fn stale(&self, path: String) {
+        self.stale.lock().expect("BUG: nothing panics while holding it").push(path);
+    }
+
     pub fn issue(&self, path: &str, error: &dyn std::error::Error) {
         self.note(path.to_owned(), one_line(error));
     }
@@ -245,6 +250,7 @@ impl Tally {
         report.bytes = report.bytes.saturating_add(self.bytes.into_inner());
         report.identical += self.identical.into_inner();
         report.others += self.others.into_inner();
+        report.stale.extend(self.stale.into_inner().expect("BUG: nothing panics while holding it"));
         let (issues, count) = self.issues.into_inner().expect("BUG: nothing panics while holding it");
         report.issues.extend(issues);
         report.issues_count += count;

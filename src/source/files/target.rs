@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::AsFd;
-use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fchmod, fstat, linkat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fchmod, fstat, linkat, unlinkat};
 use rustix::io::Errno;
 
 use self::apply::{Handle, Meta, Now, apply};
@@ -201,6 +201,41 @@ impl Target {
         link(temporary.as_bytes()).map_err(failed)?;
         place.replace_by(temporary.as_bytes())?;
         Ok(Outcome::Done)
+    }
+
+    /// Makes what was written last through a crash. The whole file system is told at once: one call for any number of files.
+    pub fn sync(&self) -> Result<(), TargetError> {
+        let root = EntryPath::root();
+        let dir = self.dirs.itself(&root, Missing::Fail)?;
+        rustix::fs::syncfs(&*dir).map_err(|error| TargetError::system("write", &root, error))
+    }
+
+    /// Was nothing there to begin with?
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Removes what stands there; a folder only when it is empty. Was there anything?
+    pub fn remove(&self, path: &EntryPath, folder: bool) -> Result<bool, TargetError> {
+        let dir = match self.dirs.parent(path, Missing::Fail) {
+            Ok(dir) => dir,
+            Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let flags = if folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        match unlinkat(&dir, path.file_name(), flags) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(TargetError::system("remove", path, error)),
+        }
+    }
+
+    /// Gives an open file that has no name here yet what metadata the entry says.
+    pub fn dress(&self, entry: &Entry, file: impl AsFd) -> Result<(), TargetError> {
+        let meta = Meta::of(entry, &self.owners)?;
+        let stat = fstat(&file).map_err(|error| TargetError::system("look at", &entry.path, error))?;
+        apply(Handle::Open(file.as_fd()), &Now::existing(&stat), &meta, &entry.path, &self.issues);
+        Ok(())
     }
 
     /// Sets the metadata of folders, deepest first, and tells what fell short. Call it when all else is done.

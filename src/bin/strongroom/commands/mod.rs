@@ -1,5 +1,7 @@
 //! The commands. One file and one line here each.
 
+mod live;
+
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 
@@ -31,6 +33,7 @@ commands! {
     Diff => diff,
     Verify => verify,
     Restore => restore,
+    Undo => undo,
     Completions => completions,
     Man => man,
 }

@@ -1,10 +1,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
-use strongroom::ops::restore::{self, Report, Request};
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::restore::{self, Report, Request, in_place};
+use strongroom::ops::show::Part;
+use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::live::{self, LiveArgs};
 use crate::commands::{FilterArgs, part, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
@@ -13,11 +18,15 @@ use crate::render::{duration, local_with_zone};
 
 /// Give back a snapshot, a source or a path
 ///
-/// One source goes straight into the folder, several into a folder each. What is there already and identical is left
-/// alone; what is there and not in the snapshot is left alone too.
+/// With --to, one source goes straight into the folder, several into a folder each. With --in-place, each goes where it
+/// lives: databases page by page in one transaction, also while an app has them open, after a safety snapshot of what is
+/// there; strongroom undo takes it back. What is there already and identical is left alone; what is there and not in
+/// the snapshot is left alone too.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom restore latest --to /srv/out\n  \
-    strongroom restore @yesterday documents:17 --to /srv/out\n  strongroom restore 7c1e04b2 :notes.txt --to .")]
+    strongroom restore @yesterday documents:17 --to /srv/out\n  strongroom restore 7c1e04b2 :notes.txt --to .\n  \
+    strongroom restore @yesterday db --in-place        into the running app\n  \
+    strongroom restore latest docs:2026 --in-place     only this folder")]
 pub struct Args {
     /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE
     #[arg(value_name = "SNAPSHOT", value_parser = selector)]
@@ -26,8 +35,13 @@ pub struct Args {
     #[arg(value_name = "SOURCE[:PATH]")]
     parts: Vec<OsString>,
     /// The folder to restore into; made if it is not there
-    #[arg(long, value_name = "DIR")]
-    to: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "in_place", conflicts_with = "in_place")]
+    to: Option<PathBuf>,
+    /// Restore where it lives
+    #[arg(long)]
+    in_place: bool,
+    #[command(flatten)]
+    live: LiveArgs,
     /// Set owners by number even where their names exist here
     #[arg(long)]
     numeric_ids: bool,
@@ -39,10 +53,24 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let manifest = context.manifest(&vault, &args.snapshot, &args.filter.filter())?;
     let parts = args.parts.iter().map(|text| part(text, &manifest)).collect::<Result<_, _>>()?;
-    let request = Request { parts, to: args.to, numeric_ids: args.numeric_ids, control: context.control.clone() };
-    let clock = std::time::Instant::now();
+    match &args.to {
+        Some(to) => beside(&vault, &manifest, parts, to.clone(), args.numeric_ids, context),
+        None => in_place(&vault, &manifest, parts, &args, context),
+    }
+}
+
+fn beside(
+    vault: &UnlockedVault,
+    manifest: &Manifest,
+    parts: Vec<Part>,
+    to: PathBuf,
+    numeric_ids: bool,
+    context: &Context,
+) -> Result<Ending, Failure> {
+    let request = Request { parts, to, numeric_ids, control: context.control.clone() };
+    let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "files");
-    let report = restore::restore(&vault, &manifest, &request)?;
+    let report = restore::restore(vault, manifest, &request)?;
     drop(progress);
     if context.json() {
         context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": request.to, "report": report }));
@@ -50,9 +78,33 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         context.print(&words(&report, &request, clock.elapsed().as_millis() as u64));
         context.print(&format!("restored {} of {}\n", manifest.id.short(), local_with_zone(manifest.time)));
     }
-    let lines = report.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.reason));
-    context.say_some("not restored as it was", lines, report.issues_count);
-    Ok(if report.issues_count == 0 { Ending::Done } else { Ending::Incomplete })
+    Ok(live::issues(&report, context))
+}
+
+fn in_place(
+    vault: &UnlockedVault,
+    manifest: &Manifest,
+    parts: Vec<Part>,
+    args: &Args,
+    context: &Context,
+) -> Result<Ending, Failure> {
+    let actions = context.actions(vault)?;
+    let told = |step: in_place::Step| live::told(&step, context);
+    let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
+    let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
+    let configured = configured.unwrap_or_default();
+    let clock = Instant::now();
+    let progress = Progress::start(context, "restoring", "files");
+    let report = in_place::restore(vault, manifest, in_place::Request { parts, configured, settings })?;
+    drop(progress);
+    if context.json() {
+        context.print_json(&serde_json::json!({ "snapshot": manifest.id, "report": report }));
+    } else {
+        context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
+        let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
+        context.print(&format!("restored to {}{back}\n", local_with_zone(manifest.time)));
+    }
+    Ok(live::ending(&report, context))
 }
 
 fn words(report: &Report, request: &Request, milliseconds: u64) -> String {

@@ -3,6 +3,7 @@ use strongroom::base::name::ObjectKey;
 use strongroom::base::text::{counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::vault::error::VaultError;
+use strongroom::vault::select::SAFETY;
 use strongroom::vault::snapshots::Snapshot;
 
 use crate::commands::FilterArgs;
@@ -78,12 +79,15 @@ fn table(snapshots: &[&Snapshot]) -> String {
     for Snapshot { manifest, .. } in snapshots.iter().rev() {
         let host = if several_hosts { manifest.host.clone() } else { String::new() };
         let state = if manifest.complete() { "stored".to_owned() } else { paint(Tone::Look, "incomplete") };
+        let mut tags = manifest.tags.clone();
+        // Not what `latest` means: so that it is seen why.
+        tags.extend((manifest.reason == SAFETY).then(|| SAFETY.to_owned()));
         table.row(vec![
             manifest.id.short(),
             local(manifest.time),
             manifest.app.to_string(),
             host,
-            manifest.tags.join(" "),
+            tags.join(" "),
             revisions(manifest),
             size(manifest.bytes),
             size(manifest.bytes_new),

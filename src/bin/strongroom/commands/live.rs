@@ -1,0 +1,128 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use strongroom::base::name::Name;
+use strongroom::base::text::{count, counted, size};
+use strongroom::engine::sqlite::apply::{Applied, Checked, OnDamage, Way};
+use strongroom::ops::actions::{Actions, Holding};
+use strongroom::ops::hooks::Hooks;
+use strongroom::ops::restore::Report;
+use strongroom::ops::restore::in_place::{self, Settings, Step};
+use strongroom::vault::commit::Label;
+
+use crate::context::{Context, host_name, user_name};
+use crate::exit::Ending;
+use crate::render::{Lean, Table, Tone, duration, paint};
+
+/// How live data is changed.
+#[derive(clap::Args)]
+pub struct LiveArgs {
+    /// How long to wait for a database that is locked, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    wait: u64,
+    /// Give a database back even if SQLite's check finds it damaged: it was like that when it was captured
+    #[arg(long)]
+    accept_damage: bool,
+    /// Make no safety snapshot: what is there now is lost for good, and there is no undo
+    #[arg(long)]
+    pub no_safety: bool,
+    /// Do not run the hooks of the configuration
+    #[arg(long)]
+    no_hooks: bool,
+}
+
+impl LiveArgs {
+    pub fn settings<'s>(
+        &self,
+        actions: &'s Actions,
+        hooks: Option<Hooks>,
+        numeric_ids: bool,
+        told: &'s dyn Fn(Step),
+        context: &Context,
+    ) -> Settings<'s> {
+        let label = Label {
+            host: host_name(),
+            user: user_name(),
+            app: Name::lossy("app"),
+            tags: Vec::new(),
+            labels: BTreeMap::new(),
+            reason: String::new(),
+            tool: concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        Settings {
+            safety: (!self.no_safety).then_some(label),
+            wait: Duration::from_secs(self.wait),
+            on_damage: if self.accept_damage { OnDamage::Tell } else { OnDamage::Refuse },
+            numeric_ids,
+            actions,
+            hooks: hooks.filter(|_| !self.no_hooks).unwrap_or_default(),
+            told,
+            control: context.control.clone(),
+        }
+    }
+}
+
+/// Says each step as it is taken: whatever comes after, the way back is known.
+pub fn told(step: &Step, context: &Context) {
+    match step {
+        Step::Safe(Holding::Snapshot(id)) => context.print(&format!("  safety snapshot  {}\n", id.short())),
+        Step::Safe(Holding::Nothing) => context.print("  nothing there yet to be kept safe\n"),
+        Step::Hook(ran) => {
+            let took = duration(ran.milliseconds);
+            context.print(&format!("  {:<15}  {}  {took}\n", ran.name, ran.command));
+            if let Some(failure) = &ran.failure {
+                context.say(&format!("warning: {} failed: {failure}", ran.name));
+            }
+        }
+        Step::Safe(Holding::Unknown) => context.say("warning: no safety snapshot: there is no undo"),
+    }
+}
+
+pub fn words(report: &in_place::Report, milliseconds: u64) -> String {
+    let mut table = Table::new(&[Lean::Left, Lean::Left]);
+    for database in &report.given.databases {
+        table.row(vec![database.path.clone(), applied(&database.applied)]);
+    }
+    let files = &report.given.files;
+    if files.files + files.identical + report.given.removed > 0 || report.given.databases.is_empty() {
+        let mut some = vec![format!("{} written, {}", counted(files.files, "file"), size(files.bytes))];
+        some.extend((files.identical > 0).then(|| format!("{} there already", count(files.identical))));
+        some.extend((report.given.removed > 0).then(|| format!("{} removed", count(report.given.removed))));
+        table.row(vec!["files".to_owned(), some.join(", ")]);
+    }
+    format!("{}  {}\n", table.render(), duration(milliseconds))
+}
+
+fn applied(applied: &Applied) -> String {
+    let (written, pages) = (count(applied.written.into()), count(applied.pages.into()));
+    let what = match applied.way {
+        Way::Pages if applied.written == 0 => return "as it should be already".to_owned(),
+        Way::Pages => format!("{written} of {pages} pages written"),
+        Way::Copied => format!("{pages} pages copied"),
+        Way::Created => format!("{pages} pages, made anew"),
+    };
+    let check = match &applied.checked {
+        Checked::Sound | Checked::Unchanged => "integrity ok".to_owned(),
+        Checked::Damaged { findings } => format!("{}: {findings}", paint(Tone::Lost, "damaged")),
+        Checked::Impossible { why } => format!("integrity not checked: {why}"),
+    };
+    format!("{what}, {check}")
+}
+
+/// How a change of live data ends: a hook that failed is something left undone.
+pub fn ending(report: &in_place::Report, context: &Context) -> Ending {
+    match issues(&report.given.files, context) {
+        Ending::Done if report.hooks.iter().any(|ran| ran.failure.is_some()) => Ending::Incomplete,
+        ending => ending,
+    }
+}
+
+/// Names what was not given back as it was.
+pub fn issues(report: &Report, context: &Context) -> Ending {
+    for path in &report.stale {
+        context.say(&format!("removed {path}, which another database had left there"));
+    }
+    let lines = report.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.reason));
+    context.say_some("not restored as it was", lines, report.issues_count);
+    if report.issues_count == 0 { Ending::Done } else { Ending::Incomplete }
+}

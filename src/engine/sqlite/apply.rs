@@ -1,0 +1,211 @@
+//! Giving a database back, also into one that an app has open.
+//!
+//! Owns the choice of the way, and what each way promises:
+//!
+//! - The live database is what it was or what the snapshot holds, whatever happens and whenever: `delta`, `whole`.
+//! - Apps that have it open keep their view while they read, and go on afterwards with what the snapshot holds.
+//! - How the live database is journalled stays as it is, and its counters go on, so that every app notices.
+//! - Memory does not grow with the database.
+//!
+//! Never reads a vault: content comes in blocks, in order. Never opens the live database but through SQLite.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::base::control::Control;
+use crate::base::error::Explained;
+
+mod check;
+mod compare;
+mod delta;
+mod error;
+mod header;
+mod pages;
+#[cfg(test)]
+mod tests;
+mod whole;
+
+pub use compare::holds;
+pub use error::ApplyError;
+pub use header::is_database;
+pub use pages::{Blocks, Wanted};
+
+use delta::Outcome;
+use error::Told;
+use pages::Pages;
+
+/// How long a lock is waited for, if nobody says otherwise.
+pub const WAIT: Duration = Duration::from_secs(10);
+
+/// What to do when SQLite's check finds that the result would not be sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Leave the live database as it was.
+    Refuse,
+    /// Say so in the report: it was like that when it was captured.
+    Tell,
+}
+
+/// Gives a file its owner and mode.
+pub type Dress<'d> = dyn Fn(&File) -> Result<(), Explained> + 'd;
+
+pub struct Options<'o> {
+    pub wait: Duration,
+    pub on_damage: OnDamage,
+    pub control: &'o Control,
+    /// Gives a database that is made anew its owner and mode, before it gets its name.
+    pub dress: Option<&'o Dress<'o>>,
+}
+
+/// Which way a database was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// The pages that differ, in one transaction.
+    Pages,
+    /// All of it, in one transaction.
+    Copied,
+    /// As a new file: there was none.
+    Created,
+}
+
+/// What SQLite's check of the result said.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase", tag = "result")]
+pub enum Checked {
+    /// Nothing was written, so nothing was looked at.
+    Unchanged,
+    Sound,
+    Damaged {
+        findings: String,
+    },
+    /// It takes a collation or function that only the app has.
+    Impossible {
+        why: String,
+    },
+}
+
+/// A database that was given back.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Applied {
+    pub way: Way,
+    pub page_size: u32,
+    pub pages: u32,
+    /// Pages that were written; none when the live database held just this.
+    pub written: u32,
+    pub checked: Checked,
+}
+
+/// Makes the database at `live` what is wanted.
+pub fn apply(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<Applied, ApplyError> {
+    let told = Told { path: live, wait: options.wait };
+    let mut pages = Pages::new(wanted)?;
+    if !live.try_exists().map_err(told.io("look at"))? {
+        return whole::create(live, &mut pages, options);
+    }
+    let connection = open(live, options)?;
+    reach("opened");
+    match delta::run(&connection, &mut pages, options, &told)? {
+        Outcome::Applied(applied) => Ok(applied),
+        Outcome::OtherLayout(what) => whole::copy(connection, what, &mut pages, options, &told),
+        Outcome::Empty => whole::copy(connection, "page size", &mut pages, options, &told),
+    }
+}
+
+/// Opens a live database for reading and writing its pages.
+fn open(live: &Path, options: &Options<'_>) -> Result<Connection, ApplyError> {
+    let told = Told { path: live, wait: options.wait };
+    let failed = told.sqlite("open");
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(live, flags).map_err(&failed)?;
+    connection.busy_handler(Some(patience(options.wait))).map_err(&failed)?;
+    let prepare = || {
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        // A schema that cannot be read does not keep its pages from being replaced.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
+        connection
+            .execute_batch("PRAGMA cache_size = -16384; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY")?;
+        has_page_table(&connection)
+    };
+    if prepare().map_err(&failed)? { Ok(connection) } else { Err(ApplyError::NoPageTable) }
+}
+
+/// Asks again and again, more often than SQLite would: among writers who leave a lock for moments only, whoever sleeps
+/// longest never gets it.
+fn patience(wait: Duration) -> impl FnMut(i32) -> bool + Send + 'static {
+    let mut since = Instant::now();
+    move |asked| {
+        if asked == 0 {
+            since = Instant::now();
+        }
+        std::thread::sleep(Duration::from_micros(500));
+        since.elapsed() < wait
+    }
+}
+
+fn has_page_table(connection: &Connection) -> rusqlite::Result<bool> {
+    let ask = "SELECT count(*) FROM pragma_compile_options WHERE compile_options = 'ENABLE_DBPAGE_VTAB'";
+    connection.query_row(ask, [], |row| row.get::<_, u32>(0)).map(|found| found > 0)
+}
+
+/// Has another process a database with a log open? One with a rollback journal shows only while it is used. Where nobody
+/// has, SQLite puts the database in order on the way and removes what it no longer needs.
+pub fn is_in_use(database: &Path) -> bool {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let lock = || {
+        let connection = Connection::open_with_flags(database, flags)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK")
+    };
+    let busy = [rusqlite::ErrorCode::DatabaseBusy, rusqlite::ErrorCode::DatabaseLocked];
+    lock().is_err_and(|error: rusqlite::Error| error.sqlite_error_code().is_some_and(|code| busy.contains(&code)))
+}
+
+/// Has SQLite put a database in order that nobody has open: what its log holds becomes part of the file.
+pub fn settle(database: &Path) -> Result<(), ApplyError> {
+    let told = Told { path: database, wait: Duration::ZERO };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let settle = || {
+        let connection = Connection::open_with_flags(database, flags)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    };
+    settle().map_err(told.sqlite("put in order"))
+}
+
+/// What SQLite keeps beside a database. Left over from another one, they would spoil what is put in its place.
+pub const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// Opens a file that nobody else has open, without making anything beside it.
+fn read_alone(file: &Path) -> rusqlite::Result<Connection> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut uri = String::from("file:");
+    for &byte in file.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(byte.into()),
+            other => uri.push_str(&format!("%{other:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    Connection::open_with_flags(uri, flags)
+}
+
+/// What SQLite keeps beside a database: `app.db-wal`.
+pub fn beside(database: &Path, side: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(side);
+    PathBuf::from(name)
+}
+
+/// A step that tests kill the process at.
+#[cfg(not(test))]
+fn reach(_: &str) {}
+
+#[cfg(test)]
+use tests::reach;

@@ -1,0 +1,177 @@
+//! What was done to live data on this host, so that it can be taken back: one file for each action.
+//!
+//! Owns the form of these files and their order of writing: an action is on disk before the first change of live data and
+//! is marked as done after the last. One that was killed half way is known by that. They lie with the user's data, not in
+//! the cache: losing one loses the way back, though never data, which is in the safety snapshot.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::{Class, Explain, reason};
+use crate::base::id::SnapshotId;
+use crate::base::name::Name;
+use crate::base::path::EntryPath;
+use crate::base::time::Instant;
+use crate::vault::host;
+
+/// Something done to live data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Action {
+    pub id: String,
+    pub time: Instant,
+    pub kind: Kind,
+    pub state: State,
+    pub app: Name,
+    /// The snapshot whose paths are those that were touched.
+    pub touches: SnapshotId,
+    /// What they were made to hold; what is not in it was removed.
+    pub gives: Holding,
+    /// What they held before: the safety snapshot.
+    pub safety: Holding,
+    pub parts: Vec<Touched>,
+    /// The action that this one took back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<String>,
+    /// The action that took this one back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undone_by: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Restore,
+    Undo,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Live data may be as it was, as it should become, or partly so.
+    Begun,
+    Done,
+}
+
+/// What paths hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holding {
+    Snapshot(SnapshotId),
+    /// None of them was there.
+    Nothing,
+    /// Nobody looked: there is no way back.
+    Unknown,
+}
+
+/// A part of a source, and where it lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touched {
+    pub source: Name,
+    pub kind: String,
+    /// The source's own place, written as paths are.
+    pub root: String,
+    pub path: EntryPath,
+}
+
+/// The actions of one vault on this host.
+pub struct Actions {
+    folder: PathBuf,
+}
+
+impl Actions {
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// All of them, oldest first.
+    pub fn list(&self) -> Result<Vec<Action>, ActionError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(ActionError::Io { file: self.folder.clone(), source: error }),
+        };
+        let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut actions = files
+            .filter(|file| file.extension().is_some_and(|end| end == "json"))
+            .map(|file| read(&file))
+            .collect::<Result<Vec<_>, _>>()?;
+        actions.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
+        Ok(actions)
+    }
+
+    /// The action whose id begins like this; without one, the last restore that was not taken back.
+    pub fn find(&self, prefix: Option<&str>) -> Result<Action, ActionError> {
+        let actions = self.list()?;
+        let Some(prefix) = prefix else {
+            let open = |action: &&Action| action.kind == Kind::Restore && action.undone_by.is_none();
+            return actions.iter().rfind(open).cloned().ok_or(ActionError::Nothing);
+        };
+        let fits: Vec<&Action> = actions.iter().filter(|action| action.id.starts_with(prefix)).collect();
+        match fits[..] {
+            [one] => Ok(one.clone()),
+            [] => Err(ActionError::Unknown { prefix: prefix.to_owned() }),
+            _ => Err(ActionError::Ambiguous { prefix: prefix.to_owned(), count: fits.len() }),
+        }
+    }
+
+    /// Writes it down, for good once this returns.
+    pub fn keep(&self, action: &Action) -> Result<(), ActionError> {
+        let file = self.folder.join(format!("{}.json", action.id));
+        let text = serde_json::to_vec_pretty(action).expect("BUG: plain fields");
+        let failed = |source| ActionError::Io { file: file.clone(), source };
+        let host = |error| match error {
+            crate::vault::error::VaultError::Host { source, .. } => failed(source),
+            other => failed(std::io::Error::other(other.to_string())),
+        };
+        host::make_private_folder(&self.folder).map_err(host)?;
+        host::replace(&file, &text).map_err(host)?;
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+
+    /// A fresh id: eight digits are enough for what one person did on one host.
+    pub fn fresh_id() -> String {
+        let mut random = [0; 4];
+        crate::format::header::fill_random(&mut random);
+        hex::encode(random)
+    }
+}
+
+fn read(file: &Path) -> Result<Action, ActionError> {
+    let bytes = fs::read(file).map_err(|source| ActionError::Io { file: file.to_owned(), source })?;
+    serde_json::from_slice(&bytes).map_err(|source| ActionError::Unreadable { file: file.to_owned(), source })
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    #[error("there is nothing to take back")]
+    Nothing,
+    #[error("no action's id begins with {prefix}")]
+    Unknown { prefix: String },
+    #[error("{prefix} fits {count} actions")]
+    Ambiguous { prefix: String, count: usize },
+    #[error("cannot use {}: {}", .file.display(), reason(source))]
+    Io { file: PathBuf, source: std::io::Error },
+    #[error("cannot read {}", .file.display())]
+    Unreadable { file: PathBuf, source: serde_json::Error },
+}
+
+impl Explain for ActionError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Unknown { .. } | Self::Ambiguous { .. } => Class::Usage,
+            _ => Class::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Nothing => "what was taken back already is listed by strongroom undo --list",
+            Self::Unknown { .. } | Self::Ambiguous { .. } => "see strongroom undo --list",
+            Self::Io { .. } => return None,
+            Self::Unreadable { .. } => "move it away; the safety snapshots are listed by strongroom snapshots",
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,341 @@
+//! Making live data what snapshots say: databases page by page, files whole, and what should not be there removed.
+//!
+//! Three snapshots meet: one says which paths are touched, one what they are to hold, one (the safety snapshot) what they
+//! hold now. What is not in the second is removed, what is the same in the last two is left alone, and what is there
+//! without being in the last is not touched: it could not be brought back.
+//!
+//! Databases come first, since they are what most likely cannot be had.
+
+mod content;
+mod database;
+mod walk;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::base::entry::{Entry, Kind};
+use crate::base::path::EntryPath;
+use crate::engine::sqlite::apply::{Applied, OnDamage};
+use crate::format::manifest::{Manifest, SourceRecord};
+use crate::ops::actions::{Action, Touched};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::batch::{Batch, Tally};
+use crate::ops::restore::in_place::Settings;
+use crate::ops::restore::{Job, Report, Restorer, own_name};
+use crate::ops::safety;
+use crate::source::files::target::{Options, Target};
+use crate::vault::read::Library;
+use crate::vault::unlocked::UnlockedVault;
+
+pub(in crate::ops) use content::Origin;
+pub(in crate::ops) use database::{is_database, stem};
+pub(in crate::ops) use walk::{Sorted, Walk, find};
+
+/// A change of live data.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Change<'c> {
+    pub unlocked: &'c UnlockedVault,
+    pub touches: &'c Manifest,
+    /// What is to be there; `None` for nothing of what is touched.
+    pub gives: Option<&'c Manifest>,
+    /// What is there: `None` if nobody knows, `Some(None)` for nothing.
+    pub before: Option<Option<&'c Manifest>>,
+    pub action: &'c Action,
+    pub settings: &'c Settings<'c>,
+}
+
+/// What was given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Given {
+    pub databases: Vec<Database>,
+    #[serde(flatten)]
+    pub files: Report,
+    /// What the change removed because it was not there before.
+    pub removed: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Database {
+    /// `SOURCE/PATH`.
+    pub path: String,
+    #[serde(flatten)]
+    pub applied: Applied,
+}
+
+/// How far a change came.
+#[derive(Default)]
+pub(in crate::ops) struct Progress {
+    /// The databases that were given back: the number of the part, and the path.
+    databases: BTreeSet<(usize, EntryPath)>,
+    files: bool,
+}
+
+/// Makes the change, noting how far it comes.
+pub(in crate::ops) fn give(change: &Change<'_>, progress: &mut Progress) -> Result<Given, OpError> {
+    let library = change.unlocked.library()?;
+    let places = places(change, &library)?;
+    let (mut given, tally) = (Given::default(), Tally::default());
+    let on_damage = change.settings.on_damage;
+    let mut works = works(change, &places, &library, &tally, on_damage);
+    for (number, work) in works.iter_mut().enumerate() {
+        let mut each = |path: &EntryPath| _ = progress.databases.insert((number, path.clone()));
+        work.databases(&mut given, &|_| true, &mut each)?;
+    }
+    progress.files = true;
+    for work in &works {
+        work.files(&mut given)?;
+    }
+    drop(works);
+    tally.add_to(&mut given.files);
+    Ok(given)
+}
+
+/// Makes what was changed as it was before. Nobody is left to ask whether that is sound.
+pub(in crate::ops) fn take_back(change: &Change<'_>, progress: &Progress) -> Result<(), OpError> {
+    let library = change.unlocked.library()?;
+    let places = places(change, &library)?;
+    let (mut given, tally) = (Given::default(), Tally::default());
+    let mut works = works(change, &places, &library, &tally, OnDamage::Tell);
+    for (number, work) in works.iter_mut().enumerate() {
+        let changed = |path: &EntryPath| progress.databases.contains(&(number, path.clone()));
+        work.databases(&mut given, &changed, &mut |_| ())?;
+        if progress.files {
+            work.files(&mut given)?;
+        } else {
+            work.remove(&mut given)?;
+        }
+    }
+    drop(works);
+    tally.add_to(&mut given.files);
+    match given.files.issues.first() {
+        None => Ok(()),
+        Some(issue) => Err(Problem::Left { path: issue.path.clone(), reason: issue.reason.clone() }.into()),
+    }
+}
+
+/// Removes what a killed restore left unfinished in the folders it touched: it has names of its own.
+pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
+    let library = change.unlocked.library()?;
+    for place in places(change, &library)? {
+        let folders = Walk::new(&place, &library).flatten().filter(|step| step.touched.kind == Kind::Dir);
+        let folders = folders.map(|step| place.live(&step.path));
+        for folder in folders.chain(place.alone.then(|| place.folder())) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if is_unfinished(entry.file_name().as_encoded_bytes()) {
+                    // What stays is litter, not harm.
+                    let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `.strongroom-<digits>.partial`
+fn is_unfinished(name: &[u8]) -> bool {
+    let middle = name.strip_prefix(b".strongroom-").and_then(|rest| rest.strip_suffix(b".partial"));
+    middle.is_some_and(|middle| middle.len() >= 16 && middle[..16].iter().all(u8::is_ascii_hexdigit))
+}
+
+fn places<'c>(change: &Change<'c>, library: &Library<'_>) -> Result<Vec<Place<'c>>, OpError> {
+    change.action.parts.iter().map(|part| Place::of(change, part, library)).collect()
+}
+
+fn works<'w>(
+    change: &'w Change<'w>,
+    places: &'w [Place<'w>],
+    library: &'w Library<'w>,
+    tally: &'w Tally,
+    on_damage: OnDamage,
+) -> Vec<Work<'w>> {
+    let of = |place| Work { change, place, library, tally, databases: BTreeSet::new(), on_damage };
+    places.iter().map(of).collect()
+}
+
+/// One part: where it lives, and the records of the snapshots that say what of it.
+pub(in crate::ops) struct Place<'c> {
+    pub part: &'c Touched,
+    pub touches: &'c SourceRecord,
+    pub gives: Option<&'c SourceRecord>,
+    pub before: Option<Option<&'c SourceRecord>>,
+    pub root: PathBuf,
+    /// The source is one file, not a folder.
+    pub alone: bool,
+}
+
+impl<'c> Place<'c> {
+    pub fn of(change: &Change<'c>, part: &'c Touched, library: &Library<'_>) -> Result<Self, OpError> {
+        let of = |manifest: &'c Manifest| manifest.sources.iter().find(|source| source.name == part.source);
+        let touches = of(change.touches).ok_or_else(|| Problem::NoSource {
+            snapshot: change.touches.id.short(),
+            source_name: part.source.to_string(),
+            sources: Vec::new(),
+        })?;
+        let first = find(touches, &EntryPath::root(), library)?;
+        let alone = first.is_some_and(|entry| entry.kind != Kind::Dir);
+        let before = change.before.map(|manifest| manifest.and_then(of));
+        Ok(Self { part, touches, gives: change.gives.and_then(of), before, root: safety::place(&part.root), alone })
+    }
+
+    /// Where an entry lives.
+    pub fn live(&self, path: &EntryPath) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt;
+        if path.is_root() { self.root.clone() } else { self.root.join(std::ffi::OsStr::from_bytes(path.as_bytes())) }
+    }
+
+    /// The folder that its entries are written into.
+    fn folder(&self) -> PathBuf {
+        match self.root.parent() {
+            Some(parent) if self.alone => parent.to_owned(),
+            _ => self.root.clone(),
+        }
+    }
+
+    /// An entry as it is called in that folder.
+    fn named(&self, path: &EntryPath) -> EntryPath {
+        if self.alone && path.is_root() { own_name(self.touches, &self.part.root) } else { path.clone() }
+    }
+
+    /// How reports call it.
+    pub fn shown(&self, path: &EntryPath) -> String {
+        if path.is_root() { self.part.source.to_string() } else { format!("{}/{path}", self.part.source) }
+    }
+}
+
+struct Work<'w> {
+    change: &'w Change<'w>,
+    place: &'w Place<'w>,
+    library: &'w Library<'w>,
+    tally: &'w Tally,
+    /// Which paths were given back as databases.
+    databases: BTreeSet<EntryPath>,
+    on_damage: OnDamage,
+}
+
+impl Work<'_> {
+    fn stopped(&self) -> Result<(), OpError> {
+        if self.change.settings.control.stopped() { Err(Problem::Interrupted.into()) } else { Ok(()) }
+    }
+
+    fn target(&self) -> Result<Target, OpError> {
+        let options = Options { numeric_ids: self.change.settings.numeric_ids };
+        Ok(Target::open(&self.place.folder(), options)?)
+    }
+
+    /// Would something be lost that is nowhere else?
+    fn is_unsaved(&self, path: &EntryPath, now: Option<&Entry>) -> bool {
+        self.place.before.is_some() && now.is_none() && fs::symlink_metadata(self.place.live(path)).is_ok()
+    }
+
+    /// Everything that is no database.
+    fn files(&self, given: &mut Given) -> Result<(), OpError> {
+        let Some(record) = self.place.gives else { return self.remove(given) };
+        let target = self.target()?;
+        let name = own_name(record, &self.place.part.root);
+        let job = Job { source: record, folder: self.place.part.path.clone(), to: self.place.folder(), name };
+        let control = &*self.change.settings.control;
+        let (tally, batch) = (self.tally, Batch::default());
+        let (library, careful) = (self.library, false);
+        let mut restorer = Restorer { library, job: &job, target: &target, tally, control, batch, careful };
+        let mut found = false;
+        for step in Walk::new(self.place, self.library) {
+            self.stopped()?;
+            let step = match step {
+                Ok(step) => step,
+                Err(walk::Trouble::Touched(error)) => {
+                    tally.issue(self.place.part.source.as_str(), &error);
+                    continue;
+                }
+                Err(walk::Trouble::Fatal(error)) => return Err(error),
+            };
+            found = true;
+            let Some(wanted) = step.wanted else { continue };
+            if self.belongs_to_database(&step.path) {
+                continue;
+            }
+            if self.is_unsaved(&step.path, step.now.as_ref()) && wanted.kind != Kind::Dir {
+                let reason = "left alone: it is there and not in the safety snapshot, so it could not be brought back";
+                tally.note(self.place.shown(&step.path), reason.to_owned());
+            } else if step.now.as_ref() == Some(&wanted) && wanted.kind != Kind::Dir {
+                tally.identical(control, &wanted);
+            } else {
+                restorer.entry(wanted)?;
+            }
+        }
+        restorer.flush()?;
+        if !found {
+            return Err(self.no_path());
+        }
+        self.remove(given)?;
+        for issue in target.seal() {
+            tally.note(issue.path, issue.reason);
+        }
+        // The action is marked as done next, which must not be true before it is.
+        Ok(target.sync()?)
+    }
+
+    /// Is what is there what a snapshot gave? Asked where nobody knows what was there before.
+    fn looks_given(&self, entry: &Entry) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Ok(there) = fs::symlink_metadata(self.place.live(&entry.path)) else { return false };
+        let time = (there.mtime(), there.mtime_nsec());
+        let (seconds, nanoseconds) = entry.mtime.unix();
+        match entry.kind {
+            Kind::Dir => there.is_dir(),
+            Kind::File => there.is_file() && there.len() == entry.size && time == (seconds, nanoseconds.into()),
+            _ => time == (seconds, nanoseconds.into()),
+        }
+    }
+
+    fn no_path(&self) -> OpError {
+        let snapshot = self.change.touches.id.short();
+        let source_name = self.place.part.source.to_string();
+        Problem::NoPath { snapshot, source_name, path: self.place.part.path.to_string() }.into()
+    }
+
+    /// A database, or what SQLite keeps beside one.
+    fn belongs_to_database(&self, path: &EntryPath) -> bool {
+        self.databases.contains(path) || stem(path).is_some_and(|stem| self.databases.contains(&stem))
+    }
+
+    /// Removes what is touched and not to be there: files as they come, folders when all in them is gone.
+    fn remove(&self, given: &mut Given) -> Result<(), OpError> {
+        if self.place.gives.is_some_and(|gives| gives.listing == self.place.touches.listing)
+            || !self.place.root.exists()
+        {
+            return Ok(());
+        }
+        let target = self.target()?;
+        let mut folders: Vec<EntryPath> = Vec::new();
+        let mut take = |path: &EntryPath, folder: bool| -> Result<(), OpError> {
+            match target.remove(&self.place.named(path), folder) {
+                Ok(there) => given.removed += u64::from(there),
+                Err(error) if error.is_fatal() => return Err(error.into()),
+                Err(error) => self.tally.issue(&self.place.shown(path), &error),
+            }
+            Ok(())
+        };
+        for step in Walk::new(self.place, self.library) {
+            self.stopped()?;
+            let Ok(step) = step else { continue };
+            while let Some(folder) = folders.pop_if(|folder| !step.path.is_within(folder)) {
+                take(&folder, true)?;
+            }
+            let known = step.now.is_some() || (self.place.before.is_none() && self.looks_given(&step.touched));
+            if step.wanted.is_some() || !known || (step.path.is_root() && !self.place.alone) {
+                continue;
+            }
+            match step.touched.kind {
+                Kind::Dir => folders.push(step.path),
+                _ => take(&step.path, false)?,
+            }
+        }
+        while let Some(folder) = folders.pop() {
+            take(&folder, true)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! A database's pages out of a snapshot, whichever way it was captured.
+//!
+//! One that was captured as a plain file may have its log beside it, without which it is not what it was: both are staged
+//! in a private folder, where SQLite puts them together.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::base::control::Control;
+use crate::base::entry::Entry;
+use crate::base::error::Explained;
+use crate::base::path::EntryPath;
+use crate::engine::sqlite::apply::{self, ApplyError, Wanted, beside};
+use crate::format::manifest::SourceRecord;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::live::walk::find;
+use crate::vault::error::VaultError;
+use crate::vault::read::Library;
+use crate::vault::stream;
+
+/// What is read of a staged file at once.
+const BLOCK: usize = 1 << 20;
+
+/// Where content comes from.
+pub(in crate::ops) struct Origin<'o> {
+    pub record: &'o SourceRecord,
+    pub library: &'o Library<'o>,
+    pub control: &'o Control,
+}
+
+impl Origin<'_> {
+    /// Hands the pages of a database to `take`. `live` is where it lives: what has to be staged is staged beside it.
+    pub fn pages<R>(
+        &self,
+        entry: &Entry,
+        live: &Path,
+        take: impl FnOnce(Wanted<'_>) -> Result<R, ApplyError>,
+    ) -> Result<R, OpError> {
+        let sides = self.sides(entry)?;
+        if sides.is_empty() {
+            let length = entry.size;
+            let taken = stream::in_order(self.library, entry, self.control, |blocks| take(Wanted { length, blocks }));
+            return Ok(taken?);
+        }
+        let staged = Staged::beside(live)?;
+        self.write(entry, &staged.database())?;
+        for (side, entry) in &sides {
+            self.write(entry, &beside(&staged.database(), side))?;
+        }
+        apply::settle(&staged.database())?;
+        let failed = |source| OpError::from(Problem::Output { path: live.display().to_string(), source });
+        let mut file = File::open(staged.database()).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut blocks = |buffer: &mut Vec<u8>| {
+            buffer.clear();
+            let read = Read::by_ref(&mut file).take(BLOCK as u64).read_to_end(buffer);
+            let failed = |source| Box::new(VaultError::host(live)(source)) as Explained;
+            Ok(read.map_err(failed)? > 0)
+        };
+        Ok(take(Wanted { length, blocks: &mut blocks })?)
+    }
+
+    /// The logs that were captured beside it.
+    fn sides(&self, entry: &Entry) -> Result<Vec<(&'static str, Entry)>, OpError> {
+        let mut found = Vec::new();
+        for side in ["-wal", "-journal"] {
+            let path = [entry.path.as_bytes(), side.as_bytes()].concat();
+            let Some(path) = EntryPath::from_bytes(&path).ok().filter(|_| !entry.path.is_root()) else { continue };
+            let log = find(self.record, &path, self.library)?;
+            found.extend(log.filter(|log| log.size > 0).map(|log| (side, log)));
+        }
+        Ok(found)
+    }
+
+    fn write(&self, entry: &Entry, to: &Path) -> Result<(), OpError> {
+        let failed = |source| OpError::from(Problem::Output { path: entry.path.to_string(), source });
+        let mut out = File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
+        stream::in_order(self.library, entry, self.control, |blocks| {
+            let mut buffer = Vec::new();
+            while blocks(&mut buffer).map_err(Problem::Content)? {
+                out.write_all(&buffer).map_err(failed)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A private folder that is gone afterwards.
+struct Staged(PathBuf);
+
+impl Staged {
+    fn beside(live: &Path) -> Result<Self, OpError> {
+        let mut random = [0; 8];
+        crate::format::header::fill_random(&mut random);
+        let folder = live.with_file_name(format!(".strongroom-{}.partial", hex::encode(random)));
+        let failed = |source| OpError::from(Problem::Output { path: live.display().to_string(), source });
+        fs::DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
+        Ok(Self(folder))
+    }
+
+    fn database(&self) -> PathBuf {
+        self.0.join("database")
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What stays is litter, not harm: an undo sweeps it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,141 @@
+//! Databases among what is given back: which entries are some, and how each is given back.
+
+use std::fs::{self, File};
+
+use crate::base::control::Control;
+use crate::base::entry::{Entry, Kind};
+use crate::base::error::Explained;
+use crate::base::path::EntryPath;
+use crate::engine::sqlite::apply::{self, Applied, Options, SIDES, beside};
+use crate::format::manifest::SourceRecord;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::live::content::Origin;
+use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
+use crate::ops::restore::live::{Database, Given, Place, Work};
+use crate::ops::restore::sides::is_direct;
+use crate::vault::extents;
+use crate::vault::read::Library;
+
+/// Every page is a multiple of this long, and so is every database.
+const SMALLEST_PAGE: u64 = 512;
+
+/// Is this entry's content an SQLite database? By its manifest, or by how it begins.
+pub(in crate::ops) fn is_database(
+    entry: &Entry,
+    record: &SourceRecord,
+    library: &Library<'_>,
+) -> Result<bool, OpError> {
+    if entry.kind != Kind::File || entry.link.is_some() || entry.size == 0 || !entry.size.is_multiple_of(SMALLEST_PAGE)
+    {
+        return Ok(false);
+    }
+    if record.databases.iter().any(|database| database.path == entry.path && database.engine == "sqlite") {
+        return Ok(true);
+    }
+    let first = extents::of_file(entry, library).next();
+    let Some(Ok(first)) = first else { return Ok(false) };
+    // What cannot be read is told when it is given back.
+    let bytes = library.reader().extent(&first).ok().flatten();
+    Ok(bytes.is_some_and(|bytes| apply::is_database(&bytes)))
+}
+
+impl Place<'_> {
+    /// Could a file that looks the same be a database with a log that is not part of the file?
+    pub fn has_unseen_log(&self, entry: &Entry, record: Option<&SourceRecord>) -> bool {
+        let named = |record: &SourceRecord| record.databases.iter().any(|database| database.path == entry.path);
+        let seen = record.is_some_and(named) && self.before.flatten().is_some_and(named);
+        let live = self.live(&entry.path);
+        let has = |side| fs::metadata(beside(&live, side)).is_ok_and(|log| log.len() > 0);
+        !seen && entry.size.is_multiple_of(SMALLEST_PAGE) && (has("-wal") || has("-journal"))
+    }
+}
+
+impl Work<'_> {
+    /// Gives every database back that is `meant`, notes which they are, and tells `done` of each.
+    pub fn databases(
+        &mut self,
+        given: &mut Given,
+        meant: &dyn Fn(&EntryPath) -> bool,
+        done: &mut dyn FnMut(&EntryPath),
+    ) -> Result<(), OpError> {
+        let Some(record) = self.place.gives else { return Ok(()) };
+        for step in Walk::new(self.place, self.library) {
+            self.stopped()?;
+            let step = match step {
+                Ok(step) => step,
+                // Told when the files are given back.
+                Err(Trouble::Touched(_)) => continue,
+                Err(Trouble::Fatal(error)) => return Err(error),
+            };
+            if let Some(database) = self.beside(&step, record)? {
+                self.one(&database, record, given, meant, done)?;
+            }
+            let Some(wanted) = &step.wanted else { continue };
+            let same = step.now.as_ref() == Some(wanted) && !self.place.has_unseen_log(wanted, Some(record));
+            if same || self.is_unsaved(&step.path, step.now.as_ref()) || !is_database(wanted, record, self.library)? {
+                continue;
+            }
+            self.one(wanted, record, given, meant, done)?;
+        }
+        Ok(())
+    }
+
+    /// The database that this path is the log of, where the snapshot says so. Logs are never given back as files.
+    fn beside(&self, step: &Step, record: &SourceRecord) -> Result<Option<Entry>, OpError> {
+        let Some(stem) = stem(&step.path) else { return Ok(None) };
+        match find(record, &stem, self.library)? {
+            Some(database) if is_database(&database, record, self.library)? => Ok(Some(database)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Gives one database back, once.
+    fn one(
+        &mut self,
+        wanted: &Entry,
+        record: &SourceRecord,
+        given: &mut Given,
+        meant: &dyn Fn(&EntryPath) -> bool,
+        done: &mut dyn FnMut(&EntryPath),
+    ) -> Result<(), OpError> {
+        if !self.databases.insert(wanted.path.clone()) || !meant(&wanted.path) {
+            return Ok(());
+        }
+        if !wanted.path.is_root() && !is_direct(&self.place.root, &self.place.live(&wanted.path)) {
+            self.tally.note(self.place.shown(&wanted.path), "left alone: a link leads to it".to_owned());
+            return Ok(());
+        }
+        let applied = self.database(wanted, record)?;
+        done(&wanted.path);
+        given.databases.push(Database { path: self.place.shown(&wanted.path), applied });
+        Ok(())
+    }
+
+    fn database(&self, wanted: &Entry, record: &SourceRecord) -> Result<Applied, OpError> {
+        let live = self.place.live(&wanted.path);
+        let settings = self.change.settings;
+        let control: &Control = &settings.control;
+        if let Some(folder) = live.parent() {
+            // The folder's own entry says later whose it is.
+            fs::create_dir_all(folder)
+                .map_err(|source| Problem::Output { path: live.display().to_string(), source })?;
+        }
+        let target = self.target()?;
+        let dress = |file: &File| target.dress(wanted, file).map_err(|error| Box::new(error) as Explained);
+        let (wait, on_damage) = (settings.wait, self.on_damage);
+        let options = Options { wait, on_damage, control, dress: Some(&dress) };
+        let origin = Origin { record, library: self.library, control };
+        let applied = origin.pages(wanted, &live, |pages| apply::apply(&live, pages, &options))?;
+        for issue in target.seal() {
+            self.tally.note(issue.path, issue.reason);
+        }
+        control.items.add(1);
+        Ok(applied)
+    }
+}
+
+/// The path of the database whose log this would be.
+pub(in crate::ops) fn stem(path: &EntryPath) -> Option<EntryPath> {
+    let stem = SIDES.iter().find_map(|side| path.as_bytes().strip_suffix(side.as_bytes()))?;
+    EntryPath::from_bytes(stem).ok().filter(|stem| !stem.is_root())
+}

@@ -1,0 +1,85 @@
+//! The snapshot of what is about to be changed.
+//!
+//! Owns the rule that live data is not touched before it is in the vault, completely.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::control::Control;
+use crate::base::path;
+use crate::format::manifest::Manifest;
+use crate::ops::actions::Touched;
+use crate::ops::backup::{self, Planned, Request};
+use crate::ops::config;
+use crate::ops::error::{OpError, Problem};
+use crate::source;
+use crate::vault::Vault;
+use crate::vault::commit::Label;
+
+/// Where a source lives on this host.
+pub fn place(root: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    PathBuf::from(std::ffi::OsString::from_vec(path::decode(root).unwrap_or_default()))
+}
+
+/// Takes a snapshot of the sources that these parts belong to, as the configuration describes them, or all of them at
+/// their place where it does not. `None` when nothing of it is there.
+pub fn snapshot(
+    vault: &Vault,
+    parts: &[Touched],
+    configured: Vec<Planned>,
+    label: Label,
+    control: &Arc<Control>,
+) -> Result<Option<Manifest>, OpError> {
+    let mut configured = configured;
+    let mut names = BTreeSet::new();
+    let mut sources = Vec::new();
+    for part in parts {
+        let is_there = fs::symlink_metadata(place(&part.root)).is_ok();
+        if is_there && names.insert(part.source.clone()) {
+            sources.push(source_of(part, &mut configured)?);
+        }
+    }
+    if sources.is_empty() {
+        return Ok(None);
+    }
+    let control = control.clone();
+    let (rescan, estimate, rows_lost) = (false, false, config::ROWS_LOST);
+    let request = Request { sources, label, rescan, estimate, rows_lost, control };
+    let manifest = backup::backup(vault, &request).map_err(refused)?.manifest;
+    match manifest.sources.iter().find(|source| source.skipped_count > 0) {
+        None => Ok(Some(manifest)),
+        Some(source) => {
+            let first = source.skipped.first().map(|skip| format!("{}: {}", skip.path, skip.reason));
+            let why = format!("{}/{}", source.name, first.unwrap_or_default());
+            Err(Problem::NoSafety { why, source: None }.into())
+        }
+    }
+}
+
+fn refused(error: OpError) -> OpError {
+    use crate::base::error::{Class, Explain};
+    match error.class() {
+        Class::Interrupted => error,
+        _ => Problem::NoSafety { why: error.to_string(), source: Some(Box::new(error)) }.into(),
+    }
+}
+
+fn source_of(part: &Touched, configured: &mut Vec<Planned>) -> Result<Planned, OpError> {
+    let fits = |planned: &Planned| planned.name == part.source && planned.source.root() == part.root;
+    if let Some(at) = configured.iter().position(fits) {
+        return Ok(configured.swap_remove(at));
+    }
+    let refused = |why: String| OpError::from(Problem::NoSafety { why, source: None });
+    // Which of the databases in a folder were named, only the configuration knows: then the folder is what is kept.
+    let kind = if part.kind == "sqlite" && place(&part.root).is_dir() { "files" } else { part.kind.as_str() };
+    let root =
+        place(&part.root).into_os_string().into_string().map_err(|_| refused("its path is no text".to_owned()))?;
+    let mut table = toml::Table::new();
+    table.insert("kind".to_owned(), kind.into());
+    table.insert("path".to_owned(), root.into());
+    let source = source::configure(&table, Path::new("/")).map_err(|error| refused(error.to_string()))?;
+    Ok(Planned { name: part.source.clone(), source })
+}
