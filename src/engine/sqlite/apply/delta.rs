@@ -140,8 +140,8 @@ impl Transaction<'_, '_> {
     ) -> Result<u32, ApplyError> {
         let failed = self.told.sqlite("write to");
         if self.rollback_journal {
-            // Making room in the cache would wait for readers, once for each page.
-            self.connection.execute_batch("PRAGMA cache_spill = OFF").map_err(&failed)?;
+            // Making room in the cache would wait for readers, once for each page. (OFF is passed over in a transaction.)
+            self.connection.execute_batch("PRAGMA cache_spill = 2147483647").map_err(&failed)?;
         }
         let mut write =
             self.connection.prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)").map_err(&failed)?;
@@ -182,8 +182,9 @@ impl Transaction<'_, '_> {
         self.held += length;
         if self.rollback_journal && !self.flushed && self.held > HELD {
             let failed = self.told.sqlite("write to");
-            self.connection.execute_batch("PRAGMA cache_spill = ON").map_err(&failed)?;
             self.connection.cache_flush().map_err(&failed)?;
+            // Nobody reads from here on: room is made as it is needed.
+            self.connection.execute_batch("PRAGMA cache_spill = 1").map_err(&failed)?;
             self.flushed = true;
             reach("flushed");
         }
