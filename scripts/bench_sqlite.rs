@@ -1,0 +1,154 @@
+//! What scripts/bench_sqlite.sh needs beside the tools it measures: a database of a given size, changes to it, a writer
+//! that notes how long its commits take, SQLite's own ways to copy, and the pages by which two databases differ.
+
+use std::env;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+
+const USAGE: &str = "usage: bench_sqlite make FILE MB | change FILE SEED | write FILE SECONDS | backup FILE COPY | \
+                     vacuum FILE COPY | differ OLD NEW";
+
+const SCHEMA: &str = "
+    CREATE TABLE projects (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+    CREATE TABLE documents (id INTEGER PRIMARY KEY, project_id INTEGER NOT NULL REFERENCES projects ON DELETE CASCADE,
+                            title TEXT NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX documents_project ON documents (project_id);
+    CREATE TABLE notes (id INTEGER PRIMARY KEY, document_id INTEGER NOT NULL REFERENCES documents ON DELETE CASCADE,
+                        text TEXT NOT NULL);
+    CREATE INDEX notes_document ON notes (document_id);
+    CREATE TABLE alembic_version (version_num TEXT PRIMARY KEY);
+    INSERT INTO alembic_version VALUES ('8f3c2a91');";
+
+/// Numbers that are the same every time (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % limit
+    }
+
+    fn text(&mut self, words: &[String], count: usize) -> String {
+        (0..count).map(|_| words[self.below(words.len())].as_str()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn open(file: &str) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(file)?;
+    connection.busy_timeout(Duration::from_secs(60))?;
+    Ok(connection)
+}
+
+/// Projects with documents and notes, of about so many megabytes, with a write-ahead log.
+fn make(file: &str, megabytes: usize) -> rusqlite::Result<()> {
+    let mut connection = open(file)?;
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -100000")?;
+    connection.execute_batch(SCHEMA)?;
+    let mut random = Random(7);
+    let word = |random: &mut Random| {
+        let length = 2 + random.below(9);
+        (0..length).map(|_| (b'a' + random.below(26) as u8) as char).collect::<String>()
+    };
+    let words: Vec<String> = (0..20_000).map(|_| word(&mut random)).collect();
+    let transaction = connection.transaction()?;
+    for id in 1..=200 {
+        transaction.execute("INSERT INTO projects VALUES (?, ?)", params![id, random.text(&words, 3)])?;
+    }
+    // A document with its note takes about 4.4 kB.
+    let documents = megabytes * 1_000_000 / 4400;
+    let mut insert = transaction.prepare("INSERT INTO documents VALUES (?, ?, ?, ?)")?;
+    let mut note = transaction.prepare("INSERT INTO notes VALUES (?, ?, ?)")?;
+    for id in 1..=documents {
+        let (title, length) = (random.text(&words, 6), 100 + random.below(800));
+        insert.execute(params![id, 1 + random.below(200), title, random.text(&words, length)])?;
+        note.execute(params![id, 1 + random.below(documents), random.text(&words, 20)])?;
+    }
+    drop((insert, note));
+    transaction.commit()?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Updates 2,000 random rows.
+fn change(file: &str, seed: u64) -> rusqlite::Result<()> {
+    let mut connection = open(file)?;
+    let last: usize = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
+    let mut random = Random(seed + 1000);
+    let transaction = connection.transaction()?;
+    for number in 0..2000 {
+        let title = format!("changed {number} by {seed}");
+        transaction.execute("UPDATE documents SET title = ? WHERE id = ?", params![title, 1 + random.below(last)])?;
+    }
+    transaction.commit()?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Commits about every millisecond; tells how long commits took: median, 99th percentile and longest, in milliseconds.
+fn write(file: &str, seconds: u64) -> rusqlite::Result<()> {
+    let connection = open(file)?;
+    connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+    let last: usize = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
+    let mut random = Random(99);
+    let (begun, mut took) = (Instant::now(), Vec::new());
+    let mut update = connection.prepare("UPDATE notes SET text = text || '' WHERE id = ?")?;
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        let one = Instant::now();
+        update.execute([1 + random.below(last)])?;
+        took.push(one.elapsed());
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    took.sort_unstable();
+    let at = |share: usize| took[(took.len() - 1) * share / 100].as_secs_f64() * 1000.0;
+    println!("{:.3} {:.3} {:.3} {}", at(50), at(99), at(100), took.len());
+    Ok(())
+}
+
+/// What `.backup` of the sqlite3 tool does.
+fn backup(file: &str, copy: &str) -> rusqlite::Result<()> {
+    let (from, mut to) = (open(file)?, Connection::open(copy)?);
+    rusqlite::backup::Backup::new(&from, &mut to)?.run_to_completion(-1, Duration::ZERO, None)
+}
+
+fn vacuum(file: &str, copy: &str) -> rusqlite::Result<()> {
+    open(file)?.execute("VACUUM INTO ?", [copy]).map(|_| ())
+}
+
+/// Writes the pages of 4 KiB that the second file has otherwise than the first.
+fn differ(old: &str, new: &str) -> io::Result<()> {
+    let reader = |path: &str| File::open(Path::new(path)).map(|file| BufReader::with_capacity(1 << 20, file));
+    let (mut old, mut new, mut out) = (reader(old)?, reader(new)?, io::stdout().lock());
+    let (mut before, mut after) = ([0; 4096], [0; 4096]);
+    while new.read_exact(&mut after).is_ok() {
+        if old.read_exact(&mut before).is_err() || before != after {
+            out.write_all(&after)?;
+        }
+    }
+    out.flush()
+}
+
+fn main() {
+    let words: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let number = |text: &str| text.parse().unwrap_or_else(|_| fail(USAGE));
+    let done: Result<(), String> = match words[..] {
+        ["make", file, megabytes] => make(file, number(megabytes) as usize).map_err(|error| error.to_string()),
+        ["change", file, seed] => change(file, number(seed)).map_err(|error| error.to_string()),
+        ["write", file, seconds] => write(file, number(seconds)).map_err(|error| error.to_string()),
+        ["backup", file, copy] => backup(file, copy).map_err(|error| error.to_string()),
+        ["vacuum", file, copy] => vacuum(file, copy).map_err(|error| error.to_string()),
+        ["differ", old, new] => differ(old, new).map_err(|error| error.to_string()),
+        _ => fail(USAGE),
+    };
+    done.unwrap_or_else(|error| fail(&error));
+}
+
+fn fail(why: &str) -> ! {
+    eprintln!("{why}");
+    std::process::exit(2)
+}
