@@ -10,7 +10,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd -P)
 program=$(realpath -- "${1:-${STRONGROOM_BIN:-$root/target/release/strongroom}}")
 [ -x "$program" ] || { echo "build it first: cargo build --release --locked" >&2; exit 2; }
-for tool in jq age-keygen; do
+for tool in jq age-keygen python3; do
     command -v "$tool" >/dev/null || { echo "$tool is not installed" >&2; exit 2; }
 done
 
@@ -21,6 +21,16 @@ ln -s "$program" "$work/bin/strongroom"
 printf 'remember the milk\n' >"$work/home/app/notes.txt"
 printf 'id,total\n1,9.50\n' >"$work/home/app/data/orders.csv"
 seq 1 100000 >"$work/home/app/data/numbers"
+python3 - "$work/home/app/data/shop.db" <<'END'
+import sqlite3, sys
+shop = sqlite3.connect(sys.argv[1])
+shop.execute("PRAGMA journal_mode = WAL")
+shop.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT)")
+shop.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, customer_id INTEGER REFERENCES customers, total REAL)")
+shop.executemany("INSERT INTO customers VALUES (?, ?)", [(i, "Customer %d" % i) for i in range(1, 101)])
+shop.executemany("INSERT INTO orders VALUES (?, ?, ?)", [(i, 1 + i % 100, i * 1.5) for i in range(1, 501)])
+shop.commit()
+END
 
 # All of it becomes one script, in the order of the page, that knows the line each command stands on.
 awk '
