@@ -27,15 +27,15 @@ const SCHEMA: &str = "
 struct Random(u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    fn below(&mut self, limit: i64) -> i64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % limit
+        (self.0 >> 11) as i64 % limit
     }
 
-    fn text(&mut self, words: &[String], count: usize) -> String {
-        (0..count).map(|_| words[self.below(words.len())].as_str()).collect::<Vec<_>>().join(" ")
+    fn text(&mut self, words: &[String], count: i64) -> String {
+        (0..count).map(|_| words[self.below(words.len() as i64) as usize].as_str()).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -46,7 +46,7 @@ fn open(file: &str) -> rusqlite::Result<Connection> {
 }
 
 /// Projects with documents and notes, of about so many megabytes, with a write-ahead log.
-fn make(file: &str, megabytes: usize) -> rusqlite::Result<()> {
+fn make(file: &str, megabytes: i64) -> rusqlite::Result<()> {
     let mut connection = open(file)?;
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.execute_batch("PRAGMA synchronous = OFF; PRAGMA cache_size = -100000")?;
@@ -78,7 +78,7 @@ fn make(file: &str, megabytes: usize) -> rusqlite::Result<()> {
 /// Updates 2,000 random rows.
 fn change(file: &str, seed: u64) -> rusqlite::Result<()> {
     let mut connection = open(file)?;
-    let last: usize = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
+    let last: i64 = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
     let mut random = Random(seed + 1000);
     let transaction = connection.transaction()?;
     for number in 0..2000 {
@@ -93,7 +93,7 @@ fn change(file: &str, seed: u64) -> rusqlite::Result<()> {
 fn write(file: &str, seconds: u64) -> rusqlite::Result<()> {
     let connection = open(file)?;
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-    let last: usize = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
+    let last: i64 = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
     let mut random = Random(99);
     let (begun, mut took) = (Instant::now(), Vec::new());
     let mut update = connection.prepare("UPDATE notes SET text = text || '' WHERE id = ?")?;
@@ -135,9 +135,9 @@ fn differ(old: &str, new: &str) -> io::Result<()> {
 fn main() {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let number = |text: &str| text.parse().unwrap_or_else(|_| fail(USAGE));
+    let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| fail(USAGE));
     let done: Result<(), String> = match words[..] {
-        ["make", file, megabytes] => make(file, number(megabytes) as usize).map_err(|error| error.to_string()),
+        ["make", file, megabytes] => make(file, number(megabytes) as i64).map_err(|error| error.to_string()),
         ["change", file, seed] => change(file, number(seed)).map_err(|error| error.to_string()),
         ["write", file, seconds] => write(file, number(seconds)).map_err(|error| error.to_string()),
         ["backup", file, copy] => backup(file, copy).map_err(|error| error.to_string()),
