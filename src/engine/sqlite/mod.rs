@@ -3,12 +3,14 @@
 //! Everything here goes through SQLite itself. A live database is never opened as a plain file by a process that has it
 //! open in SQLite: closing such a file drops SQLite's locks.
 
+pub mod ask;
 pub mod error;
 pub mod facts;
 pub mod free;
 pub mod live;
 pub mod pages;
 mod revision;
+pub mod vfs;
 
 /// What every SQLite database of the third version begins with.
 pub const HEADER: &[u8; 16] = b"SQLite format 3\0";
