@@ -1,6 +1,7 @@
 //! What can go wrong with a use case, beyond what the floors below say themselves.
 
 use crate::base::error::{Class, Explain, Explained};
+use crate::engine::sqlite::ask::AskError;
 use crate::source::SourceError;
 use crate::source::files::target::TargetError;
 use crate::store::StoreError;
@@ -18,6 +19,8 @@ pub enum OpError {
     #[error(transparent)]
     Target(#[from] TargetError),
     #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -28,6 +31,7 @@ impl OpError {
             Self::Store(error) => error,
             Self::Source(error) => error,
             Self::Target(error) => error,
+            Self::Ask(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -62,6 +66,14 @@ pub enum Problem {
     Kind { source_name: String, kind: String, verb: &'static str },
     #[error("cannot write the content of {path}")]
     Output { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Content(Explained),
+    #[error("snapshot {snapshot} holds no database that was captured as one")]
+    NoDatabase { snapshot: String },
+    #[error("snapshot {snapshot} holds several databases; name one")]
+    WhichDatabase { snapshot: String, databases: Vec<String> },
+    #[error("{path} is not a SQLite database")]
+    NotADatabase { path: String },
     #[error("there is nothing to back up")]
     Nothing,
     #[error("interrupted")]
@@ -72,6 +84,8 @@ impl Explain for Problem {
     fn class(&self) -> Class {
         match self {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } => Class::Usage,
+            Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
+            Self::Content(error) => error.class(),
             Self::Interrupted => Class::Interrupted,
             _ => Class::Failed,
         }
@@ -85,9 +99,22 @@ impl Explain for Problem {
             Self::NoPath { snapshot, source_name, .. } => {
                 Some(format!("list what it holds with strongroom show {snapshot} {source_name}"))
             }
+            Self::Content(error) => error.hint(),
+            Self::NoDatabase { snapshot } => {
+                Some(format!("name a file with --source SOURCE:PATH; see strongroom show {snapshot}"))
+            }
+            Self::WhichDatabase { databases, .. } => Some(format!("pass --source with one of {}", listed(databases))),
             Self::Kind { .. } => Some("use a newer strongroom".into()),
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),
             _ => None,
         }
     }
+}
+
+/// The first few of many names.
+fn listed(names: &[String]) -> String {
+    const NAMED: usize = 12;
+    let more = names.len().saturating_sub(NAMED);
+    let names = names[..names.len() - more].join(", ");
+    if more == 0 { names } else { format!("{names} and {more} more") }
 }

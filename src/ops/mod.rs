@@ -4,8 +4,10 @@
 
 pub mod backup;
 pub mod config;
+pub mod databases;
 pub mod diff;
 pub mod error;
+pub mod query;
 pub mod restore;
 pub mod show;
 pub mod verify;

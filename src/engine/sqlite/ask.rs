@@ -56,8 +56,7 @@ impl Session {
     /// Opens content as a database. `label` is what people call it.
     pub fn open(content: Arc<dyn RandomRead>, label: &str, control: Arc<Control>) -> Result<Self, AskError> {
         let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
-        let flags =
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let opened = Connection::open_with_flags_and_vfs(shown.path(), flags, vfs::NAME);
         let mut connection = match (opened, shown.failure()) {
             (_, Some(failure)) => return Err(AskError::Content(failure)),
@@ -137,9 +136,7 @@ impl Session {
         match code {
             _ if matches!(error, rusqlite::Error::MultipleStatement) => AskError::Several,
             Some(ErrorCode::OperationInterrupted) => AskError::Interrupted,
-            Some(ErrorCode::AuthorizationForStatementDenied) => {
-                AskError::Refused { what: refused.unwrap_or(message) }
-            }
+            Some(ErrorCode::AuthorizationForStatementDenied) => AskError::Refused { what: refused.unwrap_or(message) },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => AskError::Busy { reason: message },
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 let label = if self.shown.len() == 1 && self.live.is_none() { &*self.label } else { "a database" };
@@ -159,9 +156,10 @@ impl Session {
     fn hint(&self, message: &str) -> String {
         let tables = "list what there is with .tables, and its columns with .schema".to_owned();
         let Some(missing) = message.strip_prefix("no such table: ") else { return tables };
-        let names = self.connection.prepare("SELECT name FROM pragma_table_list").and_then(|mut statement| {
-            statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()
-        });
+        let names = self
+            .connection
+            .prepare("SELECT name FROM pragma_table_list")
+            .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>());
         let names = names.unwrap_or_default();
         match crate::base::text::nearest(missing, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near}?"),
@@ -200,7 +198,8 @@ pub fn names_live(sql: &str) -> bool {
     lower.match_indices(LIVE).any(|(at, _)| {
         let before = lower[..at].chars().next_back();
         let after = lower[at + LIVE.len()..].trim_start_matches(['"', ']', '`']).trim_start();
-        before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_' && letter != '.') && after.starts_with('.')
+        before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_' && letter != '.')
+            && after.starts_with('.')
     })
 }
 

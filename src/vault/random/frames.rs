@@ -104,7 +104,8 @@ impl Frames {
     /// told to whoever reads it.
     pub fn prepare(&self, digests: &[PlainDigest]) {
         let unknown = |digest: &&PlainDigest| !self.lock().chunks.contains_key(*digest);
-        let missing = digests.iter().filter(unknown).filter_map(|digest| Some((*digest, self.library.find(digest).ok()?)));
+        let missing =
+            digests.iter().filter(unknown).filter_map(|digest| Some((*digest, self.library.find(digest).ok()?)));
         let missing: Vec<(PlainDigest, Location)> = missing.collect();
         for run in missing.chunk_by(|(_, a), (_, b)| follows(&Name::of(a), &Name::of(b))) {
             let mut names: Vec<Name> = run.iter().map(|(_, location)| Name::of(location)).collect();

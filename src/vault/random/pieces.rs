@@ -107,9 +107,9 @@ impl Part {
         let mut lines = vec![0; self.length as usize];
         frames.copy(&self.chunk, self.offset.into(), &mut lines)?;
         let Some(lines) = lines.strip_suffix(b"\n") else { return Err(malformed("a part of it ends within a line")) };
-        let extents = lines.split(|&b| b == b'\n').map(|line| {
-            listing::read_extent(line).map_err(|source| VaultError::Listing { source })
-        });
+        let extents = lines
+            .split(|&b| b == b'\n')
+            .map(|line| listing::read_extent(line).map_err(|source| VaultError::Listing { source }));
         list(extents, self.start)
     }
 }

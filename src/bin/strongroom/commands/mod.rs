@@ -29,6 +29,7 @@ commands! {
     Snapshots => snapshots,
     Show => show,
     Diff => diff,
+    Query => query,
     Verify => verify,
     Restore => restore,
     Completions => completions,

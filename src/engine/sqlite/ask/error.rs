@@ -10,7 +10,7 @@ use crate::engine::sqlite::error::words;
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// What the database is read from.
-    #[error("{0}")]
+    #[error("{}", with_cause(&**.0))]
     Content(Explained),
     #[error("{message}")]
     Sql { message: String, hint: String },
@@ -40,11 +40,21 @@ pub enum AskError {
     Interrupted,
 }
 
+/// An error of another floor with its cause: the seam it came through carries only one of them.
+fn with_cause(error: &dyn Explain) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 /// SQLite's own message, without the statement that rusqlite repeats.
 pub fn message(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, sql, offset, .. } => match usize::try_from(*offset) {
-            Ok(at) if at > 0 && at <= sql.len() && !msg.starts_with("no such") => format!("{msg}, at letter {}", at + 1),
+            Ok(at) if at > 0 && at <= sql.len() && !msg.starts_with("no such") => {
+                format!("{msg}, at letter {}", at + 1)
+            }
             _ => msg.clone(),
         },
         other => words(other),

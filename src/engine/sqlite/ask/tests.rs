@@ -143,9 +143,15 @@ fn what_tells_of_the_schema_is_allowed() {
 fn mistakes_are_told_with_what_was_meant() {
     let (_folder, session) = session(PROJECTS);
     let error = ask(&session, "SELECT * FROM project", &[]).unwrap_err();
-    assert_eq!((error.to_string(), error.hint().unwrap()), ("no such table: project".into(), "did you mean projects?".into()));
+    assert_eq!(
+        (error.to_string(), error.hint().unwrap()),
+        ("no such table: project".into(), "did you mean projects?".into())
+    );
     let error = ask(&session, "SELECT nam FROM projects", &[]).unwrap_err();
-    assert!(error.to_string().starts_with("no such column: nam") && error.hint().unwrap().contains(".schema"), "{error}");
+    assert!(
+        error.to_string().starts_with("no such column: nam") && error.hint().unwrap().contains(".schema"),
+        "{error}"
+    );
     let error = ask(&session, "SELECT * FORM projects", &[]).unwrap_err();
     assert!(error.to_string().contains("near \"FORM\""), "{error}");
 }
@@ -165,7 +171,8 @@ fn snapshots_and_the_live_database_are_compared_and_the_live_one_stays_as_it_is(
     let sql = "SELECT * FROM projects EXCEPT SELECT * FROM live.projects";
     assert_eq!(ask(&session, sql, &[]).unwrap(), ["id | name", "1 | one"]);
     assert_eq!(ask(&session, "SELECT count(*) FROM third.projects", &[]).unwrap()[1], "3");
-    for sql in ["DELETE FROM live.projects", "UPDATE live.projects SET name = ''", "PRAGMA live.journal_mode = DELETE"] {
+    for sql in ["DELETE FROM live.projects", "UPDATE live.projects SET name = ''", "PRAGMA live.journal_mode = DELETE"]
+    {
         assert_eq!(ask(&session, sql, &[]).unwrap_err().class(), Class::Usage, "{sql}");
     }
     writer.execute_batch("INSERT INTO projects VALUES (5, 'five')").unwrap();

@@ -11,8 +11,7 @@ use super::AskError;
 /// Gives every parameter its value.
 pub fn bind(statement: &mut Statement<'_>, values: &[String]) -> Result<(), AskError> {
     let count = statement.parameter_count();
-    let names: Vec<Option<String>> =
-        (1..=count).map(|at| statement.parameter_name(at).map(str::to_owned)).collect();
+    let names: Vec<Option<String>> = (1..=count).map(|at| statement.parameter_name(at).map(str::to_owned)).collect();
     let mut bound: Vec<Option<Value>> = vec![None; count];
     for text in values {
         let named = text.split_once('=').and_then(|(name, value)| Some((position(&names, name)?, value)));

@@ -152,7 +152,12 @@ unsafe extern "C" fn open(
             unsafe { *out_flags = flags };
         }
         // SAFETY: the memory is ours to fill, see above; the methods are static.
-        unsafe { ptr::write(handle, Handle { base: sqlite3_file { pMethods: &METHODS }, open: Box::into_raw(Box::new(opened)) }) };
+        unsafe {
+            ptr::write(
+                handle,
+                Handle { base: sqlite3_file { pMethods: &METHODS }, open: Box::into_raw(Box::new(opened)) },
+            )
+        };
         SQLITE_OK
     })
 }
@@ -170,7 +175,9 @@ unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
 
 unsafe extern "C" fn read(file: *mut sqlite3_file, buffer: *mut c_void, length: c_int, offset: sqlite3_int64) -> c_int {
     guarded(SQLITE_IOERR_READ, || {
-        let (Ok(length), Ok(offset)) = (usize::try_from(length), u64::try_from(offset)) else { return SQLITE_IOERR_READ };
+        let (Ok(length), Ok(offset)) = (usize::try_from(length), u64::try_from(offset)) else {
+            return SQLITE_IOERR_READ;
+        };
         // SAFETY: the buffer is `length` bytes that nobody else uses during the call. SQLite's memory may be
         // uninitialised: it is given a value before a reference to bytes is made of it.
         let buffer = unsafe {

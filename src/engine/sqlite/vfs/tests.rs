@@ -83,7 +83,8 @@ fn a_database_with_a_write_ahead_log_opens_without_one() {
 fn sorting_what_does_not_fit_uses_memory_and_nothing_is_ever_written() {
     let bytes = database(ROWS);
     let shown = show(bytes, None);
-    let connection = Connection::open_with_flags_and_vfs(shown.path(), OpenFlags::SQLITE_OPEN_READ_WRITE, NAME).unwrap();
+    let connection =
+        Connection::open_with_flags_and_vfs(shown.path(), OpenFlags::SQLITE_OPEN_READ_WRITE, NAME).unwrap();
     connection.execute_batch("PRAGMA cache_size = 5").unwrap();
     let sql = "SELECT count(*) FROM (SELECT a.word FROM t a, t b WHERE b.id < 30 ORDER BY a.word || b.word LIMIT -1 OFFSET 1)";
     let sorted: i64 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
