@@ -12,6 +12,7 @@ pub mod error;
 pub mod hooks;
 pub mod query;
 pub mod restore;
+pub mod rows;
 pub mod safety;
 pub mod show;
 pub mod undo;

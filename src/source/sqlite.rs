@@ -9,6 +9,7 @@ use toml::Table;
 
 use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
+use crate::base::path::EntryPath;
 use crate::engine::sqlite::pages::Free;
 use crate::source::files::{Databases, FilesOptions, FilesSource, split_glob};
 use crate::source::settings::Settings;
@@ -23,6 +24,24 @@ impl SqliteSource {
         let databases = Databases::Demand(Free::Keep);
         let options = FilesOptions { path, databases, only: Some(String::new()), ..FilesOptions::default() };
         Self(FilesSource::new(options).expect("BUG: there is no pattern that could be wrong"))
+    }
+}
+
+impl SqliteSource {
+    /// The databases that were captured below `root`: to see what has become of them.
+    pub fn again<'p>(root: PathBuf, databases: impl Iterator<Item = &'p EntryPath>) -> Self {
+        let paths: Vec<String> = databases
+            .filter(|path| !path.is_root())
+            .filter_map(|path| Some(globset::escape(std::str::from_utf8(path.as_bytes()).ok()?).replace(',', "[,]")))
+            .collect();
+        let only = if paths.is_empty() { String::new() } else { format!("{{{}}}", paths.join(",")) };
+        let options = FilesOptions {
+            path: root,
+            databases: Databases::Recognise(Free::Keep),
+            only: Some(only),
+            ..FilesOptions::default()
+        };
+        Self(FilesSource::new(options).expect("BUG: escaped names are a pattern"))
     }
 }
 

@@ -81,6 +81,14 @@ impl Session {
         self.live = Some((path.to_owned(), failed));
     }
 
+    /// Refuses where the live database could not be attached.
+    pub fn must_have_live(&self) -> Result<(), AskError> {
+        match &self.live {
+            Some((path, Some(reason))) => Err(AskError::NoLive { path: path.clone(), reason: reason.clone() }),
+            _ => Ok(()),
+        }
+    }
+
     /// Says why there is no live database.
     pub fn without_live(&mut self, path: &Path, reason: &str) {
         self.live = Some((path.to_owned(), Some(reason.to_owned())));

@@ -11,6 +11,7 @@ pub mod free;
 pub mod live;
 pub mod pages;
 mod revision;
+pub mod rows;
 pub mod vfs;
 
 /// What every SQLite database of the third version begins with.

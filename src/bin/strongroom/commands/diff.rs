@@ -1,22 +1,28 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use strongroom::base::path;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, size};
+use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
 use strongroom::format::manifest::{Manifest, SourceRecord};
 use strongroom::ops::diff::{self, Change, Difference};
 use strongroom::ops::error::Problem;
+use strongroom::ops::rows;
 use strongroom::source::Source;
 use strongroom::source::files::{FilesOptions, FilesSource};
+use strongroom::source::sqlite::SqliteSource;
+use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::{Tone, paint};
+use crate::render::{Lean, Table, Tone, paint};
 
 /// Show what changed between two snapshots, or between one and what is there now
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom diff latest~1 latest\n  strongroom diff @yesterday live\n  \
+    strongroom diff latest live --table projects\n  \
     strongroom --json diff latest~1 latest | jq -r '.changes[] | select(.change == \"removed\").path'")]
 pub struct Args {
     /// The earlier snapshot
@@ -28,6 +34,9 @@ pub struct Args {
     /// Only how many of each
     #[arg(long)]
     summary: bool,
+    /// Every row of this table that differs, in the databases that changed
+    #[arg(long, value_name = "TABLE", conflicts_with = "summary")]
+    table: Option<String>,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -42,16 +51,23 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let filter = args.filter.filter();
     let before = context.manifest(&vault, &args.before, &filter)?;
     let after = after.map(|selector| context.manifest(&vault, &selector, &filter)).transpose()?;
-    let mut output = Output { context, summary: args.summary, changes: Vec::new(), skipped: 0 };
+    let (summary, table) = (args.summary, args.table.as_deref());
+    let mut output = Output { context, summary, table, changes: Vec::new(), databases: Vec::new(), skipped: 0 };
     for source in before.sources.iter().filter(|source| only.as_ref().is_none_or(|name| source.name.as_str() == name)) {
-        let mut counts = Counts::default();
+        let (mut counts, mut changed) = (Counts::default(), Vec::new());
         let mut each = |difference: Difference| {
             counts.add(difference.change);
             output.tell(source, &difference);
+            let is_database = source.databases.iter().any(|database| database.path == difference.path);
+            if is_database && difference.change == Change::Content {
+                changed.push(difference.path);
+            }
             Ok(())
         };
-        match &after {
-            Some(after) => diff::snapshots(&vault, source, diff::source(after, source.name.as_str())?, &mut each)?,
+        let later = after.as_ref().map(|after| Ok((after, diff::source(after, source.name.as_str())?)));
+        let later = later.transpose().map_err(|error: strongroom::ops::error::OpError| error)?;
+        match later {
+            Some((_, later)) => diff::snapshots(&vault, source, later, &mut each)?,
             None => {
                 let live = live_source(context, source)?;
                 let skipped = diff::live(&vault, &before, source, &*live, &context.control, &mut each)?;
@@ -60,6 +76,11 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                 }
                 output.skipped += skipped.len();
             }
+        }
+        for path in &changed {
+            let control = context.control.clone();
+            let request = rows::Request { before: &before, source, path, after: later, table, control };
+            output.rows(&vault, &request)?;
         }
         context.print(&format!("{}: {}\n", source.name, counts.words()));
     }
@@ -72,13 +93,16 @@ fn live_source(context: &Context, record: &SourceRecord) -> Result<Box<dyn Sourc
     if let Some(planned) = context.config()?.and_then(|c| c.sources.into_iter().find(|s| s.name == record.name)) {
         return Ok(planned.source);
     }
+    let bytes = path::decode(&record.root).unwrap_or_default();
+    let path =
+        PathBuf::from(std::ffi::OsString::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&bytes)));
+    if record.kind == "sqlite" {
+        return Ok(Box::new(SqliteSource::again(path, record.databases.iter().map(|database| &database.path))));
+    }
     if record.kind != "files" {
         let (source_name, kind) = (record.name.to_string(), record.kind.clone());
         return Err(Problem::Kind { source_name, kind, verb: "compare" }.into());
     }
-    let bytes = path::decode(&record.root).unwrap_or_default();
-    let path =
-        PathBuf::from(std::ffi::OsString::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&bytes)));
     Ok(Box::new(FilesSource::new(FilesOptions { path, ..FilesOptions::default() })?))
 }
 
@@ -116,10 +140,17 @@ impl Counts {
 struct Output<'c> {
     context: &'c Context,
     summary: bool,
+    table: Option<&'c str>,
     /// With `--json`, everything: it is one document.
     changes: Vec<serde_json::Value>,
+    databases: Vec<serde_json::Value>,
     skipped: usize,
 }
+
+/// So many rows of a table are named in a document; all are counted. Every one is with `--table`.
+const ROWS_NAMED: usize = 1000;
+/// … and in a line.
+const KEYS_SHOWN: usize = 5;
 
 impl Output<'_> {
     fn tell(&mut self, source: &SourceRecord, difference: &Difference) {
@@ -132,9 +163,50 @@ impl Output<'_> {
         }
     }
 
+    /// Tells which rows of a database differ.
+    fn rows(&mut self, vault: &UnlockedVault, request: &rows::Request<'_>) -> Result<(), Failure> {
+        let (context, json, table) = (self.context, self.context.json(), self.table);
+        let mut named: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        let mut each = |name: &str, row: Row| {
+            if table.is_some() && !json {
+                context.print(&row_line(name, &row));
+                return Ok(());
+            }
+            let rows = named.entry(name.to_owned()).or_default();
+            let most = if table.is_some() {
+                usize::MAX
+            } else if json {
+                ROWS_NAMED
+            } else {
+                KEYS_SHOWN
+            };
+            if rows.len() < most {
+                rows.push(row);
+            }
+            Ok(())
+        };
+        let tables = rows::differences(vault, request, &mut each)?;
+        let source = request.source.name.as_str();
+        let database = if request.path.is_root() { source.to_owned() } else { format!("{source}/{}", request.path) };
+        if json {
+            let tables: Vec<_> = tables.iter().map(|table| table_document(table, named.get(&table.name))).collect();
+            self.databases.push(serde_json::json!({ "source": source, "path": request.path, "tables": tables }));
+            return Ok(());
+        }
+        let mut lines = Table::new(&[Lean::Left, Lean::Left, Lean::Left]);
+        for table in &tables {
+            let rows = named.get(&table.name).filter(|_| !self.summary);
+            lines.row(vec![format!("{database}.{}", table.name), counted_rows(table), keys(table, rows)]);
+        }
+        context.print(&lines.render());
+        Ok(())
+    }
+
     fn finish(&self, before: &Manifest) {
         if self.context.json() {
-            self.context.print_json(&serde_json::json!({ "before": before.id, "changes": self.changes }));
+            let (changes, databases) = (&self.changes, &self.databases);
+            let document = serde_json::json!({ "before": before.id, "changes": changes, "databases": databases });
+            self.context.print_json(&document);
         }
     }
 }
@@ -152,4 +224,78 @@ fn line(source: &SourceRecord, difference: &Difference) -> String {
         _ => String::new(),
     };
     format!("  {sign} {}/{}{sizes}\n", source.name, difference.path)
+}
+
+fn counted_rows(table: &rows_of::Table) -> String {
+    let counts = [(table.removed, "removed"), (table.added, "added"), (table.changed, "changed")];
+    let mut words: Vec<String> = counts
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, word)| format!("{} {word}", count(*number)))
+        .collect();
+    match table.whole {
+        Some(RowChange::Removed) => words.push("the table is gone".to_owned()),
+        Some(_) => words.push("the table is new".to_owned()),
+        None => {}
+    }
+    words.extend(table.columns_added.iter().map(|column| format!("column {column} is new")));
+    words.extend(table.columns_removed.iter().map(|column| format!("column {column} is gone")));
+    words.join("  ")
+}
+
+/// The first keys, and whether there are more.
+fn keys(table: &rows_of::Table, rows: Option<&Vec<Row>>) -> String {
+    let Some(rows) = rows else { return String::new() };
+    let mut text = rows.iter().map(|row| key_of(row)).collect::<Vec<_>>().join(", ");
+    if table.removed + table.added + table.changed > rows.len() as u64 {
+        text.push_str(", …");
+    }
+    text
+}
+
+fn row_line(table: &str, row: &Row) -> String {
+    let (sign, tone) = match row.change {
+        RowChange::Added => ("+", Tone::Safe),
+        RowChange::Removed => ("-", Tone::Lost),
+        RowChange::Changed => ("M", Tone::Look),
+    };
+    let columns = if row.columns.is_empty() { String::new() } else { format!("  {}", row.columns.join(", ")) };
+    format!("  {} {table} {}{columns}\n", paint(tone, sign), key_of(row))
+}
+
+/// A key as people read it; of several columns in brackets.
+fn key_of(row: &Row) -> String {
+    let parts: Vec<String> = row.key.iter().map(shown).collect();
+    if parts.len() == 1 { parts.concat() } else { format!("({})", parts.join(", ")) }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) => number.to_string(),
+        // What could steer a terminal does not reach it.
+        Value::Text(text) => path::encode(text.as_bytes()),
+        Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
+    }
+}
+
+fn table_document(table: &rows_of::Table, rows: Option<&Vec<Row>>) -> serde_json::Value {
+    let mut document = serde_json::to_value(table).expect("BUG: plain fields");
+    let row = |row: &Row| {
+        let key: Vec<serde_json::Value> = row.key.iter().map(json_of).collect();
+        serde_json::json!({ "change": row.change, "key": key, "columns": row.columns })
+    };
+    document["rows"] = rows.into_iter().flatten().map(row).collect();
+    document
+}
+
+fn json_of(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Null => serde_json::Value::Null,
+        Value::Integer(number) => (*number).into(),
+        Value::Real(number) => (*number).into(),
+        Value::Text(text) => text.as_str().into(),
+        Value::Blob(_) => shown(value).into(),
+    }
 }

@@ -1,0 +1,117 @@
+//! Which rows differ, between snapshots and against what is there now.
+
+use std::sync::Arc;
+
+use strongroom::base::path::EntryPath;
+use strongroom::engine::sqlite::rows::{RowChange, Table};
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::rows::{self, Request};
+
+use super::{ask, capture, open};
+use crate::support::vaults::Lab;
+
+/// Every row that differs, as `+ table key` with the columns, and the tables.
+fn compare(lab: &Lab, before: &Manifest, after: Option<&Manifest>, table: Option<&str>) -> (Vec<String>, Vec<Table>) {
+    let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
+    let (path, mut lines) = (EntryPath::root(), Vec::new());
+    let after = after.map(|manifest| (manifest, &manifest.sources[0]));
+    let request = Request { before, source: &before.sources[0], path: &path, after, table, control: Arc::default() };
+    let tables = rows::differences(&unlocked, &request, &mut |table, row| {
+        let sign = match row.change {
+            RowChange::Added => '+',
+            RowChange::Removed => '-',
+            RowChange::Changed => 'M',
+        };
+        lines.push(format!("{sign} {table} {:?} {}", row.key, row.columns.join(",")));
+        Ok(())
+    });
+    (lines, tables.unwrap())
+}
+
+const SCHEMA: &str = "
+    CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT COLLATE NOCASE, size REAL, photo BLOB, big AS (size * 2));
+    CREATE TABLE links (a TEXT, b INTEGER, note TEXT, PRIMARY KEY (b, a)) WITHOUT ROWID;
+    CREATE TABLE keyless (x);
+    CREATE VIRTUAL TABLE search USING fts5(word);
+    INSERT INTO people VALUES (1, 'ann', 1, x'00'), (2, 'bob', 2, NULL), (3, 'cyd', 3, x'01'), (4, 'dan', 4, NULL);
+    INSERT INTO links VALUES ('x', 1, 'one'), ('y', 1, 'two'), ('x', 2, 'three');
+    INSERT INTO keyless VALUES ('a'), ('a'), ('b');";
+
+#[test]
+fn rows_are_told_by_their_keys_with_the_columns_that_changed() {
+    let lab = Lab::in_memory();
+    let live = lab.path("live.db");
+    open(&live).execute_batch(SCHEMA).unwrap();
+    let before = capture(&lab, &live);
+    let changes = "
+        DELETE FROM people WHERE id = 2;
+        UPDATE people SET name = 'ANN' WHERE id = 1;
+        UPDATE people SET size = 3.5, photo = x'0100' WHERE id = 3;
+        INSERT INTO people VALUES (9, 'eve', NULL, NULL);
+        UPDATE links SET note = NULL WHERE a = 'y';
+        INSERT INTO links VALUES ('z', 0, 'new');
+        DELETE FROM links WHERE b = 2;
+        UPDATE keyless SET x = 'c' WHERE rowid = 2;
+        INSERT INTO search VALUES ('word');
+        CREATE TABLE fresh (id INTEGER PRIMARY KEY); INSERT INTO fresh VALUES (1), (2);";
+    open(&live).execute_batch(changes).unwrap();
+    let after = capture(&lab, &live);
+    let expected = [
+        "M keyless [Integer(2)] x",
+        "- links [Integer(2), Text(\"x\")] ",
+        "M links [Integer(1), Text(\"y\")] note",
+        "+ links [Integer(0), Text(\"z\")] ",
+        "- people [Integer(2)] ",
+        "M people [Integer(1)] name",
+        "M people [Integer(3)] size,photo",
+        "+ people [Integer(9)] ",
+    ];
+    for later in [Some(&after), None] {
+        let (lines, tables) = compare(&lab, &before, later, None);
+        assert_eq!(lines, expected);
+        let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+        assert_eq!(names, ["fresh", "keyless", "links", "people"]);
+        assert_eq!((tables[0].whole, tables[0].added), (Some(RowChange::Added), 2));
+        assert_eq!((tables[3].removed, tables[3].changed, tables[3].added), (1, 2, 1));
+    }
+    assert_eq!(compare(&lab, &before, Some(&after), Some("PEOPLE")).0.len(), 4);
+    assert_eq!(compare(&lab, &after, Some(&after), None), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_table_that_changed_its_shape_is_compared_as_far_as_it_can_be() {
+    let lab = Lab::in_memory();
+    let live = lab.path("live.db");
+    open(&live).execute_batch(SCHEMA).unwrap();
+    let before = capture(&lab, &live);
+    let changes = "
+        ALTER TABLE people ADD COLUMN town TEXT DEFAULT 'here';
+        ALTER TABLE people DROP COLUMN big; ALTER TABLE people DROP COLUMN photo;
+        UPDATE people SET size = 0 WHERE id = 4;
+        DROP TABLE links; CREATE TABLE links (a TEXT PRIMARY KEY, b INTEGER); INSERT INTO links VALUES ('q', 1);
+        DROP TABLE keyless;";
+    open(&live).execute_batch(changes).unwrap();
+    let (lines, tables) = compare(&lab, &before, None, None);
+    assert_eq!(lines, ["M people [Integer(4)] size"]);
+    let find = |name: &str| tables.iter().find(|table| table.name == name).unwrap();
+    assert_eq!(
+        (find("people").columns_added.join(","), find("people").columns_removed.join(",")),
+        ("town".into(), "photo".into())
+    );
+    assert_eq!((find("links").removed, find("links").added), (3, 1));
+    assert_eq!((find("keyless").whole, find("keyless").removed), (Some(RowChange::Removed), 3));
+}
+
+#[test]
+fn a_comparison_with_a_live_database_sees_what_is_only_in_its_log_and_changes_nothing() {
+    let lab = Lab::in_memory();
+    let live = lab.path("live.db");
+    let app = open(&live);
+    ask(&app, "PRAGMA journal_mode = WAL");
+    app.execute_batch(SCHEMA).unwrap();
+    let before = capture(&lab, &live);
+    app.execute("DELETE FROM people WHERE id > 2", []).unwrap();
+    let (lines, _) = compare(&lab, &before, None, None);
+    assert_eq!(lines, ["- people [Integer(3)] ", "- people [Integer(4)] "]);
+    assert_eq!(ask(&app, "SELECT count(*) FROM people"), ["Integer(2)"]);
+}
