@@ -193,6 +193,9 @@ impl Output<'_> {
             self.databases.push(serde_json::json!({ "source": source, "path": request.path, "tables": tables }));
             return Ok(());
         }
+        if tables.is_empty() {
+            context.print(&format!("    no row of {database} differs\n"));
+        }
         let mut lines = Table::new(&[Lean::Left, Lean::Left, Lean::Left]);
         for table in &tables {
             let rows = named.get(&table.name).filter(|_| !self.summary);
