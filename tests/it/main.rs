@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod floors;
 mod hostile;
+mod query;
 mod s3;
 mod sqlite;
 mod store_contract;

@@ -4,6 +4,7 @@ mod bank;
 mod facts;
 mod met;
 mod pages;
+mod reading;
 mod schemas;
 mod trouble;
 
