@@ -29,6 +29,12 @@ pub use rusqlite::types::ValueRef as Cell;
 /// The name that a live database is attached under.
 pub const LIVE: &str = "live";
 
+/// Pages of the database that SQLite keeps, in KiB: an index lies scattered over the file, and a page of it is all that
+/// is needed of a frame.
+const PAGES: u32 = 24 << 10;
+/// The same for each database attached to it.
+const PAGES_ATTACHED: u32 = 4 << 10;
+
 /// How long a live database that somebody holds exclusively is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Steps of SQLite between two looks at whether to stop: a millisecond or less.
@@ -95,8 +101,11 @@ impl Session {
     }
 
     fn attach_file(&self, name: &str, uri: &str) -> rusqlite::Result<()> {
-        let sql = format!("ATTACH ? AS {}", quoted(name));
-        self.authority.while_attaching(|| self.connection.execute(&sql, [uri])).map(|_| ())
+        let name = quoted(name);
+        self.authority.while_attaching(|| {
+            self.connection.execute(&format!("ATTACH ? AS {name}"), [uri])?;
+            self.connection.execute_batch(&format!("PRAGMA {name}.cache_size = -{PAGES_ATTACHED}"))
+        })
     }
 
     /// Answers a statement. `values` stand for its parameters, see [`values`].
@@ -183,6 +192,7 @@ fn restrict(connection: &mut Connection, control: Arc<Control>) -> rusqlite::Res
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.busy_timeout(PATIENCE)?;
     connection.execute_batch("PRAGMA query_only = ON; PRAGMA cell_size_check = ON")?;
+    connection.execute_batch(&format!("PRAGMA cache_size = -{PAGES}"))?;
     connection.progress_handler(GLANCE, Some(move || control.stopped()))?;
     let authority = Authority::default();
     connection.authorizer(Some(authority.hook()))?;

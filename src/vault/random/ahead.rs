@@ -21,7 +21,7 @@ const WINDOW: u64 = 8 << 20;
 /// No more chunks either: scattered content is not worth it.
 pub const MOST_CHUNKS: usize = 40;
 /// Content fetched by one thread at a time.
-pub const JOB: u64 = 1 << 20;
+pub const JOB: u64 = 2 << 20;
 /// Scans that take turns and are noticed all the same.
 const STREAMS: usize = 4;
 

@@ -106,7 +106,9 @@ impl Frames {
         let unknown = |digest: &&PlainDigest| !self.lock().chunks.contains_key(*digest);
         let missing =
             digests.iter().filter(unknown).filter_map(|digest| Some((*digest, self.library.find(digest).ok()?)));
-        let missing: Vec<(PlainDigest, Location)> = missing.collect();
+        let mut missing: Vec<(PlainDigest, Location)> = missing.collect();
+        // Frames lie in the order in which they were compressed, which is almost that of the content.
+        missing.sort_unstable_by_key(|(_, location)| (location.pack, location.size, location.place.frame));
         for run in missing.chunk_by(|(_, a), (_, b)| follows(&Name::of(a), &Name::of(b))) {
             let mut names: Vec<Name> = run.iter().map(|(_, location)| Name::of(location)).collect();
             names.dedup();
@@ -132,7 +134,7 @@ impl Frames {
             Some(view) => Ok(view),
             // Read by itself: what is wrong is told with the name of the object, or it is found elsewhere.
             None => {
-                let bytes = self.library.reader().chunk(digest)?;
+                let bytes = self.library.reader().chunk(digest).map_err(|error| gone(error, &location))?;
                 Ok(View { range: 0..bytes.len(), bytes: Arc::new(bytes) })
             }
         }
@@ -196,6 +198,11 @@ impl Frames {
         };
         names.iter().map(unpack).collect()
     }
+}
+
+/// A pack that a catalog names and that is not there has been there.
+fn gone(error: VaultError, location: &Location) -> VaultError {
+    if error.is_not_found() { VaultError::Damaged { object: layout::pack(location.pack) } } else { error }
 }
 
 /// Does the second frame lie right behind the first?

@@ -4,6 +4,7 @@ mod bank;
 mod facts;
 mod met;
 mod pages;
+mod reading;
 mod rows;
 mod schemas;
 mod trouble;

@@ -62,7 +62,7 @@ impl Authority {
         }
     }
 
-    /// Lets the session itself attach a database.
+    /// Lets the session itself attach a database and say how.
     pub fn while_attaching<T>(&self, attach: impl FnOnce() -> T) -> T {
         self.attaching.store(true, Ordering::Relaxed);
         let result = attach();
@@ -77,17 +77,17 @@ impl Authority {
 
     fn refusal(&self, action: &AuthAction<'_>) -> Option<String> {
         match action {
-            AuthAction::Attach { .. } if self.attaching.load(Ordering::Relaxed) => None,
-            AuthAction::Attach { .. } | AuthAction::Detach { .. } => Some("ATTACH and DETACH are".to_owned()),
+            AuthAction::Attach { .. } | AuthAction::Pragma { .. } if self.attaching.load(Ordering::Relaxed) => None,
+            AuthAction::Attach { .. } | AuthAction::Detach { .. } => Some("ATTACH and DETACH".to_owned()),
             AuthAction::Pragma { pragma_name, pragma_value } => {
                 let name = pragma_name.to_ascii_lowercase();
                 let known = ABOUT.contains(&&*name) || (pragma_value.is_none() && TELLING.contains(&&*name));
-                (!known).then(|| format!("PRAGMA {name} is"))
+                (!known).then(|| format!("PRAGMA {name}"))
             }
             AuthAction::Function { function_name } if function_name.eq_ignore_ascii_case("load_extension") => {
-                Some("load_extension is".to_owned())
+                Some("load_extension".to_owned())
             }
-            AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Some("transactions are".to_owned()),
+            AuthAction::Transaction { .. } | AuthAction::Savepoint { .. } => Some("transactions".to_owned()),
             _ => None,
         }
     }

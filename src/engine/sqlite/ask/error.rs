@@ -16,7 +16,7 @@ pub enum AskError {
     Sql { message: String, hint: String },
     #[error("this statement writes, and snapshots are never written")]
     Writes,
-    #[error("{what} not allowed here")]
+    #[error("not allowed here: {what}")]
     Refused { what: String },
     #[error("there is more than one statement")]
     Several,
