@@ -120,7 +120,7 @@ fn restore_source(
     request: &Request,
     report: &mut Report,
 ) -> Result<(), OpError> {
-    let options = Options { numeric_ids: request.numeric_ids };
+    let options = Options { numeric_ids: request.numeric_ids, staged: false };
     let target = Target::open(&job.to, options)?;
     let tally = Tally::default();
     let (control, batch) = (&*request.control, Batch::default());

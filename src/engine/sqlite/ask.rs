@@ -66,9 +66,9 @@ impl Session {
         let opened = Connection::open_with_flags_and_vfs(shown.path(), flags, vfs::NAME);
         let mut connection = match (opened, shown.failure()) {
             (_, Some(failure)) => return Err(AskError::Content(failure)),
-            (opened, None) => opened.map_err(|error| AskError::Sqlite(words(&error)))?,
+            (opened, None) => opened.map_err(|error| unopened(label, &error))?,
         };
-        let authority = restrict(&mut connection, control).map_err(|error| AskError::Sqlite(words(&error)))?;
+        let authority = restrict(&mut connection, control).map_err(|error| unopened(label, &error))?;
         Ok(Self { connection, label: label.to_owned(), shown: vec![shown], authority, live: None })
     }
 
@@ -122,7 +122,7 @@ impl Session {
     }
 
     fn answer(&self, statement: &mut Statement<'_>, out: &mut dyn Rows) -> Result<u64, AskError> {
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.raw_query();
         let mut count = 0;
         loop {
@@ -182,6 +182,17 @@ impl Session {
             Some(near) => format!("did you mean {near}?"),
             None => tables,
         }
+    }
+}
+
+/// Why there is no session: content that is no database, mostly.
+fn unopened(label: &str, error: &rusqlite::Error) -> AskError {
+    let reason = words(error);
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            AskError::Unsound { label: label.to_owned(), reason }
+        }
+        _ => AskError::Sqlite(reason),
     }
 }
 

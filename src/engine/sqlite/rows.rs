@@ -158,16 +158,12 @@ impl Session {
     }
 
     /// Rows of the one database whose keys the other does not have.
-    fn missing(
-        &self,
-        pair: &Pair<'_>,
-        mut take: impl FnMut(Vec<Value>) -> Result<(), AskError>,
-    ) -> Result<u64, AskError> {
+    fn missing(&self, pair: &Pair<'_>, take: impl FnMut(Vec<Value>) -> Result<(), AskError>) -> Result<u64, AskError> {
         let (keys, from, other, same) = (pair.keys(), pair.table(pair.before), pair.table(pair.after), pair.same_key());
         let sql = format!(
             "SELECT {keys} FROM {from} AS b WHERE NOT EXISTS (SELECT 1 FROM {other} AS a WHERE {same}) ORDER BY {keys}"
         );
-        self.each(&sql, |values| take(values))
+        self.each(&sql, take)
     }
 
     /// Rows of both that are not the same.

@@ -221,7 +221,7 @@ impl Work<'_> {
     }
 
     fn target(&self) -> Result<Target, OpError> {
-        let options = Options { numeric_ids: self.change.settings.numeric_ids };
+        let options = Options { numeric_ids: self.change.settings.numeric_ids, staged: true };
         Ok(Target::open(&self.place.folder(), options)?)
     }
 

@@ -55,6 +55,9 @@ pub use self::writer::FileWriter;
 pub struct Options {
     /// Owners by number even where their names exist on this machine.
     pub numeric_ids: bool,
+    /// Nothing is under its own name before it is complete, even where nothing stands there yet: whoever is killed leaves
+    /// what was, or what is to be.
+    pub staged: bool,
 }
 
 /// What became of an entry.
@@ -78,6 +81,7 @@ pub struct Target {
     issues: Arc<Issues>,
     later: Mutex<Later>,
     temporary: Temporary,
+    staged: bool,
     /// Nothing was there to begin with: nothing can be there already.
     is_new: bool,
 }
@@ -104,6 +108,7 @@ impl Target {
         Ok(Self {
             dirs: Dirs::new(folder),
             owners: Owners::new(options.numeric_ids),
+            staged: options.staged,
             issues: Arc::default(),
             later: Mutex::default(),
             is_new: fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()),
@@ -156,7 +161,7 @@ impl Target {
         if bytes.len() as u64 != entry.size {
             return Err(TargetError::listing(&entry.path, "its content is not as long as its size"));
         }
-        let file = match place.create(place.name()) {
+        let file = match self.create(&place) {
             Ok(file) => self.writer(file, place, None, meta, entry.size),
             Err(Errno::EXIST) => {
                 if self.keep(&place, &meta, entry.size, |file| Ok(compare::equals(file, bytes)))? {
@@ -285,7 +290,7 @@ impl Target {
         extents: &mut dyn Iterator<Item = Result<Extent, Explained>>,
     ) -> Result<Outcome, TargetError> {
         let (place, meta) = self.prepare(entry)?;
-        let writer = match place.create(place.name()) {
+        let writer = match self.create(&place) {
             Ok(file) => self.writer(file, place, None, meta, entry.size),
             Err(Errno::EXIST) => {
                 if self.keep(&place, &meta, entry.size, |file| compare::holds(file, entry.size, extents))? {
@@ -323,6 +328,11 @@ impl Target {
         }
         apply(Handle::Open(file.as_fd()), &now, meta, &place.path, &self.issues);
         Ok(true)
+    }
+
+    /// Makes the file under its own name, if nothing stands there and it may be seen half written.
+    fn create(&self, place: &Place) -> Result<rustix::fd::OwnedFd, Errno> {
+        if self.staged { Err(Errno::EXIST) } else { place.create(place.name()) }
     }
 
     fn replacement(&self, place: Place, meta: Meta, size: u64) -> Result<FileWriter, TargetError> {

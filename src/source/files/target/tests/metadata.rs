@@ -62,7 +62,7 @@ fn owners_come_back_links_included() {
     }
     assert_eq!(fs::metadata(bench.path("f")).unwrap().mode() & 0o7777, 0o6755);
     assert_eq!(fs::metadata(bench.path("named")).unwrap().uid(), 0);
-    let numeric = Target::open(&bench.path(""), Options { numeric_ids: true }).unwrap();
+    let numeric = Target::open(&bench.path(""), Options { numeric_ids: true, ..Options::default() }).unwrap();
     numeric.small_file(&named, b"").unwrap();
     assert_eq!(fs::metadata(bench.path("named")).unwrap().uid(), 12_345);
 }
