@@ -114,7 +114,7 @@ impl Session {
     }
 
     fn answer(&self, statement: &mut Statement<'_>, out: &mut dyn Rows) -> Result<u64, AskError> {
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let mut rows = statement.raw_query();
         let mut count = 0;
         loop {

@@ -4,6 +4,7 @@
 //! open in SQLite: closing such a file drops SQLite's locks.
 
 pub mod ask;
+pub mod check;
 pub mod error;
 pub mod facts;
 pub mod free;
