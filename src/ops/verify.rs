@@ -1,8 +1,9 @@
-//! Is everything there that should be? Three depths: names, structure, every byte.
+//! Is everything there that should be? Three depths: names, structure, every byte; and do databases work (`deep`).
 //!
 //! Reads catalogs from the vault itself, never from the host's cache: a check that trusts a cache misses what
 //! the vault has lost. Damage is reported object by object with the snapshots and paths it harms.
 
+pub mod deep;
 mod harm;
 mod stored;
 mod structure;

@@ -137,3 +137,32 @@ fn a_live_database_elsewhere_or_gone_is_told() {
     let said = home.run(&["query", "latest", "SELECT * FROM live.projects"]);
     assert!(said.code == 1 && said.err.contains("it is not there"), "{}", said.err);
 }
+
+#[test]
+fn verify_has_sqlite_check_the_databases_and_tells_what_is_known_from_what_is_damage() {
+    let (home, live) = shop();
+    let found = home.ok(&["verify", "--deep"]);
+    assert!(found.out.contains("databases  1 of 1") && found.out.contains("sound"), "{}", found.out);
+    let report = home.json(&["verify", "latest", "--deep"]);
+    assert_eq!(report["deep"]["databases"]["checked"], 1);
+    assert_eq!(report["deep"]["findings"], serde_json::json!([]));
+    assert!(home.json(&["verify"])["deep"].is_null());
+    live.execute_batch("CREATE INDEX by_name ON projects (name); PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    live.close().unwrap();
+    // An index that has another name for a row: nothing but a thorough check finds it.
+    for sql in [
+        "CREATE TABLE kept AS SELECT * FROM sqlite_schema WHERE name = 'by_name'; PRAGMA writable_schema = ON; \
+         DELETE FROM sqlite_schema WHERE name = 'by_name'",
+        "UPDATE projects SET name = 'unseen' WHERE id = 2; PRAGMA writable_schema = ON; \
+         INSERT INTO sqlite_schema SELECT * FROM kept",
+    ] {
+        database(&home, "app/shop.db").execute_batch(sql).unwrap();
+    }
+    home.ok(&["backup", "app"]);
+    let found = home.run(&["verify", "--deep"]);
+    assert_eq!(found.code, 4, "{}{}", found.out, found.err);
+    assert!(found.err.contains("damaged: app:shop.db of") && found.err.contains("by_name"), "{}", found.err);
+    assert_eq!(home.run(&["--json", "verify", "--deep"]).code, 4);
+    home.ok(&["verify", "latest~1", "--deep"]);
+    home.ok(&["verify"]);
+}

@@ -86,7 +86,7 @@ fn quick_check(connection: &Connection) -> rusqlite::Result<Option<String>> {
 }
 
 /// Rows per table; virtual tables stand for others that are counted.
-fn rows(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
+pub(super) fn rows(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
     let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
                AND rootpage > 0 ORDER BY name LIMIT ?";
     let names: Vec<String> =

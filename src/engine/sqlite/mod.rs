@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod ask;
+pub mod check;
 pub mod error;
 pub mod facts;
 pub mod free;

@@ -1,6 +1,7 @@
 //! SQLite databases: captured while they run, and what is kept of them.
 
 mod bank;
+mod deep;
 mod facts;
 mod met;
 mod pages;

@@ -1,5 +1,6 @@
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
+use strongroom::ops::verify::deep::{self, Deep, Finding, Weight};
 use strongroom::ops::verify::{self, Checked, Damage, Depth, Report};
 use strongroom::store::Store;
 
@@ -12,9 +13,12 @@ use crate::render::{Lean, Table, Tone, duration, paint};
 /// Check that everything is there and can come back
 ///
 /// Without options every manifest, listing and catalog is read and every reference resolved. --stored needs no key and
-/// works on any copy of a vault. --read-data reads, opens and hashes every chunk again.
+/// works on any copy of a vault. --read-data reads, opens and hashes every chunk again. --deep has SQLite check every
+/// database of a snapshot, of the newest if none is named, and compares how many rows its tables have with how many they
+/// had; nothing is restored for it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom verify\n  strongroom verify --read-data --sample 5%\n  \
+    strongroom verify latest --deep\n  \
     strongroom --vault /mnt/copy verify --stored")]
 pub struct Args {
     /// Only what this snapshot needs
@@ -29,6 +33,9 @@ pub struct Args {
     /// With --read-data: only this share of the packs, another one each time, all of them in turn
     #[arg(long, value_name = "N%", value_parser = percent, requires = "read_data")]
     sample: Option<f64>,
+    /// Have SQLite check the databases of the snapshot, or of the newest
+    #[arg(long, conflicts_with = "stored")]
+    deep: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -40,7 +47,8 @@ fn percent(text: &str) -> Result<f64, String> {
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let clock = std::time::Instant::now();
-    let progress = Progress::start(context, "verifying", "objects");
+    let mut progress = Some(Progress::start(context, "verifying", "objects"));
+    let mut deep = None;
     let report = if args.stored {
         let location = context.location(context.config()?.as_ref())?;
         let store = Store::open(&location, &context.store_options())?;
@@ -50,13 +58,28 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         let filter = args.filter.filter();
         let only = args.snapshot.as_ref().map(|selector| context.select(&vault, selector, &filter)).transpose()?;
         let depth = if args.read_data { Depth::Data { sample: args.sample } } else { Depth::Structure };
-        verify::unlocked(&vault, only.as_ref(), depth, &context.control)?
+        let report = verify::unlocked(&vault, only.as_ref(), depth, &context.control)?;
+        if args.deep {
+            drop(progress.take());
+            progress = Some(Progress::start(context, "checking", "databases"));
+            let snapshot = only.map_or_else(|| context.select(&vault, &Selector::Latest(0), &filter), Ok)?;
+            deep = Some(deep::verify(&vault, &[snapshot], &context.control)?);
+        }
+        report
     };
     drop(progress);
+    let damaged = !report.sound() || deep.as_ref().is_some_and(|deep| deep.any(Weight::Damage));
     if context.json() {
-        context.print_json(&serde_json::json!({ "sound": report.sound(), "report": report }));
+        let mut document = serde_json::json!({ "sound": !damaged, "report": report });
+        if let Some(deep) = &deep {
+            document["deep"] = serde_json::to_value(deep).expect("BUG: plain fields");
+        }
+        context.print_json(&document);
     } else {
-        context.print(&words(&report, &args, clock.elapsed().as_millis() as u64));
+        context.print(&words(&report, deep.as_ref(), damaged, &args, clock.elapsed().as_millis() as u64));
+    }
+    for finding in deep.iter().flat_map(|deep| &deep.findings) {
+        context.say(&tell_finding(finding));
     }
     for damage in &report.damage {
         context.say(&tell(damage));
@@ -64,14 +87,18 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     for object in &report.newer {
         context.say(&format!("not checked: {object}: it was written by a newer strongroom"));
     }
-    if report.sound() {
-        return Ok(if report.newer.is_empty() { Ending::Done } else { Ending::Incomplete });
+    if !report.sound() {
+        context.say("hint: everything else restores; strongroom restore says what it leaves out");
     }
-    context.say("hint: everything else restores; strongroom restore says what it leaves out");
-    Ok(Ending::Damaged)
+    let unchecked = !report.newer.is_empty() || deep.is_some_and(|deep| deep.any(Weight::Unchecked));
+    Ok(match (damaged, unchecked) {
+        (true, _) => Ending::Damaged,
+        (false, true) => Ending::Incomplete,
+        (false, false) => Ending::Done,
+    })
 }
 
-fn words(report: &Report, args: &Args, milliseconds: u64) -> String {
+fn words(report: &Report, deep: Option<&Deep>, damaged: bool, args: &Args, milliseconds: u64) -> String {
     use Lean::{Left, Right};
     let mut table = Table::new(&[Left, Right, Right, Left]);
     let of = |checked: &Checked| format!("{} of {}", count(checked.checked), count(checked.total));
@@ -92,15 +119,28 @@ fn words(report: &Report, args: &Args, milliseconds: u64) -> String {
     table.row(vec!["catalogs".into(), of(&report.catalogs), bytes(report.catalogs.bytes), String::new()]);
     let snapshots = if args.stored { "" } else { "every reference resolved" };
     table.row(vec!["snapshots".into(), of(&report.snapshots), bytes(report.snapshots.bytes), snapshots.into()]);
+    if let Some(Deep { databases, .. }) = deep {
+        let told = "checked by SQLite, rows counted";
+        table.row(vec!["databases".into(), of(databases), bytes(databases.bytes), told.into()]);
+    }
     let mut text = table.render();
     if report.unreferenced > 0 {
         let packs = counted(report.unreferenced, "pack");
         text.push_str(&format!("  {packs} of an interrupted backup belong to no catalog yet\n"));
     }
-    if report.sound() {
+    if !damaged {
         text.push_str(&format!("{} · nothing damaged · {}\n", paint(Tone::Safe, "sound"), duration(milliseconds)));
     }
     text
+}
+
+fn tell_finding(finding: &Finding) -> String {
+    let word = match finding.weight {
+        Weight::Damage => paint(Tone::Lost, "damaged:"),
+        Weight::Unchecked => paint(Tone::Look, "not checked:"),
+        Weight::Known => "as captured:".to_owned(),
+    };
+    format!("{word} {} of {}: {}", finding.database, finding.snapshot.short(), finding.what)
 }
 
 fn tell(damage: &Damage) -> String {
