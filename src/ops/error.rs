@@ -3,6 +3,7 @@
 use crate::base::error::{Class, Explain, Explained};
 use crate::base::text;
 use crate::engine::sqlite::apply::ApplyError;
+use crate::engine::sqlite::ask::AskError;
 use crate::ops::actions::ActionError;
 use crate::source::SourceError;
 use crate::source::files::target::TargetError;
@@ -25,6 +26,8 @@ pub enum OpError {
     #[error(transparent)]
     Action(#[from] ActionError),
     #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -37,6 +40,7 @@ impl OpError {
             Self::Target(error) => error,
             Self::Apply(error) => error,
             Self::Action(error) => error,
+            Self::Ask(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -75,6 +79,12 @@ pub enum Problem {
     Unreadable { path: String, source: std::io::Error },
     #[error("{0}")]
     Content(Explained),
+    #[error("snapshot {snapshot} holds no database that was captured as one")]
+    NoDatabase { snapshot: String },
+    #[error("snapshot {snapshot} holds several databases; name one")]
+    WhichDatabase { snapshot: String, databases: Vec<String> },
+    #[error("{path} is not a SQLite database")]
+    NotADatabase { path: String },
     #[error("there is nothing to back up")]
     Nothing,
     #[error("no safety snapshot could be made: {why}")]
@@ -103,6 +113,7 @@ impl Explain for Problem {
     fn class(&self) -> Class {
         match self {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
+            Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
             Self::Content(error) => error.class(),
@@ -119,6 +130,10 @@ impl Explain for Problem {
             Self::NoPath { snapshot, source_name, .. } => {
                 Some(format!("list what it holds with strongroom show {snapshot} {source_name}"))
             }
+            Self::NoDatabase { snapshot } => {
+                Some(format!("name a file with --source SOURCE:PATH; see strongroom show {snapshot}"))
+            }
+            Self::WhichDatabase { databases, .. } => Some(format!("pass --source with one of {}", listed(databases))),
             Self::Kind { .. } => Some("use a newer strongroom".into()),
             Self::NoSafety { .. } => Some("nothing was changed; --no-safety goes on without a way back".into()),
             Self::Content(error) => error.hint(),
@@ -133,4 +148,12 @@ impl Explain for Problem {
             _ => None,
         }
     }
+}
+
+/// The first few of many names.
+fn listed(names: &[String]) -> String {
+    const NAMED: usize = 12;
+    let more = names.len().saturating_sub(NAMED);
+    let names = names[..names.len() - more].join(", ");
+    if more == 0 { names } else { format!("{names} and {more} more") }
 }

@@ -5,10 +5,12 @@
 pub mod actions;
 pub mod backup;
 pub mod config;
+pub mod databases;
 pub mod diff;
 pub mod discover;
 pub mod error;
 pub mod hooks;
+pub mod query;
 pub mod restore;
 pub mod safety;
 pub mod show;

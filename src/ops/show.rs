@@ -80,7 +80,7 @@ pub fn cat(unlocked: &UnlockedVault, manifest: &Manifest, part: &Part, out: &mut
 }
 
 /// The entry of exactly this path.
-fn one(library: &Library<'_>, source: &SourceRecord, path: &EntryPath) -> Result<Option<Entry>, OpError> {
+pub(super) fn one(library: &Library<'_>, source: &SourceRecord, path: &EntryPath) -> Result<Option<Entry>, OpError> {
     let first = read::entries(&source.listing, path, library).next().transpose()?;
     Ok(first.filter(|entry| entry.path == *path))
 }

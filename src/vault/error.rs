@@ -46,6 +46,8 @@ pub enum VaultError {
     LongLine { limit: usize },
     #[error("the listing of {name} is nested too deeply to be read back")]
     TooDeep { name: String },
+    #[error("read beyond the end of content of {length} bytes")]
+    BeyondEnd { length: u64 },
     #[error("interrupted")]
     Interrupted,
     #[error("cannot wrap the vault's keys for {person}")]
@@ -113,7 +115,7 @@ impl Explain for VaultError {
             | Self::Host { .. }
             | Self::HostFile { .. }
             | Self::Exposed { .. } => Class::Failed,
-            Self::LongLine { .. } | Self::TooDeep { .. } | Self::Wrap { .. } => Class::Failed,
+            Self::LongLine { .. } | Self::TooDeep { .. } | Self::Wrap { .. } | Self::BeyondEnd { .. } => Class::Failed,
         }
     }
 

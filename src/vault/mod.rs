@@ -23,6 +23,7 @@ mod page_index;
 mod page_memory;
 mod paging;
 pub mod people;
+pub mod random;
 pub mod read;
 pub mod recall;
 mod run;

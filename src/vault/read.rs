@@ -2,11 +2,13 @@
 //!
 //! For bulk reading in parallel see `fetch`. Every chunk is hashed again before it is handed out.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::chunk::plain_digest;
+use crate::base::control::Count;
 use crate::base::entry::{Content, Entry, Extent};
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::base::path::{self, EntryPath};
@@ -24,10 +26,12 @@ use crate::vault::unlocked::UnlockedVault;
 
 /// The index and the keys: what finds and opens chunks. Shared by all readers.
 pub struct Library<'v> {
-    pub(super) store: &'v Store,
+    pub(super) store: Cow<'v, Store>,
     index: Arc<Index>,
-    identity: &'v age::x25519::Identity,
+    identity: Cow<'v, age::x25519::Identity>,
     openers: std::sync::Mutex<HashMap<(SealedDigest, u64), Arc<Opener>>>,
+    /// Bytes that came from the store.
+    fetched: Count,
 }
 
 /// Opened heads kept: a few hundred bytes each.
@@ -43,9 +47,26 @@ impl UnlockedVault {
     }
 }
 
+impl Library<'_> {
+    /// The same for somebody who outlives whoever opened the vault.
+    pub fn owned(&self) -> Library<'static> {
+        let (store, identity) = (self.store.clone().into_owned(), self.identity.clone().into_owned());
+        Library::of(Cow::Owned(store), self.index.clone(), Cow::Owned(identity))
+    }
+
+    /// How many bytes of packs were fetched.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.get()
+    }
+}
+
 impl<'v> Library<'v> {
     pub(super) fn new(unlocked: &'v UnlockedVault, index: Arc<Index>) -> Self {
-        Self { store: &unlocked.vault.store, index, identity: &unlocked.identity, openers: Default::default() }
+        Self::of(Cow::Borrowed(&unlocked.vault.store), index, Cow::Borrowed(&unlocked.identity))
+    }
+
+    fn of(store: Cow<'v, Store>, index: Arc<Index>, identity: Cow<'v, age::x25519::Identity>) -> Self {
+        Self { store, index, identity, openers: Default::default(), fetched: Count::default() }
     }
 
     /// Every pack with its size, once each.
@@ -69,11 +90,12 @@ impl<'v> Library<'v> {
         }
         let key = layout::pack(pack);
         let head = self.store.get_range(&key, 0..size.min(1024))?;
-        let opener = match Opener::new(&head, &[self.identity], size) {
+        self.fetched.add(head.len() as u64);
+        let opener = match Opener::new(&head, &[&*self.identity], size) {
             Ok(opener) => opener,
             Err(_) if size > 1024 => {
                 let head = self.store.get_range(&key, 0..size.min(MAX_HEADER as u64))?;
-                Opener::new(&head, &[self.identity], size).map_err(bad_object(&key))?
+                Opener::new(&head, &[&*self.identity], size).map_err(bad_object(&key))?
             }
             Err(error) => return Err(bad_object(&key)(error)),
         };
@@ -101,6 +123,7 @@ impl<'v> Library<'v> {
             return Err(VaultError::Damaged { object: key });
         }
         let sealed = self.store.get_range(&key, range)?;
+        self.fetched.add(sealed.len() as u64);
         opener.open_range_into(&plain, &sealed, opened).map_err(bad_object(&key))
     }
 

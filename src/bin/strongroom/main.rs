@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod answer;
 mod arguments;
 mod commands;
 mod context;

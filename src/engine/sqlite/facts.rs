@@ -99,6 +99,6 @@ fn rows(connection: &Connection) -> rusqlite::Result<BTreeMap<String, u64>> {
 }
 
 /// A name as SQL takes it, whatever is in it.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

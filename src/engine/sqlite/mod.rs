@@ -4,12 +4,14 @@
 //! open in SQLite: closing such a file drops SQLite's locks.
 
 pub mod apply;
+pub mod ask;
 pub mod error;
 pub mod facts;
 pub mod free;
 pub mod live;
 pub mod pages;
 mod revision;
+pub mod vfs;
 
 /// What every SQLite database of the third version begins with.
 pub const HEADER: &[u8; 16] = b"SQLite format 3\0";

@@ -31,6 +31,7 @@ commands! {
     Snapshots => snapshots,
     Show => show,
     Diff => diff,
+    Query => query,
     Verify => verify,
     Restore => restore,
     Undo => undo,

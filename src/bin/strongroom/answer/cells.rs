@@ -1,0 +1,83 @@
+//! One value in each format.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use strongroom::engine::sqlite::ask::Cell;
+
+/// For people: on one line, and nothing that a terminal obeys.
+pub fn plain(cell: &Cell<'_>) -> String {
+    match cell {
+        Cell::Null => "NULL".to_owned(),
+        Cell::Text(text) => printable(&String::from_utf8_lossy(text)),
+        other => csv(other),
+    }
+}
+
+pub fn csv(cell: &Cell<'_>) -> String {
+    match cell {
+        Cell::Null => String::new(),
+        Cell::Integer(number) => number.to_string(),
+        Cell::Real(number) => real(*number),
+        Cell::Text([]) => "\"\"".to_owned(),
+        Cell::Text(text) => csv_text(&String::from_utf8_lossy(text)),
+        Cell::Blob(bytes) => format!("x'{}'", hex::encode(bytes)),
+    }
+}
+
+pub fn csv_text(text: &str) -> String {
+    if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+}
+
+pub fn markdown(cell: &Cell<'_>) -> String {
+    match cell {
+        Cell::Text(text) => markdown_text(&String::from_utf8_lossy(text)),
+        other => plain(other),
+    }
+}
+
+pub fn markdown_text(text: &str) -> String {
+    let lines = text.split('\n').map(|line| printable(line.trim_end_matches('\r')).replace('|', "\\|"));
+    lines.collect::<Vec<_>>().join("<br>")
+}
+
+pub fn json(cell: &Cell<'_>) -> String {
+    let base64 = |bytes: &[u8]| serde_json::json!({ "base64": STANDARD.encode(bytes) }).to_string();
+    match cell {
+        Cell::Null => "null".to_owned(),
+        Cell::Integer(number) => number.to_string(),
+        // As SQLite's own JSON has it: readers take it for what is beyond their numbers.
+        Cell::Real(number) if number.is_infinite() => if *number > 0.0 { "9.0e999" } else { "-9.0e999" }.to_owned(),
+        Cell::Real(number) => serde_json::Value::from(*number).to_string(),
+        // Text that is none is told from what it might have been.
+        Cell::Text(text) => match str::from_utf8(text) {
+            Ok(text) => serde_json::Value::from(text).to_string(),
+            Err(_) => base64(text),
+        },
+        Cell::Blob(bytes) => base64(bytes),
+    }
+}
+
+/// As SQLite writes it: a whole number keeps its point.
+fn real(number: f64) -> String {
+    match number {
+        _ if number.is_infinite() => if number > 0.0 { "Inf" } else { "-Inf" }.to_owned(),
+        _ if number.abs() >= 1e15 || (number != 0.0 && number.abs() < 1e-4) => format!("{number:e}"),
+        _ => format!("{number:?}"),
+    }
+}
+
+/// Line ends as `\n`, and letters that a terminal obeys or that turn the direction of writing as `\u{…}`.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' | '\t' => out.extend(letter.escape_default()),
+            _ if letter.is_control() => out.extend(letter.escape_unicode()),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(letter.escape_unicode());
+            }
+            _ => out.push(letter),
+        }
+    }
+    out
+}

@@ -1,0 +1,162 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
+
+use strongroom::base::selector::Selector;
+use strongroom::engine::sqlite::ask::{AskError, Cell, Rows};
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::error::OpError;
+use strongroom::ops::query::{self, Query, Request};
+use strongroom::vault::select::Filter;
+use strongroom::vault::unlocked::UnlockedVault;
+
+use crate::answer::{Answer, Format};
+use crate::commands::{part, selector};
+use crate::context::{Context, host_name};
+use crate::exit::{Ending, Failure};
+
+/// Ask a SQLite database of a snapshot, with SQL; nothing is restored
+///
+/// Only what the question touches is fetched. The statement reads: what writes is refused, and nothing is written
+/// anywhere. The database as it is now is called live, where it lies on this host: live.projects is the table as it is
+/// now. In place of SQL, .tables and .schema [TABLE] tell what there is.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    strongroom query latest .tables\n  \
+    strongroom query latest 'SELECT * FROM projects EXCEPT SELECT * FROM live.projects'\n  \
+    strongroom query @yesterday 'SELECT name FROM users WHERE id = ?' --bind 42\n  \
+    strongroom query latest --attach before=latest~1 'SELECT id FROM users EXCEPT SELECT id FROM before.users'\n  \
+    strongroom query 7c1e04b2 --source app:data/shop.db --format csv 'SELECT * FROM orders' > orders.csv")]
+pub struct Args {
+    /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE
+    #[arg(value_name = "SNAPSHOT", value_parser = selector)]
+    snapshot: Selector,
+    /// One statement that reads; or .tables, or .schema [TABLE]
+    #[arg(value_name = "SQL")]
+    sql: String,
+    /// The database, where the snapshot holds several
+    #[arg(long, value_name = "NAME[:PATH]")]
+    source: Option<OsString>,
+    /// A value for the next parameter of the statement, or for the one of that name
+    #[arg(long = "bind", value_name = "[NAME=]VALUE", allow_hyphen_values = true)]
+    values: Vec<String>,
+    /// The same database of another snapshot, under this name
+    #[arg(long, value_name = "NAME=SNAPSHOT", value_parser = attached)]
+    attach: Vec<(String, Selector)>,
+    /// How to write the answer; json is the same as --json
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<Format>,
+    /// Only snapshots of this app
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
+    /// Only snapshots made on this host
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+}
+
+fn attached(text: &str) -> Result<(String, Selector), String> {
+    let (name, rest) = text.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or("write NAME=SNAPSHOT")?;
+    Ok((name.to_owned(), selector(rest)?))
+}
+
+pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
+    let vault = context.unlocked()?;
+    let manifest = find(&args, &args.snapshot, &vault, context)?;
+    let found = |(_, other): &(String, Selector)| Ok((other.to_string(), find(&args, other, &vault, context)?));
+    let others: BTreeMap<String, Manifest> = args.attach.iter().map(found).collect::<Result<_, Failure>>()?;
+    let part = args.source.as_deref().map(|text| part(text, &manifest)).transpose()?;
+    let (sql, values) = statement(&args)?;
+    let attach = args.attach.iter().map(|(name, selector)| (name.clone(), &others[&selector.to_string()])).collect();
+    let control = context.control.clone();
+    let request = Request { manifest: &manifest, part, attach, sql, values, host: host_name(), control };
+    let query = Query::open(&vault, request)?;
+    query.warnings.iter().for_each(|warning| context.say(&format!("warning: {warning}")));
+    answer(&query, &args, context)
+}
+
+/// The snapshot that is meant among those that have the source, if it is one: it may be a path in the only source.
+fn find(args: &Args, selector: &Selector, vault: &UnlockedVault, context: &Context) -> Result<Manifest, Failure> {
+    let name = args.source.as_deref().and_then(|text| text.as_bytes().split(|&b| b == b':').next());
+    let source = name.map(|name| String::from_utf8_lossy(name).into_owned()).filter(|name| !name.is_empty());
+    let filter = |source| Filter { app: args.app.clone(), host: args.host.clone(), source };
+    match source {
+        None => context.manifest(vault, selector, &filter(None)),
+        Some(_) => context
+            .manifest(vault, selector, &filter(source))
+            .or_else(|_| context.manifest(vault, selector, &filter(None))),
+    }
+}
+
+/// The SQL that is meant, with its values.
+fn statement(args: &Args) -> Result<(String, Vec<String>), Failure> {
+    let text = args.sql.trim();
+    if !text.starts_with('.') {
+        return Ok((args.sql.clone(), args.values.clone()));
+    }
+    let (command, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    match (command, rest.trim()) {
+        (".tables", "") => Ok((query::TABLES.to_owned(), Vec::new())),
+        (".schema", "") => Ok((query::SCHEMA.replace("?1", "NULL"), Vec::new())),
+        (".schema", table) => Ok((query::SCHEMA.to_owned(), vec![table.to_owned()])),
+        _ => Err(Failure::usage(format!("{command} is not known here"), "there are .tables and .schema [TABLE]")),
+    }
+}
+
+fn answer(query: &Query, args: &Args, context: &Context) -> Result<Ending, Failure> {
+    let format = args.format.unwrap_or(if context.json() { Format::Json } else { Format::Table });
+    let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    if format == Format::Table && args.sql.trim().starts_with(".schema") {
+        let mut statements = Statements { out: &mut out };
+        let answered = query.answer(&mut statements);
+        return done(answered.and_then(|_| out.flush().map_err(output)));
+    }
+    let head = serde_json::json!({ "snapshot": query.snapshot, "database": query.database });
+    let mut answer = Answer::new(&mut out, format, width(), &head);
+    let answered = query.answer(&mut answer).and_then(|_| answer.finish().map_err(output));
+    let cut = answer.cut;
+    let ending = done(answered)?;
+    if cut > 0 {
+        let cells = strongroom::base::text::counted(cut, "value");
+        context.say(&format!("{cells} cut to fit; --format csv or json writes everything"));
+    }
+    Ok(ending)
+}
+
+fn output(error: std::io::Error) -> OpError {
+    AskError::Output(error).into()
+}
+
+/// A reader that went away has what it wanted.
+fn done(answered: Result<(), OpError>) -> Result<Ending, Failure> {
+    match answered {
+        Err(OpError::Ask(AskError::Output(error))) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Ok(Ending::Done)
+        }
+        result => Ok(result.map(|()| Ending::Done)?),
+    }
+}
+
+/// As wide as the terminal; 80 where there is none.
+fn width() -> usize {
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
+    if columns == 0 { 80 } else { usize::from(columns).max(40) }
+}
+
+/// The statements of `.schema`, as one would type them.
+struct Statements<'w> {
+    out: &'w mut dyn Write,
+}
+
+impl Rows for Statements<'_> {
+    fn columns(&mut self, _: &[String]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, cells: &[Cell<'_>]) -> std::io::Result<()> {
+        match cells {
+            [_, Cell::Text(sql)] => writeln!(self.out, "{};", String::from_utf8_lossy(sql)),
+            _ => Ok(()),
+        }
+    }
+}

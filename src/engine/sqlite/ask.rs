@@ -1,0 +1,207 @@
+//! Asking databases that cannot change: one statement, its rows handed over as they come.
+//!
+//! Owns what a statement may do. It reads; it never writes, opens no other file and loads no code, whatever the SQL or
+//! the schema of the database says. What SQLite keeps meanwhile it keeps in memory.
+
+mod authority;
+mod error;
+mod values;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Statement};
+
+use crate::base::control::Control;
+use crate::base::random::RandomRead;
+use crate::engine::sqlite::error::words;
+use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::vfs::{self, Shown};
+
+use authority::Authority;
+pub use error::AskError;
+pub use rusqlite::types::ValueRef as Cell;
+
+/// The name that a live database is attached under.
+pub const LIVE: &str = "live";
+
+/// How long a live database that somebody holds exclusively is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Steps of SQLite between two looks at whether to stop: a millisecond or less.
+const GLANCE: i32 = 10_000;
+
+/// Takes what a statement answers.
+pub trait Rows {
+    /// The names of the columns: once, before the first row.
+    fn columns(&mut self, names: &[String]) -> io::Result<()>;
+    fn row(&mut self, cells: &[ValueRef<'_>]) -> io::Result<()>;
+}
+
+/// A database, and others beside it, open for asking.
+pub struct Session {
+    // Dropped before what it reads from.
+    pub(super) connection: Connection,
+    label: String,
+    shown: Vec<Shown>,
+    authority: Authority,
+    /// The live database, or why there is none.
+    live: Option<(PathBuf, Option<String>)>,
+}
+
+impl Session {
+    /// Opens content as a database. `label` is what people call it.
+    pub fn open(content: Arc<dyn RandomRead>, label: &str, control: Arc<Control>) -> Result<Self, AskError> {
+        let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+        let opened = Connection::open_with_flags_and_vfs(shown.path(), flags, vfs::NAME);
+        let mut connection = match (opened, shown.failure()) {
+            (_, Some(failure)) => return Err(AskError::Content(failure)),
+            (opened, None) => opened.map_err(|error| AskError::Sqlite(words(&error)))?,
+        };
+        let authority = restrict(&mut connection, control).map_err(|error| AskError::Sqlite(words(&error)))?;
+        Ok(Self { connection, label: label.to_owned(), shown: vec![shown], authority, live: None })
+    }
+
+    /// Makes more content a database of the session, under this name.
+    pub fn attach(&mut self, name: &str, content: Arc<dyn RandomRead>) -> Result<(), AskError> {
+        let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
+        let uri = shown.uri();
+        self.shown.push(shown);
+        self.attach_file(name, &uri).map_err(|error| self.explain(error))
+    }
+
+    /// Makes the live database part of the session, read-only. Where that cannot be, whoever names it is told why.
+    pub fn attach_live(&mut self, path: &Path) {
+        let uri = format!("file:{}?vfs=unix&mode=ro", escaped(path));
+        let failed = self.attach_file(LIVE, &uri).err().map(|error| words(&error));
+        self.live = Some((path.to_owned(), failed));
+    }
+
+    /// Says why there is no live database.
+    pub fn without_live(&mut self, path: &Path, reason: &str) {
+        self.live = Some((path.to_owned(), Some(reason.to_owned())));
+    }
+
+    fn attach_file(&self, name: &str, uri: &str) -> rusqlite::Result<()> {
+        let sql = format!("ATTACH ? AS {}", quoted(name));
+        self.authority.while_attaching(|| self.connection.execute(&sql, [uri])).map(|_| ())
+    }
+
+    /// Answers a statement. `values` stand for its parameters, see [`values`].
+    pub fn ask(&self, sql: &str, values: &[String], rows: &mut dyn Rows) -> Result<u64, AskError> {
+        let mut statement = self.connection.prepare(sql).map_err(|error| self.explain(error))?;
+        if !statement.readonly() {
+            return Err(AskError::Writes);
+        }
+        if statement.column_count() == 0 {
+            return Err(AskError::Nothing);
+        }
+        values::bind(&mut statement, values)?;
+        self.answer(&mut statement, rows)
+    }
+
+    fn answer(&self, statement: &mut Statement<'_>, out: &mut dyn Rows) -> Result<u64, AskError> {
+        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let mut rows = statement.raw_query();
+        let mut count = 0;
+        loop {
+            // What goes wrong before the first row goes wrong before anything is written.
+            let row = rows.next().map_err(|error| self.explain(error))?;
+            if count == 0 {
+                out.columns(&names).map_err(AskError::Output)?;
+            }
+            let Some(row) = row else { return Ok(count) };
+            let cells = (0..names.len()).map(|at| row.get_ref(at)).collect::<Result<Vec<_>, _>>();
+            out.row(&cells.map_err(|error| self.explain(error))?).map_err(AskError::Output)?;
+            count += 1;
+        }
+    }
+
+    /// Why content could not be read, which SQLite hides behind an error of its own.
+    pub(super) fn failure(&self) -> Option<AskError> {
+        self.shown.iter().find_map(Shown::failure).map(AskError::Content)
+    }
+
+    /// The reason behind SQLite's error, in words for people.
+    pub(super) fn explain(&self, error: rusqlite::Error) -> AskError {
+        if let Some(failure) = self.failure() {
+            return failure;
+        }
+        let (code, message) = (error.sqlite_error_code(), error::message(&error));
+        let refused = self.authority.refused();
+        match code {
+            _ if matches!(error, rusqlite::Error::MultipleStatement) => AskError::Several,
+            Some(ErrorCode::OperationInterrupted) => AskError::Interrupted,
+            Some(ErrorCode::AuthorizationForStatementDenied) => AskError::Refused { what: refused.unwrap_or(message) },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => AskError::Busy { reason: message },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                let label = if self.shown.len() == 1 && self.live.is_none() { &*self.label } else { "a database" };
+                AskError::Unsound { label: label.to_owned(), reason: message }
+            }
+            Some(ErrorCode::DiskFull | ErrorCode::OutOfMemory) => AskError::Full { limit: vfs::MOST_SCRATCH as u64 },
+            _ if message.contains("no such table: live.") || message.contains("unknown database live") => {
+                match &self.live {
+                    Some((path, Some(reason))) => AskError::NoLive { path: path.clone(), reason: reason.clone() },
+                    _ => AskError::Sql { hint: self.hint(&message), message },
+                }
+            }
+            _ => AskError::Sql { hint: self.hint(&message), message },
+        }
+    }
+
+    fn hint(&self, message: &str) -> String {
+        let tables = "list what there is with .tables, and its columns with .schema".to_owned();
+        let Some(missing) = message.strip_prefix("no such table: ") else { return tables };
+        let names = self
+            .connection
+            .prepare("SELECT name FROM pragma_table_list")
+            .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>());
+        let names = names.unwrap_or_default();
+        match crate::base::text::nearest(missing, names.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => tables,
+        }
+    }
+}
+
+/// Leaves a connection nothing but reading.
+fn restrict(connection: &mut Connection, control: Arc<Control>) -> rusqlite::Result<Authority> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Views and indexes of a database that somebody forged call nothing that has effects.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cell_size_check = ON")?;
+    connection.progress_handler(GLANCE, Some(move || control.stopped()))?;
+    let authority = Authority::default();
+    connection.authorizer(Some(authority.hook()))?;
+    Ok(authority)
+}
+
+/// A path as a URI has it.
+fn escaped(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
+    path.as_os_str()
+        .as_bytes()
+        .iter()
+        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// Does a statement name the live database? A word in a text may look as if it did: then it is attached for nothing.
+pub fn names_live(sql: &str) -> bool {
+    let lower = sql.to_ascii_lowercase();
+    lower.match_indices(LIVE).any(|(at, _)| {
+        let before = lower[..at].chars().next_back();
+        let after = lower[at + LIVE.len()..].trim_start_matches(['"', ']', '`']).trim_start();
+        before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_' && letter != '.')
+            && after.starts_with('.')
+    })
+}
+
+#[cfg(test)]
+mod tests;
