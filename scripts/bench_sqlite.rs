@@ -71,7 +71,7 @@ fn make(file: &str, megabytes: i64) -> rusqlite::Result<()> {
     for id in 1..=documents {
         let (title, length) = (random.text(&words, 6), 100 + random.below(800));
         insert.execute(params![id, 1 + random.below(200), title, random.text(&words, length)])?;
-        note.execute(params![id, 1 + random.below(documents), random.text(&words, 20)])?;
+        note.execute(params![id, 1 + random.below(id), random.text(&words, 20)])?;
     }
     drop((insert, note));
     transaction.commit()?;

@@ -124,7 +124,7 @@ captures() {
 uses() {
     local id=$((MEGABYTES * 75)) number=2 options snapshot
     # `latest` is the safety snapshot afterwards.
-    snapshot=$("$SR" --json snapshots | grep -o '"id": *"[0-9a-f]*"' | tail -1 | grep -o '[0-9a-f]\{16,\}')
+    snapshot=$("$SR" --json snapshots | grep -o '"id": "[0-9a-f]\{32\}"' | tail -1 | cut -d'"' -f4)
     timed restore "$SR" --quiet restore latest --to "$WORK/restored"
     cmp "$LIVE" "$WORK/restored/live.db" || die "what was restored is not what was captured"
     local -a key=("$SR" query latest "SELECT length(title) FROM documents WHERE id = $id")
@@ -198,8 +198,10 @@ peer_cells() {
 report() {
     echo "### sqlite: one live database of $(value file %.0f) MB"
     echo
-    echo "Medians of $REPETITIONS, $(nproc) cores, page cache warm; $("$SR" --version)" \
-        "$(for tool in "${PEERS[@]}"; do printf ', '; "$tool" --version 2>/dev/null || "$tool" version; done | cut -d' ' -f1-3)."
+    local tool line
+    line="Medians of $REPETITIONS, $(nproc) cores, page cache warm; $("$SR" --version)"
+    for tool in "${PEERS[@]}"; do line+=", $({ "$tool" --version || "$tool" version; } 2>"$WORK/log" | cut -d' ' -f1,2)"; done
+    echo "$line."
     echo
     echo "| | strongroom | \`.backup\` | \`.backup\`, zstd -3, age | VACUUM INTO |$(printf ' %s of `.backup` |' "${PEERS[@]}")"
     echo "|:--|--:|--:|--:|--:|$(printf -- '--:|%.0s' "${PEERS[@]}")"
