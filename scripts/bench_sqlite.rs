@@ -1,16 +1,19 @@
 //! What scripts/bench_sqlite.sh needs beside the tools it measures: a database of a given size, changes to it, a writer
-//! that notes how long its commits take, SQLite's own ways to copy, and the pages by which two databases differ.
+//! that tells how long each commit took, a connection that stays open, SQLite's own ways to copy, and the pages by which
+//! two databases differ.
 
 use std::env;
+use std::error::Error;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, params};
 
-const USAGE: &str = "usage: bench_sqlite make FILE MB | change FILE SEED | write FILE SECONDS | backup FILE COPY | \
-                     vacuum FILE COPY | differ OLD NEW";
+const USAGE: &str = "usage: bench_sqlite make FILE MB | change FILE SEED | write FILE STOP | hold FILE STOP | \
+                     backup FILE COPY | vacuum FILE COPY | differ OLD NEW";
 
 const SCHEMA: &str = "
     CREATE TABLE projects (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
@@ -68,7 +71,7 @@ fn make(file: &str, megabytes: i64) -> rusqlite::Result<()> {
     for id in 1..=documents {
         let (title, length) = (random.text(&words, 6), 100 + random.below(800));
         insert.execute(params![id, 1 + random.below(200), title, random.text(&words, length)])?;
-        note.execute(params![id, 1 + random.below(documents), random.text(&words, 20)])?;
+        note.execute(params![id, 1 + random.below(id), random.text(&words, 20)])?;
     }
     drop((insert, note));
     transaction.commit()?;
@@ -89,30 +92,44 @@ fn change(file: &str, seed: u64) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Commits about every millisecond; tells how long commits took: median, 99th percentile and longest, in milliseconds.
-fn write(file: &str, seconds: u64) -> rusqlite::Result<()> {
+/// Commits about every millisecond until the file `stop` is there, and writes for each commit when it began, in seconds
+/// since 1970, and how many milliseconds it took.
+///
+/// Each commit changes a row: SQLite writes nothing for an update that leaves the bytes as they are.
+fn write(file: &str, stop: &str) -> Result<(), Box<dyn Error>> {
     let connection = open(file)?;
     connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-    let last: i64 = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
-    let mut random = Random(99);
-    let (begun, mut took) = (Instant::now(), Vec::new());
-    let mut update = connection.prepare("UPDATE notes SET text = text || '' WHERE id = ?")?;
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        let one = Instant::now();
-        update.execute([1 + random.below(last)])?;
-        took.push(one.elapsed());
-        std::thread::sleep(Duration::from_micros(500));
+    let last: i64 = connection.query_row("SELECT max(id) FROM notes", [], |row| row.get(0))?;
+    let (mut random, mut out) = (Random(99), BufWriter::new(io::stdout().lock()));
+    let mut update = connection.prepare("UPDATE notes SET text = ? || substr(text, 17) WHERE id = ?")?;
+    for number in 0_u64.. {
+        if Path::new(stop).exists() {
+            break;
+        }
+        let text = format!("{number:016}");
+        let (at, begun) = (SystemTime::now().duration_since(UNIX_EPOCH)?, Instant::now());
+        update.execute(params![text, 1 + random.below(last)])?;
+        writeln!(out, "{:.6} {:.4}", at.as_secs_f64(), begun.elapsed().as_secs_f64() * 1000.0)?;
+        thread::sleep(Duration::from_millis(1));
     }
-    took.sort_unstable();
-    let at = |share: usize| took[(took.len() - 1) * share / 100].as_secs_f64() * 1000.0;
-    println!("{:.3} {:.3} {:.3} {}", at(50), at(99), at(100), took.len());
+    Ok(out.flush()?)
+}
+
+/// An app that is connected, and does nothing, until the file `stop` is there.
+fn hold(file: &str, stop: &str) -> rusqlite::Result<()> {
+    let connection = open(file)?;
+    while !Path::new(stop).exists() {
+        connection.query_row("SELECT name FROM projects WHERE id = 1", [], |_| Ok(()))?;
+        thread::sleep(Duration::from_millis(20));
+    }
     Ok(())
 }
 
 /// What `.backup` of the sqlite3 tool does.
 fn backup(file: &str, copy: &str) -> rusqlite::Result<()> {
     let (from, mut to) = (open(file)?, Connection::open(copy)?);
-    rusqlite::backup::Backup::new(&from, &mut to)?.run_to_completion(-1, Duration::ZERO, None)
+    // All pages in one step, as the tool does: no other writer can make it begin again.
+    rusqlite::backup::Backup::new(&from, &mut to)?.run_to_completion(i32::MAX, Duration::ZERO, None)
 }
 
 fn vacuum(file: &str, copy: &str) -> rusqlite::Result<()> {
@@ -139,7 +156,8 @@ fn main() {
     let done: Result<(), String> = match words[..] {
         ["make", file, megabytes] => make(file, number(megabytes) as i64).map_err(|error| error.to_string()),
         ["change", file, seed] => change(file, number(seed)).map_err(|error| error.to_string()),
-        ["write", file, seconds] => write(file, number(seconds)).map_err(|error| error.to_string()),
+        ["write", file, stop] => write(file, stop).map_err(|error| error.to_string()),
+        ["hold", file, stop] => hold(file, stop).map_err(|error| error.to_string()),
         ["backup", file, copy] => backup(file, copy).map_err(|error| error.to_string()),
         ["vacuum", file, copy] => vacuum(file, copy).map_err(|error| error.to_string()),
         ["differ", old, new] => differ(old, new).map_err(|error| error.to_string()),
