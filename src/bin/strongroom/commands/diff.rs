@@ -249,7 +249,7 @@ fn counted_rows(table: &rows_of::Table) -> String {
 /// The first keys, and whether there are more.
 fn keys(table: &rows_of::Table, rows: Option<&Vec<Row>>) -> String {
     let Some(rows) = rows else { return String::new() };
-    let mut text = rows.iter().map(|row| key_of(row)).collect::<Vec<_>>().join(", ");
+    let mut text = rows.iter().map(key_of).collect::<Vec<_>>().join(", ");
     if table.removed + table.added + table.changed > rows.len() as u64 {
         text.push_str(", …");
     }
