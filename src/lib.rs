@@ -6,6 +6,7 @@ pub mod base;
 pub mod engine;
 pub mod format;
 pub mod ops;
+pub mod record;
 pub mod source;
 pub mod store;
 pub mod vault;

@@ -14,6 +14,7 @@ pub mod name;
 pub mod path;
 pub mod point;
 pub mod random;
+pub mod record;
 pub mod selector;
 pub mod text;
 pub mod time;

@@ -47,6 +47,32 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c)
 }
 
+/// Line ends as `\n`, and letters that a terminal obeys or that turn the direction of writing as `\u{…}`.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\r' | '\t' => out.extend(letter.escape_default()),
+            _ if letter.is_control() => out.extend(letter.escape_unicode()),
+            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                out.extend(letter.escape_unicode());
+            }
+            _ => out.push(letter),
+        }
+    }
+    out
+}
+
+/// A value for people to recognise: in quotes, and no longer than a glance.
+pub fn quoted(text: &str) -> String {
+    const MOST: usize = 40;
+    let shown = printable(text);
+    if shown.chars().count() <= MOST {
+        return format!("'{shown}'");
+    }
+    format!("'{}…'", shown.chars().take(MOST).collect::<String>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

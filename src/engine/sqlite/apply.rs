@@ -137,7 +137,7 @@ fn open(live: &Path, options: &Options<'_>) -> Result<Connection, ApplyError> {
 
 /// Asks again and again, more often than SQLite would: among writers who leave a lock for moments only, whoever sleeps
 /// longest never gets it.
-fn patience(wait: Duration) -> impl FnMut(i32) -> bool + Send + 'static {
+pub(super) fn patience(wait: Duration) -> impl FnMut(i32) -> bool + Send + 'static {
     let mut since = Instant::now();
     move |asked| {
         if asked == 0 {

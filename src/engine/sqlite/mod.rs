@@ -11,6 +11,7 @@ pub mod facts;
 pub mod free;
 pub mod live;
 pub mod pages;
+pub mod records;
 mod revision;
 pub mod rows;
 pub mod vfs;

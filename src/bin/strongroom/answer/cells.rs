@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use strongroom::base::text::printable;
 use strongroom::engine::sqlite::ask::Cell;
 
 /// For people: on one line, and nothing that a terminal obeys.
@@ -64,20 +65,4 @@ fn real(number: f64) -> String {
         _ if number.abs() >= 1e15 || (number != 0.0 && number.abs() < 1e-4) => format!("{number:e}"),
         _ => format!("{number:?}"),
     }
-}
-
-/// Line ends as `\n`, and letters that a terminal obeys or that turn the direction of writing as `\u{…}`.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '\n' | '\r' | '\t' => out.extend(letter.escape_default()),
-            _ if letter.is_control() => out.extend(letter.escape_unicode()),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.extend(letter.escape_unicode());
-            }
-            _ => out.push(letter),
-        }
-    }
-    out
 }

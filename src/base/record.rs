@@ -1,0 +1,12 @@
+//! Records: rows, documents or points, as the engine sees that gives them back, whatever store they lie in.
+//!
+//! Owns the words: a value, a table with its columns, keys and references, and the seam to the stores that hold them.
+//! Never knows a store: what a value means to one is the store's own affair.
+
+mod seam;
+mod table;
+mod value;
+
+pub use seam::{Change, Each, Records, Rules};
+pub use table::{Column, OnDelete, Reference, Table, pick};
+pub use value::{Key, Row, Value, alike};

@@ -1,0 +1,75 @@
+use crate::base::error::Explained;
+use crate::base::record::{Key, Row, Table, Value};
+
+/// Takes rows as they are found.
+pub type Each<'e> = dyn FnMut(Row) -> Result<(), Explained> + 'e;
+
+/// A database whose rows can be found by what they hold: a snapshot's, or a live one.
+pub trait Records {
+    /// What it is called in messages.
+    fn label(&self) -> String;
+
+    /// Its tables, by name.
+    fn tables(&self) -> Result<Vec<Table>, Explained>;
+
+    /// The rows whose columns `by` hold one of `keys`: their columns `wanted`, in no order. Nothing equals an empty value.
+    fn find(
+        &self,
+        table: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained>;
+
+    /// The rows that a condition in the store's own language holds for, ordered by key; without one, all.
+    fn matching(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained>;
+
+    /// A value that a person typed, as this column would keep it.
+    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained>;
+}
+
+/// How a live database is to take changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Triggers fire, as they would for the app.
+    pub triggers: bool,
+    /// The store checks references itself when the transaction ends. Otherwise it is told not to look.
+    pub references: bool,
+}
+
+/// A live database that rows are written to, in one transaction.
+pub trait Change: Records {
+    /// Begins the transaction: from here on nobody else writes.
+    fn begin(&mut self, rules: Rules) -> Result<(), Explained>;
+
+    /// Can a reference be wrong as long as the transaction lasts?
+    fn defers(&self) -> bool;
+
+    /// Adds a row of these columns.
+    fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained>;
+
+    /// Changes columns of the row of this key. Says whether there was one.
+    fn update(&mut self, table: &Table, key: &[Value], columns: &[usize], values: &[Value]) -> Result<bool, Explained>;
+
+    /// Removes the row of this key. Says whether there was one.
+    fn delete(&mut self, table: &Table, key: &[Value]) -> Result<bool, Explained>;
+
+    /// What this column would make of a value of another kind, or why it cannot keep it without loss.
+    fn converted(&self, table: &Table, column: usize, value: &Value) -> Result<Value, String>;
+
+    /// A number above every one that this column holds or has held.
+    fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained>;
+
+    /// Makes everything that was written last.
+    fn commit(&mut self) -> Result<(), Explained>;
+
+    /// Takes everything back that was written.
+    fn roll_back(&mut self);
+}

@@ -1,0 +1,86 @@
+use serde::{Deserialize, Serialize};
+
+use crate::base::record::{Key, Row, Value};
+
+/// A table as one state of a database has it. Columns that are computed are left out: they follow the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    pub name: String,
+    pub columns: Vec<Column>,
+    /// Which columns tell its rows apart.
+    pub key: Vec<usize>,
+    /// The key is a number the store gives every row, which is its first column; there is no other.
+    pub numbered: bool,
+    /// Other columns that no two rows may share.
+    pub unique: Vec<Vec<usize>>,
+    pub references: Vec<Reference>,
+    /// What the store does on its own when rows are written.
+    pub triggers: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// As it was declared.
+    pub kind: String,
+    /// It may not be empty.
+    pub required: bool,
+    /// The store has a value for it where none is given.
+    pub default: Option<String>,
+}
+
+/// Rows of one table that belong to rows of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// Columns of the table that refers.
+    pub columns: Vec<usize>,
+    /// The table that is referred to, by name.
+    pub to: String,
+    /// Its columns, by name.
+    pub to_columns: Vec<String>,
+    pub on_delete: OnDelete,
+}
+
+/// What becomes of a row when the one it refers to is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDelete {
+    /// It goes too.
+    Cascade,
+    /// It keeps the other from going.
+    Restrict,
+    /// It stays, and refers to nothing.
+    SetNull,
+    /// It stays, and refers to what its columns hold by default.
+    SetDefault,
+}
+
+impl OnDelete {
+    /// Does a row outlive the one it refers to?
+    pub fn survives(self) -> bool {
+        matches!(self, Self::SetNull | Self::SetDefault)
+    }
+}
+
+impl Table {
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    }
+
+    pub fn key_of(&self, row: &Row) -> Key {
+        pick(row, &self.key)
+    }
+
+    pub fn key_names(&self) -> Vec<&str> {
+        self.names(&self.key)
+    }
+
+    pub fn names(&self, columns: &[usize]) -> Vec<&str> {
+        columns.iter().map(|&at| self.columns[at].name.as_str()).collect()
+    }
+}
+
+/// The values of some columns.
+pub fn pick(row: &[Value], columns: &[usize]) -> Vec<Value> {
+    columns.iter().map(|&at| row[at].clone()).collect()
+}

@@ -1,0 +1,108 @@
+//! Finding rows, in whatever database a connection has open.
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, Row, Rows, ToSql};
+
+use crate::base::error::Explained;
+use crate::base::record::{Each, Key, Table, Value};
+use crate::engine::sqlite::facts::quoted;
+
+/// So many parameters a statement may have, well below SQLite's own limit. Many, because a table without an index is
+/// read once for each statement.
+const PARAMETERS: usize = 8_000;
+
+/// A connection, and what its errors mean.
+pub struct Reader<'c> {
+    pub connection: &'c Connection,
+    pub explain: &'c dyn Fn(rusqlite::Error) -> Explained,
+}
+
+impl Reader<'_> {
+    pub fn find(
+        &self,
+        table: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        let columns = list(table, by);
+        let row = format!("({})", vec!["?"; by.len()].join(", "));
+        for some in keys.chunks((PARAMETERS / by.len().max(1)).max(1)) {
+            let rows = vec![row.as_str(); some.len()].join(", ");
+            let is_one_of = match by.len() {
+                1 => format!("{columns} IN ({})", vec!["?"; some.len()].join(", ")),
+                _ => format!("({columns}) IN (VALUES {rows})"),
+            };
+            let sql = format!("{} WHERE {is_one_of}", select(table, wanted));
+            self.each(&sql, &mut some.iter().flatten(), wanted.len(), each)?;
+        }
+        Ok(())
+    }
+
+    pub fn matching(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        // On a line of its own: a condition may end with a comment.
+        let only = condition.map(|condition| format!(" WHERE ({condition}\n)")).unwrap_or_default();
+        let sql = format!("{}{only} ORDER BY {}", select(table, wanted), list(table, &table.key));
+        self.each(&sql, &mut [].iter(), wanted.len(), each)
+    }
+
+    fn each<'v>(
+        &self,
+        sql: &str,
+        values: &mut dyn Iterator<Item = &'v Value>,
+        width: usize,
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(self.explain)?;
+        for (at, value) in values.enumerate() {
+            statement.raw_bind_parameter(at + 1, value).map_err(self.explain)?;
+        }
+        let mut rows: Rows<'_> = statement.raw_query();
+        while let Some(row) = rows.next().map_err(self.explain)? {
+            each(values_of(row, width).map_err(self.explain)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn values_of(row: &Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>> {
+    (0..width).map(|at| row.get_ref(at).map(value_of)).collect()
+}
+
+fn value_of(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Integer(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(bytes) => Value::Text(bytes.to_vec()),
+        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Real(number) => ValueRef::Real(*number),
+            Value::Text(bytes) => ValueRef::Text(bytes),
+            Value::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+fn select(table: &Table, wanted: &[usize]) -> String {
+    format!("SELECT {} FROM main.{}", list(table, wanted), quoted(&table.name))
+}
+
+/// Columns as SQL names them.
+pub fn list(table: &Table, columns: &[usize]) -> String {
+    columns.iter().map(|&at| quoted(&table.columns[at].name)).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,167 @@
+//! A live database whose rows are changed, in one transaction, while apps have it open.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, params_from_iter};
+
+use crate::base::error::Explained;
+use crate::base::record::{Change, Each, Key, Records, Rules, Table, Value};
+use crate::engine::sqlite::apply::patience;
+use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::records::error::RecordsError;
+use crate::engine::sqlite::records::read::{Reader, list};
+use crate::engine::sqlite::records::schema;
+
+/// A live database.
+pub struct Live {
+    connection: Connection,
+    path: PathBuf,
+    wait: Duration,
+    /// References are checked when a transaction ends, not with each row.
+    pub deferring: bool,
+}
+
+impl Live {
+    /// Opens a database that is there.
+    pub fn open(path: &Path, wait: Duration) -> Result<Self, RecordsError> {
+        let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+        let mut live = Self { connection, path: path.to_owned(), wait, deferring: true };
+        live.prepare().map_err(failed)?;
+        Ok(live)
+    }
+
+    fn prepare(&mut self) -> rusqlite::Result<()> {
+        self.connection.busy_handler(Some(patience(self.wait)))?;
+        self.connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY")?;
+        // A file that is no database is found out now.
+        self.connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self, table: Option<&str>, error: &rusqlite::Error) -> Explained {
+        Box::new(RecordsError::of(self.path.clone(), self.wait, table, error))
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&Reader<'_>) -> Result<R, Explained>) -> Result<R, Explained> {
+        work(&Reader { connection: &self.connection, explain: &|error| self.failed(None, &error) })
+    }
+
+    /// Runs a statement on one table's rows; how many it touched.
+    fn run(&self, table: &Table, sql: &str, values: &mut dyn Iterator<Item = &Value>) -> Result<usize, Explained> {
+        let run = || self.connection.prepare_cached(sql)?.execute(params_from_iter(values));
+        run().map_err(|error| self.failed(Some(&table.name), &error))
+    }
+}
+
+impl Records for Live {
+    fn label(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, Explained> {
+        self.with(|reader| reader.tables())
+    }
+
+    fn find(
+        &self,
+        table: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        self.with(|reader| reader.find(table, by, keys, wanted, each))
+    }
+
+    fn matching(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        self.with(|reader| reader.matching(table, condition, wanted, each))
+    }
+
+    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
+        Ok(schema::typed(&table.columns[column].kind, text))
+    }
+}
+
+impl Change for Live {
+    fn begin(&mut self, rules: Rules) -> Result<(), Explained> {
+        let begin = || {
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, rules.triggers)?;
+            self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, rules.references)?;
+            self.connection.execute_batch("BEGIN IMMEDIATE")?;
+            self.connection.pragma_update(None, "defer_foreign_keys", self.deferring)
+        };
+        begin().map_err(|error| self.failed(None, &error))
+    }
+
+    fn defers(&self) -> bool {
+        self.deferring
+    }
+
+    fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
+        let marks = vec!["?"; columns.len()].join(", ");
+        let sql = format!("INSERT INTO main.{} ({}) VALUES ({marks})", quoted(&table.name), list(table, columns));
+        self.run(table, &sql, &mut values.iter()).map(|_| ())
+    }
+
+    fn update(&mut self, table: &Table, key: &[Value], columns: &[usize], values: &[Value]) -> Result<bool, Explained> {
+        let set = |&at: &usize| format!("{} = ?", quoted(&table.columns[at].name));
+        let set = columns.iter().map(set).collect::<Vec<_>>().join(", ");
+        let sql = format!("UPDATE main.{} SET {set} WHERE {}", quoted(&table.name), is_key(table));
+        Ok(self.run(table, &sql, &mut values.iter().chain(key))? > 0)
+    }
+
+    fn delete(&mut self, table: &Table, key: &[Value]) -> Result<bool, Explained> {
+        let sql = format!("DELETE FROM main.{} WHERE {}", quoted(&table.name), is_key(table));
+        Ok(self.run(table, &sql, &mut key.iter())? > 0)
+    }
+
+    fn converted(&self, table: &Table, column: usize, value: &Value) -> Result<Value, String> {
+        let column = &table.columns[column];
+        schema::converted(&column.kind, value).ok_or_else(|| format!("{value} is no {}", column.kind))
+    }
+
+    fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained> {
+        let ask = || {
+            let sql = format!("SELECT max({}) FROM main.{}", list(table, &[column]), quoted(&table.name));
+            let held: Option<i64> = self.connection.query_row(&sql, [], |row| row.get(0))?;
+            let counts = "SELECT count(*) FROM main.sqlite_schema WHERE name = 'sqlite_sequence'";
+            let given: Option<i64> = match self.connection.query_row(counts, [], |row| row.get::<_, i64>(0))? {
+                0 => None,
+                _ => self.connection.query_row(
+                    "SELECT max(seq) FROM main.sqlite_sequence WHERE name = ? COLLATE NOCASE",
+                    [&table.name],
+                    |row| row.get(0),
+                )?,
+            };
+            Ok(held.max(given).unwrap_or(0).saturating_add(1))
+        };
+        ask().map_err(|error| self.failed(None, &error))
+    }
+
+    fn commit(&mut self) -> Result<(), Explained> {
+        self.connection.execute_batch("COMMIT").map_err(|error| self.failed(None, &error))
+    }
+
+    fn roll_back(&mut self) {
+        // A transaction that SQLite has taken back by itself is none any more.
+        let _ = self.connection.execute_batch("ROLLBACK");
+    }
+}
+
+fn is_key(table: &Table) -> String {
+    let is = |&at: &usize| format!("{} = ?", quoted(&table.columns[at].name));
+    table.key.iter().map(is).collect::<Vec<_>>().join(" AND ")
+}

@@ -1,0 +1,259 @@
+//! Doing what a plan says, in one transaction of the live database.
+//!
+//! Owns the order of things: live data is compared with what the plan saw once nobody else can write, rows are written,
+//! references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
+//! takes everything back.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::base::error::Explained;
+use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value};
+use crate::record::compare;
+use crate::record::drift::Fit;
+use crate::record::error::RecordError;
+use crate::record::graph::{Graph, Link};
+use crate::record::plan::{Act, Plan, Step, shown};
+
+/// A row that was written, and what it holds since; nothing where it was removed.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Written {
+    pub table: String,
+    pub key: Key,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// Is told what was written, before it lasts.
+pub type BeforeCommit<'b> = dyn FnMut(&[Written]) -> Result<(), Explained> + 'b;
+
+/// What a plan is done with.
+pub struct Tools<'t> {
+    pub graph: &'t Graph,
+    pub fits: &'t [Fit],
+    pub snapshot: &'t dyn Records,
+    pub live: &'t mut dyn Change,
+}
+
+/// Does what the plan says.
+pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Result<Vec<Written>, RecordError> {
+    let Tools { graph, fits, snapshot, live } = tools;
+    let references = !plan.steps.iter().any(|step| step.dangling);
+    live.begin(Rules { triggers: plan.options.triggers, references })?;
+    let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan) };
+    let done = work.run().and_then(|written| {
+        told(&written)?;
+        work.live.commit()?;
+        Ok(written)
+    });
+    if done.is_err() {
+        work.live.roll_back();
+    }
+    done
+}
+
+/// Keys that are others in live data, by the place of their table.
+fn moved(plan: &Plan) -> HashMap<(usize, &Key), &Key> {
+    let moved = |step: &'_ Step| step.into.is_some();
+    plan.steps.iter().filter(|step| moved(step)).map(|step| ((step.table, &step.key), step.live_key())).collect()
+}
+
+struct Work<'w> {
+    plan: &'w Plan,
+    graph: &'w Graph,
+    fits: &'w [Fit],
+    snapshot: &'w dyn Records,
+    live: &'w mut dyn Change,
+    moved: HashMap<(usize, &'w Key), &'w Key>,
+}
+
+impl<'w> Work<'w> {
+    fn run(&mut self) -> Result<Vec<Written>, RecordError> {
+        self.unmoved()?;
+        let steps = || self.plan.steps.iter().filter(|step| step.act.writes());
+        let mut later = Vec::new();
+        for step in steps() {
+            later.extend(self.write(step)?.map(|values| (step, values)));
+        }
+        for (step, (columns, values)) in later {
+            let table = self.live_table(step);
+            self.live.update(table, step.live_key(), &columns, &values)?;
+        }
+        for step in steps() {
+            self.refers(step)?;
+        }
+        let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+        for step in steps() {
+            keys.entry(step.table).or_default().push(step.live_key().clone());
+        }
+        let mut written = Vec::new();
+        for (table, keys) in keys {
+            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
+            written.extend(look(&*self.live, table, &keys)?);
+        }
+        Ok(written)
+    }
+
+    fn live_table(&self, step: &Step) -> &'w Table {
+        self.fits[step.table].live.as_ref().expect("BUG: only steps on tables that are there write")
+    }
+
+    /// Is everything as the plan saw it?
+    fn unmoved(&self) -> Result<(), RecordError> {
+        let mut steps: BTreeMap<usize, Vec<&Step>> = BTreeMap::new();
+        for step in &self.plan.steps {
+            let Some(live) = &self.fits[step.table].live else { continue };
+            let is_planned = self.plan.tables[step.table].live.as_ref() == Some(&live.name);
+            if !is_planned {
+                return Err(self.other(step));
+            }
+            if step.act.writes() || step.act == Act::Keep {
+                steps.entry(step.table).or_default().push(step);
+            }
+        }
+        for (table, steps) in steps {
+            let table = self.fits[table].live.as_ref().expect("BUG: it was just there");
+            for some in steps.chunks(200) {
+                let keys: Vec<Key> = some.iter().map(|step| step.live_key().clone()).collect();
+                let seen = compare::see(&*self.live, table, &keys)?;
+                let as_it_was = |step: &&&Step| seen.get(step.live_key()).map(compare::Seen::digest) == step.seen;
+                if let Some(step) = some.iter().find(|step| !as_it_was(step)) {
+                    return Err(self.other(step));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn other(&self, step: &Step) -> RecordError {
+        RecordError::Moved { table: self.plan.tables[step.table].name.clone(), key: shown(step.live_key()) }
+    }
+
+    /// Writes one row. Returns what is to be filled in when all rows are there.
+    fn write(&mut self, step: &Step) -> Result<Option<(Vec<usize>, Row)>, RecordError> {
+        let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
+        let row = self.rewritten(step, self.row(step, kept)?);
+        let wrong =
+            |why| RecordError::NotAsPlanned { table: kept.name.clone(), key: format!("{}: {why}", shown(&step.key)) };
+        let inserted = step.act == Act::Insert;
+        let (columns, mut values) = fit.row(kept, row, &*self.live, inserted).map_err(wrong)?;
+        let table = self.live_table(step);
+        let now = |name: &String| kept.column(name).and_then(|at| fit.to[at]);
+        let wanted = match &step.act {
+            Act::Insert => {
+                let emptied: Vec<usize> = step.emptied.iter().filter_map(now).collect();
+                let waits = !self.live.defers();
+                let later: Vec<usize> = step.later.iter().filter_map(now).filter(|_| waits).collect();
+                let mut put_off = (Vec::new(), Row::new());
+                for (column, value) in columns.iter().zip(&mut values) {
+                    if emptied.contains(column) {
+                        *value = Value::Null;
+                    } else if later.contains(column) {
+                        put_off.0.push(*column);
+                        put_off.1.push(std::mem::replace(value, Value::Null));
+                    }
+                }
+                self.live.insert(table, &columns, &values)?;
+                return Ok((!put_off.0.is_empty()).then_some(put_off));
+            }
+            // What differs is named as live data calls it, what refers as the snapshot does.
+            Act::Update { columns } => columns.iter().filter_map(|name| table.column(name)).collect::<Vec<_>>(),
+            Act::Relink { columns } => columns.iter().filter_map(now).collect(),
+            Act::Keep | Act::Leave { .. } => return Ok(None),
+        };
+        let some = columns.into_iter().zip(values).filter(|(column, _)| wanted.contains(column));
+        let (columns, values): (Vec<usize>, Row) = some.unzip();
+        match self.live.update(table, step.live_key(), &columns, &values)? {
+            true => Ok(None),
+            false => Err(self.other(step)),
+        }
+    }
+
+    fn row(&self, step: &Step, kept: &Table) -> Result<Row, RecordError> {
+        let all: Vec<usize> = (0..kept.columns.len()).collect();
+        let mut found = None;
+        let mut take = |row: Row| {
+            found = Some(row);
+            Ok::<(), Explained>(())
+        };
+        self.snapshot.find(kept, &kept.key, std::slice::from_ref(&step.key), &all, &mut take)?;
+        let gone = || RecordError::NotAsPlanned { table: kept.name.clone(), key: shown(&step.key) };
+        found.ok_or_else(gone)
+    }
+
+    /// The row under its own new key, and referring to the new keys of others.
+    fn rewritten(&self, step: &Step, mut row: Row) -> Row {
+        for link in self.graph.links.iter().filter(|link| link.child == step.table) {
+            if let Some((columns, values)) = self.new_target(link, &row) {
+                for (column, value) in columns.into_iter().zip(values) {
+                    row[column] = value;
+                }
+            }
+        }
+        if let Some(into) = &step.into {
+            for (column, value) in self.graph.tables[step.table].key.iter().zip(into) {
+                row[*column] = value.clone();
+            }
+        }
+        row
+    }
+
+    /// The columns of a link and what they are to hold, where what the row refers to has another key now.
+    fn new_target(&self, link: &Link, row: &Row) -> Option<(Vec<usize>, Row)> {
+        let holds = link.when.iter().all(|(column, value)| row[*column] == *value);
+        let parent = &self.graph.tables[link.parent].key;
+        let places: Vec<usize> =
+            parent.iter().map(|at| link.to.iter().position(|to| to == at)).collect::<Option<_>>()?;
+        let columns: Vec<usize> = places.iter().map(|at| link.columns[*at]).collect();
+        let key: Key = columns.iter().map(|at| row[*at].clone()).collect();
+        let into = self.moved.get(&(link.parent, &key)).filter(|_| holds)?;
+        Some((columns, (*into).clone()))
+    }
+
+    /// Is what a written row refers to there? The store's own check is not enough: it may be off, or be misled by what
+    /// was wrong before.
+    fn refers(&self, step: &Step) -> Result<(), RecordError> {
+        if step.dangling {
+            return Ok(());
+        }
+        let table = self.live_table(step);
+        for reference in &table.references {
+            let Some(to) = self
+                .fits
+                .iter()
+                .filter_map(|fit| fit.live.as_ref())
+                .find(|one| one.name.eq_ignore_ascii_case(&reference.to))
+            else {
+                continue;
+            };
+            let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
+            let Some(columns) = columns else { continue };
+            let mut values = None;
+            let mut take = |row: Row| {
+                values = Some(row);
+                Ok::<(), Explained>(())
+            };
+            let key = std::slice::from_ref(step.live_key());
+            self.live.find(table, &table.key, key, &reference.columns, &mut take)?;
+            let Some(values) = values.filter(|values| !values.iter().any(Value::is_null)) else { continue };
+            if !compare::there(&*self.live, to, &columns, std::slice::from_ref(&values))?[0] {
+                let (table, key) = (table.name.clone(), shown(step.live_key()));
+                return Err(RecordError::Dangling { table, key, to: format!("{} {}", to.name, shown(&values)) });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What rows hold, each told by its digest.
+pub fn look(live: &dyn Records, table: &Table, keys: &[Key]) -> Result<Vec<Written>, RecordError> {
+    let mut written = Vec::with_capacity(keys.len());
+    for some in keys.chunks(200) {
+        let seen = compare::see(live, table, some)?;
+        written.extend(some.iter().map(|key| Written {
+            table: table.name.clone(),
+            key: key.clone(),
+            digest: seen.get(key).map(compare::Seen::digest),
+        }));
+    }
+    Ok(written)
+}

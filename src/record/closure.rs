@@ -1,0 +1,276 @@
+//! What belongs to a record: down along references, up only to what is required, never down again from there.
+//!
+//! Reads a snapshot. Live data has a say in one thing only: a parent that is there is not looked at further.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::Explained;
+use crate::base::record::{Key, Records, Row, Value, alike};
+use crate::record::error::RecordError;
+use crate::record::graph::{Graph, Link};
+
+/// Why a row comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Why {
+    /// It was asked for.
+    Asked,
+    /// It belongs to a row of this table.
+    Belongs(String),
+    /// A row of this table needs it.
+    Needed(String),
+}
+
+/// A row that comes back, as far as it is known before it is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub why: Why,
+    /// Its columns that tie it to others, in the order of the graph's ties.
+    pub ties: Row,
+}
+
+/// Rows of one table, by their keys.
+pub type Members = BTreeMap<Key, Member>;
+
+/// Everything that belongs together.
+#[derive(Clone, Debug, Default)]
+pub struct Closure {
+    /// For each table of the graph.
+    pub members: Vec<Members>,
+    /// Rows that outlived what they referred to: by their link, their keys and ties.
+    pub relinks: Vec<(usize, Key, Row)>,
+    /// References to rows that the snapshot itself does not have: table, key, and the link.
+    pub dangling: Vec<(usize, Key, usize)>,
+    /// References that are left empty, since what they refer to is gone from live data and may be: table, key, link.
+    pub emptied: Vec<(usize, Key, usize)>,
+    /// Rows without a key, which cannot be told from others.
+    pub keyless: BTreeMap<usize, u64>,
+}
+
+impl Closure {
+    pub fn rows(&self) -> u64 {
+        self.members.iter().map(|members| members.len() as u64).sum()
+    }
+
+    pub fn holds(&self, table: usize, key: &Key) -> bool {
+        self.members[table].contains_key(key)
+    }
+}
+
+/// Which rows the walk starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seeds {
+    /// Rows whose columns hold one of these.
+    Keys { columns: Vec<usize>, keys: Vec<Key> },
+    /// Rows that a condition holds for.
+    Where(String),
+    /// Every row that live data lacks; which, the caller says.
+    Rows(Vec<Key>),
+}
+
+/// Tells whether live data has rows of a table whose columns hold these values: one answer for each.
+pub type InLive<'l> = dyn FnMut(usize, &[usize], &[Row]) -> Result<Vec<bool>, RecordError> + 'l;
+
+/// Walks through a snapshot.
+pub struct Walk<'w> {
+    pub graph: &'w Graph,
+    pub snapshot: &'w dyn Records,
+    /// So many rows may come back.
+    pub budget: u64,
+    closure: Closure,
+}
+
+impl<'w> Walk<'w> {
+    pub fn new(graph: &'w Graph, snapshot: &'w dyn Records, budget: u64) -> Self {
+        let closure = Closure { members: vec![Members::new(); graph.tables.len()], ..Closure::default() };
+        Self { graph, snapshot, budget, closure }
+    }
+
+    /// Finds what belongs to the seeds.
+    pub fn run(mut self, table: usize, seeds: &Seeds, in_live: &mut InLive<'_>) -> Result<Closure, RecordError> {
+        let first = self.seeds(table, seeds)?;
+        self.down(table, first)?;
+        let relinks = std::mem::take(&mut self.closure.relinks);
+        let members = &self.closure.members;
+        let outside = |(link, key, _): &(usize, Key, Row)| !members[self.graph.links[*link].child].contains_key(key);
+        self.closure.relinks = relinks.into_iter().filter(outside).collect();
+        self.up(in_live)?;
+        Ok(self.closure)
+    }
+
+    fn seeds(&mut self, table: usize, seeds: &Seeds) -> Result<Vec<Key>, RecordError> {
+        let wanted = &self.graph.ties[table];
+        let mut found = Vec::new();
+        let mut take = |ties: Row| {
+            found.push(ties);
+            Ok(())
+        };
+        let (shape, snapshot) = (&self.graph.tables[table], self.snapshot);
+        match seeds {
+            Seeds::Keys { columns, keys } => snapshot.find(shape, columns, keys, wanted, &mut take)?,
+            Seeds::Where(condition) => snapshot.matching(shape, Some(condition), wanted, &mut take)?,
+            Seeds::Rows(keys) => snapshot.find(shape, &shape.key, keys, wanted, &mut take)?,
+        }
+        self.add(table, found, &Why::Asked)
+    }
+
+    /// Takes rows in that are not in yet. Returns their keys.
+    fn add(&mut self, table: usize, rows: Vec<Row>, why: &Why) -> Result<Vec<Key>, RecordError> {
+        let mut fresh = Vec::new();
+        for ties in rows {
+            let key = self.graph.tied(table, &ties, &self.graph.tables[table].key);
+            if key.iter().any(Value::is_null) {
+                *self.closure.keyless.entry(table).or_default() += 1;
+                continue;
+            }
+            if self.closure.holds(table, &key) {
+                continue;
+            }
+            self.closure.members[table].insert(key.clone(), Member { why: why.clone(), ties });
+            fresh.push(key);
+        }
+        if self.closure.rows() > self.budget {
+            return Err(self.over());
+        }
+        Ok(fresh)
+    }
+
+    fn over(&self) -> RecordError {
+        let sizes = self.closure.members.iter().map(|members| members.len() as u64);
+        let (most, table) = sizes.zip(&self.graph.tables).max_by_key(|(size, _)| *size).expect("BUG: there is a table");
+        RecordError::Budget { budget: self.budget, table: table.name.clone(), most }
+    }
+
+    /// Level by level, so that one statement asks for the children of many.
+    fn down(&mut self, table: usize, first: Vec<Key>) -> Result<(), RecordError> {
+        let graph = self.graph;
+        let mut level: BTreeMap<usize, Vec<Key>> = BTreeMap::from([(table, first)]);
+        while !level.is_empty() {
+            let mut next: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+            for (parent, keys) in level {
+                for (at, link) in graph.links.iter().enumerate().filter(|(_, link)| link.parent == parent) {
+                    let children = self.children(link, &keys)?;
+                    if link.on_delete.survives() {
+                        self.outlived(at, link, children);
+                        continue;
+                    }
+                    let why = Why::Belongs(graph.tables[parent].name.clone());
+                    let fresh = self.add(link.child, children, &why)?;
+                    if !fresh.is_empty() {
+                        next.entry(link.child).or_default().extend(fresh);
+                    }
+                }
+            }
+            level = next;
+        }
+        Ok(())
+    }
+
+    fn children(&self, link: &Link, parents: &[Key]) -> Result<Vec<Row>, RecordError> {
+        let members = &self.closure.members[link.parent];
+        let values = parents.iter().map(|key| self.graph.tied(link.parent, &members[key].ties, &link.to));
+        let values: BTreeSet<Row> = values.filter(|values| !values.iter().any(Value::is_null)).collect();
+        let values: Vec<Row> = values.into_iter().collect();
+        let (shape, mut found) = (&self.graph.tables[link.child], Vec::new());
+        let mut over = false;
+        let mut take = |ties: Row| {
+            // More than may come back is not kept either.
+            over |= found.len() as u64 > self.budget;
+            let holds =
+                link.when.iter().all(|(column, value)| self.graph.tied(link.child, &ties, &[*column])[0] == *value);
+            if holds && !over {
+                found.push(ties);
+            }
+            Ok::<(), Explained>(())
+        };
+        self.snapshot.find(shape, &link.columns, &values, &self.graph.ties[link.child], &mut take)?;
+        if over {
+            let (budget, table) = (self.budget, shape.name.clone());
+            return Err(RecordError::Budget { budget, table, most: found.len() as u64 });
+        }
+        Ok(found)
+    }
+
+    fn outlived(&mut self, at: usize, link: &Link, children: Vec<Row>) {
+        for ties in children {
+            let key = self.graph.tied(link.child, &ties, &self.graph.tables[link.child].key);
+            if !key.iter().any(Value::is_null) {
+                self.closure.relinks.push((at, key, ties));
+            }
+        }
+    }
+
+    /// Adds what rows refer to and live data lacks, until nothing is missing any more.
+    fn up(&mut self, in_live: &mut InLive<'_>) -> Result<(), RecordError> {
+        let mut seen: BTreeSet<(usize, Row)> = BTreeSet::new();
+        loop {
+            let before = self.closure.rows();
+            for at in 0..self.graph.links.len() {
+                self.parents(at, &mut seen, in_live)?;
+            }
+            if self.closure.rows() == before {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sees that what one link refers to will be there.
+    fn parents(
+        &mut self,
+        at: usize,
+        seen: &mut BTreeSet<(usize, Row)>,
+        in_live: &mut InLive<'_>,
+    ) -> Result<(), RecordError> {
+        let (graph, link) = (self.graph, &self.graph.links[at]);
+        let mut wanted: BTreeMap<Row, Vec<Key>> = BTreeMap::new();
+        for (key, member) in &self.closure.members[link.child] {
+            let Some(values) = graph.target(link, &member.ties) else { continue };
+            if !seen.contains(&(at, values.clone())) {
+                wanted.entry(values).or_default().push(key.clone());
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let values: Vec<Row> = wanted.keys().cloned().collect();
+        seen.extend(values.iter().map(|values| (at, values.clone())));
+        let found = self.kept(link, &values)?;
+        let there = in_live(link.parent, &link.to, &values)?;
+        let mut missing = Vec::new();
+        for (values, there) in values.into_iter().zip(there) {
+            let found = found.iter().find(|ties| alike(&graph.tied(link.parent, ties, &link.to), &values)).cloned();
+            // What a store takes for the same, letters of another case say, only the store knows.
+            let row = if found.is_some() || there { found } else { self.kept(link, &[values.clone()])?.pop() };
+            let inside = row.as_ref().is_some_and(|ties| {
+                self.closure.holds(link.parent, &graph.tied(link.parent, ties, &graph.tables[link.parent].key))
+            });
+            if there || inside {
+                continue;
+            }
+            let keys = wanted.remove(&values).unwrap_or_default().into_iter().map(|key| (link.child, key, at));
+            match row {
+                // What may go on its own is not brought back because somebody once referred to it.
+                _ if link.on_delete.survives() && link.may_be_empty(graph) => self.closure.emptied.extend(keys),
+                Some(ties) => missing.push(ties),
+                None => self.closure.dangling.extend(keys),
+            }
+        }
+        let why = Why::Needed(graph.tables[link.child].name.clone());
+        self.add(link.parent, missing, &why)?;
+        Ok(())
+    }
+
+    /// The rows of the snapshot that are referred to.
+    fn kept(&self, link: &Link, values: &[Row]) -> Result<Vec<Row>, RecordError> {
+        let mut found = Vec::new();
+        let mut take = |ties: Row| {
+            found.push(ties);
+            Ok::<(), Explained>(())
+        };
+        let (shape, wanted) = (&self.graph.tables[link.parent], &self.graph.ties[link.parent]);
+        self.snapshot.find(shape, &link.to, values, wanted, &mut take)?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,163 @@
+//! How the tables of a snapshot fit those of live data, which has gone on since: columns and tables that went, came, got
+//! other names or hold other kinds of values.
+//!
+//! Owns the rule that each of these is handled, or refused by name before anything is touched.
+
+use crate::base::record::{Change, Row, Table, Value};
+use crate::record::error::RecordError;
+use crate::record::graph::Graph;
+use crate::record::model::Model;
+
+/// How one table of the snapshot fits.
+#[derive(Clone, Debug)]
+pub struct Fit {
+    /// The live table; `None` where there is none any more.
+    pub live: Option<Table>,
+    /// For each column of the snapshot's table, the live one.
+    pub to: Vec<Option<usize>>,
+    /// Columns, by their place in the snapshot's table, that hold another kind of values now.
+    pub retyped: Vec<usize>,
+    /// Live columns that get a value which was given, not kept.
+    pub set: Vec<(usize, Value)>,
+    /// What should be known.
+    pub notes: Vec<String>,
+    /// What keeps rows from being given back, and the way out.
+    pub refusals: Vec<(String, String)>,
+}
+
+/// A value given with `--set TABLE.COLUMN=VALUE`, by the table's live name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    pub table: String,
+    pub column: String,
+    pub value: String,
+}
+
+impl std::str::FromStr for Given {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (place, value) = text.split_once('=').ok_or("write TABLE.COLUMN=VALUE")?;
+        let (table, column) = place.rsplit_once('.').ok_or("write TABLE.COLUMN=VALUE")?;
+        Ok(Self { table: table.to_owned(), column: column.to_owned(), value: value.to_owned() })
+    }
+}
+
+/// Fits every table of a snapshot to live data.
+pub fn fit(graph: &Graph, live: &dyn Change, model: &Model, given: &[Given]) -> Result<Vec<Fit>, RecordError> {
+    let tables = live.tables()?;
+    for one in given {
+        let known = tables.iter().any(|table| table.name.eq_ignore_ascii_case(&one.table));
+        if !known {
+            let why = format!("there is no table {}", one.table);
+            return Err(RecordError::Set { given: format!("{}.{}", one.table, one.column), why });
+        }
+    }
+    graph.tables.iter().map(|kept| one(kept, &tables, live, model, given)).collect()
+}
+
+fn one(kept: &Table, tables: &[Table], live: &dyn Change, model: &Model, given: &[Given]) -> Result<Fit, RecordError> {
+    let name = model.table_now(&kept.name);
+    let found = tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).cloned();
+    let to = vec![None; kept.columns.len()];
+    let mut fit =
+        Fit { live: found, to, retyped: Vec::new(), set: Vec::new(), notes: Vec::new(), refusals: Vec::new() };
+    let Some(table) = fit.live.clone() else { return Ok(fit) };
+    let from_number = kept.numbered && table.numbered;
+    for (at, column) in kept.columns.iter().enumerate() {
+        fit.to[at] = match at {
+            0 if from_number => Some(0),
+            0 if kept.numbered => None,
+            _ => table.column(model.column_now(&kept.name, &column.name)),
+        };
+        match fit.to[at] {
+            Some(now) if !table.columns[now].kind.eq_ignore_ascii_case(&column.kind) => {
+                let (old, new) = (&column.kind, &table.columns[now].kind);
+                fit.notes.push(format!("{name}.{} was {old} and is {new} now", table.columns[now].name));
+                fit.retyped.push(at);
+            }
+            None if at > 0 || !kept.numbered => {
+                fit.notes.push(format!("{name}.{} is gone: what it held does not come back", column.name));
+            }
+            _ => {}
+        }
+    }
+    set(&mut fit, &table, live, given)?;
+    missing(&mut fit, &table);
+    let key: Vec<Option<usize>> = kept.key.iter().map(|&at| fit.to[at]).collect();
+    let now: Vec<Option<usize>> = table.key.iter().copied().map(Some).collect();
+    if key != now {
+        let what = format!("{name} has another key now: {}", table.key_names().join(", "));
+        fit.refusals.push((what, "take its rows out with --export".to_owned()));
+    }
+    Ok(fit)
+}
+
+fn set(fit: &mut Fit, table: &Table, live: &dyn Change, given: &[Given]) -> Result<(), RecordError> {
+    for one in given.iter().filter(|one| one.table.eq_ignore_ascii_case(&table.name)) {
+        let wrong =
+            |why: &str| RecordError::Set { given: format!("{}.{}", one.table, one.column), why: why.to_owned() };
+        let at = table.column(&one.column).ok_or_else(|| wrong("there is no such column"))?;
+        if table.key.contains(&at) {
+            return Err(wrong("a key is not set; --remap-keys gives new ones"));
+        }
+        fit.set.push((at, live.typed(table, at, &one.value)?));
+    }
+    Ok(())
+}
+
+/// Columns that came since, and want a value.
+fn missing(fit: &mut Fit, table: &Table) {
+    for (at, column) in table.columns.iter().enumerate() {
+        let has = fit.to.contains(&Some(at)) || fit.set.iter().any(|(set, _)| *set == at);
+        if has || (table.numbered && at == 0) {
+            continue;
+        }
+        let place = format!("{}.{}", table.name, column.name);
+        match &column.default {
+            Some(default) => fit.notes.push(format!("{place} is new: it becomes {default}")),
+            None if column.required => {
+                let way_out = format!("give it one with --set {place}=VALUE");
+                fit.refusals.push((format!("{place} is new and must have a value"), way_out));
+            }
+            None if table.key.contains(&at) => {}
+            None => fit.notes.push(format!("{place} is new: it stays empty")),
+        }
+    }
+}
+
+impl Fit {
+    /// A row of the snapshot as the live table takes it: columns, and a value for each. Or why it does not. A row that
+    /// is added gets the values that were given, one that is compared does not.
+    pub fn row(&self, kept: &Table, row: Row, live: &dyn Change, added: bool) -> Result<(Vec<usize>, Row), String> {
+        let table = self.live.as_ref().expect("BUG: rows of tables that are gone are left out");
+        let (mut columns, mut values) = (Vec::new(), Row::new());
+        for (at, value) in row.into_iter().enumerate() {
+            let given = |now: &usize| added && self.set.iter().any(|(set, _)| set == now);
+            let Some(now) = self.to[at].filter(|now| !given(now)) else { continue };
+            let value = match self.retyped.contains(&at) {
+                true => {
+                    live.converted(table, now, &value).map_err(|why| format!("{}: {why}", kept.columns[at].name))?
+                }
+                false => value,
+            };
+            columns.push(now);
+            values.push(value);
+        }
+        for (at, value) in self.set.iter().filter(|_| added) {
+            columns.push(*at);
+            values.push(value.clone());
+        }
+        Ok((columns, values))
+    }
+
+    /// The key of a row of the snapshot as the live table has it.
+    pub fn key(&self, kept: &Table, key: &[Value], live: &dyn Change) -> Result<Row, String> {
+        let table = self.live.as_ref().expect("BUG: rows of tables that are gone are left out");
+        let one = |(at, value): (&usize, &Value)| match self.to[*at] {
+            Some(now) if self.retyped.contains(at) => live.converted(table, now, value),
+            _ => Ok(value.clone()),
+        };
+        kept.key.iter().zip(key).map(one).collect()
+    }
+}

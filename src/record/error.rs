@@ -1,0 +1,99 @@
+//! What can go wrong with records. Whenever one of these is told, live data is as it was.
+
+use crate::base::error::{Class, Explain, Explained};
+use crate::base::text::counted;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("there is no entity or table {name} in {place}")]
+    NoTable { name: String, place: String, nearest: Option<String> },
+    #[error("{table} has no column {column}")]
+    NoColumn { table: String, column: String },
+    #[error("relation: {what}")]
+    Relation { what: String },
+    #[error("{table} {key} is not in the snapshot")]
+    NoRecord { table: String, key: String },
+    #[error("no row of {table} fits {condition}")]
+    NoRows { table: String, condition: String },
+    #[error("{table} has a key of {wanted}, and {given} was given")]
+    KeyLength { table: String, wanted: String, given: String },
+    #[error("more than {} would come back; {table} has the most of them, {}", counted(*.budget, "row"), counted(*.most, "row"))]
+    Budget { budget: u64, table: String, most: u64 },
+    #[error("live data has changed since the plan was made: {table} {key}")]
+    Moved { table: String, key: String },
+    #[error("{table} {key} would refer to {to}, which is not there")]
+    Dangling { table: String, key: String, to: String },
+    #[error("{table} {key} is in a circle of required references")]
+    Circle { table: String, key: String },
+    #[error("{table} {key} is not in the snapshot any more as the plan has it")]
+    NotAsPlanned { table: String, key: String },
+    #[error("--set {given}: {why}")]
+    Set { given: String, why: String },
+    #[error("{table} {key} is newer than what would be taken back")]
+    Newer { table: String, key: String },
+    #[error("cannot keep or read what rows held: {0}")]
+    Image(String),
+    #[error("{0}")]
+    Store(Passed),
+}
+
+impl RecordError {
+    pub fn store(error: Explained) -> Self {
+        Self::Store(Passed(error))
+    }
+}
+
+impl From<Explained> for RecordError {
+    fn from(error: Explained) -> Self {
+        Self::store(error)
+    }
+}
+
+impl Explain for RecordError {
+    fn class(&self) -> Class {
+        match self {
+            Self::NoTable { .. } | Self::NoColumn { .. } | Self::Relation { .. } => Class::Usage,
+            Self::KeyLength { .. } | Self::Set { .. } => Class::Usage,
+            Self::Store(error) => error.0.class(),
+            _ => Class::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoTable { nearest: Some(nearest), .. } => return Some(format!("did you mean {nearest}?")),
+            Self::NoTable { .. } => "list the tables with strongroom query SNAPSHOT .tables",
+            Self::NoColumn { table, .. } => {
+                return Some(format!("list its columns with strongroom query SNAPSHOT '.schema {table}'"));
+            }
+            Self::NoRecord { .. } => "strongroom find tells which snapshots hold it",
+            Self::NoRows { .. } => "try the condition with strongroom query",
+            Self::Budget { .. } => "see the plan of fewer records, or allow more with --limit ROWS",
+            Self::Moved { .. } => "nothing was written; run it again to see the plan as it is now",
+            Self::Dangling { .. } | Self::Circle { .. } => "nothing was written; see the plan with --dry-run",
+            Self::Newer { .. } => "nothing was changed; --force takes it back all the same, and what is newer with it",
+            Self::Image(_) => return None,
+            Self::NotAsPlanned { .. } => "make the plan again",
+            Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",
+            Self::KeyLength { .. } => "give one value for each column of the key, with commas between them",
+            Self::Relation { .. } => "see [[relation]] in docs/design.md",
+            Self::Store(error) => return error.0.hint(),
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// An error of a store, as it came.
+pub struct Passed(pub Explained);
+
+impl std::fmt::Debug for Passed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl std::fmt::Display for Passed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(&self.0, f)
+    }
+}

@@ -1,0 +1,150 @@
+//! Which rows belong to which: the references that a schema declares, and those that the configuration adds.
+
+use std::collections::BTreeSet;
+
+use crate::base::record::{OnDelete, Records, Row, Table, Value, pick};
+use crate::base::text::nearest;
+use crate::record::error::RecordError;
+use crate::record::model::{Columns, Model, Relation};
+
+/// The tables of a database and how they hang together. Tables are named by their place in it.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    pub tables: Vec<Table>,
+    pub links: Vec<Link>,
+    /// For each table, the columns that tell its rows apart or tie them to others.
+    pub ties: Vec<Vec<usize>>,
+}
+
+/// Rows of the table `child` refer to rows of the table `parent`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub child: usize,
+    pub columns: Vec<usize>,
+    pub parent: usize,
+    pub to: Vec<usize>,
+    pub on_delete: OnDelete,
+    /// Only rows with these values refer to that table.
+    pub when: Vec<(usize, Value)>,
+    /// The store knows of it, and insists on it.
+    pub declared: bool,
+}
+
+impl Graph {
+    pub fn read(records: &dyn Records, model: &Model) -> Result<Self, RecordError> {
+        let mut graph = Self { tables: records.tables()?, links: Vec::new(), ties: Vec::new() };
+        graph.links = graph.declared();
+        for relation in &model.relations {
+            let link = graph.configured(relation, records)?;
+            graph.links.extend(link);
+        }
+        graph.ties = (0..graph.tables.len()).map(|table| graph.ties_of(table, model)).collect();
+        Ok(graph)
+    }
+
+    /// The table of this name, however its letters are written.
+    pub fn table(&self, name: &str) -> Option<usize> {
+        self.tables.iter().position(|table| table.name.eq_ignore_ascii_case(name))
+    }
+
+    pub fn named(&self, name: &str, place: &str) -> Result<usize, RecordError> {
+        self.table(name).ok_or_else(|| RecordError::NoTable {
+            name: name.to_owned(),
+            place: place.to_owned(),
+            nearest: nearest(name, self.tables.iter().map(|table| table.name.as_str())).map(str::to_owned),
+        })
+    }
+
+    fn declared(&self) -> Vec<Link> {
+        let of = |(child, table): (usize, &Table)| {
+            let links = table.references.iter().filter_map(move |reference| {
+                let parent = self.table(&reference.to)?;
+                let to = reference.to_columns.iter().map(|name| self.tables[parent].column(name));
+                Some(Link {
+                    child,
+                    columns: reference.columns.clone(),
+                    parent,
+                    to: to.collect::<Option<_>>()?,
+                    on_delete: reference.on_delete,
+                    when: Vec::new(),
+                    declared: true,
+                })
+            });
+            links.collect::<Vec<_>>()
+        };
+        self.tables.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// A relation of the configuration. `None` where this snapshot is older than its tables.
+    fn configured(&self, relation: &Relation, records: &dyn Records) -> Result<Option<Link>, RecordError> {
+        let ends = (self.table(&relation.from.table), self.table(&relation.to.table));
+        let (Some(child), Some(parent)) = ends else { return Ok(None) };
+        let columns = |at: usize, some: &Columns| {
+            some.columns.iter().map(|name| self.column(at, name)).collect::<Result<Vec<_>, _>>()
+        };
+        let (columns, to) = (columns(child, &relation.from)?, columns(parent, &relation.to)?);
+        let mut when = Vec::new();
+        for (name, value) in &relation.when {
+            let at = self.column(child, name)?;
+            when.push((at, records.typed(&self.tables[child], at, value)?));
+        }
+        let declared = false;
+        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, when, declared }))
+    }
+
+    pub fn column(&self, table: usize, name: &str) -> Result<usize, RecordError> {
+        let table = &self.tables[table];
+        let missing = || RecordError::NoColumn { table: table.name.clone(), column: name.to_owned() };
+        table.column(name).ok_or_else(missing)
+    }
+
+    fn ties_of(&self, at: usize, model: &Model) -> Vec<usize> {
+        let table = &self.tables[at];
+        let mut ties: BTreeSet<usize> = table.key.iter().copied().collect();
+        for link in &self.links {
+            if link.child == at {
+                ties.extend(link.columns.iter().chain(link.when.iter().map(|(column, _)| column)));
+            }
+            if link.parent == at {
+                ties.extend(&link.to);
+            }
+        }
+        for linked in model.entity_of(&table.name).iter().flat_map(|(_, entity)| &entity.files) {
+            ties.extend(placeholders(&linked.path).filter_map(|name| table.column(name)));
+        }
+        ties.into_iter().collect()
+    }
+
+    /// The values of some columns of a row of which only the ties were read.
+    pub fn tied(&self, table: usize, ties: &[Value], columns: &[usize]) -> Row {
+        let at = |column: &usize| self.ties[table].binary_search(column).expect("BUG: only ties are asked for");
+        pick(ties, &columns.iter().map(at).collect::<Vec<_>>())
+    }
+
+    /// What the row refers to by this link; `None` if to nothing.
+    pub fn target(&self, link: &Link, ties: &[Value]) -> Option<Row> {
+        let holds = link.when.iter().all(|(column, value)| self.tied(link.child, ties, &[*column])[0] == *value);
+        let values = self.tied(link.child, ties, &link.columns);
+        (holds && !values.iter().any(Value::is_null)).then_some(values)
+    }
+}
+
+impl Link {
+    /// Can the row be without what it refers to?
+    pub fn may_be_empty(&self, graph: &Graph) -> bool {
+        let table = &graph.tables[self.child];
+        self.columns.iter().any(|at| !table.columns[*at].required && !table.key.contains(at))
+    }
+
+    /// The columns that are emptied so that the row refers to nothing.
+    pub fn emptied(&self, graph: &Graph) -> Vec<usize> {
+        let table = &graph.tables[self.child];
+        let may = |at: &&usize| !table.columns[**at].required && !table.key.contains(at);
+        self.columns.iter().filter(may).copied().collect()
+    }
+}
+
+/// The columns in braces of a pattern.
+pub fn placeholders(pattern: &str) -> impl Iterator<Item = &str> {
+    pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
+}

@@ -1,0 +1,97 @@
+//! What the configuration says of records: which tables are entities, and what the schema does not say of references.
+
+use std::collections::BTreeMap;
+
+use crate::base::name::Name;
+use crate::base::record::OnDelete;
+
+/// Everything that is said of the records of all sources.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    pub entities: BTreeMap<String, Entity>,
+    pub relations: Vec<Relation>,
+    pub renames: Vec<Rename>,
+}
+
+/// What people call one thing, and what of it lies outside its row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entity {
+    pub source: Name,
+    pub table: String,
+    /// What a key on the command line means; the table's own where nothing is said.
+    pub key: Vec<String>,
+    pub files: Vec<Linked>,
+    /// Columns that never change: where they differ under one key, it is another record.
+    pub immutable: Vec<String>,
+}
+
+/// Files that belong to a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linked {
+    pub source: Name,
+    /// With columns in braces: `{id}/**`.
+    pub path: String,
+}
+
+/// A reference that the schema does not declare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    pub source: Name,
+    pub from: Columns,
+    pub to: Columns,
+    /// It holds only for rows with these values: the type of a polymorphic reference.
+    pub when: Vec<(String, String)>,
+    pub on_delete: OnDelete,
+}
+
+/// Columns of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Columns {
+    pub table: String,
+    pub columns: Vec<String>,
+}
+
+/// A table or a column that has another name now than in older snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    pub source: Name,
+    pub table: String,
+    /// `None` for the table itself.
+    pub column: Option<String>,
+    pub now: String,
+}
+
+impl Model {
+    /// What is said of one source.
+    pub fn of(&self, source: &Name) -> Model {
+        Model {
+            entities: self.entities.iter().filter(|(_, entity)| entity.source == *source).map(clone).collect(),
+            relations: self.relations.iter().filter(|relation| relation.source == *source).cloned().collect(),
+            renames: self.renames.iter().filter(|rename| rename.source == *source).cloned().collect(),
+        }
+    }
+
+    /// The entity whose table this is.
+    pub fn entity_of(&self, table: &str) -> Option<(&String, &Entity)> {
+        self.entities.iter().find(|(_, entity)| entity.table.eq_ignore_ascii_case(table))
+    }
+
+    /// What a table is called now.
+    pub fn table_now<'m>(&'m self, table: &'m str) -> &'m str {
+        let renamed = |rename: &&Rename| rename.column.is_none() && rename.table.eq_ignore_ascii_case(table);
+        self.renames.iter().find(renamed).map_or(table, |rename| &rename.now)
+    }
+
+    /// What a column is called now, by the names that table and column had in the snapshot.
+    pub fn column_now<'m>(&'m self, table: &str, column: &'m str) -> &'m str {
+        let renamed = |rename: &&Rename| {
+            rename.table.eq_ignore_ascii_case(table)
+                && rename.column.as_ref().is_some_and(|old| old.eq_ignore_ascii_case(column))
+        };
+        self.renames.iter().find(renamed).map_or(column, |rename| &rename.now)
+    }
+}
+
+fn clone<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
+    (key.clone(), value.clone())
+}

@@ -1,0 +1,439 @@
+//! Making a plan: every row that belongs together is compared with live data, and what is to be done with it decided.
+//!
+//! Owns the decisions. Reads both sides, a few rows at a time; writes nothing.
+
+mod clash;
+mod numbered;
+mod relink;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::base::error::Explained;
+use crate::base::id::SnapshotId;
+use crate::base::record::{Change, Key, Records, Row, Table, Value};
+use crate::base::text::counted;
+use crate::record::closure::{Closure, Why};
+use crate::record::compare::{self, Seen, glimpse};
+use crate::record::drift::Fit;
+use crate::record::error::RecordError;
+use crate::record::graph::Graph;
+use crate::record::model::Model;
+use crate::record::order;
+use crate::record::plan::{
+    Act, Difference, Glimpse, OnConflict, Options, Plan, Refusal, Step, TablePlan, VERSION, shown,
+};
+
+/// Rows that are compared together.
+const BATCH: usize = 100;
+
+/// Columns that tell, by their names, when or as what a record came to be. Where two rows under one key differ in them,
+/// they are two records.
+const BIRTH: [&str; 9] = [
+    "created_at",
+    "createdat",
+    "created",
+    "created_on",
+    "inserted_at",
+    "date_created",
+    "creation_date",
+    "uuid",
+    "guid",
+];
+
+/// Both sides, and what is known of them.
+pub struct Ground<'g> {
+    pub graph: &'g Graph,
+    pub snapshot: &'g dyn Records,
+    pub live: &'g dyn Change,
+    pub fits: &'g [Fit],
+    pub model: &'g Model,
+    pub options: &'g Options,
+}
+
+/// What a plan is called and made of.
+pub struct Title {
+    pub snapshot: SnapshotId,
+    pub database: String,
+    pub asked: String,
+}
+
+/// What is decided of one row so far.
+#[derive(Clone, Debug)]
+struct Draft {
+    act: Act,
+    into: Option<Key>,
+    differs: Vec<Difference>,
+    emptied: BTreeSet<usize>,
+    /// Live data has a row for it.
+    there: bool,
+    /// What live data holds under its live key.
+    seen: Option<String>,
+}
+
+impl Draft {
+    fn new(act: Act) -> Self {
+        Self { act, into: None, differs: Vec::new(), emptied: BTreeSet::new(), there: false, seen: None }
+    }
+
+    fn leave(why: impl Into<String>) -> Self {
+        Self::new(Act::Leave { why: why.into() })
+    }
+}
+
+type Drafts = Vec<BTreeMap<Key, Draft>>;
+
+/// Makes a plan.
+pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan, RecordError> {
+    let mut work = Work::new(ground, closure);
+    for table in 0..closure.members.len() {
+        work.table(table)?;
+    }
+    work.clashes()?;
+    let placed = order::order(ground.graph, closure);
+    work.empty();
+    work.dependents(&placed);
+    let mut steps = work.steps(&placed);
+    let relinks = work.relinks()?;
+    work.notes_on(&steps, &relinks);
+    steps.extend(relinks);
+    let tables = ground.graph.tables.iter().enumerate().map(|(at, table)| work.heading(at, table)).collect();
+    let Title { snapshot, database, asked } = title;
+    let Work { notes, refusals, .. } = work;
+    let options = ground.options.clone();
+    Ok(Plan { version: VERSION, snapshot, database, asked, options, tables, steps, notes, refusals })
+}
+
+struct Work<'w> {
+    ground: &'w Ground<'w>,
+    closure: &'w Closure,
+    drafts: Drafts,
+    notes: Vec<String>,
+    refusals: Vec<Refusal>,
+    /// The next number for each table that gets new ones.
+    numbers: HashMap<usize, i64>,
+}
+
+impl<'w> Work<'w> {
+    fn new(ground: &'w Ground<'w>, closure: &'w Closure) -> Self {
+        Self {
+            ground,
+            closure,
+            drafts: vec![BTreeMap::new(); closure.members.len()],
+            notes: Vec::new(),
+            refusals: Vec::new(),
+            numbers: HashMap::new(),
+        }
+    }
+
+    fn refuse(&mut self, what: String, hint: &str) {
+        self.refusals.push(Refusal { what, hint: hint.to_owned() });
+    }
+
+    fn heading(&self, at: usize, table: &Table) -> TablePlan {
+        let live = self.ground.fits[at].live.as_ref();
+        TablePlan {
+            name: table.name.clone(),
+            live: live.map(|live| live.name.clone()),
+            key: table.key_names().into_iter().map(str::to_owned).collect(),
+            triggers: live.map(|live| live.triggers.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Decides of every row of one table.
+    fn table(&mut self, at: usize) -> Result<(), RecordError> {
+        let members = &self.closure.members[at];
+        if members.is_empty() {
+            return Ok(());
+        }
+        let (ground, fit) = (self.ground, &self.ground.fits[at]);
+        let kept = &ground.graph.tables[at];
+        let Some(live) = &fit.live else {
+            let rows = counted(members.len() as u64, "row");
+            let what = format!("there is no table {} any more: {rows} cannot come back", kept.name);
+            match members.values().any(|member| member.why == Why::Asked) {
+                true => self.refuse(what, "take them out with --export"),
+                false => self.notes.push(what),
+            }
+            let left = |key: &Key| (key.clone(), Draft::leave("the table is gone"));
+            self.drafts[at] = members.keys().map(left).collect();
+            return Ok(());
+        };
+        self.notes.extend(fit.notes.iter().cloned());
+        self.refusals
+            .extend(fit.refusals.iter().map(|(what, hint)| Refusal { what: what.clone(), hint: hint.clone() }));
+        if !fit.refusals.is_empty() {
+            self.drafts[at] = members.keys().map(|key| (key.clone(), Draft::leave("the table has changed"))).collect();
+            return Ok(());
+        }
+        let keys: Vec<Key> = members.keys().cloned().collect();
+        for some in keys.chunks(BATCH) {
+            self.batch(at, kept, live, fit, some)?;
+        }
+        Ok(())
+    }
+
+    fn batch(&mut self, at: usize, kept: &Table, live: &Table, fit: &Fit, keys: &[Key]) -> Result<(), RecordError> {
+        let ground = self.ground;
+        let mut live_keys = BTreeMap::new();
+        for key in keys {
+            match fit.key(kept, key, ground.live) {
+                Ok(now) => _ = live_keys.insert(key.clone(), now),
+                Err(why) => _ = self.drafts[at].insert(key.clone(), Draft::leave(why)),
+            }
+        }
+        let asked: Vec<Key> = live_keys.values().cloned().collect();
+        let seen = compare::see(ground.live, live, &asked)?;
+        let all: Vec<usize> = (0..kept.columns.len()).collect();
+        let mut rows: Vec<(Key, Result<(Vec<usize>, Vec<Glimpse>), String>)> = Vec::new();
+        let mut take = |row: Row| {
+            let key = kept.key_of(&row);
+            let row = fit.row(kept, row, ground.live, false);
+            rows.push((key, row.map(|(columns, values)| (columns, values.iter().map(glimpse).collect()))));
+            Ok::<(), Explained>(())
+        };
+        ground.snapshot.find(kept, &kept.key, keys, &all, &mut take)?;
+        for (key, row) in rows {
+            let Some(now) = live_keys.get(&key) else { continue };
+            let draft = match row {
+                Err(why) => {
+                    self.refuse(format!("{} {}: {why}", kept.name, shown(&key)), "give it a value with --set");
+                    Draft::leave(why)
+                }
+                Ok((columns, values)) => {
+                    let row = Compared { at, key: &key, now, columns: &columns, values: &values };
+                    self.decide(kept, live, &row, seen.get(now))?
+                }
+            };
+            self.drafts[at].insert(key, draft);
+        }
+        Ok(())
+    }
+
+    fn decide(
+        &mut self,
+        kept: &Table,
+        live: &Table,
+        row: &Compared<'_>,
+        seen: Option<&Seen>,
+    ) -> Result<Draft, RecordError> {
+        let differs = seen.map(|seen| row.differences(live, seen)).unwrap_or_default();
+        if kept.numbered && live.numbered && (seen.is_none() || !differs.is_empty()) {
+            if let Some(draft) = self.numbered(live, row, &differs)? {
+                return Ok(draft);
+            }
+        }
+        let moved = (row.now != row.key).then(|| row.now.clone());
+        let Some(seen) = seen else { return Ok(Draft { into: moved, ..Draft::new(Act::Insert) }) };
+        let draft = Draft { there: true, into: moved, seen: Some(seen.digest()), ..Draft::new(Act::Keep) };
+        if differs.is_empty() {
+            return Ok(draft);
+        }
+        let births = self.births(kept);
+        let other = differs.iter().any(|difference| {
+            births.iter().any(|birth| birth.eq_ignore_ascii_case(&difference.column))
+                && ![&difference.kept, &difference.live].contains(&&Glimpse::Value(Value::Null))
+        });
+        let columns = || differs.iter().map(|difference| difference.column.clone()).collect();
+        let (name, key) = (&kept.name, shown(row.key));
+        let act = match self.ground.options.on_conflict {
+            OnConflict::Overwrite => Act::Update { columns: columns() },
+            _ if other && self.ground.options.remap_keys => {
+                return match self.fresh_key(row.at, live, row.key)? {
+                    Some(fresh) => Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) }),
+                    None => {
+                        self.refuse(
+                            format!("{name} {key} is another record now"),
+                            "its key is none that can be given anew",
+                        );
+                        Ok(Draft { differs, act: Act::Leave { why: "it is another record now".to_owned() }, ..draft })
+                    }
+                };
+            }
+            _ if other => {
+                let hint = "give it a new key with --remap-keys, or replace what is there with --on-conflict overwrite";
+                self.refuse(format!("{name} {key} is another record now: its key was used again"), hint);
+                Act::Leave { why: "its key was used again".to_owned() }
+            }
+            OnConflict::FillNull => {
+                let empty = |difference: &&Difference| difference.live == Glimpse::Value(Value::Null);
+                let columns: Vec<String> = differs.iter().filter(empty).map(|one| one.column.clone()).collect();
+                match columns.is_empty() {
+                    true => Act::Leave { why: "it has changed since".to_owned() },
+                    false => Act::Update { columns },
+                }
+            }
+            OnConflict::Abort => {
+                self.refuse(
+                    format!("{name} {key} has changed since"),
+                    "decide with --on-conflict skip, fill-null or overwrite",
+                );
+                Act::Leave { why: "it has changed since".to_owned() }
+            }
+            OnConflict::Skip => Act::Leave { why: "it has changed since".to_owned() },
+        };
+        Ok(Draft { act, differs, ..draft })
+    }
+
+    fn births(&self, kept: &Table) -> Vec<&str> {
+        let told = self.ground.model.entity_of(&kept.name).map(|(_, entity)| &entity.immutable);
+        match told.filter(|told| !told.is_empty()) {
+            Some(told) => told.iter().map(String::as_str).collect(),
+            None => BIRTH.to_vec(),
+        }
+    }
+
+    /// A key that nobody has: the next number.
+    fn fresh_key(&mut self, at: usize, live: &Table, key: &Key) -> Result<Option<Key>, RecordError> {
+        let ([column], [Value::Integer(_)]) = (&live.key[..], &key[..]) else { return Ok(None) };
+        let next = match self.numbers.get(&at) {
+            Some(next) => *next,
+            None => {
+                let highest = self.closure.members[at].keys().filter_map(|key| match key[..] {
+                    [Value::Integer(number)] => Some(number.saturating_add(1)),
+                    _ => None,
+                });
+                self.ground.live.next_number(live, *column)?.max(highest.max().unwrap_or(1))
+            }
+        };
+        self.numbers.insert(at, next.saturating_add(1));
+        Ok(Some(vec![Value::Integer(next)]))
+    }
+
+    /// Leaves references empty whose rows are gone and may be.
+    fn empty(&mut self) {
+        for (table, key, link) in &self.closure.emptied {
+            if let Some(draft) = self.drafts[*table].get_mut(key) {
+                draft.emptied.extend(self.ground.graph.links[*link].emptied(self.ground.graph));
+            }
+        }
+    }
+
+    /// What needs a row that does not come back does not come back either, or does without.
+    fn dependents(&mut self, placed: &[order::Placed]) {
+        loop {
+            let mut changed = false;
+            for row in placed {
+                changed |= self.dependent(row.table, &row.key);
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    fn dependent(&mut self, table: usize, key: &Key) -> bool {
+        let graph = self.ground.graph;
+        let Some(Act::Insert) = self.drafts[table].get(key).map(|draft| &draft.act) else { return false };
+        let ties = &self.closure.members[table][key].ties;
+        for link in graph.links.iter().filter(|link| link.child == table) {
+            let Some(values) = graph.target(link, ties) else { continue };
+            let Some(parent) = self.absent(link.parent, &link.to, &values) else { continue };
+            let draft = self.drafts[table].get_mut(key).expect("BUG: it was just there");
+            if link.may_be_empty(graph) {
+                let emptied = link.emptied(graph);
+                if emptied.iter().all(|column| draft.emptied.contains(column)) {
+                    continue;
+                }
+                draft.emptied.extend(emptied);
+            } else {
+                let name = &graph.tables[link.parent].name;
+                draft.act =
+                    Act::Leave { why: format!("{name} {}, which it needs, does not come back", shown(&parent)) };
+            }
+            return true;
+        }
+        false
+    }
+
+    /// The row of the closure with these values, if it neither is in live data nor comes back.
+    fn absent(&self, table: usize, to: &[usize], values: &Row) -> Option<Key> {
+        let graph = self.ground.graph;
+        let left = |(_, draft): &(&Key, &Draft)| matches!(draft.act, Act::Leave { .. }) && !draft.there;
+        let mut left = self.drafts[table].iter().filter(left);
+        let found = left.find(|(key, _)| graph.tied(table, &self.closure.members[table][*key].ties, to) == *values);
+        found.map(|(key, _)| key.clone())
+    }
+
+    fn steps(&self, placed: &[order::Placed]) -> Vec<Step> {
+        let graph = self.ground.graph;
+        let step = |row: &order::Placed| {
+            let draft = self.drafts[row.table].get(&row.key)?.clone();
+            let names = |columns: Vec<usize>| -> Vec<String> {
+                graph.tables[row.table].names(&columns).into_iter().map(str::to_owned).collect()
+            };
+            let mut act = draft.act;
+            if let Act::Update { columns } = &mut act {
+                let emptied = names(draft.emptied.iter().copied().collect());
+                columns.retain(|column| !emptied.contains(column));
+            }
+            if act == (Act::Update { columns: Vec::new() }) {
+                act = Act::Leave { why: "it has changed since".to_owned() };
+            }
+            let inserted = act == Act::Insert;
+            let later = row.later.iter().flat_map(|link| graph.links[*link].emptied(graph));
+            let later: BTreeSet<usize> = later.filter(|column| !draft.emptied.contains(column)).collect();
+            Some(Step {
+                table: row.table,
+                key: row.key.clone(),
+                into: draft.into,
+                why: self.closure.members[row.table][&row.key].why.clone(),
+                act,
+                seen: draft.seen,
+                dangling: self.closure.dangling.iter().any(|(table, key, _)| (*table, key) == (row.table, &row.key)),
+                differs: draft.differs,
+                emptied: if inserted { names(draft.emptied.into_iter().collect()) } else { Vec::new() },
+                later: if inserted { names(later.into_iter().collect()) } else { Vec::new() },
+            })
+        };
+        placed.iter().filter_map(step).collect()
+    }
+
+    fn notes_on(&mut self, steps: &[Step], relinks: &[Step]) {
+        let graph = self.ground.graph;
+        for (table, key, link) in &self.closure.dangling {
+            let to = &graph.tables[graph.links[*link].parent].name;
+            let name = &graph.tables[*table].name;
+            self.notes.push(format!("{name} {} refers to a row of {to} that the snapshot lacks too", shown(key)));
+        }
+        for (table, rows) in &self.closure.keyless {
+            let name = &graph.tables[*table].name;
+            self.notes.push(format!("{} of {name} without a key: left out", counted(*rows, "row")));
+        }
+        let written: BTreeSet<usize> =
+            steps.iter().chain(relinks).filter(|step| step.act.writes()).map(|step| step.table).collect();
+        let fired = if self.ground.options.triggers { "fire" } else { "do not fire (--triggers on)" };
+        for table in written {
+            let Some(live) = &self.ground.fits[table].live else { continue };
+            if !live.triggers.is_empty() {
+                self.notes.push(format!("triggers of {} {fired}: {}", live.name, live.triggers.join(", ")));
+            }
+        }
+    }
+}
+
+/// A row of the snapshot in the form of the live table.
+struct Compared<'c> {
+    at: usize,
+    key: &'c Key,
+    now: &'c Key,
+    columns: &'c [usize],
+    values: &'c [Glimpse],
+}
+
+impl Compared<'_> {
+    fn differences(&self, live: &Table, seen: &Seen) -> Vec<Difference> {
+        let differ = |(column, kept): (&usize, &Glimpse)| {
+            let live_value = &seen.columns[*column];
+            (kept != live_value && !live.key.contains(column)).then(|| Difference {
+                column: live.columns[*column].name.clone(),
+                kept: kept.clone(),
+                live: live_value.clone(),
+            })
+        };
+        self.columns.iter().zip(self.values).filter_map(differ).collect()
+    }
+
+    fn value(&self, column: usize) -> Option<&Glimpse> {
+        self.columns.iter().position(|at| *at == column).map(|at| &self.values[at])
+    }
+}

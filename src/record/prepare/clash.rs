@@ -1,0 +1,95 @@
+//! Rows that cannot be added because another one holds what no two may share.
+
+use crate::base::error::Explained;
+use crate::base::record::{Key, Row, Table, Value, alike};
+use crate::record::closure::Why;
+use crate::record::compare;
+use crate::record::error::RecordError;
+use crate::record::plan::{Act, OnConflict, shown};
+use crate::record::prepare::{BATCH, Work};
+
+/// A row that would be added, and the live row in its way.
+struct Clash {
+    key: Key,
+    other: Key,
+    columns: String,
+}
+
+impl Work<'_> {
+    /// Finds the clashes of every table and decides of them.
+    pub(super) fn clashes(&mut self) -> Result<(), RecordError> {
+        for at in 0..self.drafts.len() {
+            let Some(live) = self.ground.fits[at].live.clone() else { continue };
+            for columns in &live.unique {
+                for clash in self.clashing(at, &live, columns)? {
+                    self.settle(at, &live, clash)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn clashing(&self, at: usize, live: &Table, unique: &[usize]) -> Result<Vec<Clash>, RecordError> {
+        let (ground, kept) = (self.ground, &self.ground.graph.tables[at]);
+        let added: Vec<Key> =
+            self.drafts[at].iter().filter(|(_, draft)| draft.act == Act::Insert).map(|(key, _)| key.clone()).collect();
+        let all: Vec<usize> = (0..kept.columns.len()).collect();
+        let columns = || live.names(unique).join(", ");
+        let mut clashes = Vec::new();
+        for some in added.chunks(BATCH) {
+            let mut wanted: Vec<(Key, Row)> = Vec::new();
+            let mut take = |row: Row| {
+                let key = kept.key_of(&row);
+                if let Ok((columns, values)) = ground.fits[at].row(kept, row, ground.live, true) {
+                    let one = |column: &usize| columns.iter().position(|at| at == column).map(|at| values[at].clone());
+                    let values: Option<Row> = unique.iter().map(one).collect();
+                    wanted.extend(values.filter(|row| !row.iter().any(Value::is_null)).map(|row| (key, row)));
+                }
+                Ok::<(), Explained>(())
+            };
+            ground.snapshot.find(kept, &kept.key, some, &all, &mut take)?;
+            let asked: Vec<Row> = wanted.iter().map(|(_, row)| row.clone()).collect();
+            let mut fetched: Vec<usize> = unique.to_vec();
+            fetched.extend(&live.key);
+            let mut meet = |row: Row| {
+                let (shared, other) = row.split_at(unique.len());
+                let found = wanted.iter().find(|(_, row)| alike(row, shared));
+                clashes.extend(found.map(|(key, _)| Clash {
+                    key: key.clone(),
+                    other: other.to_vec(),
+                    columns: columns(),
+                }));
+                Ok::<(), Explained>(())
+            };
+            ground.live.find(live, unique, &asked, &fetched, &mut meet)?;
+        }
+        Ok(clashes)
+    }
+
+    fn settle(&mut self, at: usize, live: &Table, clash: Clash) -> Result<(), RecordError> {
+        let Clash { key, other, columns } = clash;
+        let needed = matches!(self.closure.members[at][&key].why, Why::Needed(_));
+        let graph = self.ground.graph;
+        let draft = self.drafts[at].get_mut(&key).expect("BUG: it was found among them");
+        // What others only refer to may as well be the one that is there, if whoever asked lets keys be given anew.
+        if needed && self.ground.options.remap_keys {
+            let seen = compare::see(self.ground.live, live, std::slice::from_ref(&other))?;
+            draft.seen = seen.get(&other).map(compare::Seen::digest);
+            (draft.act, draft.into, draft.there) = (Act::Keep, Some(other), true);
+            return Ok(());
+        }
+        let (name, other) = (&live.name, shown(&other));
+        draft.act = Act::Leave { why: format!("{name} {other} holds its {columns}") };
+        let what = format!("{} {}: {name} {other} holds the same {columns}", graph.tables[at].name, shown(&key));
+        match self.ground.options.on_conflict {
+            OnConflict::Skip | OnConflict::FillNull => self.notes.push(what),
+            OnConflict::Overwrite | OnConflict::Abort => {
+                let set = format!(
+                    "give it another with --set {name}.{columns}=VALUE, or leave it out with --on-conflict skip"
+                );
+                self.refuse(what, &set);
+            }
+        }
+        Ok(())
+    }
+}

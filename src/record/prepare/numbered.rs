@@ -1,0 +1,64 @@
+//! Rows of tables without a key. The number that the store gave them is all there is to name them, and a store may give it
+//! to another row: so what they hold decides.
+
+use std::collections::BTreeSet;
+
+use crate::base::error::Explained;
+use crate::base::record::{Key, Row, Table, Value};
+use crate::record::compare::Seen;
+use crate::record::error::RecordError;
+use crate::record::plan::{Act, Difference, Glimpse};
+use crate::record::prepare::{Compared, Draft, Work};
+
+impl Work<'_> {
+    /// What to do with a row that live data does not have under its number; `None` where that is as with any other.
+    pub(super) fn numbered(
+        &mut self,
+        live: &Table,
+        row: &Compared<'_>,
+        differs: &[Difference],
+    ) -> Result<Option<Draft>, RecordError> {
+        if let Some((number, seen)) = self.elsewhere(live, row)? {
+            let draft = Draft { there: true, seen: Some(seen), ..Draft::new(Act::Keep) };
+            return Ok(Some(Draft { into: Some(number).filter(|number| number != row.key), ..draft }));
+        }
+        // A row that refers to something else under this number is another row.
+        let graph = self.ground.graph;
+        let links = graph.links.iter().filter(|link| link.child == row.at);
+        let fit = &self.ground.fits[row.at];
+        let tied: BTreeSet<usize> = links.flat_map(|link| &link.columns).filter_map(|at| fit.to[*at]).collect();
+        let other = differs.iter().any(|one| live.column(&one.column).is_some_and(|at| tied.contains(&at)));
+        if !other {
+            return Ok(None);
+        }
+        let fresh = self.fresh_key(row.at, live, row.key)?;
+        Ok(fresh.map(|fresh| Draft { into: Some(fresh), ..Draft::new(Act::Insert) }))
+    }
+
+    /// A live row that holds the same under another number, and stands for no other row yet.
+    fn elsewhere(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, String)>, RecordError> {
+        let short = |column: &usize| match row.value(*column) {
+            Some(Glimpse::Value(value)) if *column > 0 && !value.is_null() => Some((*column, value.clone())),
+            _ => None,
+        };
+        let by: Vec<(usize, Value)> = row.columns.iter().filter_map(short).collect();
+        if by.is_empty() {
+            return Ok(None);
+        }
+        let taken: BTreeSet<&Key> =
+            self.drafts[row.at].iter().map(|(key, draft)| draft.into.as_ref().unwrap_or(key)).collect();
+        let (columns, values): (Vec<usize>, Row) = by.into_iter().unzip();
+        let all: Vec<usize> = (0..live.columns.len()).collect();
+        let mut found = None;
+        let mut take = |one: Row| {
+            let (seen, key) = (Seen::of(&one), live.key_of(&one));
+            let same = row.columns.iter().zip(row.values).all(|(at, value)| *at == 0 || seen.columns[*at] == *value);
+            if same && found.is_none() && !taken.contains(&key) {
+                found = Some((key, seen.digest()));
+            }
+            Ok::<(), Explained>(())
+        };
+        self.ground.live.find(live, &columns, &[values], &all, &mut take)?;
+        Ok(found)
+    }
+}
