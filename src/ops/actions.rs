@@ -14,6 +14,7 @@ use crate::base::id::SnapshotId;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::time::Instant;
+use crate::ops::recover::Recovered;
 use crate::vault::host;
 
 /// Something done to live data.
@@ -37,12 +38,16 @@ pub struct Action {
     /// The action that took this one back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undone_by: Option<String>,
+    /// What was done with single records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Recovered>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     Restore,
+    Recover,
     Undo,
 }
 
@@ -85,6 +90,11 @@ impl Actions {
         Self { folder }
     }
 
+    /// Where they are, and what belongs to one for a moment.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// All of them, oldest first.
     pub fn list(&self) -> Result<Vec<Action>, ActionError> {
         let entries = match fs::read_dir(&self.folder) {
@@ -105,7 +115,7 @@ impl Actions {
     pub fn find(&self, prefix: Option<&str>) -> Result<Action, ActionError> {
         let actions = self.list()?;
         let Some(prefix) = prefix else {
-            let open = |action: &&Action| action.kind == Kind::Restore && action.undone_by.is_none();
+            let open = |action: &&Action| action.kind != Kind::Undo && action.undone_by.is_none();
             return actions.iter().rfind(open).cloned().ok_or(ActionError::Nothing);
         };
         let fits: Vec<&Action> = actions.iter().filter(|action| action.id.starts_with(prefix)).collect();

@@ -2,6 +2,8 @@
 //!
 //! Parses text; never reads a file or the environment itself. Every mistake is told with its name and line.
 
+mod records;
+
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use crate::base::name::Name;
 use crate::base::text::nearest;
 use crate::ops::backup::Planned;
 use crate::ops::hooks::Hooks;
+use crate::record::model::Model;
 use crate::source;
 
 /// What a configuration says.
@@ -22,6 +25,8 @@ pub struct Config {
     /// `[alarm] rows_lost`: a table that has lost more of its rows than this, in percent, is an alarm.
     pub rows_lost: u8,
     pub hooks: Hooks,
+    /// `[entity.NAME]`, `[[relation]]` and `[[rename]]`.
+    pub model: Model,
 }
 
 /// What `rows_lost` is where nothing is written.
@@ -46,7 +51,7 @@ impl Explain for ConfigError {
     }
 }
 
-const KEYS: [&str; 5] = ["vault", "app", "source", "alarm", "hooks"];
+const KEYS: [&str; 8] = ["vault", "app", "source", "alarm", "hooks", "entity", "relation", "rename"];
 const HOOKS: [&str; 2] = ["before_restore", "after_restore"];
 
 /// Reads a configuration. `file` names it in messages and is what relative paths are relative to;
@@ -69,7 +74,8 @@ struct Reader<'t> {
 impl Reader<'_> {
     fn document(&self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
         let hooks = Hooks { folder: self.folder().to_owned(), ..Hooks::default() };
-        let mut config = Config { vault: None, app: None, sources: Vec::new(), rows_lost: ROWS_LOST, hooks };
+        let model = Model::default();
+        let mut config = Config { vault: None, app: None, sources: Vec::new(), rows_lost: ROWS_LOST, hooks, model };
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
@@ -77,9 +83,13 @@ impl Reader<'_> {
                 "source" => config.sources = self.sources(value)?,
                 "alarm" => config.rows_lost = self.alarm(value)?,
                 "hooks" => self.hooks(value, &mut config.hooks)?,
+                "entity" => config.model.entities = self.entities(value)?,
+                "relation" => config.model.relations = self.relations(value)?,
+                "rename" => config.model.renames = self.renames(value)?,
                 unknown => return Err(self.unknown(unknown, key.span(), &KEYS)),
             }
         }
+        self.sources_exist(document, &config)?;
         Ok(config)
     }
 

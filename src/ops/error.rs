@@ -5,6 +5,7 @@ use crate::base::text;
 use crate::engine::sqlite::apply::ApplyError;
 use crate::engine::sqlite::ask::AskError;
 use crate::ops::actions::ActionError;
+use crate::record::error::RecordError;
 use crate::source::SourceError;
 use crate::source::files::target::TargetError;
 use crate::store::StoreError;
@@ -28,6 +29,8 @@ pub enum OpError {
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -41,6 +44,7 @@ impl OpError {
             Self::Apply(error) => error,
             Self::Action(error) => error,
             Self::Ask(error) => error,
+            Self::Record(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -105,6 +109,14 @@ pub enum Problem {
     NoWayBack { action: String },
     #[error("snapshot {snapshot}, which action {action} needs, is not in the vault")]
     SnapshotGone { action: String, snapshot: String },
+    #[error("the snapshot was made on {host}, and this is {here}")]
+    Elsewhere { host: String, here: String },
+    #[error("{} is not there", .path.display())]
+    NoLive { path: std::path::PathBuf },
+    #[error("the plan cannot be done: {what}")]
+    Refused { what: String, hint: String },
+    #[error("{path} cannot be given back: {reason}")]
+    Linked { path: String, reason: String },
     #[error("interrupted")]
     Interrupted,
 }
@@ -142,6 +154,14 @@ impl Explain for Problem {
             Self::ChangedSince { paths, .. } => {
                 Some(format!("{}: look at them, then --force takes the action back all the same", paths.join(", ")))
             }
+            Self::Elsewhere { .. } => {
+                Some("say in the configuration where the source lives here, or name a database with --into".into())
+            }
+            Self::NoLive { .. } => {
+                Some("give the whole database back with strongroom restore, or name another with --into".into())
+            }
+            Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::Linked { .. } => Some("nothing was written".into()),
             Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
             Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),

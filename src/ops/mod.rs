@@ -11,6 +11,7 @@ pub mod discover;
 pub mod error;
 pub mod hooks;
 pub mod query;
+pub mod recover;
 pub mod restore;
 pub mod rows;
 pub mod safety;

@@ -6,8 +6,9 @@
 mod batch;
 pub mod in_place;
 pub mod live;
-mod sides;
+pub(in crate::ops) mod sides;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -144,6 +145,48 @@ fn restore_source(
     }
     tally.add_to(report);
     Ok(())
+}
+
+/// Writes single entries of a source below a folder, with the folders they are in as they were captured. What cannot be
+/// written ends it.
+pub(in crate::ops) fn some(
+    library: &Library<'_>,
+    source: &SourceRecord,
+    paths: &[EntryPath],
+    to: &std::path::Path,
+    numeric_ids: bool,
+    control: &Control,
+) -> Result<Report, OpError> {
+    let target = Target::open(to, Options { numeric_ids, staged: false })?;
+    let job = Job { source, folder: EntryPath::root(), to: to.to_owned(), name: own_name(source, &source.root) };
+    let (tally, batch, careful) = (Tally::default(), Batch::default(), false);
+    let mut restorer = Restorer { library, job: &job, target: &target, tally: &tally, control, batch, careful };
+    let mut folders = BTreeSet::new();
+    for path in paths {
+        let mut above: Vec<EntryPath> = std::iter::successors(path.parent(), EntryPath::parent).collect();
+        above.retain(|folder| !folder.is_root() && folders.insert(folder.clone()));
+        for path in above.iter().rev().chain([path]) {
+            let Some(entry) = live::find(source, path, library)? else { continue };
+            restorer.entry(alone(entry, source, library)?)?;
+        }
+    }
+    restorer.flush()?;
+    let mut report = Report::default();
+    for issue in target.seal() {
+        tally.note(issue.path, issue.reason);
+    }
+    target.sync()?;
+    tally.add_to(&mut report);
+    Ok(report)
+}
+
+/// An entry that is no other name of another one.
+pub(in crate::ops) fn alone(entry: Entry, source: &SourceRecord, library: &Library<'_>) -> Result<Entry, OpError> {
+    let Some(first) = &entry.link else { return Ok(entry) };
+    match live::find(source, first, library)? {
+        Some(first) => Ok(Entry { content: first.content, size: first.size, link: None, ..entry }),
+        None => Ok(entry),
+    }
 }
 
 struct Restorer<'r> {

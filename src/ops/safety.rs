@@ -59,7 +59,7 @@ pub fn snapshot(
     }
 }
 
-fn refused(error: OpError) -> OpError {
+pub(in crate::ops) fn refused(error: OpError) -> OpError {
     use crate::base::error::{Class, Explain};
     match error.class() {
         Class::Interrupted => error,

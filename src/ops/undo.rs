@@ -12,6 +12,7 @@ use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts};
+use crate::ops::recover;
 use crate::ops::restore::in_place::{self, Report, Settings};
 use crate::ops::restore::live::{self, Change, Origin, Place, Sorted, Walk, find, is_database, stem};
 use crate::vault::read::Library;
@@ -36,6 +37,10 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
     let done = settings.actions.find(action.as_deref())?;
     if let Some(by) = &done.undone_by {
         return Err(Problem::TakenBack { action: done.id.clone(), by: by.clone() }.into());
+    }
+    if done.recovered.is_some() {
+        let report = recover::take_back(unlocked, &done, force, &settings)?;
+        return Ok((done, report));
     }
     let all = unlocked.snapshots()?.readable;
     let touches = snapshot(&all, &done, done.touches)?;
@@ -103,7 +108,11 @@ fn snapshot<'s>(all: &'s [Snapshot], action: &Action, id: SnapshotId) -> Result<
     found.ok_or_else(|| Problem::SnapshotGone { action: action.id.clone(), snapshot: id.short() }.into())
 }
 
-fn manifest<'s>(all: &'s [Snapshot], action: &Action, holding: Holding) -> Result<Option<&'s Manifest>, OpError> {
+pub(in crate::ops) fn manifest<'s>(
+    all: &'s [Snapshot],
+    action: &Action,
+    holding: Holding,
+) -> Result<Option<&'s Manifest>, OpError> {
     match holding {
         Holding::Snapshot(id) => snapshot(all, action, id).map(Some),
         Holding::Nothing => Ok(None),

@@ -59,6 +59,8 @@ pub enum Step {
     /// What was there is safe in this snapshot, or was not there.
     Safe(Holding),
     Hook(Ran),
+    /// Something was reached that is worth no word: a place at which tests end the process.
+    Reached(&'static str),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -102,6 +104,7 @@ fn between(
         parts,
         undoes: None,
         undone_by: None,
+        recovered: None,
     };
     let (touches, gives) = (manifest, Some(manifest));
     let change = Change { unlocked, touches, gives, before: before.listing(), action: &action, settings };

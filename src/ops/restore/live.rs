@@ -55,6 +55,13 @@ pub struct Given {
     pub files: Report,
     /// What the change removed because it was not there before.
     pub removed: u64,
+    /// Single rows that hold again what they held before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rows: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

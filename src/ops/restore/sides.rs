@@ -55,7 +55,7 @@ fn live(root: &Path, path: &EntryPath) -> PathBuf {
 }
 
 /// Does the path lead there without any link below `root`?
-pub(super) fn is_direct(root: &Path, place: &Path) -> bool {
+pub(in crate::ops) fn is_direct(root: &Path, place: &Path) -> bool {
     let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
     place.ancestors().take_while(|path| *path != root && path.starts_with(root)).all(|path| !is_link(path))
 }

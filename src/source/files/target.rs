@@ -46,6 +46,7 @@ mod special;
 mod tests;
 mod writer;
 
+pub use self::compare::holds;
 pub use self::error::TargetError;
 pub use self::issues::{Issue, Shortfall as IssueKind};
 pub use self::writer::FileWriter;

@@ -6,12 +6,14 @@ use strongroom::base::text::{count, counted, size};
 use strongroom::engine::sqlite::apply::{Applied, Checked, OnDamage, Way};
 use strongroom::ops::actions::{Actions, Holding};
 use strongroom::ops::hooks::Hooks;
+use strongroom::ops::recover;
 use strongroom::ops::restore::Report;
 use strongroom::ops::restore::in_place::{self, Settings, Step};
 use strongroom::vault::commit::Label;
+use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::context::{Context, host_name, user_name};
-use crate::exit::Ending;
+use crate::exit::{Ending, Failure};
 use crate::render::{Lean, Table, Tone, duration, paint};
 
 /// How live data is changed.
@@ -32,6 +34,10 @@ pub struct LiveArgs {
 }
 
 impl LiveArgs {
+    pub fn wait(&self) -> u64 {
+        self.wait
+    }
+
     pub fn settings<'s>(
         &self,
         actions: &'s Actions,
@@ -62,6 +68,13 @@ impl LiveArgs {
     }
 }
 
+/// Finishes or takes back what was broken off, before anything else is done to live data.
+pub fn settle(vault: &UnlockedVault, context: &Context) -> Result<(), Failure> {
+    let settled = recover::settle(&context.actions(vault)?, Duration::from_secs(10))?;
+    settled.iter().for_each(|line| context.say(line));
+    Ok(())
+}
+
 /// Says each step as it is taken: whatever comes after, the way back is known.
 pub fn told(step: &Step, context: &Context) {
     match step {
@@ -74,6 +87,7 @@ pub fn told(step: &Step, context: &Context) {
                 context.say(&format!("warning: {} failed: {failure}", ran.name));
             }
         }
+        Step::Reached(_) => {}
         Step::Safe(Holding::Unknown) => context.say("warning: no safety snapshot: there is no undo"),
     }
 }
@@ -83,8 +97,13 @@ pub fn words(report: &in_place::Report, milliseconds: u64) -> String {
     for database in &report.given.databases {
         table.row(vec![database.path.clone(), applied(&database.applied)]);
     }
+    if report.given.rows > 0 {
+        table.row(vec!["rows".to_owned(), format!("{} as they were", count(report.given.rows))]);
+    }
     let files = &report.given.files;
-    if files.files + files.identical + report.given.removed > 0 || report.given.databases.is_empty() {
+    if files.files + files.identical + report.given.removed > 0
+        || (report.given.databases.is_empty() && report.given.rows == 0)
+    {
         let mut some = vec![format!("{} written, {}", counted(files.files, "file"), size(files.bytes))];
         some.extend((files.identical > 0).then(|| format!("{} there already", count(files.identical))));
         some.extend((report.given.removed > 0).then(|| format!("{} removed", count(report.given.removed))));

@@ -34,6 +34,7 @@ commands! {
     Query => query,
     Verify => verify,
     Restore => restore,
+    Recover => recover,
     Undo => undo,
     Completions => completions,
     Man => man,

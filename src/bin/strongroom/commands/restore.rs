@@ -89,6 +89,7 @@ fn in_place(
     context: &Context,
 ) -> Result<Ending, Failure> {
     let actions = context.actions(vault)?;
+    live::settle(vault, context)?;
     let told = |step: in_place::Step| live::told(&step, context);
     let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);

@@ -37,6 +37,7 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let actions = context.actions(&vault)?;
+    live::settle(&vault, context)?;
     if args.list {
         list(&actions.list()?, context);
         return Ok(Ending::Done);
@@ -65,6 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
 fn word(kind: Kind) -> &'static str {
     match kind {
         Kind::Restore => "the restore",
+        Kind::Recover => "the recovery",
         Kind::Undo => "the undo",
     }
 }
@@ -94,7 +96,11 @@ fn list(actions: &[Action], context: &Context) {
             Holding::Snapshot(id) => id.short(),
             _ => "nothing".to_owned(),
         };
-        let kind = if action.kind == Kind::Restore { "restore" } else { "undo" };
+        let kind = match action.kind {
+            Kind::Restore => "restore",
+            Kind::Recover => "recover",
+            Kind::Undo => "undo",
+        };
         table.row(vec![action.id.clone(), local(action.time), kind.to_owned(), gives, parts.join(" "), state]);
     }
     context.print(&table.render());

@@ -1,0 +1,304 @@
+mod plan;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use strongroom::base::selector::Selector;
+use strongroom::base::text::{count, counted, size};
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::config::Config;
+use strongroom::ops::recover::{self, Asked, BUDGET, Case, Recovery, Report, Request};
+use strongroom::ops::restore::in_place::Step;
+use strongroom::record::drift::Given;
+use strongroom::record::plan::{Act, OnConflict, Options, VERSION};
+use strongroom::vault::select::Filter;
+use strongroom::vault::unlocked::UnlockedVault;
+
+use crate::commands::live::{self, LiveArgs};
+use crate::commands::{part, selector};
+use crate::context::{Context, host_name};
+use crate::exit::{Ending, Failure};
+use crate::render::{duration, local_with_zone};
+
+/// Give single records back to the live database, with everything that belongs to them
+///
+/// Rows come back with the rows that belong to them, and with what they need; rows that are there are left as they are.
+/// Everything is written in one transaction, after what it touches is in a safety snapshot; strongroom undo takes it
+/// back, and a second run changes nothing. Without a configuration every table is an entity, and the references that
+/// its schema declares are followed. See the plan first with --dry-run.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  \
+    strongroom recover @yesterday project 17 --dry-run         what would come back\n  \
+    strongroom recover @yesterday project 17                   one project, with all that belongs to it\n  \
+    strongroom recover latest --missing projects               everything that is gone\n  \
+    strongroom recover latest --table images --where \"created_at > '2024-01-19'\" --on-conflict overwrite\n  \
+    strongroom recover latest project 17 --plan-out plan.json  for somebody to look at\n  \
+    strongroom recover --plan plan.json                        and to do later")]
+pub struct Args {
+    /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE, revision:ID
+    #[arg(value_name = "SNAPSHOT", value_parser = selector, required_unless_present = "plan")]
+    snapshot: Option<Selector>,
+    /// What the configuration calls an entity, or a table
+    #[arg(value_name = "ENTITY")]
+    entity: Option<String>,
+    /// Which of them: their keys; the values of a composite key with commas between them
+    #[arg(value_name = "KEY", requires = "entity", allow_negative_numbers = true)]
+    keys: Vec<String>,
+    /// Rows of this table that --where holds for
+    #[arg(long, value_name = "TABLE", requires = "condition", conflicts_with_all = ["entity", "missing"])]
+    table: Option<String>,
+    /// A condition, in SQL, on the table as the snapshot has it
+    #[arg(long = "where", value_name = "SQL", id = "condition", requires = "table")]
+    condition: Option<String>,
+    /// Everything of this entity or table that is gone from live data
+    #[arg(long, value_name = "ENTITY", conflicts_with_all = ["entity", "table"])]
+    missing: Option<String>,
+    /// Do what a plan says that --plan-out has written
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["entity", "table", "missing", "plan_out"])]
+    plan: Option<PathBuf>,
+    /// Only show what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Write the plan into a file and do nothing
+    #[arg(long, value_name = "FILE")]
+    plan_out: Option<PathBuf>,
+    /// What to do where live data has something else
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Conflict::Skip)]
+    on_conflict: Conflict,
+    /// Give records whose key was used again a new one, and rewrite what refers to them
+    #[arg(long)]
+    remap_keys: bool,
+    /// A value for a column of every row that is added
+    #[arg(long = "set", value_name = "TABLE.COLUMN=VALUE")]
+    set: Vec<Given>,
+    /// Let triggers of the live database fire
+    #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::Off)]
+    triggers: Switch,
+    /// So many rows may come back
+    #[arg(long, value_name = "ROWS", default_value_t = BUDGET)]
+    limit: u64,
+    /// The database, where the snapshot holds several
+    #[arg(long, value_name = "NAME[:PATH]")]
+    source: Option<OsString>,
+    /// Another database than the one it was captured from
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
+    /// Only snapshots of this app
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
+    /// Only snapshots made on this host
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    #[command(flatten)]
+    live: LiveArgs,
+    /// Set owners of files by number even where their names exist here
+    #[arg(long)]
+    numeric_ids: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Conflict {
+    /// Live data stays as it is
+    Skip,
+    /// Live data becomes what the snapshot holds
+    Overwrite,
+    /// Only what is empty is filled
+    FillNull,
+    /// Nothing at all is done
+    Abort,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl From<Conflict> for OnConflict {
+    fn from(conflict: Conflict) -> Self {
+        match conflict {
+            Conflict::Skip => Self::Skip,
+            Conflict::Overwrite => Self::Overwrite,
+            Conflict::FillNull => Self::FillNull,
+            Conflict::Abort => Self::Abort,
+        }
+    }
+}
+
+pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
+    let vault = context.unlocked()?;
+    let config = context.config()?;
+    live::settle(&vault, context)?;
+    let given = args.plan.as_deref().map(read_plan).transpose()?;
+    let manifest = match &given {
+        Some(recovery) => planned_snapshot(recovery, &vault)?,
+        None => chosen(&args, &vault, context)?,
+    };
+    let request = request(&args, given.as_ref(), &manifest, config, context)?;
+    let clock = Instant::now();
+    let mut case = Case::open(&vault, &manifest, request)?;
+    let recovery = match given {
+        Some(recovery) => recovery,
+        None => case.plan()?,
+    };
+    let shown = plan::Shown { recovery: &recovery, time: manifest.time, fetched: case.fetched() };
+    if let Some(file) = &args.plan_out {
+        write_plan(file, &recovery)?;
+    }
+    let dry = args.dry_run || args.plan_out.is_some();
+    if dry || !recovery.plan.refusals.is_empty() {
+        return only_shown(&shown, dry, context);
+    }
+    if !context.json() {
+        context.print(&shown.words());
+    }
+    let report = act(&vault, &mut case, &recovery, &args, context)?;
+    tell(&shown, &report, &args, clock.elapsed().as_millis() as u64, context);
+    Ok(ending(&recovery))
+}
+
+fn chosen(args: &Args, vault: &UnlockedVault, context: &Context) -> Result<Manifest, Failure> {
+    let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
+    let selector = args.snapshot.as_ref().expect("BUG: clap insists on it");
+    context.manifest(vault, selector, &filter)
+}
+
+fn request(
+    args: &Args,
+    given: Option<&Recovery>,
+    manifest: &Manifest,
+    config: Option<Config>,
+    context: &Context,
+) -> Result<Request, Failure> {
+    let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
+    let named = args.source.as_deref().map(|text| part(text, manifest)).transpose()?;
+    let of_plan = given.map(|recovery| part(recovery.plan.database.as_ref(), manifest)).transpose()?;
+    let own = || Options {
+        on_conflict: args.on_conflict.into(),
+        remap_keys: args.remap_keys,
+        triggers: args.triggers == Switch::On,
+        set: args.set.clone(),
+    };
+    Ok(Request {
+        asked: if given.is_some() { Asked::Missing { name: String::new() } } else { asked(args)? },
+        part: named.or(of_plan),
+        model,
+        options: given.map_or_else(own, |recovery| recovery.plan.options.clone()),
+        budget: args.limit,
+        configured,
+        into: given.map(|recovery| recovery.live.clone()).or(args.into.clone()),
+        host: host_name(),
+        wait: Duration::from_secs(args.live.wait()),
+        control: context.control.clone(),
+    })
+}
+
+fn asked(args: &Args) -> Result<Asked, Failure> {
+    match (&args.entity, &args.table, &args.missing) {
+        (Some(name), ..) if args.keys.is_empty() => Err(Failure::usage(
+            format!("which {name}?"),
+            format!("name keys: strongroom recover SNAPSHOT {name} KEY…; or everything that is gone: --missing {name}"),
+        )),
+        (Some(name), ..) => Ok(Asked::Keys { name: name.clone(), keys: args.keys.clone() }),
+        (_, Some(table), _) => {
+            Ok(Asked::Where { table: table.clone(), condition: args.condition.clone().unwrap_or_default() })
+        }
+        (.., Some(name)) => Ok(Asked::Missing { name: name.clone() }),
+        _ => Err(Failure::usage(
+            "nothing is asked for",
+            "name an entity and keys, --table with --where, --missing ENTITY or --plan FILE",
+        )),
+    }
+}
+
+fn act(
+    vault: &UnlockedVault,
+    case: &mut Case<'_>,
+    recovery: &Recovery,
+    args: &Args,
+    context: &Context,
+) -> Result<Report, Failure> {
+    let actions = context.actions(vault)?;
+    let told = |step: Step| live::told(&step, context);
+    let settings = args.live.settings(&actions, None, args.numeric_ids, &told, context);
+    Ok(recover::apply(vault, case, recovery, &settings)?)
+}
+
+fn only_shown(shown: &plan::Shown<'_>, dry: bool, context: &Context) -> Result<Ending, Failure> {
+    if context.json() && dry {
+        context.print_json(&serde_json::json!({ "plan": shown.recovery, "fetched": shown.fetched }));
+    } else if !context.json() {
+        context.print(&shown.words());
+    }
+    match shown.recovery.plan.refusals.first() {
+        Some(refusal) if !dry => {
+            Err(Failure::other(format!("nothing was written: {}", refusal.what), Some(refusal.hint.clone())))
+        }
+        _ => {
+            if !context.json() {
+                context.print("nothing was written\n");
+            }
+            Ok(ending(shown.recovery))
+        }
+    }
+}
+
+fn tell(shown: &plan::Shown<'_>, report: &Report, args: &Args, milliseconds: u64, context: &Context) {
+    if context.json() {
+        let fetched = shown.fetched;
+        context.print_json(&serde_json::json!({ "plan": shown.recovery, "report": report, "fetched": fetched }));
+        return;
+    }
+    if report.action.is_none() {
+        context.print(&format!("nothing to do: all of it is there  {}\n", duration(milliseconds)));
+        return;
+    }
+    let mut some = Vec::new();
+    some.extend((report.inserted > 0).then(|| format!("{} added", counted(report.inserted, "row"))));
+    some.extend((report.updated > 0).then(|| format!("{} changed", count(report.updated))));
+    some.extend((report.relinked > 0).then(|| format!("{} linked again", count(report.relinked))));
+    some.extend((report.files > 0).then(|| format!("{}, {}", counted(report.files, "file"), size(report.bytes))));
+    let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
+    context.print(&format!("  {}  {}\n", some.join(", "), duration(milliseconds)));
+    let plan = &shown.recovery.plan;
+    context.print(&format!("recovered {} of {}{back}\n", plan.asked, local_with_zone(shown.time)));
+}
+
+/// Something that was asked for and is not there is something left out.
+fn ending(recovery: &Recovery) -> Ending {
+    let absent = |step: &strongroom::record::plan::Step| matches!(step.act, Act::Leave { .. }) && step.seen.is_none();
+    let refused = !recovery.plan.refusals.is_empty();
+    if refused || recovery.plan.steps.iter().any(absent) { Ending::Incomplete } else { Ending::Done }
+}
+
+fn read_plan(file: &std::path::Path) -> Result<Recovery, Failure> {
+    let wrong = |why: String| {
+        let hint = "write one with strongroom recover … --plan-out FILE";
+        Failure::usage(format!("cannot use the plan {}: {why}", file.display()), hint)
+    };
+    let bytes = std::fs::read(file).map_err(|error| wrong(strongroom::base::error::reason(&error)))?;
+    let recovery: Recovery = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+    if recovery.plan.version != VERSION {
+        return Err(wrong(format!("it has form {}, and this version knows {VERSION}", recovery.plan.version)));
+    }
+    Ok(recovery)
+}
+
+fn write_plan(file: &std::path::Path, recovery: &Recovery) -> Result<(), Failure> {
+    let text = serde_json::to_vec_pretty(recovery).expect("BUG: plain fields");
+    std::fs::write(file, text).map_err(|error| {
+        let reason = strongroom::base::error::reason(&error);
+        Failure::other(format!("cannot write {}: {reason}", file.display()), None)
+    })
+}
+
+fn planned_snapshot(recovery: &Recovery, vault: &UnlockedVault) -> Result<Manifest, Failure> {
+    let all = vault.snapshots()?.readable;
+    let found =
+        all.into_iter().map(|snapshot| snapshot.manifest).find(|manifest| manifest.id == recovery.plan.snapshot);
+    found.ok_or_else(|| {
+        let id = recovery.plan.snapshot.short();
+        Failure::other(format!("the plan is of snapshot {id}, which this vault does not have"), None)
+    })
+}

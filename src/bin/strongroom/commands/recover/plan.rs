@@ -1,0 +1,175 @@
+//! A plan in words: what a tired person has to know before it is done, at 80 columns.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use strongroom::base::text::{count, counted, size};
+use strongroom::base::time::Instant;
+use strongroom::ops::recover::{FileAct, FileStep, Recovery};
+use strongroom::record::closure::Why;
+use strongroom::record::plan::{Act, Step, shown};
+
+use crate::render::{Lean, Table, Tone, local_with_zone, paint};
+
+/// So many rows or files of one sort are named.
+const NAMED: usize = 8;
+
+pub struct Shown<'s> {
+    pub recovery: &'s Recovery,
+    pub time: Instant,
+    pub fetched: u64,
+}
+
+impl Shown<'_> {
+    pub fn words(&self) -> String {
+        let plan = &self.recovery.plan;
+        let mut out = String::new();
+        let (id, time) = (plan.snapshot.short(), local_with_zone(self.time));
+        let _ = writeln!(out, "{} out of {id} of {time}", plan.asked);
+        let _ = writeln!(out, "into {}\n", self.recovery.live.display());
+        out.push_str(&self.tables());
+        self.rows(&mut out);
+        self.files(&mut out);
+        for note in &plan.notes {
+            let _ = writeln!(out, "note: {note}");
+        }
+        for refusal in &plan.refusals {
+            let _ =
+                writeln!(out, "{}: {}\n  hint: {}", paint(Tone::Lost, "cannot be done"), refusal.what, refusal.hint);
+        }
+        out
+    }
+
+    /// One line for each table that is touched or looked at.
+    fn tables(&self) -> String {
+        let mut table = Table::new(&[Lean::Left, Lean::Right, Lean::Right, Lean::Right, Lean::Right]);
+        let heads = ["table", "comes back", "is changed", "is there", "left as it is"];
+        table.row(heads.map(str::to_owned).to_vec());
+        let mut sums: BTreeMap<usize, [u64; 4]> = BTreeMap::new();
+        for step in &self.recovery.plan.steps {
+            let column = match step.act {
+                Act::Insert => 0,
+                Act::Update { .. } | Act::Relink { .. } => 1,
+                Act::Keep => 2,
+                Act::Leave { .. } => 3,
+            };
+            sums.entry(step.table).or_default()[column] += 1;
+        }
+        let number = |n: u64| if n == 0 { String::new() } else { count(n) };
+        for (at, sums) in &sums {
+            let mut cells = vec![self.recovery.plan.tables[*at].name.clone()];
+            cells.extend(sums.map(number));
+            table.row(cells);
+        }
+        if !self.recovery.files.is_empty() {
+            let of = |wanted: fn(&FileAct) -> bool| {
+                number(self.recovery.files.iter().filter(|file| wanted(&file.act)).count() as u64)
+            };
+            table.row(vec![
+                "files".to_owned(),
+                of(|act| *act == FileAct::Add),
+                of(|act| *act == FileAct::Replace),
+                of(|act| *act == FileAct::Keep),
+                of(|act| matches!(act, FileAct::Leave { .. })),
+            ]);
+        }
+        format!("{}\n", table.render())
+    }
+
+    /// The rows that are worth a word, by what is done with them.
+    fn rows(&self, out: &mut String) {
+        let steps =
+            |wanted: &dyn Fn(&&Step) -> bool| self.recovery.plan.steps.iter().filter(wanted).collect::<Vec<_>>();
+        let needed = steps(&|step| step.act == Act::Insert && matches!(step.why, Why::Needed(_)));
+        self.section(out, "come back because others need them", &needed, |step| match &step.why {
+            Why::Needed(by) => format!("for {by}"),
+            _ => String::new(),
+        });
+        let renamed = steps(&|step| step.act == Act::Insert && step.into.is_some());
+        self.section(out, "get new keys", &renamed, |step| format!("becomes {}", shown(step.live_key())));
+        let again = steps(&|step| matches!(step.act, Act::Relink { .. }));
+        self.section(out, "refer again to what comes back", &again, |step| match &step.act {
+            Act::Relink { columns } => columns.join(", "),
+            _ => String::new(),
+        });
+        let emptied = steps(&|step| !step.emptied.is_empty());
+        self.section(out, "come back with an empty reference: what it named is gone", &emptied, |step| {
+            step.emptied.join(", ")
+        });
+        let changed = steps(&|step| matches!(step.act, Act::Update { .. }));
+        self.differing(out, "are changed", &changed);
+        let differ = steps(&|step| matches!(step.act, Act::Leave { .. }) && !step.differs.is_empty());
+        self.differing(out, "have changed since, and stay as they are (--on-conflict)", &differ);
+        let left = steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty());
+        self.section(out, "do not come back, or stay as they are", &left, |step| match &step.act {
+            Act::Leave { why } => why.clone(),
+            _ => String::new(),
+        });
+    }
+
+    fn name(&self, step: &Step) -> String {
+        format!("{} {}", self.recovery.plan.tables[step.table].name, shown(&step.key))
+    }
+
+    fn section(&self, out: &mut String, title: &str, steps: &[&Step], words: impl Fn(&Step) -> String) {
+        if steps.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "{title}:");
+        for step in steps.iter().take(NAMED) {
+            let _ = writeln!(out, "  {}  {}", self.name(step), words(step));
+        }
+        more(out, steps.len());
+    }
+
+    /// Rows with each column that is not the same.
+    fn differing(&self, out: &mut String, title: &str, steps: &[&Step]) {
+        if steps.is_empty() {
+            return;
+        }
+        let _ = writeln!(out, "{title}:");
+        for step in steps.iter().take(NAMED) {
+            let _ = writeln!(out, "  {}", self.name(step));
+            for one in &step.differs {
+                let _ = writeln!(out, "    {}  was {}, is {}", one.column, one.kept, one.live);
+            }
+        }
+        more(out, steps.len());
+    }
+
+    fn files(&self, out: &mut String) {
+        let files = &self.recovery.files;
+        let of = |wanted: fn(&FileAct) -> bool| files.iter().filter(|file| wanted(&file.act)).collect::<Vec<_>>();
+        let added = of(|act| *act == FileAct::Add);
+        let bytes = added.iter().map(|file| file.size).sum();
+        let title = format!("{} come back, {}:", counted(added.len() as u64, "file"), size(bytes));
+        listed(out, &title, &added, |_| String::new());
+        listed(out, "files that are replaced:", &of(|act| *act == FileAct::Replace), |_| String::new());
+        listed(
+            out,
+            "files that stay as they are:",
+            &of(|act| matches!(act, FileAct::Leave { .. })),
+            |file| match &file.act {
+                FileAct::Leave { why } => format!("  {why}"),
+                _ => String::new(),
+            },
+        );
+    }
+}
+
+fn listed(out: &mut String, title: &str, files: &[&FileStep], words: impl Fn(&FileStep) -> String) {
+    if files.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{title}");
+    for file in files.iter().take(NAMED) {
+        let _ = writeln!(out, "  {}/{}{}", file.source, file.path, words(file));
+    }
+    more(out, files.len());
+}
+
+fn more(out: &mut String, length: usize) {
+    if length > NAMED {
+        let _ = writeln!(out, "  and {} more; --json names all", count((length - NAMED) as u64));
+    }
+}

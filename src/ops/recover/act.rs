@@ -1,0 +1,256 @@
+//! Doing a plan: the action on record, files made ready, the safety snapshot, the rows in one transaction, the files in
+//! their places, the action done.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::control::Control;
+use crate::base::error::Explained;
+use crate::base::id::SnapshotId;
+use crate::base::name::Name;
+use crate::base::path::EntryPath;
+use crate::base::record::Key;
+use crate::base::time::Instant;
+use crate::engine::sqlite::records::Kept;
+use crate::format::manifest::Manifest;
+use crate::ops::actions::{Action, Actions, Holding, Kind, State};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::case::Case;
+use crate::ops::recover::journal::{self, Placed, Recovered};
+use crate::ops::recover::safety::{self, Touches};
+use crate::ops::recover::{FileAct, FileStep, Recovery};
+use crate::ops::restore;
+use crate::ops::restore::in_place::{Settings, Step as Told};
+use crate::record::apply::{self, BeforeCommit, Tools, Written};
+use crate::record::error::RecordError;
+use crate::record::plan::{Act, Plan};
+use crate::vault::commit::Label;
+use crate::vault::read::Library;
+use crate::vault::select::SAFETY;
+use crate::vault::unlocked::UnlockedVault;
+
+/// What was given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The action, by which it is taken back; nothing where there was nothing to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// What was there before is in this snapshot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safety: Option<SnapshotId>,
+    pub inserted: u64,
+    pub updated: u64,
+    pub relinked: u64,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// Does what a recovery says.
+pub fn apply(
+    unlocked: &UnlockedVault,
+    case: &mut Case<'_>,
+    recovery: &Recovery,
+    settings: &Settings<'_>,
+) -> Result<Report, OpError> {
+    if let Some(refusal) = recovery.plan.refusals.first() {
+        return Err(Problem::Refused { what: refusal.what.clone(), hint: refusal.hint.clone() }.into());
+    }
+    if recovery.is_empty() {
+        return Ok(Report::default());
+    }
+    let fits = case.fits()?;
+    let rows = rows(&recovery.plan);
+    let files = placed(&recovery.files);
+    let action = Action {
+        id: Actions::fresh_id(),
+        time: Instant::now(),
+        kind: Kind::Recover,
+        state: State::Begun,
+        app: case.manifest.app.clone(),
+        touches: case.manifest.id,
+        gives: Holding::Snapshot(case.manifest.id),
+        safety: Holding::Unknown,
+        parts: Vec::new(),
+        undoes: None,
+        undone_by: None,
+        recovered: Some(Recovered { live: journal::encoded(&case.live_path), files, ..Recovered::default() }),
+    };
+    let mut work = Work { unlocked, settings, action };
+    let (library, control) = (case.desk.library(), &*settings.control);
+    work.begin(|folder, source, paths| stage(library, case.manifest, source, paths, folder, settings, control))?;
+    let whole = recovery.plan.options.triggers;
+    work.keep_safe(&case.part.source.name, &case.live, &rows, whole)?;
+    let kept = Kept::new(&case.session);
+    let (graph, plan) = (&case.graph, &recovery.plan);
+    let tools = Tools { graph, fits: &fits, snapshot: &kept, live: &mut case.live };
+    work.commit(!rows.is_empty(), |told| apply::apply(plan, tools, told))?;
+    let count = |wanted: fn(&Act) -> bool| plan.steps.iter().filter(|step| wanted(&step.act)).count() as u64;
+    let written = |file: &&FileStep| file.act.writes();
+    let Action { id, safety, .. } = work.action;
+    Ok(Report {
+        action: Some(id),
+        safety: if let Holding::Snapshot(id) = safety { Some(id) } else { None },
+        inserted: count(|act| *act == Act::Insert),
+        updated: count(|act| matches!(act, Act::Update { .. })),
+        relinked: count(|act| matches!(act, Act::Relink { .. })),
+        files: recovery.files.iter().filter(written).count() as u64,
+        bytes: recovery.files.iter().filter(written).map(|file| file.size).sum(),
+    })
+}
+
+/// The rows that are written, by the live table's name.
+fn rows(plan: &Plan) -> Vec<(String, Key)> {
+    let steps = plan.steps.iter().filter(|step| step.act.writes());
+    steps.filter_map(|step| Some((plan.tables[step.table].live.clone()?, step.live_key().clone()))).collect()
+}
+
+/// The files that are written. Each root has a folder of its own in which they wait: a rename goes no further than a
+/// file system.
+fn placed(files: &[FileStep]) -> Vec<Placed> {
+    let mut staging: BTreeMap<&String, String> = BTreeMap::new();
+    let one = |file: &'_ FileStep| file.act.writes();
+    let mut found = Vec::new();
+    for file in files.iter().filter(|file| one(file)) {
+        let staged = staging.entry(&file.root).or_insert_with(|| fresh_folder(&file.root)).clone();
+        found.push(Placed {
+            source: file.source.clone(),
+            root: file.root.clone(),
+            path: file.path.clone(),
+            staged: Some(staged),
+            replaced: file.act == FileAct::Replace,
+        });
+    }
+    found
+}
+
+/// A name for a folder in which files of a root wait.
+pub(super) fn fresh_folder(root: &str) -> String {
+    let mut random = [0; 8];
+    crate::format::header::fill_random(&mut random);
+    format!("{}/.strongroom-{}.partial", root.trim_end_matches('/'), hex::encode(random))
+}
+
+/// Writes files of a snapshot into the folder they wait in.
+pub(super) fn stage(
+    library: &Library<'_>,
+    manifest: &Manifest,
+    source: &Name,
+    paths: &[EntryPath],
+    folder: &Path,
+    settings: &Settings<'_>,
+    control: &Control,
+) -> Result<(), OpError> {
+    let record = manifest.sources.iter().find(|record| record.name == *source).ok_or_else(|| Problem::NoSource {
+        snapshot: manifest.id.short(),
+        source_name: source.to_string(),
+        sources: manifest.sources.iter().map(|record| record.name.to_string()).collect(),
+    })?;
+    let report = restore::some(library, record, paths, folder, settings.numeric_ids, control)?;
+    match report.issues.first() {
+        Some(issue) => {
+            let path = format!("{source}/{}", issue.path);
+            Err(Problem::Linked { path, reason: issue.reason.clone() }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// A recovery, or one that is taken back, as it goes.
+pub(super) struct Work<'w> {
+    pub unlocked: &'w UnlockedVault,
+    pub settings: &'w Settings<'w>,
+    pub action: Action,
+}
+
+impl Work<'_> {
+    fn recovered(&mut self) -> &mut Recovered {
+        self.action.recovered.as_mut().expect("BUG: it was made with it")
+    }
+
+    /// Puts the action on record and makes files ready, by source: `stage` is given the folder, the source and the paths.
+    pub fn begin(&mut self, stage: impl Fn(&Path, &Name, &[EntryPath]) -> Result<(), OpError>) -> Result<(), OpError> {
+        self.settings.actions.keep(&self.action)?;
+        (self.settings.told)(Told::Reached("begun"));
+        let mut waiting: BTreeMap<(String, Name), Vec<EntryPath>> = BTreeMap::new();
+        for file in &self.recovered().files {
+            if let Some(staged) = &file.staged {
+                waiting.entry((staged.clone(), file.source.clone())).or_default().push(file.path.clone());
+            }
+        }
+        for ((folder, source), paths) in waiting {
+            let staged = stage(&crate::ops::safety::place(&folder), &source, &paths);
+            staged.or_else(|error| self.give_up(error))?;
+        }
+        (self.settings.told)(Told::Reached("staged"));
+        Ok(())
+    }
+
+    /// Makes the safety snapshot, and notes it.
+    pub fn keep_safe(
+        &mut self,
+        source: &Name,
+        live: &dyn crate::base::record::Records,
+        rows: &[(String, Key)],
+        whole: bool,
+    ) -> Result<(), OpError> {
+        let Some(label) = &self.settings.safety else {
+            (self.settings.told)(Told::Safe(Holding::Unknown));
+            return Ok(());
+        };
+        let label = Label { app: self.action.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
+        let recovered = self.action.recovered.clone().unwrap_or_default();
+        let (live_path, folder) = (recovered.database(), self.settings.actions.folder());
+        let touches = Touches { source, live, live_path: &live_path, rows, files: &recovered.files, whole, folder };
+        let control: &Arc<Control> = &self.settings.control;
+        let made = safety::snapshot(self.unlocked, &touches, label, control);
+        let manifest = made.or_else(|error| self.give_up(error))?;
+        self.action.safety = Holding::Snapshot(manifest.id);
+        (self.settings.told)(Told::Safe(self.action.safety));
+        Ok(())
+    }
+
+    /// Writes the rows, if there are any, and then gives the files their places.
+    pub fn commit(
+        &mut self,
+        rows: bool,
+        write: impl FnOnce(&mut BeforeCommit<'_>) -> Result<Vec<Written>, RecordError>,
+    ) -> Result<(), OpError> {
+        let (actions, told) = (self.settings.actions, self.settings.told);
+        self.recovered().ready = true;
+        let mut action = self.action.clone();
+        let mut before = |written: &[Written]| {
+            let recovered = action.recovered.as_mut().expect("BUG: it was made with it");
+            recovered.written = written.to_vec();
+            actions.keep(&action).map_err(|error| Box::new(error) as Explained)?;
+            told(Told::Reached("written"));
+            Ok(())
+        };
+        if rows {
+            let done = write(&mut before).map_err(OpError::from);
+            done.or_else(|error| self.give_up(error))?;
+        } else {
+            before(&[]).map_err(RecordError::store)?;
+        }
+        self.action = action;
+        told(Told::Reached("committed"));
+        self.recovered().place().map_err(|error| {
+            let action = self.action.id.clone();
+            OpError::from(Problem::HalfDone { action, source: Box::new(error) })
+        })?;
+        told(Told::Reached("placed"));
+        journal::finish(actions, &self.action)
+    }
+
+    /// Nothing was changed: what was made ready goes, and the action says so.
+    fn give_up<T>(&self, error: OpError) -> Result<T, OpError> {
+        if let Some(recovered) = &self.action.recovered {
+            recovered.clear();
+        }
+        let own = Some(self.action.id.clone());
+        self.settings.actions.keep(&Action { state: State::Done, undone_by: own, ..self.action.clone() })?;
+        Err(error)
+    }
+}

@@ -1,0 +1,241 @@
+//! One snapshot's database beside the live one, open for comparing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::error::Explained;
+use crate::base::record::{Key, Records, Row};
+use crate::engine::sqlite::ask::Session;
+use crate::engine::sqlite::records::{Kept, Live};
+use crate::format::manifest::Manifest;
+use crate::ops::databases::Place;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::{Asked, Recovery, Request, files};
+use crate::ops::safety::place;
+use crate::ops::show::Part;
+use crate::record::closure::{Closure, Seeds, Walk};
+use crate::record::drift::{self, Fit};
+use crate::record::error::RecordError;
+use crate::record::graph::Graph;
+use crate::record::model::{Entity, Model};
+use crate::record::prepare::{self, Ground, Title};
+use crate::record::{compare, plan};
+use crate::vault::random::Desk;
+use crate::vault::unlocked::UnlockedVault;
+
+/// Keys that are looked up together.
+const BATCH: usize = 500;
+
+/// Both sides, open.
+pub struct Case<'m> {
+    pub(super) manifest: &'m Manifest,
+    pub(super) request: Request,
+    pub(super) desk: Arc<Desk>,
+    pub(super) session: Session,
+    pub(super) graph: Graph,
+    pub(super) model: Model,
+    pub(super) live: Live,
+    pub(super) live_path: PathBuf,
+    pub(super) part: Place<'m>,
+}
+
+impl<'m> Case<'m> {
+    pub fn open(unlocked: &UnlockedVault, manifest: &'m Manifest, request: Request) -> Result<Self, OpError> {
+        let desk = Desk::new(unlocked.library()?.owned());
+        let part = meant(manifest, &request)?;
+        let live_path = request.into.clone().map_or_else(|| live(manifest, &part, &request), Ok)?;
+        let content = part.read(manifest, &desk)?;
+        let session = Session::open(content, &part.label(), request.control.clone())?;
+        let model = request.model.of(&part.source.name);
+        let graph = Graph::read(&Kept::new(&session), &model)?;
+        let live = Live::open(&live_path, request.wait).map_err(|error| RecordError::store(Box::new(error)))?;
+        Ok(Self { manifest, request, desk, session, graph, model, live, live_path, part })
+    }
+
+    /// Bytes of packs that were fetched so far.
+    pub fn fetched(&self) -> u64 {
+        self.desk.library().fetched()
+    }
+
+    /// Makes the plan.
+    pub fn plan(&self) -> Result<Recovery, OpError> {
+        let kept = Kept::new(&self.session);
+        let fits = self.fits()?;
+        let (table, seeds) = self.seeds(&kept, &fits)?;
+        let mut in_live = |table: usize, by: &[usize], values: &[Row]| self.in_live(&fits, table, by, values);
+        let walk = Walk::new(&self.graph, &kept, self.request.budget);
+        let closure = walk.run(table, &seeds, &mut in_live)?;
+        self.all_there(table, &seeds, &closure)?;
+        let ground = Ground {
+            graph: &self.graph,
+            snapshot: &kept,
+            live: &self.live,
+            fits: &fits,
+            model: &self.model,
+            options: &self.request.options,
+        };
+        let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: self.words(table) };
+        let plan = prepare::plan(&ground, &closure, title)?;
+        let files = files::plan(self, &closure, &plan)?;
+        Ok(Recovery { plan, live: self.live_path.clone(), files })
+    }
+
+    pub(super) fn fits(&self) -> Result<Vec<Fit>, OpError> {
+        Ok(drift::fit(&self.graph, &self.live, &self.model, &self.request.options.set)?)
+    }
+
+    fn in_live(&self, fits: &[Fit], table: usize, by: &[usize], values: &[Row]) -> Result<Vec<bool>, RecordError> {
+        let nowhere = || vec![false; values.len()];
+        let fit = &fits[table];
+        let columns: Option<Vec<usize>> = by.iter().map(|at| fit.to[*at]).collect();
+        match (&fit.live, columns) {
+            (Some(live), Some(columns)) => compare::there(&self.live, live, &columns, values),
+            _ => Ok(nowhere()),
+        }
+    }
+
+    fn entity(&self, name: &str) -> Option<&Entity> {
+        self.model.entities.get(name)
+    }
+
+    fn table(&self, name: &str) -> Result<usize, RecordError> {
+        let table = self.entity(name).map_or(name, |entity| &entity.table);
+        let place = format!("{} of {}", self.part.label(), self.manifest.id.short());
+        let entities = self.model.entities.keys().map(String::as_str);
+        self.graph.named(table, &place).map_err(|error| match error {
+            RecordError::NoTable { name, place, nearest: None } => {
+                let nearest = crate::base::text::nearest(&name, entities).map(str::to_owned);
+                RecordError::NoTable { name, place, nearest }
+            }
+            other => other,
+        })
+    }
+
+    fn seeds(&self, kept: &dyn Records, fits: &[Fit]) -> Result<(usize, Seeds), OpError> {
+        match &self.request.asked {
+            Asked::Keys { name, keys } => {
+                let table = self.table(name)?;
+                let columns = self.key_columns(name, table)?;
+                let keys = keys.iter().map(|key| self.key(kept, table, &columns, key)).collect::<Result<_, _>>()?;
+                Ok((table, Seeds::Keys { columns, keys }))
+            }
+            Asked::Where { table, condition } => Ok((self.table(table)?, Seeds::Where(condition.clone()))),
+            Asked::Missing { name } => {
+                let table = self.table(name)?;
+                Ok((table, Seeds::Rows(self.missing(kept, fits, table)?)))
+            }
+        }
+    }
+
+    fn key_columns(&self, name: &str, table: usize) -> Result<Vec<usize>, RecordError> {
+        match self.entity(name).filter(|entity| !entity.key.is_empty()) {
+            Some(entity) => entity.key.iter().map(|column| self.graph.column(table, column)).collect(),
+            None => Ok(self.graph.tables[table].key.clone()),
+        }
+    }
+
+    /// A key as a person types it: its values with commas between them.
+    fn key(&self, kept: &dyn Records, table: usize, columns: &[usize], text: &str) -> Result<Key, RecordError> {
+        let shape = &self.graph.tables[table];
+        let parts: Vec<&str> = if columns.len() == 1 { vec![text] } else { text.split(',').map(str::trim).collect() };
+        if parts.len() != columns.len() {
+            let wanted = shape.names(columns).join(", ");
+            return Err(RecordError::KeyLength { table: shape.name.clone(), wanted, given: text.to_owned() });
+        }
+        let one = |(column, text): (&usize, &&str)| kept.typed(shape, *column, text);
+        Ok(columns.iter().zip(&parts).map(one).collect::<Result<_, Explained>>()?)
+    }
+
+    /// Keys of the snapshot that live data lacks.
+    fn missing(&self, kept: &dyn Records, fits: &[Fit], table: usize) -> Result<Vec<Key>, RecordError> {
+        let shape = &self.graph.tables[table];
+        let (mut waiting, mut missing): (Vec<Key>, Vec<Key>) = (Vec::new(), Vec::new());
+        let mut trouble = None;
+        let mut sift = |waiting: &mut Vec<Key>| -> Result<(), Explained> {
+            let there = self.in_live(fits, table, &shape.key, waiting).map_err(|error| Box::new(error) as Explained)?;
+            missing.extend(waiting.drain(..).zip(there).filter(|(_, there)| !there).map(|(key, _)| key));
+            trouble = (missing.len() as u64 > self.request.budget).then_some(missing.len() as u64);
+            Ok(())
+        };
+        let mut take = |key: Key| {
+            waiting.push(key);
+            if waiting.len() < BATCH { Ok(()) } else { sift(&mut waiting) }
+        };
+        kept.matching(shape, None, &shape.key, &mut take)?;
+        sift(&mut waiting)?;
+        match trouble {
+            Some(most) => Err(RecordError::Budget { budget: self.request.budget, table: shape.name.clone(), most }),
+            None => Ok(missing),
+        }
+    }
+
+    /// Was everything found that was asked for?
+    fn all_there(&self, table: usize, seeds: &Seeds, closure: &Closure) -> Result<(), RecordError> {
+        let (graph, name) = (&self.graph, &self.graph.tables[table].name);
+        match seeds {
+            Seeds::Keys { columns, keys } => {
+                let ties: std::collections::BTreeSet<usize> = graph.ties[table].iter().copied().collect();
+                if !columns.iter().all(|column| ties.contains(column)) {
+                    return match closure.rows() {
+                        0 => Err(RecordError::NoRecord { table: name.clone(), key: plan::shown(&keys[0]) }),
+                        _ => Ok(()),
+                    };
+                }
+                let found: Vec<Row> =
+                    closure.members[table].values().map(|member| graph.tied(table, &member.ties, columns)).collect();
+                let lost = keys.iter().find(|key| !found.iter().any(|row| crate::base::record::alike(row, key)));
+                match lost {
+                    Some(key) if closure.members[table].len() < keys.len() => {
+                        Err(RecordError::NoRecord { table: name.clone(), key: plan::shown(key) })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Seeds::Where(condition) if closure.rows() == 0 => {
+                Err(RecordError::NoRows { table: name.clone(), condition: condition.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What was asked for, in words.
+    fn words(&self, table: usize) -> String {
+        match &self.request.asked {
+            Asked::Keys { name, keys } => format!("{name} {}", keys.join(" ")),
+            Asked::Where { condition, .. } => format!("{} where {condition}", self.graph.tables[table].name),
+            Asked::Missing { name } => format!("every {name} that is missing"),
+        }
+    }
+}
+
+/// The database that is meant: the one named, the one whose entity is asked for, or the only one.
+fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Place<'m>, OpError> {
+    let name = match &request.asked {
+        Asked::Keys { name, .. } | Asked::Missing { name } => name,
+        Asked::Where { table, .. } => table,
+    };
+    let entity = request.model.entities.get(name);
+    let of = |entity: &Entity| Part { source: Some(entity.source.to_string()), ..Part::whole() };
+    Place::find(manifest, request.part.clone().or(entity.map(of)).as_ref())
+}
+
+/// Where the database lives: where the configuration says, or where it was captured on this host.
+fn live(manifest: &Manifest, part: &Place<'_>, request: &Request) -> Result<PathBuf, OpError> {
+    let configured = request.configured.iter().find(|planned| planned.name == part.source.name);
+    let path = match configured {
+        Some(planned) => {
+            use std::os::unix::ffi::OsStrExt;
+            let root = place(&planned.source.root());
+            let inner = std::ffi::OsStr::from_bytes(part.path.as_bytes());
+            if part.path.is_root() { root } else { root.join(inner) }
+        }
+        None if manifest.host != request.host => {
+            return Err(Problem::Elsewhere { host: manifest.host.clone(), here: request.host.clone() }.into());
+        }
+        None => part.live(),
+    };
+    match Path::new(&path).is_file() {
+        true => Ok(path),
+        false => Err(Problem::NoLive { path }.into()),
+    }
+}

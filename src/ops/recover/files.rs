@@ -1,0 +1,229 @@
+//! Files that belong to records: which they are, how live data has them, and getting them ready beside their places.
+//!
+//! Owns the reading of patterns such as `{id}/**`. A value never leads out of the source, and never means a pattern.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+use serde::{Deserialize, Serialize};
+
+use crate::base::entry::{Entry, Kind};
+use crate::base::error::Explained;
+use crate::base::name::Name;
+use crate::base::path::EntryPath;
+use crate::base::record::Value;
+use crate::format::manifest::SourceRecord;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::case::Case;
+use crate::ops::restore::alone;
+use crate::ops::restore::sides::is_direct;
+use crate::ops::safety::place;
+use crate::record::closure::Closure;
+use crate::record::graph::placeholders;
+use crate::record::model::Linked;
+use crate::record::plan::{Act, OnConflict, Plan};
+use crate::source::files::target::holds;
+use crate::vault::extents;
+use crate::vault::read::{self, Library};
+
+/// A file that belongs to a record that comes back, or that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStep {
+    pub source: Name,
+    /// Where the source lives, written as paths are.
+    pub root: String,
+    pub path: EntryPath,
+    pub size: u64,
+    #[serde(flatten)]
+    pub act: FileAct,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "act")]
+pub enum FileAct {
+    /// It is not there, and comes back.
+    Add,
+    /// It is there with other bytes, and is replaced.
+    Replace,
+    /// It is there as the snapshot has it.
+    Keep,
+    Leave {
+        why: String,
+    },
+}
+
+impl FileAct {
+    pub fn writes(&self) -> bool {
+        matches!(self, Self::Add | Self::Replace)
+    }
+}
+
+/// Where an entry of a source lives.
+pub fn live(root: &str, path: &EntryPath) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    let root = place(root);
+    if path.is_root() { root } else { root.join(std::ffi::OsStr::from_bytes(path.as_bytes())) }
+}
+
+/// Finds the files of every record that comes back or is there.
+pub(super) fn plan(case: &Case<'_>, closure: &Closure, plan: &Plan) -> Result<Vec<FileStep>, OpError> {
+    let mut patterns: BTreeMap<&Name, BTreeSet<Pattern>> = BTreeMap::new();
+    for step in &plan.steps {
+        let belongs = matches!(step.act, Act::Insert | Act::Update { .. } | Act::Keep) || !step.differs.is_empty();
+        let Some((_, entity)) = case.model.entity_of(&plan.tables[step.table].name).filter(|_| belongs) else {
+            continue;
+        };
+        let Some(member) = closure.members[step.table].get(&step.key) else { continue };
+        for linked in &entity.files {
+            let value = |name: &str| {
+                let column = case.graph.column(step.table, name)?;
+                Ok(case.graph.tied(step.table, &member.ties, &[column]).remove(0))
+            };
+            patterns.entry(&linked.source).or_default().extend(Pattern::of(linked, value)?);
+        }
+    }
+    let mut steps = Vec::new();
+    for (source, patterns) in patterns {
+        let Some(record) = case.manifest.sources.iter().find(|record| record.name == *source) else {
+            let snapshot = case.manifest.id.short();
+            let names = case.manifest.sources.iter().map(|record| record.name.to_string()).collect();
+            return Err(Problem::NoSource { snapshot, source_name: source.to_string(), sources: names }.into());
+        };
+        for pattern in patterns {
+            found(case, record, &pattern, &mut steps)?;
+        }
+    }
+    steps.sort_by(|one: &FileStep, other| (&one.source, &one.path).cmp(&(&other.source, &other.path)));
+    steps.dedup();
+    Ok(steps)
+}
+
+/// The files of one pattern.
+fn found(case: &Case<'_>, record: &SourceRecord, pattern: &Pattern, steps: &mut Vec<FileStep>) -> Result<(), OpError> {
+    let configured = case.request.configured.iter().find(|planned| planned.name == record.name);
+    let root = configured.map_or(record.root.clone(), |planned| planned.source.root());
+    let library = case.desk.library();
+    let matcher = pattern.matcher()?;
+    for entry in read::entries(&record.listing, &pattern.prefix, library) {
+        let entry = entry?;
+        use std::os::unix::ffi::OsStrExt;
+        let path = Path::new(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));
+        if entry.kind == Kind::Dir || !matcher.is_match(path) {
+            continue;
+        }
+        let entry = alone(entry, record, library)?;
+        let act = act(&entry, &root, library, case.request.options.on_conflict)?;
+        steps.push(FileStep {
+            source: record.name.clone(),
+            root: root.clone(),
+            path: entry.path,
+            size: entry.size,
+            act,
+        });
+    }
+    Ok(())
+}
+
+fn act(entry: &Entry, root: &str, library: &Library<'_>, on_conflict: OnConflict) -> Result<FileAct, OpError> {
+    let live = live(root, &entry.path);
+    let there = match std::fs::symlink_metadata(&live) {
+        Ok(there) => there,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(match is_direct(&place(root), &live) {
+                true => FileAct::Add,
+                false => FileAct::Leave { why: "a link leads to it".to_owned() },
+            });
+        }
+        Err(source) => return Err(Problem::Unreadable { path: live.display().to_string(), source }.into()),
+    };
+    let same = match entry.kind {
+        Kind::File => there.is_file() && there.len() == entry.size && is_as(entry, &live, library)?,
+        Kind::Symlink => there.is_symlink(),
+        _ => true,
+    };
+    Ok(match (same, on_conflict) {
+        (true, _) => FileAct::Keep,
+        _ if !there.is_file() => FileAct::Leave { why: "something else stands there".to_owned() },
+        (false, OnConflict::Overwrite) => FileAct::Replace,
+        (false, _) => FileAct::Leave { why: "it holds something else; --on-conflict overwrite replaces it".to_owned() },
+    })
+}
+
+/// Does a live file hold what the snapshot says?
+pub(super) fn is_as(entry: &Entry, live: &Path, library: &Library<'_>) -> Result<bool, OpError> {
+    let Ok(file) = File::open(live) else { return Ok(false) };
+    let mut extents =
+        extents::of_file(entry, library).map(|extent| extent.map_err(|error| Box::new(error) as Explained));
+    Ok(holds(file.as_fd(), entry.size, &mut extents).unwrap_or(false))
+}
+
+/// The files of one record, of one source.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Pattern {
+    /// What every path begins with.
+    prefix: EntryPath,
+    glob: String,
+}
+
+impl Pattern {
+    /// The pattern with the record's values in it; `None` where one is empty.
+    fn of(linked: &Linked, value: impl Fn(&str) -> Result<Value, OpError>) -> Result<Option<Self>, OpError> {
+        let mut glob = linked.path.clone();
+        for name in placeholders(&linked.path) {
+            let text = match value(name)? {
+                Value::Null => return Ok(None),
+                Value::Integer(number) => number.to_string(),
+                Value::Text(bytes) if !bytes.is_empty() => String::from_utf8_lossy(&bytes).into_owned(),
+                other => return Err(wrong(&linked.path, &format!("{name} is {other}"))),
+            };
+            let leads_out = text.starts_with('/') || text.split('/').any(|part| part == ".." || part == ".");
+            if leads_out {
+                return Err(wrong(&linked.path, &format!("{name} is {}", crate::base::text::quoted(&text))));
+            }
+            glob = glob.replace(&format!("{{{name}}}"), &globset::escape(&text));
+        }
+        let is_plain = |part: &&str| !part.contains(['*', '?', '[', '{']) || globset_literal(part).is_some();
+        let plain: Vec<String> = glob
+            .split('/')
+            .take_while(is_plain)
+            .map(|part| globset_literal(part).unwrap_or_else(|| part.to_owned()))
+            .collect();
+        let prefix = match plain.is_empty() {
+            true => EntryPath::root(),
+            false => {
+                EntryPath::from_bytes(plain.join("/").as_bytes()).map_err(|_| wrong(&linked.path, "it is no path"))?
+            }
+        };
+        Ok(Some(Self { prefix, glob }))
+    }
+
+    fn matcher(&self) -> Result<GlobMatcher, OpError> {
+        let glob = GlobBuilder::new(&self.glob).literal_separator(true).build();
+        Ok(glob.map_err(|error| wrong(&self.glob, &error.to_string()))?.compile_matcher())
+    }
+}
+
+/// A part of a glob that is nothing but escaped letters, without its escapes: `[*]` is a star.
+fn globset_literal(part: &str) -> Option<String> {
+    let mut plain = String::new();
+    let mut letters = part.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '[' => {
+                let inner = letters.next()?;
+                (letters.next()? == ']').then_some(())?;
+                plain.push(inner);
+            }
+            '*' | '?' | '{' => return None,
+            other => plain.push(other),
+        }
+    }
+    Some(plain)
+}
+
+fn wrong(path: &str, reason: &str) -> OpError {
+    Problem::Linked { path: path.to_owned(), reason: reason.to_owned() }.into()
+}

@@ -1,0 +1,211 @@
+//! What a recovery has done so far, so that one that was killed is finished or taken back by the next command.
+//!
+//! Owns the order: everything is named in the action before it is made; the rows are what decides. Once they are committed
+//! the files take their places, however often that is begun again; as long as they are not, what was staged is removed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::name::Name;
+use crate::base::path::{self, EntryPath};
+use crate::base::record::{Key, Records};
+use crate::engine::sqlite::records::Live;
+use crate::ops::actions::{Action, Actions, State};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::files::live;
+use crate::ops::restore::sides::is_direct;
+use crate::ops::safety::place;
+use crate::record::apply::{Written, look};
+use crate::record::error::RecordError;
+
+/// What a recovery touches, as its action has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recovered {
+    /// The live database, written as paths are.
+    pub live: String,
+    /// Its rows, and what they hold afterwards. Nothing before they were written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub written: Vec<Written>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Placed>,
+    /// Everything waits for the rows to be written; without rows, for nothing more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ready: bool,
+}
+
+/// A file that gets another content, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    pub source: Name,
+    pub root: String,
+    pub path: EntryPath,
+    /// The folder beside, in which it waits under the same path; nothing for one that is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<String>,
+    /// It was there before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+}
+
+impl Recovered {
+    pub fn database(&self) -> PathBuf {
+        place(&self.live)
+    }
+
+    /// The folders in which files wait.
+    pub fn staging(&self) -> Vec<PathBuf> {
+        let mut folders: Vec<&String> = self.files.iter().filter_map(|file| file.staged.as_ref()).collect();
+        folders.sort_unstable();
+        folders.dedup();
+        folders.into_iter().map(|folder| place(folder)).collect()
+    }
+
+    /// Gives every file its place, from wherever this was broken off.
+    pub fn place(&self) -> Result<(), OpError> {
+        self.files.iter().try_for_each(Placed::place)?;
+        self.clear();
+        Ok(())
+    }
+
+    /// Removes what was staged.
+    pub fn clear(&self) {
+        for folder in self.staging() {
+            // What stays is litter, not harm.
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+impl Placed {
+    /// Puts the file where it belongs, or removes it.
+    fn place(&self) -> Result<(), OpError> {
+        let to = live(&self.root, &self.path);
+        let failed = |source: io::Error| OpError::from(Problem::Output { path: to.display().to_string(), source });
+        if !is_direct(&place(&self.root), &to) {
+            let reason = "a link leads to it".to_owned();
+            return Err(Problem::Linked { path: to.display().to_string(), reason }.into());
+        }
+        let Some(staged) = &self.staged else { return self.remove(&to).map_err(failed) };
+        let from = place(staged).join(OsStr::from_bytes(self.path.as_bytes()));
+        if fs::symlink_metadata(&from).is_err() {
+            // It has its place already, perhaps with the folder it is in.
+            return Ok(());
+        }
+        let (from, to) = self.highest_missing(place(staged), from, &to);
+        move_to(&from, &to, self.replaced).map_err(failed)?;
+        sync(to.parent()).map_err(failed)
+    }
+
+    /// A folder that is not there takes its place as a whole, as it was captured.
+    fn highest_missing(&self, staged: PathBuf, from: PathBuf, to: &Path) -> (PathBuf, PathBuf) {
+        let (mut from_now, mut to_now, mut inner) = (staged, place(&self.root), false);
+        for part in self.path.parts() {
+            from_now.push(OsStr::from_bytes(part));
+            to_now.push(OsStr::from_bytes(part));
+            inner = fs::symlink_metadata(&to_now).is_err();
+            if inner {
+                break;
+            }
+        }
+        if inner { (from_now, to_now) } else { (from, to.to_owned()) }
+    }
+
+    fn remove(&self, to: &Path) -> io::Result<()> {
+        match fs::remove_file(to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        sync(to.parent())?;
+        // Folders that nothing is in any more came with it.
+        let mut folder = self.path.parent();
+        while let Some(path) = folder.filter(|path| !path.is_root()) {
+            if fs::remove_dir(live(&self.root, &path)).is_err() {
+                break;
+            }
+            folder = path.parent();
+        }
+        Ok(())
+    }
+}
+
+/// Renames; what stands there is replaced only if that is meant.
+fn move_to(from: &Path, to: &Path, replaced: bool) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    if replaced {
+        return fs::rename(from, to);
+    }
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
+            fs::rename(from, to)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn sync(folder: Option<&Path>) -> io::Result<()> {
+    folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Finishes or takes back recoveries that were killed. Returns what was done with each, in words.
+pub fn settle(actions: &Actions, wait: Duration) -> Result<Vec<String>, OpError> {
+    let mut told = Vec::new();
+    for action in actions.list()? {
+        let Some(recovered) =
+            action.recovered.clone().filter(|_| action.state == State::Begun && action.undone_by.is_none())
+        else {
+            continue;
+        };
+        if is_committed(&recovered, wait)? {
+            recovered.place()?;
+            finish(actions, &action)?;
+            told.push(format!("finished what was broken off: {}", action.id));
+        } else {
+            recovered.clear();
+            let own = action.id.clone();
+            actions.keep(&Action { state: State::Done, undone_by: Some(own), ..action.clone() })?;
+            told.push(format!("{} was broken off before anything was changed", action.id));
+        }
+    }
+    Ok(told)
+}
+
+/// Marks an action as done, and what it took back as taken back.
+pub fn finish(actions: &Actions, action: &Action) -> Result<(), OpError> {
+    actions.keep(&Action { state: State::Done, ..action.clone() })?;
+    let Some(first) = &action.undoes else { return Ok(()) };
+    let first = actions.find(Some(first))?;
+    actions.keep(&Action { undone_by: Some(action.id.clone()), ..first.clone() })?;
+    // With an undo taken back, what it had taken back stands again.
+    let Some(before) = &first.undoes else { return Ok(()) };
+    let before = actions.find(Some(before))?;
+    Ok(actions.keep(&Action { undone_by: None, ..before })?)
+}
+
+/// Were the rows written for good? They were all or none, so one that is as it was to be tells of all.
+fn is_committed(recovered: &Recovered, wait: Duration) -> Result<bool, OpError> {
+    if recovered.written.is_empty() {
+        return Ok(recovered.ready);
+    }
+    let passed = |error| OpError::from(RecordError::store(Box::new(error)));
+    let live = Live::open(&recovered.database(), wait).map_err(passed)?;
+    let tables = live.tables().map_err(RecordError::store)?;
+    for written in &recovered.written {
+        let Some(table) = tables.iter().find(|table| table.name == written.table) else { continue };
+        let now = look(&live, table, std::slice::from_ref::<Key>(&written.key))?;
+        if now.first() == Some(written) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// A path as actions have it.
+pub fn encoded(path: &Path) -> String {
+    path::encode(path.as_os_str().as_encoded_bytes())
+}

@@ -1,0 +1,172 @@
+//! The safety snapshot of a recovery: what the rows and files that it touches hold, and nothing else.
+//!
+//! A whole database would take seconds for what a recovery does in milliseconds. The rows are a file of images
+//! (`record/inverse.rs`) in a source of a kind of its own; the files are captured as files.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{BufReader, BufWriter, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::capture::{Capture, EntrySink};
+use crate::base::control::Control;
+use crate::base::name::Name;
+use crate::base::path::EntryPath;
+use crate::base::record::{Key, Records};
+use crate::format::manifest::Manifest;
+use crate::ops::backup::{self, Planned};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::journal::Placed;
+use crate::ops::safety::{place, refused};
+use crate::ops::show::{self, Part};
+use crate::ops::{config, recover};
+use crate::record::inverse;
+use crate::source::files::{Databases, FilesOptions, FilesSource};
+use crate::source::sqlite::SqliteSource;
+use crate::source::{Source, SourceError};
+use crate::vault::commit::Label;
+use crate::vault::host;
+use crate::vault::unlocked::UnlockedVault;
+
+/// The kind of source that holds images of rows.
+pub const KIND: &str = "rows";
+
+/// Everything a recovery touches.
+pub struct Touches<'t> {
+    pub source: &'t Name,
+    pub live: &'t dyn Records,
+    pub live_path: &'t Path,
+    pub rows: &'t [(String, Key)],
+    pub files: &'t [Placed],
+    /// Triggers fire, which may touch anything: the whole database is kept.
+    pub whole: bool,
+    /// A private folder for what has to be written down first.
+    pub folder: &'t Path,
+}
+
+/// Takes the snapshot.
+pub fn snapshot(
+    unlocked: &UnlockedVault,
+    touches: &Touches<'_>,
+    label: Label,
+    control: &Arc<Control>,
+) -> Result<Manifest, OpError> {
+    let images = Images::write(touches)?;
+    let options = FilesOptions { path: images.0.clone(), databases: Databases::Plain, ..FilesOptions::default() };
+    let files = FilesSource::new(options).expect("BUG: there is no pattern that could be wrong");
+    let root = crate::base::path::encode(touches.live_path.as_os_str().as_encoded_bytes());
+    let name = Name::lossy(&format!("{}-rows", touches.source));
+    let mut sources = vec![Planned { name, source: Box::new(RowsSource { files, root }) }];
+    if touches.whole {
+        let source = Box::new(SqliteSource::of(touches.live_path.to_owned()));
+        sources.push(Planned { name: touches.source.clone(), source });
+    }
+    sources.extend(files_of(touches.files)?);
+    let control = control.clone();
+    let request =
+        backup::Request { sources, label, rescan: false, estimate: false, rows_lost: config::ROWS_LOST, control };
+    let manifest = backup::backup(unlocked.vault(), &request).map_err(refused)?.manifest;
+    match manifest.sources.iter().find_map(|source| source.skipped.first()) {
+        None => Ok(manifest),
+        Some(skip) => Err(Problem::NoSafety { why: format!("{}: {}", skip.path, skip.reason), source: None }.into()),
+    }
+}
+
+/// The files that are there and will be replaced or removed, by source.
+fn files_of(files: &[Placed]) -> Result<Vec<Planned>, OpError> {
+    let mut sources: BTreeMap<(&Name, &String), Vec<String>> = BTreeMap::new();
+    for file in files {
+        if fs::symlink_metadata(recover::files::live(&file.root, &file.path)).is_err() {
+            continue;
+        }
+        let no_text = || Problem::NoSafety { why: format!("{}: its path is no text", file.path), source: None };
+        let path = std::str::from_utf8(file.path.as_bytes()).map_err(|_| no_text())?;
+        sources.entry((&file.source, &file.root)).or_default().push(globset::escape(path).replace(',', "[,]"));
+    }
+    let one = |((name, root), paths): ((&Name, &String), Vec<String>)| {
+        let only = Some(format!("{{{}}}", paths.join(",")));
+        let options = FilesOptions { path: place(root), databases: Databases::Plain, only, ..FilesOptions::default() };
+        let source = FilesSource::new(options).expect("BUG: escaped names are a pattern");
+        Planned { name: name.clone(), source: Box::new(source) as Box<dyn Source> }
+    };
+    Ok(sources.into_iter().map(one).collect())
+}
+
+/// The images of a safety snapshot, ready to be read.
+pub fn images(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    folder: &Path,
+) -> Result<Option<BufReader<File>>, OpError> {
+    let Some(record) = manifest.sources.iter().find(|source| source.kind == KIND) else { return Ok(None) };
+    let images = Images::name(folder)?;
+    let mut file = host::create_private(&images.0).map_err(|error| images.failed(error))?;
+    let part = Part { source: Some(record.name.to_string()), path: EntryPath::root() };
+    show::cat(unlocked, manifest, &part, &mut file)?;
+    let mut file = File::open(&images.0).map_err(|error| images.failed(error))?;
+    file.rewind().map_err(|error| images.failed(error))?;
+    // The file is gone with its name; what is open stays readable.
+    Ok(Some(BufReader::new(file)))
+}
+
+/// A private file that is gone afterwards.
+struct Images(PathBuf);
+
+impl Images {
+    fn name(folder: &Path) -> Result<Self, OpError> {
+        host::make_private_folder(folder)?;
+        let mut random = [0; 8];
+        crate::format::header::fill_random(&mut random);
+        Ok(Self(folder.join(format!("{}.rows", hex::encode(random)))))
+    }
+
+    fn write(touches: &Touches<'_>) -> Result<Self, OpError> {
+        let images = Self::name(touches.folder)?;
+        let mut out = BufWriter::new(host::create_private(&images.0).map_err(|error| images.failed(error))?);
+        inverse::keep(touches.live, touches.rows, &mut out)?;
+        out.flush().map_err(|error| images.failed(error))?;
+        drop(out);
+        Ok(images)
+    }
+
+    fn failed(&self, source: std::io::Error) -> OpError {
+        Problem::Output { path: self.0.display().to_string(), source }.into()
+    }
+}
+
+impl Drop for Images {
+    fn drop(&mut self) {
+        // What stays is litter in a private folder, not harm.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Rows of a live database, written down as a file.
+#[derive(Debug)]
+struct RowsSource {
+    files: FilesSource,
+    root: String,
+}
+
+impl Source for RowsSource {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn root(&self) -> String {
+        self.root.clone()
+    }
+
+    fn memory(&self) -> String {
+        format!("{KIND} {}", self.root)
+    }
+
+    fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
+        self.files.capture(capture, sink)
+    }
+
+    fn estimate(&self, control: &Control) {
+        self.files.estimate(control);
+    }
+}

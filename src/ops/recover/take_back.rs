@@ -1,0 +1,124 @@
+//! Taking a recovery back, or the taking back of one: rows hold again what their images say, files what they held.
+//!
+//! Owns the rule that nobody's newer work is lost silently: rows and files are compared with what the action left.
+
+use crate::base::path::EntryPath;
+use crate::base::record::Key;
+use crate::base::time::Instant;
+use crate::engine::sqlite::records::Live;
+use crate::format::manifest::Manifest;
+use crate::ops::actions::{Action, Actions, Holding, Kind, State};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::act::{Work, fresh_folder, stage};
+use crate::ops::recover::files::{is_as, live};
+use crate::ops::recover::journal::{Placed, Recovered};
+use crate::ops::recover::safety;
+use crate::ops::restore::alone;
+use crate::ops::restore::in_place::{Report, Settings};
+use crate::ops::restore::live::{Given, find};
+use crate::ops::undo;
+use crate::record::error::RecordError;
+use crate::record::inverse;
+use crate::vault::unlocked::UnlockedVault;
+
+/// Takes back what an action did to rows and files.
+pub fn take_back(
+    unlocked: &UnlockedVault,
+    done: &Action,
+    force: bool,
+    settings: &Settings<'_>,
+) -> Result<Report, OpError> {
+    let was = done.recovered.clone().expect("BUG: only such actions come here");
+    let all = unlocked.snapshots()?.readable;
+    let before = undo::manifest(&all, done, done.safety)?.expect("BUG: a recovery keeps something");
+    if !force {
+        unchanged(unlocked, &all, done, &was)?;
+    }
+    let passed = |error| OpError::from(RecordError::store(Box::new(error)));
+    let mut live = Live::open(&was.database(), settings.wait).map_err(passed)?;
+    let action = Action {
+        id: Actions::fresh_id(),
+        time: Instant::now(),
+        kind: Kind::Undo,
+        state: State::Begun,
+        gives: done.safety,
+        safety: Holding::Unknown,
+        undoes: Some(done.id.clone()),
+        undone_by: None,
+        recovered: Some(Recovered { live: was.live.clone(), files: turned(&was), ..Recovered::default() }),
+        ..done.clone()
+    };
+    let library = unlocked.library()?;
+    let mut work = Work { unlocked, settings, action };
+    work.begin(|folder, source, paths| stage(&library, before, source, paths, folder, settings, &settings.control))?;
+    let rows: Vec<(String, Key)> =
+        was.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
+    let source = database_source(before);
+    work.keep_safe(&source, &live, &rows, false)?;
+    let mut images = safety::images(unlocked, before, settings.actions.folder())?;
+    let expected = (!force).then_some(&was.written[..]);
+    work.commit(!rows.is_empty(), |told| match &mut images {
+        Some(images) => inverse::restore(images, &mut live, expected, told),
+        None => Err(RecordError::Image("the safety snapshot has no rows".to_owned())),
+    })?;
+    let safety = if let Holding::Snapshot(id) = work.action.safety { Some(id) } else { None };
+    let removed = was.files.iter().filter(|file| !file.replaced).count() as u64;
+    let mut given = Given { rows: rows.len() as u64, removed, ..Given::default() };
+    given.files.files = was.files.len() as u64 - removed;
+    Ok(Report { action: work.action.id, safety, given, hooks: Vec::new() })
+}
+
+/// What the source was called whose rows these are.
+fn database_source(before: &Manifest) -> crate::base::name::Name {
+    let rows = before.sources.iter().find(|source| source.kind == safety::KIND);
+    let name = rows.map_or_else(String::new, |source| source.name.to_string());
+    crate::base::name::Name::lossy(name.trim_end_matches("-rows"))
+}
+
+/// The way back for files: what was added goes, what was replaced or removed comes back.
+fn turned(was: &Recovered) -> Vec<Placed> {
+    let mut folders = std::collections::BTreeMap::new();
+    let turn = |file: &Placed| {
+        let returns = file.replaced;
+        let staged =
+            returns.then(|| folders.entry(file.root.clone()).or_insert_with(|| fresh_folder(&file.root)).clone());
+        // What was removed by the one taken back is not there now; all else is.
+        Placed { staged, replaced: file.staged.is_some(), ..file.clone() }
+    };
+    was.files.iter().map(turn).collect()
+}
+
+/// Is every file as the action left it?
+fn unchanged(
+    unlocked: &UnlockedVault,
+    all: &[crate::vault::snapshots::Snapshot],
+    done: &Action,
+    was: &Recovered,
+) -> Result<(), OpError> {
+    let library = unlocked.library()?;
+    let gave = undo::manifest(all, done, done.gives)?;
+    let mut changed: Vec<String> = Vec::new();
+    for file in &was.files {
+        let there = live(&file.root, &file.path);
+        let same = match &file.staged {
+            None => std::fs::symlink_metadata(&there).is_err(),
+            Some(_) => {
+                let record = gave.and_then(|gave| gave.sources.iter().find(|record| record.name == file.source));
+                let Some(record) = record else { continue };
+                let Some(entry) = find(record, &file.path, &library)? else { continue };
+                std::fs::symlink_metadata(&there).is_ok_and(|there| !there.is_file())
+                    || is_as(&alone(entry, record, &library)?, &there, &library)?
+            }
+        };
+        if !same {
+            changed.push(shown(file.source.as_str(), &file.path));
+        }
+    }
+    let count = changed.len() as u64;
+    changed.truncate(5);
+    if count == 0 { Ok(()) } else { Err(Problem::ChangedSince { count, paths: changed }.into()) }
+}
+
+fn shown(source: &str, path: &EntryPath) -> String {
+    format!("{source}/{path}")
+}
