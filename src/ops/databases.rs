@@ -89,7 +89,8 @@ impl<'m> Place<'m> {
         Ok(Arc::new(reader))
     }
 
-    fn entry(&self, manifest: &Manifest, desk: &Desk) -> Result<Entry, OpError> {
+    /// Its entry in the listing.
+    pub fn entry(&self, manifest: &Manifest, desk: &Desk) -> Result<Entry, OpError> {
         let gone = || Problem::NoPath {
             snapshot: manifest.id.short(),
             source_name: self.source.name.to_string(),

@@ -111,6 +111,8 @@ pub enum Problem {
     SnapshotGone { action: String, snapshot: String },
     #[error("the snapshot was made on {host}, and this is {here}")]
     Elsewhere { host: String, here: String },
+    #[error("{path} fits {count} files")]
+    WhichFile { path: String, count: u64, files: Vec<String> },
     #[error("{} is not there", .path.display())]
     NoLive { path: std::path::PathBuf },
     #[error("the plan cannot be done: {what}")]
@@ -129,7 +131,7 @@ impl Explain for Problem {
             Self::Interrupted => Class::Interrupted,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
             Self::Content(error) => error.class(),
-            Self::Unlooked => Class::Usage,
+            Self::Unlooked | Self::WhichFile { .. } => Class::Usage,
             _ => Class::Failed,
         }
     }
@@ -157,6 +159,7 @@ impl Explain for Problem {
             Self::Elsewhere { .. } => {
                 Some("say in the configuration where the source lives here, or name a database with --into".into())
             }
+            Self::WhichFile { files, .. } => Some(format!("name one: {}", files.join(", "))),
             Self::NoLive { .. } => {
                 Some("give the whole database back with strongroom restore, or name another with --into".into())
             }

@@ -9,6 +9,7 @@ pub mod databases;
 pub mod diff;
 pub mod discover;
 pub mod error;
+pub mod find;
 pub mod hooks;
 pub mod query;
 pub mod recover;

@@ -6,8 +6,10 @@
 
 mod act;
 mod case;
+mod export;
 mod files;
 mod journal;
+mod named;
 mod safety;
 mod take_back;
 
@@ -25,8 +27,12 @@ use crate::record::plan::{Options, Plan};
 
 pub use act::{Report, apply};
 pub use case::Case;
+pub(in crate::ops) use case::live_place;
+pub use export::{Exported, Form, export};
 pub use files::{FileAct, FileStep};
 pub use journal::{Recovered, settle};
+pub use named::named;
+pub use safety::KIND as ROWS;
 pub(in crate::ops) use take_back::take_back;
 
 /// So many rows come back unless more are allowed.

@@ -8,8 +8,10 @@ use crate::base::record::{Key, Records, Row};
 use crate::engine::sqlite::ask::Session;
 use crate::engine::sqlite::records::{Kept, Live};
 use crate::format::manifest::Manifest;
+use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::find;
 use crate::ops::recover::{Asked, Recovery, Request, files};
 use crate::ops::safety::place;
 use crate::ops::show::Part;
@@ -43,7 +45,8 @@ impl<'m> Case<'m> {
     pub fn open(unlocked: &UnlockedVault, manifest: &'m Manifest, request: Request) -> Result<Self, OpError> {
         let desk = Desk::new(unlocked.library()?.owned());
         let part = meant(manifest, &request)?;
-        let live_path = request.into.clone().map_or_else(|| live(manifest, &part, &request), Ok)?;
+        let live_path =
+            request.into.clone().map_or_else(|| live_place(manifest, &part, &request.configured, &request.host), Ok)?;
         let content = part.read(manifest, &desk)?;
         let session = Session::open(content, &part.label(), request.control.clone())?;
         let model = request.model.of(&part.source.name);
@@ -61,11 +64,12 @@ impl<'m> Case<'m> {
     pub fn plan(&self) -> Result<Recovery, OpError> {
         let kept = Kept::new(&self.session);
         let fits = self.fits()?;
-        let (table, seeds) = self.seeds(&kept, &fits)?;
+        let kit = self.kit(&kept);
+        let (table, seeds) = kit.seeds(&mut |kept, table| Ok(self.missing(kept, &fits, table)?))?;
         let mut in_live = |table: usize, by: &[usize], values: &[Row]| self.in_live(&fits, table, by, values);
         let walk = Walk::new(&self.graph, &kept, self.request.budget);
         let closure = walk.run(table, &seeds, &mut in_live)?;
-        self.all_there(table, &seeds, &closure)?;
+        kit.all_there(table, &seeds, &closure)?;
         let ground = Ground {
             graph: &self.graph,
             snapshot: &kept,
@@ -74,10 +78,15 @@ impl<'m> Case<'m> {
             model: &self.model,
             options: &self.request.options,
         };
-        let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: self.words(table) };
+        let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
         let plan = prepare::plan(&ground, &closure, title)?;
-        let files = files::plan(self, &closure, &plan)?;
+        let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
         Ok(Recovery { plan, live: self.live_path.clone(), files })
+    }
+
+    fn kit<'k>(&'k self, kept: &'k dyn Records) -> Kit<'k> {
+        let Self { manifest, request, graph, model, part: place, .. } = self;
+        Kit { manifest, request, graph, model, kept, place }
     }
 
     pub(super) fn fits(&self) -> Result<Vec<Fit>, OpError> {
@@ -92,58 +101,6 @@ impl<'m> Case<'m> {
             (Some(live), Some(columns)) => compare::there(&self.live, live, &columns, values),
             _ => Ok(nowhere()),
         }
-    }
-
-    fn entity(&self, name: &str) -> Option<&Entity> {
-        self.model.entities.get(name)
-    }
-
-    fn table(&self, name: &str) -> Result<usize, RecordError> {
-        let table = self.entity(name).map_or(name, |entity| &entity.table);
-        let place = format!("{} of {}", self.part.label(), self.manifest.id.short());
-        let entities = self.model.entities.keys().map(String::as_str);
-        self.graph.named(table, &place).map_err(|error| match error {
-            RecordError::NoTable { name, place, nearest: None } => {
-                let nearest = crate::base::text::nearest(&name, entities).map(str::to_owned);
-                RecordError::NoTable { name, place, nearest }
-            }
-            other => other,
-        })
-    }
-
-    fn seeds(&self, kept: &dyn Records, fits: &[Fit]) -> Result<(usize, Seeds), OpError> {
-        match &self.request.asked {
-            Asked::Keys { name, keys } => {
-                let table = self.table(name)?;
-                let columns = self.key_columns(name, table)?;
-                let keys = keys.iter().map(|key| self.key(kept, table, &columns, key)).collect::<Result<_, _>>()?;
-                Ok((table, Seeds::Keys { columns, keys }))
-            }
-            Asked::Where { table, condition } => Ok((self.table(table)?, Seeds::Where(condition.clone()))),
-            Asked::Missing { name } => {
-                let table = self.table(name)?;
-                Ok((table, Seeds::Rows(self.missing(kept, fits, table)?)))
-            }
-        }
-    }
-
-    fn key_columns(&self, name: &str, table: usize) -> Result<Vec<usize>, RecordError> {
-        match self.entity(name).filter(|entity| !entity.key.is_empty()) {
-            Some(entity) => entity.key.iter().map(|column| self.graph.column(table, column)).collect(),
-            None => Ok(self.graph.tables[table].key.clone()),
-        }
-    }
-
-    /// A key as a person types it: its values with commas between them.
-    fn key(&self, kept: &dyn Records, table: usize, columns: &[usize], text: &str) -> Result<Key, RecordError> {
-        let shape = &self.graph.tables[table];
-        let parts: Vec<&str> = if columns.len() == 1 { vec![text] } else { text.split(',').map(str::trim).collect() };
-        if parts.len() != columns.len() {
-            let wanted = shape.names(columns).join(", ");
-            return Err(RecordError::KeyLength { table: shape.name.clone(), wanted, given: text.to_owned() });
-        }
-        let one = |(column, text): (&usize, &&str)| kept.typed(shape, *column, text);
-        Ok(columns.iter().zip(&parts).map(one).collect::<Result<_, Explained>>()?)
     }
 
     /// Keys of the snapshot that live data lacks.
@@ -168,10 +125,67 @@ impl<'m> Case<'m> {
             None => Ok(missing),
         }
     }
+}
+
+/// What a snapshot holds, and what is asked of it.
+pub(super) struct Kit<'k> {
+    pub manifest: &'k Manifest,
+    pub request: &'k Request,
+    pub graph: &'k Graph,
+    pub model: &'k Model,
+    pub kept: &'k dyn Records,
+    pub place: &'k Place<'k>,
+}
+
+/// Finds what live data lacks of a table.
+type Missing<'m> = dyn FnMut(&dyn Records, usize) -> Result<Vec<Key>, OpError> + 'm;
+
+impl Kit<'_> {
+    fn entity(&self, name: &str) -> Option<&Entity> {
+        self.model.entities.get(name)
+    }
+
+    fn table(&self, name: &str) -> Result<usize, RecordError> {
+        let table = self.entity(name).map_or(name, |entity| &entity.table);
+        let place = format!("{} of {}", self.place.label(), self.manifest.id.short());
+        let entities = self.model.entities.keys().map(String::as_str);
+        self.graph.named(table, &place).map_err(|error| match error {
+            RecordError::NoTable { name, place, nearest: None } => {
+                let nearest = crate::base::text::nearest(&name, entities).map(str::to_owned);
+                RecordError::NoTable { name, place, nearest }
+            }
+            other => other,
+        })
+    }
+
+    pub fn seeds(&self, missing: &mut Missing<'_>) -> Result<(usize, Seeds), OpError> {
+        match &self.request.asked {
+            Asked::Keys { name, keys } => {
+                let table = self.table(name)?;
+                let columns = self.key_columns(name, table)?;
+                let shape = &self.graph.tables[table];
+                let typed = |key: &String| find::typed(self.kept, shape, &columns, key);
+                let keys = keys.iter().map(typed).collect::<Result<_, _>>()?;
+                Ok((table, Seeds::Keys { columns, keys }))
+            }
+            Asked::Where { table, condition } => Ok((self.table(table)?, Seeds::Where(condition.clone()))),
+            Asked::Missing { name } => {
+                let table = self.table(name)?;
+                Ok((table, Seeds::Rows(missing(self.kept, table)?)))
+            }
+        }
+    }
+
+    fn key_columns(&self, name: &str, table: usize) -> Result<Vec<usize>, RecordError> {
+        match self.entity(name).filter(|entity| !entity.key.is_empty()) {
+            Some(entity) => entity.key.iter().map(|column| self.graph.column(table, column)).collect(),
+            None => Ok(self.graph.tables[table].key.clone()),
+        }
+    }
 
     /// Was everything found that was asked for?
-    fn all_there(&self, table: usize, seeds: &Seeds, closure: &Closure) -> Result<(), RecordError> {
-        let (graph, name) = (&self.graph, &self.graph.tables[table].name);
+    pub fn all_there(&self, table: usize, seeds: &Seeds, closure: &Closure) -> Result<(), RecordError> {
+        let (graph, name) = (self.graph, &self.graph.tables[table].name);
         match seeds {
             Seeds::Keys { columns, keys } => {
                 let ties: std::collections::BTreeSet<usize> = graph.ties[table].iter().copied().collect();
@@ -199,7 +213,7 @@ impl<'m> Case<'m> {
     }
 
     /// What was asked for, in words.
-    fn words(&self, table: usize) -> String {
+    pub fn words(&self, table: usize) -> String {
         match &self.request.asked {
             Asked::Keys { name, keys } => format!("{name} {}", keys.join(" ")),
             Asked::Where { condition, .. } => format!("{} where {condition}", self.graph.tables[table].name),
@@ -209,7 +223,7 @@ impl<'m> Case<'m> {
 }
 
 /// The database that is meant: the one named, the one whose entity is asked for, or the only one.
-fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Place<'m>, OpError> {
+pub(super) fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Place<'m>, OpError> {
     let name = match &request.asked {
         Asked::Keys { name, .. } | Asked::Missing { name } => name,
         Asked::Where { table, .. } => table,
@@ -220,8 +234,13 @@ fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Place<'m>, OpE
 }
 
 /// Where the database lives: where the configuration says, or where it was captured on this host.
-fn live(manifest: &Manifest, part: &Place<'_>, request: &Request) -> Result<PathBuf, OpError> {
-    let configured = request.configured.iter().find(|planned| planned.name == part.source.name);
+pub(in crate::ops) fn live_place(
+    manifest: &Manifest,
+    part: &Place<'_>,
+    configured: &[Planned],
+    here: &str,
+) -> Result<PathBuf, OpError> {
+    let configured = configured.iter().find(|planned| planned.name == part.source.name);
     let path = match configured {
         Some(planned) => {
             use std::os::unix::ffi::OsStrExt;
@@ -229,8 +248,8 @@ fn live(manifest: &Manifest, part: &Place<'_>, request: &Request) -> Result<Path
             let inner = std::ffi::OsStr::from_bytes(part.path.as_bytes());
             if part.path.is_root() { root } else { root.join(inner) }
         }
-        None if manifest.host != request.host => {
-            return Err(Problem::Elsewhere { host: manifest.host.clone(), here: request.host.clone() }.into());
+        None if manifest.host != here => {
+            return Err(Problem::Elsewhere { host: manifest.host.clone(), here: here.to_owned() }.into());
         }
         None => part.live(),
     };

@@ -14,17 +14,17 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
-use crate::base::record::Value;
+use crate::base::record::{Key, Value};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
-use crate::ops::recover::case::Case;
+use crate::ops::recover::case::Kit;
 use crate::ops::restore::alone;
 use crate::ops::restore::sides::is_direct;
 use crate::ops::safety::place;
 use crate::record::closure::Closure;
 use crate::record::graph::placeholders;
 use crate::record::model::Linked;
-use crate::record::plan::{Act, OnConflict, Plan};
+use crate::record::plan::{Act, OnConflict, Plan, Step};
 use crate::source::files::target::holds;
 use crate::vault::extents;
 use crate::vault::read::{self, Library};
@@ -68,63 +68,73 @@ pub fn live(root: &str, path: &EntryPath) -> PathBuf {
     if path.is_root() { root } else { root.join(std::ffi::OsStr::from_bytes(path.as_bytes())) }
 }
 
-/// Finds the files of every record that comes back or is there.
-pub(super) fn plan(case: &Case<'_>, closure: &Closure, plan: &Plan) -> Result<Vec<FileStep>, OpError> {
+/// Finds the files of every record that comes back or is there, and how live data has them.
+pub(super) fn plan(
+    kit: &Kit<'_>,
+    closure: &Closure,
+    plan: &Plan,
+    library: &Library<'_>,
+) -> Result<Vec<FileStep>, OpError> {
+    let belongs =
+        |step: &&Step| matches!(step.act, Act::Insert | Act::Update { .. } | Act::Keep) || !step.differs.is_empty();
+    let rows: Vec<(usize, &Key)> = plan.steps.iter().filter(belongs).map(|step| (step.table, &step.key)).collect();
+    let mut steps = Vec::new();
+    for (record, entries) in of(kit, closure, &rows, library)? {
+        let configured = kit.request.configured.iter().find(|planned| planned.name == record.name);
+        let root = configured.map_or(record.root.clone(), |planned| planned.source.root());
+        for entry in entries {
+            let act = act(&entry, &root, library, kit.request.options.on_conflict)?;
+            let (source, root) = (record.name.clone(), root.clone());
+            steps.push(FileStep { source, root, path: entry.path, size: entry.size, act });
+        }
+    }
+    Ok(steps)
+}
+
+/// The files of every row of a closure, by their source.
+pub(super) fn of_closure<'k>(
+    kit: &Kit<'k>,
+    closure: &Closure,
+    library: &Library<'_>,
+) -> Result<Vec<(&'k SourceRecord, Vec<Entry>)>, OpError> {
+    let members = closure.members.iter().enumerate();
+    let rows: Vec<(usize, &Key)> = members.flat_map(|(table, rows)| rows.keys().map(move |key| (table, key))).collect();
+    of(kit, closure, &rows, library)
+}
+
+/// The files of some rows, by their source.
+fn of<'k>(
+    kit: &Kit<'k>,
+    closure: &Closure,
+    rows: &[(usize, &Key)],
+    library: &Library<'_>,
+) -> Result<Vec<(&'k SourceRecord, Vec<Entry>)>, OpError> {
     let mut patterns: BTreeMap<&Name, BTreeSet<Pattern>> = BTreeMap::new();
-    for step in &plan.steps {
-        let belongs = matches!(step.act, Act::Insert | Act::Update { .. } | Act::Keep) || !step.differs.is_empty();
-        let Some((_, entity)) = case.model.entity_of(&plan.tables[step.table].name).filter(|_| belongs) else {
-            continue;
-        };
-        let Some(member) = closure.members[step.table].get(&step.key) else { continue };
+    for (table, key) in rows {
+        let Some((_, entity)) = kit.model.entity_of(&kit.graph.tables[*table].name) else { continue };
+        let Some(member) = closure.members[*table].get(*key) else { continue };
         for linked in &entity.files {
             let value = |name: &str| {
-                let column = case.graph.column(step.table, name)?;
-                Ok(case.graph.tied(step.table, &member.ties, &[column]).remove(0))
+                let column = kit.graph.column(*table, name)?;
+                Ok(kit.graph.tied(*table, &member.ties, &[column]).remove(0))
             };
             patterns.entry(&linked.source).or_default().extend(Pattern::of(linked, value)?);
         }
     }
-    let mut steps = Vec::new();
+    let mut found = Vec::new();
     for (source, patterns) in patterns {
-        let Some(record) = case.manifest.sources.iter().find(|record| record.name == *source) else {
-            let snapshot = case.manifest.id.short();
-            let names = case.manifest.sources.iter().map(|record| record.name.to_string()).collect();
+        let Some(record) = kit.manifest.sources.iter().find(|record| record.name == *source) else {
+            let snapshot = kit.manifest.id.short();
+            let names = kit.manifest.sources.iter().map(|record| record.name.to_string()).collect();
             return Err(Problem::NoSource { snapshot, source_name: source.to_string(), sources: names }.into());
         };
+        let mut entries = BTreeMap::new();
         for pattern in patterns {
-            found(case, record, &pattern, &mut steps)?;
+            pattern.entries(record, library, &mut entries)?;
         }
+        found.push((record, entries.into_values().collect()));
     }
-    steps.sort_by(|one: &FileStep, other| (&one.source, &one.path).cmp(&(&other.source, &other.path)));
-    steps.dedup();
-    Ok(steps)
-}
-
-/// The files of one pattern.
-fn found(case: &Case<'_>, record: &SourceRecord, pattern: &Pattern, steps: &mut Vec<FileStep>) -> Result<(), OpError> {
-    let configured = case.request.configured.iter().find(|planned| planned.name == record.name);
-    let root = configured.map_or(record.root.clone(), |planned| planned.source.root());
-    let library = case.desk.library();
-    let matcher = pattern.matcher()?;
-    for entry in read::entries(&record.listing, &pattern.prefix, library) {
-        let entry = entry?;
-        use std::os::unix::ffi::OsStrExt;
-        let path = Path::new(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));
-        if entry.kind == Kind::Dir || !matcher.is_match(path) {
-            continue;
-        }
-        let entry = alone(entry, record, library)?;
-        let act = act(&entry, &root, library, case.request.options.on_conflict)?;
-        steps.push(FileStep {
-            source: record.name.clone(),
-            root: root.clone(),
-            path: entry.path,
-            size: entry.size,
-            act,
-        });
-    }
-    Ok(())
+    Ok(found)
 }
 
 fn act(entry: &Entry, root: &str, library: &Library<'_>, on_conflict: OnConflict) -> Result<FileAct, OpError> {
@@ -198,6 +208,25 @@ impl Pattern {
             }
         };
         Ok(Some(Self { prefix, glob }))
+    }
+
+    /// The files of a snapshot that it means.
+    fn entries(
+        &self,
+        record: &SourceRecord,
+        library: &Library<'_>,
+        found: &mut BTreeMap<EntryPath, Entry>,
+    ) -> Result<(), OpError> {
+        use std::os::unix::ffi::OsStrExt;
+        let matcher = self.matcher()?;
+        for entry in read::entries(&record.listing, &self.prefix, library) {
+            let entry = entry?;
+            let path = Path::new(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));
+            if entry.kind != Kind::Dir && matcher.is_match(path) {
+                found.insert(entry.path.clone(), alone(entry, record, library)?);
+            }
+        }
+        Ok(())
     }
 
     fn matcher(&self) -> Result<GlobMatcher, OpError> {

@@ -35,6 +35,7 @@ commands! {
     Verify => verify,
     Restore => restore,
     Recover => recover,
+    Find => find,
     Undo => undo,
     Completions => completions,
     Man => man,

@@ -1,6 +1,6 @@
 mod plan;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::config::Config;
-use strongroom::ops::recover::{self, Asked, BUDGET, Case, Recovery, Report, Request};
-use strongroom::ops::restore::in_place::Step;
+use strongroom::ops::recover::{self, Asked, BUDGET, Case, Form, Recovery, Report, Request};
+use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::record::drift::Given;
 use strongroom::record::plan::{Act, OnConflict, Options, VERSION};
 use strongroom::vault::select::Filter;
@@ -54,8 +54,14 @@ pub struct Args {
     /// Everything of this entity or table that is gone from live data
     #[arg(long, value_name = "ENTITY", conflicts_with_all = ["entity", "table"])]
     missing: Option<String>,
+    /// One file, by its path or the end of it; it replaces what is there
+    #[arg(long, value_name = "[SOURCE:]PATH", conflicts_with_all = ["entity", "table", "missing"])]
+    file: Option<OsString>,
+    /// Write the records down instead of giving them back: csv, json or sql, into a folder
+    #[arg(long, num_args = 2, value_names = ["FORMAT", "DIR"], conflicts_with_all = ["plan", "file", "into", "plan_out"])]
+    export: Option<Vec<String>>,
     /// Do what a plan says that --plan-out has written
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["entity", "table", "missing", "plan_out"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["entity", "table", "missing", "plan_out", "file"])]
     plan: Option<PathBuf>,
     /// Only show what would be done
     #[arg(long)]
@@ -135,7 +141,13 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         Some(recovery) => planned_snapshot(recovery, &vault)?,
         None => chosen(&args, &vault, context)?,
     };
+    if let Some(path) = &args.file {
+        return file(path, &vault, &manifest, &args, config, context);
+    }
     let request = request(&args, given.as_ref(), &manifest, config, context)?;
+    if let Some(export) = &args.export {
+        return written_down(export, &vault, &manifest, &request, context);
+    }
     let clock = Instant::now();
     let mut case = Case::open(&vault, &manifest, request)?;
     let recovery = match given {
@@ -156,6 +168,66 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let report = act(&vault, &mut case, &recovery, &args, context)?;
     tell(&shown, &report, &args, clock.elapsed().as_millis() as u64, context);
     Ok(ending(&recovery))
+}
+
+/// One file, where it lives, whatever stands there now.
+fn file(
+    path: &OsStr,
+    vault: &UnlockedVault,
+    manifest: &Manifest,
+    args: &Args,
+    config: Option<Config>,
+    context: &Context,
+) -> Result<Ending, Failure> {
+    let found = recover::named(vault, manifest, &part(path, manifest)?)?;
+    let shown = format!("{}:{}", found.source.as_deref().unwrap_or_default(), found.path);
+    if args.dry_run {
+        context.print(&format!("{shown} would come back\nnothing was written\n"));
+        return Ok(Ending::Done);
+    }
+    let actions = context.actions(vault)?;
+    let told = |step: Step| live::told(&step, context);
+    let (configured, hooks) = config.map(|config| (config.sources, config.hooks)).unzip();
+    let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
+    let request = in_place::Request { parts: vec![found], configured: configured.unwrap_or_default(), settings };
+    let clock = Instant::now();
+    let report = in_place::restore(vault, manifest, request)?;
+    if context.json() {
+        context.print_json(&serde_json::json!({ "file": shown, "report": report }));
+    } else {
+        context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
+        let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
+        context.print(&format!("recovered {shown} of {}{back}\n", local_with_zone(manifest.time)));
+    }
+    Ok(live::ending(&report, context))
+}
+
+fn written_down(
+    export: &[String],
+    vault: &UnlockedVault,
+    manifest: &Manifest,
+    request: &Request,
+    context: &Context,
+) -> Result<Ending, Failure> {
+    let form = match export[0].as_str() {
+        "csv" => Form::Csv,
+        "json" => Form::Json,
+        "sql" => Form::Sql,
+        other => return Err(Failure::usage(format!("{other} is no format"), "it is csv, json or sql")),
+    };
+    let folder = PathBuf::from(&export[1]);
+    let done = recover::export(vault, manifest, request, form, &folder)?;
+    if context.json() {
+        context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": folder, "report": done }));
+        return Ok(Ending::Done);
+    }
+    for (table, rows) in &done.rows {
+        context.print(&format!("  {table}  {}\n", counted(*rows, "row")));
+    }
+    let files = if done.files == 0 { String::new() } else { format!(" and {}", counted(done.files, "file")) };
+    let rows = counted(done.rows.values().sum(), "row");
+    context.print(&format!("{rows}{files} written into {}\n", folder.display()));
+    Ok(Ending::Done)
 }
 
 fn chosen(args: &Args, vault: &UnlockedVault, context: &Context) -> Result<Manifest, Failure> {

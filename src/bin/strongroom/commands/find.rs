@@ -1,0 +1,113 @@
+use std::ffi::OsString;
+
+use strongroom::base::text::{count, counted};
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::find::{self, Change, Report, Request, Wanted, What};
+use strongroom::vault::select::Filter;
+
+use crate::commands::part;
+use crate::context::{Context, host_name};
+use crate::exit::{Ending, Failure};
+use crate::render::{Lean, Table, local, zone};
+
+/// Tell which snapshots hold a record: since when, when it changed, and since when it is gone
+///
+/// A database is read only where it differs from the snapshot before.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  strongroom find project 17\n  \
+    strongroom find --table users --where \"email = 'ada@example.org'\"\n  strongroom find order_lines 812,3")]
+pub struct Args {
+    /// What the configuration calls an entity, or a table
+    #[arg(value_name = "ENTITY", requires = "key", required_unless_present = "table")]
+    entity: Option<String>,
+    /// Its key; the values of a composite key with commas between them
+    #[arg(value_name = "KEY", allow_negative_numbers = true)]
+    key: Option<String>,
+    /// Rows of this table that --where holds for
+    #[arg(long, value_name = "TABLE", requires = "condition", conflicts_with = "entity")]
+    table: Option<String>,
+    /// A condition, in SQL
+    #[arg(long = "where", value_name = "SQL", id = "condition", requires = "table")]
+    condition: Option<String>,
+    /// The database, where the snapshots hold several
+    #[arg(long, value_name = "NAME[:PATH]")]
+    source: Option<OsString>,
+    /// Only snapshots of this app
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
+    /// Only snapshots made on this host
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
+    let vault = context.unlocked()?;
+    let config = context.config()?;
+    let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
+    let all = vault.snapshots()?.readable;
+    let manifests: Vec<&Manifest> =
+        all.iter().filter(|snapshot| filter.admits(snapshot)).map(|snapshot| &snapshot.manifest).collect();
+    let Some(newest) = manifests.last() else {
+        return Err(Failure::other("there are no snapshots", Some("make one with strongroom backup".to_owned())));
+    };
+    let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
+    let part = args.source.as_deref().map(|text| part(text, newest)).transpose()?;
+    let (host, control) = (host_name(), context.control.clone());
+    let request = Request { wanted: wanted(&args), part, model, configured, host, control };
+    let report = find::find(&vault, &manifests, &request)?;
+    if context.json() {
+        context.print_json(&report);
+    } else {
+        context.print(&words(&report, &args));
+    }
+    Ok(Ending::Done)
+}
+
+fn wanted(args: &Args) -> Wanted {
+    match (&args.entity, &args.key, &args.table, &args.condition) {
+        (.., Some(table), Some(condition)) => Wanted::Where { table: table.clone(), condition: condition.clone() },
+        (Some(name), Some(key), ..) => Wanted::Key { name: name.clone(), key: key.clone() },
+        _ => unreachable!("BUG: clap insists on one of them"),
+    }
+}
+
+fn words(report: &Report, args: &Args) -> String {
+    let mut table = Table::new(&[Lean::Left; 3]);
+    for change in &report.changes {
+        table.row(vec![change.snapshot.short(), local(change.time), what(change)]);
+    }
+    let mut out = table.render();
+    let name = match (&args.entity, &args.key, &args.table) {
+        (Some(entity), Some(key), _) => format!("{entity} {key}"),
+        (.., table) => table.clone().unwrap_or_default(),
+    };
+    let live = match report.live {
+        Some(true) => "in live data",
+        Some(false) => "gone from live data",
+        None => "live data is not here",
+    };
+    let (snapshots, read) = (counted(report.snapshots, "snapshot"), count(report.read));
+    out.push_str(&format!("{name} · {live} · {snapshots}, {read} read · zone {}\n", zone()));
+    match (report.last, report.live) {
+        (Some(last), Some(false)) => {
+            let asked = match (&args.entity, &args.key, &args.table) {
+                (Some(entity), Some(key), _) => format!("{entity} {key}"),
+                (.., table) => format!("--table {} --where …", table.as_deref().unwrap_or_default()),
+            };
+            out.push_str(&format!("give it back: strongroom recover {} {asked}\n", last.short()));
+        }
+        (None, _) => out.push_str("no snapshot holds it\n"),
+        _ => {}
+    }
+    out
+}
+
+fn what(change: &Change) -> String {
+    let rows = |rows: u64| if rows == 1 { String::new() } else { format!(", {}", counted(rows, "row")) };
+    match &change.what {
+        What::There { rows: number } => format!("there{}", rows(*number)),
+        What::Changed { rows: number, columns } if columns.is_empty() => format!("changed{}", rows(*number)),
+        What::Changed { columns, .. } => format!("changed: {}", columns.join(", ")),
+        What::Gone => "gone".to_owned(),
+    }
+}

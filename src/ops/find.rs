@@ -1,0 +1,256 @@
+//! Which snapshots hold a record: when it was there first, when it changed, and since when it is gone.
+//!
+//! Reads a database only where its content differs from the snapshot before; of it, what one question touches.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::control::Control;
+use crate::base::entry::Content;
+use crate::base::error::Explained;
+use crate::base::id::SnapshotId;
+use crate::base::record::{Key, Records, Row, Table};
+use crate::base::time::Instant;
+use crate::engine::sqlite::ask::Session;
+use crate::engine::sqlite::records::{Kept, Live};
+use crate::format::manifest::Manifest;
+use crate::ops::backup::Planned;
+use crate::ops::databases::Place;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover;
+use crate::ops::show::Part;
+use crate::record::compare::Seen;
+use crate::record::error::RecordError;
+use crate::record::model::{Entity, Model};
+use crate::vault::random::Desk;
+use crate::vault::unlocked::UnlockedVault;
+
+/// What is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A record of an entity or table, by its key as a person types it.
+    Key { name: String, key: String },
+    /// Rows of a table that a condition holds for.
+    Where { table: String, condition: String },
+}
+
+pub struct Request {
+    pub wanted: Wanted,
+    pub part: Option<Part>,
+    pub model: Model,
+    pub configured: Vec<Planned>,
+    pub host: String,
+    pub control: Arc<Control>,
+}
+
+/// What became of what was looked for, oldest first: only where something changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub changes: Vec<Change>,
+    /// The newest snapshot that holds it.
+    pub last: Option<SnapshotId>,
+    /// Is it in live data? Unknown where that is not on this host.
+    pub live: Option<bool>,
+    /// Snapshots that have such a database, and those whose database had to be read.
+    pub snapshots: u64,
+    pub read: u64,
+    pub fetched: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub snapshot: SnapshotId,
+    pub time: Instant,
+    #[serde(flatten)]
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "change")]
+pub enum What {
+    /// It is there, and was not in the snapshot before.
+    There { rows: u64 },
+    /// It is not what it was, in these columns if it is one row.
+    Changed { rows: u64, columns: Vec<String> },
+    /// It was in the snapshot before, and is not in this one.
+    Gone,
+}
+
+/// Looks through snapshots, which come oldest first.
+pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request) -> Result<Report, OpError> {
+    let desk = Desk::new(unlocked.library()?.owned());
+    let mut report = Report::default();
+    let (mut before, mut content): (Sight, Option<Content>) = (Sight::default(), None);
+    let mut last_place = None;
+    for manifest in snapshots {
+        if request.control.stopped() {
+            return Err(Problem::Interrupted.into());
+        }
+        let Ok(place) = meant(manifest, request) else { continue };
+        report.snapshots += 1;
+        let entry = place.entry(manifest, &desk)?;
+        let same = content.as_ref() == Some(&entry.content);
+        if !same {
+            report.read += 1;
+            let session = Session::open(place.read(manifest, &desk)?, &place.label(), request.control.clone())?;
+            let now = look(&Kept::new(&session), request)?;
+            report.note(manifest, &before, &now);
+            before = now;
+            content = Some(entry.content);
+        }
+        if before.rows > 0 {
+            report.last = Some(manifest.id);
+        }
+        last_place = Some((place, *manifest));
+    }
+    let (place, manifest) = last_place.ok_or_else(|| nowhere(request))?;
+    report.live = live(&place, manifest, request)?;
+    report.fetched = desk.library().fetched();
+    Ok(report)
+}
+
+impl Report {
+    fn note(&mut self, manifest: &Manifest, before: &Sight, now: &Sight) {
+        let what = match (before.rows, now.rows) {
+            (0, 0) => return,
+            (0, rows) => What::There { rows },
+            (_, 0) => What::Gone,
+            (_, rows) if before.digests != now.digests => What::Changed { rows, columns: before.differ(now) },
+            _ => return,
+        };
+        self.changes.push(Change { snapshot: manifest.id, time: manifest.time, what });
+    }
+}
+
+fn nowhere(request: &Request) -> OpError {
+    let name = match &request.wanted {
+        Wanted::Key { name, .. } => name.clone(),
+        Wanted::Where { table, .. } => table.clone(),
+    };
+    RecordError::NoTable { name, place: "any snapshot".to_owned(), nearest: None }.into()
+}
+
+/// The database that is meant, if this snapshot has it.
+fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Place<'m>, OpError> {
+    let entity = entity(request).map(|entity| Part { source: Some(entity.source.to_string()), ..Part::whole() });
+    let place = Place::find(manifest, request.part.clone().or(entity).as_ref())?;
+    // What a recovery kept of single rows is no database.
+    match place.source.kind == recover::ROWS {
+        true => Err(Problem::NotADatabase { path: place.label() }.into()),
+        false => Ok(place),
+    }
+}
+
+fn entity(request: &Request) -> Option<&Entity> {
+    match &request.wanted {
+        Wanted::Key { name, .. } => request.model.entities.get(name),
+        Wanted::Where { table, .. } => request.model.entities.get(table),
+    }
+}
+
+/// What one state of a database holds of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sight {
+    rows: u64,
+    /// One for each row, in the order of keys; of many, one for all.
+    digests: Vec<String>,
+    /// The columns of the only row.
+    only: Option<(Vec<String>, Seen)>,
+}
+
+/// Rows beyond this many are told by one digest.
+const MANY: usize = 1000;
+
+impl Sight {
+    fn add(&mut self, table: &Table, row: &Row) {
+        let seen = Seen::of(row);
+        self.rows += 1;
+        match self.digests.len() {
+            length if length < MANY => self.digests.push(seen.digest()),
+            _ => {
+                use sha2::{Digest, Sha256};
+                let last = self.digests.last_mut().expect("BUG: there are many");
+                *last = hex::encode(Sha256::digest(format!("{last}{}", seen.digest())));
+            }
+        }
+        let names = || table.columns.iter().map(|column| column.name.clone()).collect();
+        self.only = (self.rows == 1).then(|| (names(), seen));
+    }
+
+    /// The columns in which one row is another than it was.
+    fn differ(&self, now: &Self) -> Vec<String> {
+        let (Some((names, was)), Some((names_now, is))) = (&self.only, &now.only) else { return Vec::new() };
+        let value = |name: &String| names.iter().position(|one| one == name).map(|at| &was.columns[at]);
+        let mut columns: Vec<String> = names_now
+            .iter()
+            .zip(&is.columns)
+            .filter(|(name, now)| value(name) != Some(now))
+            .map(|(name, _)| name.clone())
+            .collect();
+        columns.extend(names.iter().filter(|name| !names_now.contains(name)).cloned());
+        columns
+    }
+}
+
+fn look(records: &dyn Records, request: &Request) -> Result<Sight, OpError> {
+    let tables = records.tables().map_err(RecordError::store)?;
+    let name = entity(request).map(|entity| &entity.table);
+    let mut sight = Sight::default();
+    let named = |name: &str| tables.iter().find(|table| table.name.eq_ignore_ascii_case(name));
+    let done = match &request.wanted {
+        Wanted::Key { name: given, key } => {
+            let Some(table) = named(name.unwrap_or(given)) else { return Ok(sight) };
+            let columns = key_columns(table, entity(request))?;
+            let key = typed(records, table, &columns, key)?;
+            let mut take = |row: Row| {
+                sight.add(table, &row);
+                Ok::<(), Explained>(())
+            };
+            records.find(table, &columns, &[key], &all(table), &mut take)
+        }
+        Wanted::Where { table, condition } => {
+            let Some(table) = named(name.unwrap_or(table)) else { return Ok(sight) };
+            let mut take = |row: Row| {
+                sight.add(table, &row);
+                Ok::<(), Explained>(())
+            };
+            records.matching(table, Some(condition), &all(table), &mut take)
+        }
+    };
+    done.map_err(RecordError::store)?;
+    Ok(sight)
+}
+
+fn all(table: &Table) -> Vec<usize> {
+    (0..table.columns.len()).collect()
+}
+
+fn key_columns(table: &Table, entity: Option<&Entity>) -> Result<Vec<usize>, RecordError> {
+    let Some(entity) = entity.filter(|entity| !entity.key.is_empty()) else { return Ok(table.key.clone()) };
+    let missing = |name: &String| RecordError::NoColumn { table: table.name.clone(), column: name.clone() };
+    entity.key.iter().map(|name| table.column(name).ok_or_else(|| missing(name))).collect()
+}
+
+/// A key as a person types it: its values with commas between them.
+pub(in crate::ops) fn typed(
+    records: &dyn Records,
+    table: &Table,
+    columns: &[usize],
+    text: &str,
+) -> Result<Key, RecordError> {
+    let parts: Vec<&str> = if columns.len() == 1 { vec![text] } else { text.split(',').map(str::trim).collect() };
+    if parts.len() != columns.len() {
+        let wanted = table.names(columns).join(", ");
+        return Err(RecordError::KeyLength { table: table.name.clone(), wanted, given: text.to_owned() });
+    }
+    let one = |(column, text): (&usize, &&str)| records.typed(table, *column, text);
+    Ok(columns.iter().zip(&parts).map(one).collect::<Result<_, Explained>>()?)
+}
+
+/// Is it in live data?
+fn live(place: &Place<'_>, manifest: &Manifest, request: &Request) -> Result<Option<bool>, OpError> {
+    let Ok(path) = recover::live_place(manifest, place, &request.configured, &request.host) else { return Ok(None) };
+    let Ok(live) = Live::open(&path, std::time::Duration::from_secs(5)) else { return Ok(None) };
+    Ok(Some(look(&live, request)?.rows > 0))
+}

@@ -1,0 +1,206 @@
+//! Records written down instead of given back: a file for each table, or statements that a person can read and run.
+//!
+//! Asks no live database: what belongs together is all of it, with every row that is needed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::base::error::Explained;
+use crate::base::record::{Key, Records, Row, Table, Value};
+use crate::engine::sqlite::ask::Session;
+use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::records::Kept;
+use crate::format::manifest::Manifest;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::Request;
+use crate::ops::recover::case::{Kit, meant};
+use crate::ops::recover::files;
+use crate::ops::restore;
+use crate::record::closure::{Closure, Walk};
+use crate::record::graph::Graph;
+use crate::record::order;
+use crate::vault::random::Desk;
+use crate::vault::unlocked::UnlockedVault;
+
+/// How records are written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Csv,
+    Json,
+    Sql,
+}
+
+/// What was written down.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Exported {
+    pub rows: BTreeMap<String, u64>,
+    pub files: u64,
+    pub bytes: u64,
+}
+
+/// Writes what belongs to the records that were asked for into a folder.
+pub fn export(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    request: &Request,
+    form: Form,
+    folder: &Path,
+) -> Result<Exported, OpError> {
+    let desk = Desk::new(unlocked.library()?.owned());
+    let place = meant(manifest, request)?;
+    let session = Session::open(place.read(manifest, &desk)?, &place.label(), request.control.clone())?;
+    let model = request.model.of(&place.source.name);
+    let kept = Kept::new(&session);
+    let graph = Graph::read(&kept, &model)?;
+    let kit = Kit { manifest, request, graph: &graph, model: &model, kept: &kept, place: &place };
+    let (table, seeds) = kit.seeds(&mut |_, _| Ok(Vec::new()))?;
+    let mut nothing = |_: usize, _: &[usize], values: &[Row]| Ok(vec![false; values.len()]);
+    let closure = Walk::new(&graph, &kept, request.budget).run(table, &seeds, &mut nothing)?;
+    kit.all_there(table, &seeds, &closure)?;
+    let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut out = Writer { form, folder, open: BTreeMap::new(), done: Exported::default() };
+    for placed in order::order(&graph, &closure) {
+        out.row(&graph.tables[placed.table], &placed.key, &kept)?;
+    }
+    let mut done = out.finish()?;
+    linked(&kit, &closure, &desk, folder, &mut done)?;
+    Ok(done)
+}
+
+/// The files that belong to the records, below `files`.
+fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &mut Exported) -> Result<(), OpError> {
+    let library = desk.library();
+    for (record, entries) in files::of_closure(kit, closure, library)? {
+        let to = folder.join("files").join(record.name.as_str());
+        let paths: Vec<_> = entries.iter().map(|entry| entry.path.clone()).collect();
+        let report = restore::some(library, record, &paths, &to, false, &kit.request.control)?;
+        if let Some(issue) = report.issues.first() {
+            return Err(Problem::Linked { path: issue.path.clone(), reason: issue.reason.clone() }.into());
+        }
+        done.files += entries.len() as u64;
+        done.bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
+    }
+    Ok(())
+}
+
+struct Writer<'w> {
+    form: Form,
+    folder: &'w Path,
+    /// The files that are being written, by table; of statements there is one.
+    open: BTreeMap<String, BufWriter<File>>,
+    done: Exported,
+}
+
+impl Writer<'_> {
+    fn row(&mut self, table: &Table, key: &Key, kept: &dyn Records) -> Result<(), OpError> {
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        let mut line = String::new();
+        let number = self.done.rows.entry(table.name.clone()).or_default();
+        let (form, first) = (self.form, *number == 0);
+        *number += 1;
+        let mut take = |row: Row| {
+            line = match form {
+                Form::Csv => csv(table, &row, first),
+                Form::Json => json(table, &row, first),
+                Form::Sql => sql(table, &row),
+            };
+            Ok::<(), Explained>(())
+        };
+        let found = kept.find(table, &table.key, std::slice::from_ref(key), &all, &mut take);
+        found.map_err(crate::record::error::RecordError::store)?;
+        let (name, path) = self.file(table);
+        let failed = |source| OpError::from(Problem::Output { path: path.display().to_string(), source });
+        if !self.open.contains_key(&name) {
+            let mut file = BufWriter::new(File::create_new(&path).map_err(failed)?);
+            if form == Form::Sql {
+                file.write_all(b"BEGIN;\n").map_err(failed)?;
+            }
+            self.open.insert(name.clone(), file);
+        }
+        let file = self.open.get_mut(&name).expect("BUG: it was just opened");
+        file.write_all(line.as_bytes()).map_err(failed)
+    }
+
+    fn file(&self, table: &Table) -> (String, PathBuf) {
+        let name = match self.form {
+            Form::Csv => format!("{}.csv", table.name.replace('/', "%2F")),
+            Form::Json => format!("{}.json", table.name.replace('/', "%2F")),
+            Form::Sql => "records.sql".to_owned(),
+        };
+        let path = self.folder.join(&name);
+        (name, path)
+    }
+
+    fn finish(self) -> Result<Exported, OpError> {
+        for (name, mut file) in self.open {
+            let end: &[u8] = match self.form {
+                Form::Csv => b"",
+                Form::Json => b"\n]\n",
+                Form::Sql => b"COMMIT;\n",
+            };
+            let path = self.folder.join(name).display().to_string();
+            file.write_all(end).and_then(|()| file.flush()).map_err(|source| Problem::Output { path, source })?;
+        }
+        Ok(self.done)
+    }
+}
+
+fn csv(table: &Table, row: &Row, first: bool) -> String {
+    let cell = |text: &str| match text.contains(['"', ',', '\r', '\n']) || text.is_empty() {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    };
+    let value = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::Text(bytes) => cell(&String::from_utf8_lossy(bytes)),
+        Value::Blob(bytes) => format!("x'{}'", hex::encode(bytes)),
+        other => other.to_string(),
+    };
+    let mut line = String::new();
+    if first {
+        let names: Vec<String> = table.columns.iter().map(|column| cell(&column.name)).collect();
+        let _ = writeln!(line, "{}", names.join(","));
+    }
+    let _ = writeln!(line, "{}", row.iter().map(value).collect::<Vec<_>>().join(","));
+    line
+}
+
+fn json(table: &Table, row: &Row, first: bool) -> String {
+    let names = table.columns.iter().map(|column| column.name.as_str());
+    let fields: Vec<String> = names
+        .zip(row)
+        .map(|(name, value)| {
+            let text = match value {
+                Value::Real(number) if number.is_finite() => serde_json::Value::from(*number).to_string(),
+                other => serde_json::to_string(other).expect("BUG: a value is plain"),
+            };
+            format!("{}: {text}", serde_json::Value::from(name))
+        })
+        .collect();
+    format!("{}{{{}}}", if first { "[\n" } else { ",\n" }, fields.join(", "))
+}
+
+fn sql(table: &Table, row: &Row) -> String {
+    let literal = |value: &Value| match value {
+        Value::Null => "NULL".to_owned(),
+        Value::Integer(number) => number.to_string(),
+        Value::Real(number) if number.is_infinite() => if *number > 0.0 { "9e999" } else { "-9e999" }.to_owned(),
+        Value::Real(number) => format!("{number:?}"),
+        Value::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) if !text.contains('\0') => format!("'{}'", text.replace('\'', "''")),
+            _ => format!("CAST(x'{}' AS TEXT)", hex::encode(bytes)),
+        },
+        Value::Blob(bytes) => format!("x'{}'", hex::encode(bytes)),
+    };
+    // The number that a store gives its rows is none of theirs.
+    let own = usize::from(table.numbered);
+    let names: Vec<String> = table.columns[own..].iter().map(|column| quoted(&column.name)).collect();
+    let values: Vec<String> = row[own..].iter().map(literal).collect();
+    format!("INSERT INTO {} ({}) VALUES ({});\n", quoted(&table.name), names.join(", "), values.join(", "))
+}

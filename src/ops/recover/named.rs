@@ -1,0 +1,49 @@
+//! One file of a snapshot by as much of its path as a person remembers.
+
+use crate::base::entry::Kind;
+use crate::base::path::EntryPath;
+use crate::format::manifest::Manifest;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::show::Part;
+use crate::vault::read;
+use crate::vault::unlocked::UnlockedVault;
+
+/// So many are named where several fit.
+const NAMED: usize = 10;
+
+/// The only file whose path is this, or ends with it. `part` may name the source.
+pub fn named(unlocked: &UnlockedVault, manifest: &Manifest, part: &Part) -> Result<Part, OpError> {
+    let library = unlocked.library()?;
+    let wanted = part.path.as_bytes();
+    let mut fits: Vec<(String, EntryPath)> = Vec::new();
+    let meant = |name: &str| part.source.as_ref().is_none_or(|source| source == name);
+    let sources = manifest.sources.iter().filter(|source| source.kind == "files" && meant(source.name.as_str()));
+    for source in sources {
+        for entry in read::entries(&source.listing, &EntryPath::root(), &library) {
+            let entry = entry?;
+            if entry.kind == Kind::Dir || !ends_with(entry.path.as_bytes(), wanted) {
+                continue;
+            }
+            if entry.path == part.path {
+                return Ok(Part { source: Some(source.name.to_string()), path: entry.path });
+            }
+            fits.push((source.name.to_string(), entry.path));
+        }
+    }
+    match &fits[..] {
+        [(source, path)] => Ok(Part { source: Some(source.clone()), path: path.clone() }),
+        [] => {
+            let source_name = part.source.clone().unwrap_or_else(|| "any source".to_owned());
+            Err(Problem::NoPath { snapshot: manifest.id.short(), source_name, path: part.path.to_string() }.into())
+        }
+        _ => {
+            let files = fits.iter().take(NAMED).map(|(source, path)| format!("{source}:{path}")).collect();
+            Err(Problem::WhichFile { path: part.path.to_string(), count: fits.len() as u64, files }.into())
+        }
+    }
+}
+
+/// Is it the path, or its last parts?
+fn ends_with(path: &[u8], wanted: &[u8]) -> bool {
+    path.strip_suffix(wanted).is_some_and(|before| before.is_empty() || before.ends_with(b"/"))
+}
