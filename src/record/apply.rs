@@ -14,6 +14,9 @@ use crate::record::error::RecordError;
 use crate::record::graph::{Graph, Link};
 use crate::record::plan::{Act, Plan, Step, shown};
 
+/// Rows that are looked at together.
+const BATCH: usize = 200;
+
 /// A row that was written, and what it holds since; nothing where it was removed.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Written {
@@ -51,6 +54,36 @@ pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Resu
     done
 }
 
+/// Is live data as the plan saw it? Asked again in the transaction that writes.
+pub fn unmoved(plan: &Plan, fits: &[Fit], live: &dyn Records) -> Result<(), RecordError> {
+    let mut steps: BTreeMap<usize, Vec<&Step>> = BTreeMap::new();
+    for step in &plan.steps {
+        let Some(live) = &fits[step.table].live else { continue };
+        if plan.tables[step.table].live.as_ref() != Some(&live.name) {
+            return Err(other(plan, step));
+        }
+        if step.act.writes() || step.act == Act::Keep {
+            steps.entry(step.table).or_default().push(step);
+        }
+    }
+    for (table, steps) in steps {
+        let table = fits[table].live.as_ref().expect("BUG: it was just there");
+        for some in steps.chunks(BATCH) {
+            let keys: Vec<Key> = some.iter().map(|step| step.live_key().clone()).collect();
+            let seen = compare::see(live, table, &keys)?;
+            let as_it_was = |step: &&&Step| seen.get(step.live_key()).map(compare::Seen::digest) == step.seen;
+            if let Some(step) = some.iter().find(|step| !as_it_was(step)) {
+                return Err(other(plan, step));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn other(plan: &Plan, step: &Step) -> RecordError {
+    RecordError::Moved { table: plan.tables[step.table].name.clone(), key: shown(step.live_key()) }
+}
+
 /// Keys that are others in live data, by the place of their table.
 fn moved(plan: &Plan) -> HashMap<(usize, &Key), &Key> {
     let moved = |step: &'_ Step| step.into.is_some();
@@ -68,7 +101,7 @@ struct Work<'w> {
 
 impl<'w> Work<'w> {
     fn run(&mut self) -> Result<Vec<Written>, RecordError> {
-        self.unmoved()?;
+        unmoved(self.plan, self.fits, &*self.live)?;
         let steps = || self.plan.steps.iter().filter(|step| step.act.writes());
         let mut later = Vec::new();
         for step in steps() {
@@ -95,37 +128,6 @@ impl<'w> Work<'w> {
 
     fn live_table(&self, step: &Step) -> &'w Table {
         self.fits[step.table].live.as_ref().expect("BUG: only steps on tables that are there write")
-    }
-
-    /// Is everything as the plan saw it?
-    fn unmoved(&self) -> Result<(), RecordError> {
-        let mut steps: BTreeMap<usize, Vec<&Step>> = BTreeMap::new();
-        for step in &self.plan.steps {
-            let Some(live) = &self.fits[step.table].live else { continue };
-            let is_planned = self.plan.tables[step.table].live.as_ref() == Some(&live.name);
-            if !is_planned {
-                return Err(self.other(step));
-            }
-            if step.act.writes() || step.act == Act::Keep {
-                steps.entry(step.table).or_default().push(step);
-            }
-        }
-        for (table, steps) in steps {
-            let table = self.fits[table].live.as_ref().expect("BUG: it was just there");
-            for some in steps.chunks(200) {
-                let keys: Vec<Key> = some.iter().map(|step| step.live_key().clone()).collect();
-                let seen = compare::see(&*self.live, table, &keys)?;
-                let as_it_was = |step: &&&Step| seen.get(step.live_key()).map(compare::Seen::digest) == step.seen;
-                if let Some(step) = some.iter().find(|step| !as_it_was(step)) {
-                    return Err(self.other(step));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn other(&self, step: &Step) -> RecordError {
-        RecordError::Moved { table: self.plan.tables[step.table].name.clone(), key: shown(step.live_key()) }
     }
 
     /// Writes one row. Returns what is to be filled in when all rows are there.
@@ -164,7 +166,7 @@ impl<'w> Work<'w> {
         let (columns, values): (Vec<usize>, Row) = some.unzip();
         match self.live.update(table, step.live_key(), &columns, &values)? {
             true => Ok(None),
-            false => Err(self.other(step)),
+            false => Err(other(self.plan, step)),
         }
     }
 
@@ -247,7 +249,7 @@ impl<'w> Work<'w> {
 /// What rows hold, each told by its digest.
 pub fn look(live: &dyn Records, table: &Table, keys: &[Key]) -> Result<Vec<Written>, RecordError> {
     let mut written = Vec::with_capacity(keys.len());
-    for some in keys.chunks(200) {
+    for some in keys.chunks(BATCH) {
         let seen = compare::see(live, table, some)?;
         written.extend(some.iter().map(|key| Written {
             table: table.name.clone(),

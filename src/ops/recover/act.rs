@@ -62,6 +62,7 @@ pub fn apply(
         return Ok(Report::default());
     }
     let fits = case.fits()?;
+    apply::unmoved(&recovery.plan, &fits, &case.live)?;
     let rows = rows(&recovery.plan);
     let files = placed(&recovery.files);
     let action = Action {

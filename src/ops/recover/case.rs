@@ -217,7 +217,7 @@ impl Kit<'_> {
         match &self.request.asked {
             Asked::Keys { name, keys } => format!("{name} {}", keys.join(" ")),
             Asked::Where { condition, .. } => format!("{} where {condition}", self.graph.tables[table].name),
-            Asked::Missing { name } => format!("every {name} that is missing"),
+            Asked::Missing { name } => format!("what is gone of {name}"),
         }
     }
 }

@@ -12,13 +12,13 @@ macro_rules! commands {
 
         #[derive(clap::Subcommand)]
         pub enum Command {
-            $($name($module::Args),)+
+            $($name(Box<$module::Args>),)+
         }
 
         impl Command {
             pub fn run(self, context: &Context) -> Result<Ending, Failure> {
                 match self {
-                    $(Self::$name(args) => $module::run(args, context),)+
+                    $(Self::$name(args) => $module::run(*args, context),)+
                 }
             }
         }
@@ -77,17 +77,8 @@ fn part(
     manifest: &strongroom::format::manifest::Manifest,
 ) -> Result<strongroom::ops::show::Part, Failure> {
     use std::os::unix::ffi::OsStrExt;
-    use strongroom::base::path::EntryPath;
     let bytes = text.as_bytes();
-    let path = |bytes: &[u8]| {
-        EntryPath::from_typed(std::ffi::OsStr::from_bytes(bytes)).map_err(|_| {
-            let shown = strongroom::base::path::encode(bytes);
-            Failure::usage(
-                format!("{shown} is not a path inside a source"),
-                "paths are relative to the source and never hold ..",
-            )
-        })
-    };
+    let path = |bytes: &[u8]| inner(std::ffi::OsStr::from_bytes(bytes));
     let is_source = |name: &str| manifest.sources.iter().any(|source| source.name.as_str() == name);
     let (name, rest) = match bytes.iter().position(|&b| b == b':') {
         Some(at) => (&bytes[..at], &bytes[at + 1..]),
@@ -98,4 +89,15 @@ fn part(
         return Ok(strongroom::ops::show::Part { source: None, path: path(bytes)? });
     }
     Ok(strongroom::ops::show::Part { source: (!name.is_empty()).then_some(name), path: path(rest)? })
+}
+
+/// A path inside a source.
+fn inner(text: &std::ffi::OsStr) -> Result<strongroom::base::path::EntryPath, Failure> {
+    strongroom::base::path::EntryPath::from_typed(text).map_err(|_| {
+        let shown = strongroom::base::path::encode(text.as_encoded_bytes());
+        Failure::usage(
+            format!("{shown} is not a path inside a source"),
+            "paths are relative to the source and never hold ..",
+        )
+    })
 }

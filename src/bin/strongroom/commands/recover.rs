@@ -10,13 +10,14 @@ use strongroom::format::manifest::Manifest;
 use strongroom::ops::config::Config;
 use strongroom::ops::recover::{self, Asked, BUDGET, Case, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
+use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
 use strongroom::record::plan::{Act, OnConflict, Options, VERSION};
 use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::live::{self, LiveArgs};
-use crate::commands::{part, selector};
+use crate::commands::{inner, part, selector};
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 use crate::render::{duration, local_with_zone};
@@ -179,7 +180,11 @@ fn file(
     config: Option<Config>,
     context: &Context,
 ) -> Result<Ending, Failure> {
-    let found = recover::named(vault, manifest, &part(path, manifest)?)?;
+    let meant = match path.as_encoded_bytes().contains(&b':') {
+        true => part(path, manifest)?,
+        false => Part { source: None, path: inner(path)? },
+    };
+    let found = recover::named(vault, manifest, &meant)?;
     let shown = format!("{}:{}", found.source.as_deref().unwrap_or_default(), found.path);
     if args.dry_run {
         context.print(&format!("{shown} would come back\nnothing was written\n"));
@@ -197,7 +202,7 @@ fn file(
     } else {
         context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
         let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
-        context.print(&format!("recovered {shown} of {}{back}\n", local_with_zone(manifest.time)));
+        context.print(&format!("recovered {shown} from {}{back}\n", local_with_zone(manifest.time)));
     }
     Ok(live::ending(&report, context))
 }
@@ -334,7 +339,7 @@ fn tell(shown: &plan::Shown<'_>, report: &Report, args: &Args, milliseconds: u64
     let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
     context.print(&format!("  {}  {}\n", some.join(", "), duration(milliseconds)));
     let plan = &shown.recovery.plan;
-    context.print(&format!("recovered {} of {}{back}\n", plan.asked, local_with_zone(shown.time)));
+    context.print(&format!("recovered {} from {}{back}\n", plan.asked, local_with_zone(shown.time)));
 }
 
 /// Something that was asked for and is not there is something left out.
