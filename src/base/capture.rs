@@ -15,6 +15,8 @@ use crate::base::path::EntryPath;
 #[derive(Debug)]
 pub enum Piece {
     Chunk(Chunk),
+    /// A chunk of what is sorted by a key, and the key of what begins in it, written as paths are.
+    Keyed(Chunk, Option<String>),
     /// This many zero bytes that the file system does not store.
     Hole(u64),
 }
@@ -101,6 +103,9 @@ pub trait Cutter: Send + Sync {
 
     /// Content shorter than this is always one chunk.
     fn minimum(&self) -> usize;
+
+    /// What to mix into the hashes of keys that decide where sorted rows are cut.
+    fn salt(&self) -> u64;
 }
 
 /// What a source needs for one capture.

@@ -182,7 +182,9 @@ impl EntrySink for Comparison<'_, '_> {
         let extents = pieces.map(|piece| {
             Ok(match piece? {
                 Piece::Hole(length) => Extent::hole(length),
-                Piece::Chunk(chunk) => Extent::whole(chunk.digest(), chunk.bytes().len() as u64),
+                Piece::Chunk(chunk) | Piece::Keyed(chunk, _) => {
+                    Extent::whole(chunk.digest(), chunk.bytes().len() as u64)
+                },
             })
         });
         Ok(Content { depth: 0, extents: extents.collect::<Result<_, Explained>>()? })

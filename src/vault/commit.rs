@@ -289,16 +289,18 @@ impl SourceDraft<'_, '_> {
         let mut content = ContentWriter::default();
         for piece in pieces {
             self.stopped()?;
-            let extent = match piece.map_err(|error| VaultError::Source(SourceFailure(error)))? {
-                Piece::Hole(length) => Extent::hole(length),
-                Piece::Chunk(chunk) => {
-                    let length = chunk.bytes().len() as u64;
-                    self.record.bytes_read += length;
-                    let extent = Extent::whole(chunk.digest(), length);
-                    self.draft.ingest.chunk(chunk, access)?;
-                    extent
+            let (chunk, first) = match piece.map_err(|error| VaultError::Source(SourceFailure(error)))? {
+                Piece::Hole(length) => {
+                    content.push(Extent::hole(length), &mut self.draft.ingest)?;
+                    continue;
                 }
+                Piece::Chunk(chunk) => (chunk, None),
+                Piece::Keyed(chunk, first) => (chunk, first.filter(|key| key.len() <= LONGEST_KEY)),
             };
+            let length = chunk.bytes().len() as u64;
+            self.record.bytes_read += length;
+            let extent = Extent { first, ..Extent::whole(chunk.digest(), length) };
+            self.draft.ingest.chunk(chunk, access)?;
             content.push(extent, &mut self.draft.ingest)?;
         }
         content.finish(&mut self.draft.ingest)

@@ -30,6 +30,7 @@ fn read(connection: &Connection, path: EntryPath) -> rusqlite::Result<Database> 
         path,
         engine: "sqlite".to_owned(),
         rows: BTreeMap::new(),
+        bytes: BTreeMap::new(),
         revision: None,
         damage: None,
         facts: settings(connection)?,

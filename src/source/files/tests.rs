@@ -38,6 +38,10 @@ impl Cutter for Equal {
     fn minimum(&self) -> usize {
         self.0
     }
+
+    fn salt(&self) -> u64 {
+        0
+    }
 }
 
 /// How to refer to content; each chunk of it is handed over.
@@ -49,7 +53,7 @@ fn content_of(
     for piece in pieces {
         content.extents.push(match piece? {
             Piece::Hole(length) => Extent::hole(length),
-            Piece::Chunk(chunk) => {
+            Piece::Chunk(chunk) | Piece::Keyed(chunk, _) => {
                 each(&chunk);
                 Extent::whole(chunk.digest(), chunk.bytes().len() as u64)
             }

@@ -19,6 +19,10 @@ impl Cutter for Cut {
     fn minimum(&self) -> usize {
         256 << 10
     }
+
+    fn salt(&self) -> u64 {
+        0
+    }
 }
 
 /// Counts, and keeps only what a second capture needs.

@@ -1,0 +1,3 @@
+//! PostgreSQL: spoken to over its own protocol, its definitions left to its own tools.
+
+pub mod layout;
