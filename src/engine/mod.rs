@@ -4,4 +4,5 @@
 //! Never knows a vault, a listing or a configuration: bytes come from [`crate::base::random`] and go to whoever asks.
 
 pub mod postgres;
+pub mod revision;
 pub mod sqlite;

@@ -11,7 +11,6 @@ pub mod facts;
 pub mod free;
 pub mod live;
 pub mod pages;
-mod revision;
 pub mod rows;
 pub mod vfs;
 
