@@ -15,10 +15,17 @@ use crate::base::path::EntryPath;
 #[derive(Debug)]
 pub enum Piece {
     Chunk(Chunk),
-    /// A chunk of what is sorted by a key, and the key of what begins in it, written as paths are.
-    Keyed(Chunk, Option<String>),
     /// This many zero bytes that the file system does not store.
     Hole(u64),
+}
+
+/// What a file of rows is kept as, and what is noted of it beside it.
+#[derive(Debug)]
+pub enum Rows {
+    /// A chunk of the file, and the key of the row that begins in it, written as paths are.
+    Chunk(Chunk, Option<String>),
+    /// A line of the file beside it, newline included, with the key it is found by.
+    Note(Vec<u8>, Option<String>),
 }
 
 /// How content is going to be read back, which decides what it is compressed together with.
@@ -81,6 +88,15 @@ pub trait EntrySink {
         page_size: usize,
         batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
     ) -> Result<Content, Explained>;
+
+    /// Keeps the rows of a table that is the entry `path`, and the notes on them that are the entry `notes`. Errors as
+    /// with [`EntrySink::content`].
+    fn rows(
+        &mut self,
+        path: &EntryPath,
+        notes: &EntryPath,
+        rows: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+    ) -> Result<(Content, Content), Explained>;
 
     /// Notes what is known of a database among the entries.
     fn database(&mut self, database: Database);

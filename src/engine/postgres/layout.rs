@@ -117,7 +117,7 @@ fn part(name: &str) -> String {
     let mut written = String::new();
     for (at, character) in name.char_indices() {
         match character {
-            '/' | '%' | '\0'..='\x1f' | '\x7f' => written += &format!("%{:02X}", u32::from(character)),
+            '/' | '\\' | '%' | '\0'..='\x1f' | '\x7f' => written += &format!("%{:02X}", u32::from(character)),
             '.' if at == 0 => written += "%2E",
             _ => written.push(character),
         }
@@ -145,6 +145,7 @@ mod tests {
         assert_eq!(path("public", "Wörter"), "data/public/Wörter.copy");
         assert_eq!(path("..", "a/../b"), "data/%2E./a%2F..%2Fb.copy");
         assert_eq!(path("%2E.", "new\nline"), "data/%252E./new%0Aline.copy");
+        assert_eq!(path("s", "a\\b'c"), "data/s/a%5Cb'c.copy");
         let long = "/".repeat(63);
         assert!(path("s", &long).len() == "data/s/".len() + 63 * 3 + ".copy".len());
         let longer = |end: &str| path("s", &format!("{}{end}", "ß/".repeat(50)));
