@@ -13,6 +13,7 @@ use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
 use crate::base::error::{Class, Explain, Explained, reason};
 use crate::base::text;
+use crate::engine::postgres::error::PostgresError;
 
 pub mod settings;
 
@@ -57,7 +58,7 @@ macro_rules! sources {
     };
 }
 
-sources![files, sqlite];
+sources![files, postgres, sqlite];
 
 /// Makes a source of its configuration table, by its `kind`.
 pub fn configure(table: &toml::Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
@@ -128,6 +129,8 @@ pub enum SourceError {
     Root { path: PathBuf, cause: io::Error },
     /// The content of one file could not be read to its end. Goes to the sink, and comes back from it.
     Content { path: String, cause: io::Error },
+    /// A server did not give what was asked of it.
+    Postgres(PostgresError),
     /// The system gives no threads to work with.
     Threads(io::Error),
     /// The taker of the entries failed.
@@ -140,8 +143,18 @@ impl fmt::Display for SourceError {
             SourceError::Interrupted => f.write_str("interrupted"),
             SourceError::Root { path, cause } => write!(f, "cannot capture {}: {}", path.display(), reason(cause)),
             SourceError::Content { path, cause } => write!(f, "cannot read {path}: {}", reason(cause)),
+            SourceError::Postgres(error) => fmt::Display::fmt(error, f),
             SourceError::Threads(cause) => write!(f, "cannot start threads: {}", reason(cause)),
             SourceError::Sink(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl From<PostgresError> for SourceError {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Interrupted => SourceError::Interrupted,
+            error => SourceError::Postgres(error),
         }
     }
 }
@@ -151,6 +164,7 @@ impl Error for SourceError {
         match self {
             SourceError::Interrupted => None,
             SourceError::Root { cause, .. } | SourceError::Content { cause, .. } => Some(cause),
+            SourceError::Postgres(error) => error.source(),
             SourceError::Threads(cause) => Some(cause),
             SourceError::Sink(error) => error.source(),
         }
@@ -161,6 +175,7 @@ impl Explain for SourceError {
     fn class(&self) -> Class {
         match self {
             SourceError::Interrupted => Class::Interrupted,
+            SourceError::Postgres(error) => error.class(),
             SourceError::Sink(error) => error.class(),
             _ => Class::Failed,
         }
@@ -171,6 +186,7 @@ impl Explain for SourceError {
             SourceError::Root { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; relative ones are relative to the configuration file".to_owned())
             }
+            SourceError::Postgres(error) => error.hint(),
             SourceError::Sink(error) => error.hint(),
             _ => None,
         }

@@ -132,8 +132,12 @@ impl Explain for PostgresError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Unreachable { .. } => "is it running, and are host and port right? psql with the same URL should get there",
-            Self::Refused { .. } => "give the password in PGPASSWORD or ~/.pgpass (mode 0600), and look into pg_hba.conf",
+            Self::Unreachable { .. } => {
+                "is it running, and are host and port right? psql with the same URL should get there"
+            }
+            Self::Refused { .. } => {
+                "give the password in PGPASSWORD or ~/.pgpass (mode 0600), and look into pg_hba.conf"
+            }
             Self::NoDatabase { .. } => "psql -l lists those there are",
             Self::Crowded { .. } => "try again later, or set workers = 1",
             Self::Tls { .. } => "sslrootcert names the authority to trust; sslmode=require encrypts without asking one",
@@ -144,7 +148,9 @@ impl Explain for PostgresError {
             Self::Conflict { .. } => "set hot_standby_feedback = on at the standby, or capture the primary",
             Self::Undefined { .. } | Self::Restless => "something changes the schema: let it finish, and try again",
             Self::NoTool { wanted, .. } | Self::OldTool { wanted, .. } => {
-                return Some(format!("install the client tools of version {wanted}: apt-get install postgresql-client-{wanted}"));
+                return Some(format!(
+                    "install the client tools of version {wanted}: apt-get install postgresql-client-{wanted}"
+                ));
             }
             Self::ToolFailed { complaint, .. } if complaint.contains("permission denied") => {
                 "GRANT pg_read_all_data TO the user, or exclude the schema"

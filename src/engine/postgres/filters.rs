@@ -146,7 +146,10 @@ mod tests {
         assert!(dense.bloom.is_none() && (dense.min, dense.max) == (Some(0), Some(1998)) && !dense.admits("1999"));
         let wide = filter(numbers(1000).iter().map(String::as_str)).unwrap();
         let wrong = (0..10_000).filter(|n| wide.admits(&(n * 1000 + 7).to_string())).count();
-        assert!(wide.admits("999000") && wrong < 30, "{wrong} of 10,000 wrongly admitted, nine tenths beyond the range");
+        assert!(
+            wide.admits("999000") && wrong < 30,
+            "{wrong} of 10,000 wrongly admitted, nine tenths beyond the range"
+        );
         assert_eq!(filter(["x".repeat(65).as_str()]), None);
     }
 

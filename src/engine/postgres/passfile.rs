@@ -36,12 +36,12 @@ fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut letters = line.chars();
     while let Some(letter) = letters.next() {
-        let field = fields.last_mut().expect("BUG: there is one");
-        match letter {
-            '\\' => field.extend(letters.next()),
-            ':' if fields.len() < 5 => fields.push(String::new()),
-            _ => field.push(letter),
+        if letter == ':' && fields.len() < 5 {
+            fields.push(String::new());
+            continue;
         }
+        let letter = if letter == '\\' { letters.next() } else { Some(letter) };
+        fields.last_mut().expect("BUG: there is one").extend(letter);
     }
     fields
 }
@@ -54,7 +54,8 @@ mod tests {
     fn the_first_line_that_fits_counts_if_nobody_else_can_read_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pgpass");
-        fs::write(&file, "# mine\ndb\\:1:5432:app:me:no\nh:*:other:me:no\nh:5432:app:me:a\\:b:c\n*:*:*:*:rest\n").unwrap();
+        fs::write(&file, "# mine\ndb\\:1:5432:app:me:no\nh:*:other:me:no\nh:5432:app:me:a\\:b:c\n*:*:*:*:rest\n")
+            .unwrap();
         let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         let url = format!("postgres://me@h/app?passfile={}", file.display());
         let password = || Settings::of_url(&url, &|_| None).unwrap().password.map(|password| password.to_string());

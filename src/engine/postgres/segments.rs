@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::chunk::Chunk;
+use crate::base::chunk::{Chunk, Lent};
 use crate::base::path;
 use crate::engine::postgres::filters::{Filter, Values};
 
@@ -31,9 +31,9 @@ pub struct Shape {
 }
 
 /// Rows as they come: whole ones, and one at the end that may go on in the next batch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
-    pub bytes: Vec<u8>,
+    pub bytes: Lent,
     /// Where in the bytes a row ends, newline included.
     pub ends: Vec<u32>,
 }
@@ -100,13 +100,13 @@ impl Segmenter {
 
     /// Takes the rows that follow.
     pub fn push(&mut self, batch: &Batch, out: &mut dyn Pieces) {
-        let mut start = 0;
+        let (bytes, mut start) = (batch.bytes.bytes(), 0);
         for &end in &batch.ends {
-            self.extend(&batch.bytes[start..end as usize], out);
+            self.extend(&bytes[start..end as usize], out);
             self.end_row(out);
             start = end as usize;
         }
-        self.extend(&batch.bytes[start..], out);
+        self.extend(&bytes[start..], out);
     }
 
     /// The rows are at their end.
@@ -181,8 +181,7 @@ impl Segmenter {
         }
         let long = self.long.take().expect("BUG: a long row ends");
         let key = long.key.as_deref().and_then(fields);
-        let segment =
-            Segment { rows: 1, bytes: long.bytes, first: key.clone(), last: key, filters: BTreeMap::new() };
+        let segment = Segment { rows: 1, bytes: long.bytes, first: key.clone(), last: key, filters: BTreeMap::new() };
         out.segment(&segment);
     }
 

@@ -158,7 +158,11 @@ impl Settings {
 
     /// The server, for people.
     pub fn server(&self) -> String {
-        if self.is_local() { format!("{}/.s.PGSQL.{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+        if self.is_local() {
+            format!("{}/.s.PGSQL.{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// Is the host a folder with a socket in it?
@@ -178,7 +182,9 @@ impl Settings {
         }
         command.env("PGHOST", &self.host).env("PGPORT", self.port.to_string());
         command.env("PGUSER", &self.user).env("PGDATABASE", &self.dbname);
-        command.env("PGCONNECT_TIMEOUT", self.patience.as_secs().max(2).to_string()).env("PGSSLMODE", self.protection.word());
+        command
+            .env("PGCONNECT_TIMEOUT", self.patience.as_secs().max(2).to_string())
+            .env("PGSSLMODE", self.protection.word());
         if let Some(file) = &self.root_certificate {
             command.env("PGSSLROOTCERT", file);
         }
@@ -249,7 +255,8 @@ mod tests {
         let same = of_url("postgres:///app?host=/run/pg&user=me").unwrap();
         assert_eq!((same.shown(), same.server()), (local.shown(), "/run/pg/.s.PGSQL.5432".to_owned()));
         let variables = |name: &str| {
-            let known = [("PGHOST", "::1"), ("PGPORT", "7"), ("PGUSER", "u"), ("PGPASSWORD", "x"), ("PGSSLMODE", "disable")];
+            let known =
+                [("PGHOST", "::1"), ("PGPORT", "7"), ("PGUSER", "u"), ("PGPASSWORD", "x"), ("PGSSLMODE", "disable")];
             known.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
         let settings = Settings::of(Given::default(), &variables).unwrap();

@@ -37,7 +37,8 @@ fn find(tool: &'static str, wanted: u32, path: Option<OsString>) -> Result<PathB
             return Ok(exact);
         }
     }
-    let on_path = path.iter().flat_map(std::env::split_paths).map(|folder| folder.join(tool)).find(|file| file.is_file());
+    let on_path =
+        path.iter().flat_map(std::env::split_paths).map(|folder| folder.join(tool)).find(|file| file.is_file());
     let found = on_path.and_then(|file| Some((version(&file)?, file)));
     if let Some((version, file)) = &found
         && *version >= wanted

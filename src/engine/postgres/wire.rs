@@ -32,10 +32,6 @@ impl<S> Gathered<S> {
         let read = vec![0; AT_ONCE].into_boxed_slice();
         Self { inner, messages: Messages::new(), read, out: Vec::new(), given: 0 }
     }
-
-    pub fn get_ref(&self) -> &S {
-        &self.inner
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gathered<S> {
@@ -75,6 +71,44 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+}
+
+/// One of two kinds of connection.
+pub enum Either<A, B> {
+    One(A),
+    Other(B),
+}
+
+impl<A: AsyncRead + Unpin, B: AsyncRead + Unpin> AsyncRead for Either<A, B> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::One(stream) => Pin::new(stream).poll_read(context, to),
+            Self::Other(stream) => Pin::new(stream).poll_read(context, to),
+        }
+    }
+}
+
+impl<A: AsyncWrite + Unpin, B: AsyncWrite + Unpin> AsyncWrite for Either<A, B> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::One(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Other(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::One(stream) => Pin::new(stream).poll_flush(context),
+            Self::Other(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::One(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Other(stream) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::chunk::Buffers;
 
 /// Keeps all pieces and segments.
 #[derive(Default)]
@@ -38,24 +39,28 @@ fn row(key: u64, parent: u64, length: usize) -> Vec<u8> {
     format!("{key:08}\t{parent}\t{}\n", "x".repeat(length)).into_bytes()
 }
 
+fn batch(bytes: Vec<u8>, ends: Vec<u32>) -> Batch {
+    Batch { bytes: Lent::new(bytes, &Buffers::new(0, 0)), ends }
+}
+
 /// Cuts rows that come `step` bytes at a time.
 fn cut(rows: &[Vec<u8>], step: usize) -> Kept {
     let mut kept = Kept::default();
     let mut segmenter = Segmenter::new(shape());
-    let mut batch = Batch::default();
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
     for row in rows {
         let mut pieces = row.chunks(step).peekable();
         while let Some(piece) = pieces.next() {
-            batch.bytes.extend_from_slice(piece);
+            bytes.extend_from_slice(piece);
             if pieces.peek().is_none() {
-                batch.ends.push(batch.bytes.len() as u32);
+                ends.push(bytes.len() as u32);
             }
-            if batch.bytes.len() >= step {
-                segmenter.push(&std::mem::take(&mut batch), &mut kept);
+            if bytes.len() >= step {
+                segmenter.push(&batch(std::mem::take(&mut bytes), std::mem::take(&mut ends)), &mut kept);
             }
         }
     }
-    segmenter.push(&batch, &mut kept);
+    segmenter.push(&batch(bytes, ends), &mut kept);
     segmenter.finish(&mut kept);
     assert_eq!(segmenter.total_rows, rows.len() as u64);
     assert_eq!(segmenter.total_bytes, rows.iter().map(|row| row.len() as u64).sum::<u64>());
@@ -112,9 +117,8 @@ fn segments_are_of_the_wanted_length() {
 #[test]
 fn an_edit_leaves_the_segments_of_other_rows_as_they_are() {
     let before = table(100_000, 100);
-    let chunks = |rows: &[Vec<u8>]| {
-        cut(rows, 100_000).pieces.into_iter().map(|(bytes, _)| bytes).collect::<HashSet<_>>()
-    };
+    let chunks =
+        |rows: &[Vec<u8>]| cut(rows, 100_000).pieces.into_iter().map(|(bytes, _)| bytes).collect::<HashSet<_>>();
     let old = chunks(&before);
     let new = |edited: &[Vec<u8>]| chunks(edited).difference(&old).count();
     let mut updated = before.clone();
@@ -153,7 +157,7 @@ fn rows_without_a_key_are_cut_by_what_they_hold() {
     let mut kept = Kept::default();
     let mut segmenter = Segmenter::new(Shape { key: 0, ..shape() });
     for row in &rows {
-        segmenter.push(&Batch { bytes: row.clone(), ends: vec![row.len() as u32] }, &mut kept);
+        segmenter.push(&batch(row.clone(), vec![row.len() as u32]), &mut kept);
     }
     segmenter.finish(&mut kept);
     assert!(kept.bytes() == rows.concat() && kept.segments.len() > 3);
