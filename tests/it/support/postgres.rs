@@ -157,8 +157,9 @@ fn tools() -> PathBuf {
     let packaged = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().map(|entry| entry.unwrap().path());
     let mut packaged: Vec<PathBuf> = packaged.map(|version| version.join("bin")).collect();
     packaged.sort();
-    let folders = on_path.into_iter().chain(packaged.into_iter().rev());
-    folders.into_iter().find(|folder| folder.join("initdb").exists()).expect(MISSING)
+    let mut folders = packaged.into_iter().rev().chain(on_path);
+    let has_all = |folder: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|tool| folder.join(tool).exists());
+    folders.find(has_all).expect(MISSING)
 }
 
 /// The server refuses to run as root: then it runs as the user its package made.
