@@ -10,6 +10,7 @@ pub mod error;
 mod psql;
 mod post_data;
 mod rows;
+mod rows_only;
 mod script;
 pub mod server;
 mod settle;
@@ -27,6 +28,8 @@ use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::settings::Settings;
 
+pub use check::changed;
+pub use rows_only::rows_only;
 pub use script::replace;
 
 /// Everything that decides how a value is read, and what a server might end for taking long.

@@ -2,6 +2,7 @@
 //!
 //! What the server gives is hashed as it was cut when it was captured; nothing is read from the snapshot for it.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
@@ -10,7 +11,9 @@ use crate::base::error::Explained;
 use crate::base::id::PlainDigest;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::layout::{Table, quoted};
-use crate::engine::postgres::restore::Loaded;
+use crate::engine::postgres::catalog;
+use crate::engine::postgres::restore::{Loaded, Options};
+use crate::engine::postgres::settings::Settings;
 use crate::engine::postgres::restore::crew::{self, Job};
 use crate::engine::postgres::restore::dump::{Dump, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
@@ -40,6 +43,23 @@ pub fn rows(
     loaded.checked = (tables.len() - differ.len()) as u64;
     loaded.differ = differ;
     Ok(())
+}
+
+/// The tables that a live database does not give as they were captured, and those it has beyond them.
+pub fn changed(dump: &dyn Dump, live: &Settings, options: &Options) -> Result<Vec<String>, LoadError> {
+    let tables = super::tables(dump, &options.what)?;
+    let first = super::connect(live, options)?;
+    let mut sessions = super::crew(first, live, options)?;
+    let there: BTreeSet<String> =
+        catalog::relations(&mut sessions[0])?.iter().map(|relation| relation.name.shown()).collect();
+    let known: BTreeSet<String> = tables.iter().map(|table| table.name.shown()).collect();
+    let mut changed: Vec<String> = there.symmetric_difference(&known).cloned().collect();
+    let both: Vec<Table> = tables.into_iter().filter(|table| there.contains(&table.name.shown())).collect();
+    let mut loaded = Loaded::default();
+    rows(dump, &both, &mut sessions, true, &mut loaded)?;
+    changed.extend(loaded.differ);
+    changed.sort();
+    Ok(changed)
 }
 
 /// Does the database give the very bytes of this table's file?

@@ -21,6 +21,8 @@ pub enum LoadError {
     Differs { tables: Vec<String> },
     #[error("database {name} is there already and is not empty")]
     Occupied { name: String },
+    #[error("{table} has rows already")]
+    NotEmpty { table: String },
     #[error("{user} may not create databases on {server}")]
     MayNotCreate { user: String, server: String },
     #[error("{name} is what servers are administered through")]
@@ -47,7 +49,7 @@ impl Explain for LoadError {
             Self::Postgres(error) => error.class(),
             Self::Content(error) => error.class(),
             Self::Statement { source, .. } => source.class(),
-            Self::NoTable { .. } | Self::Occupied { .. } | Self::Administrative { .. } => Class::Usage,
+            Self::NoTable { .. } | Self::Occupied { .. } | Self::NotEmpty { .. } | Self::Administrative { .. } => Class::Usage,
             Self::InUse { .. } => Class::Busy,
             Self::Differs { .. } | Self::Count { .. } => Class::Damaged,
             _ => Class::Failed,
@@ -61,6 +63,7 @@ impl Explain for LoadError {
             Self::Statement { source, .. } => return source.hint(),
             Self::NoTable { .. } => "strongroom show SNAPSHOT lists its tables; write schema.table",
             Self::Occupied { .. } => "name a database that is not there yet, or add --clean to replace what is in this one",
+            Self::NotEmpty { .. } => "nothing was changed; --data-only fills tables that are empty",
             Self::MayNotCreate { .. } => {
                 "ALTER ROLE … CREATEDB lets it; or add --clean with --to: that replaces what is in a database"
             }
