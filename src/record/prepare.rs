@@ -3,42 +3,28 @@
 //! Owns the decisions. Reads both sides, a few rows at a time; writes nothing.
 
 mod clash;
+mod decide;
 mod numbered;
 mod relink;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::base::error::Explained;
 use crate::base::id::SnapshotId;
-use crate::base::record::{Change, Key, Records, Row, Table, Value};
+use crate::base::record::{Change, Key, Records, Row, Table};
 use crate::base::text::counted;
 use crate::record::closure::{Closure, Why};
-use crate::record::compare::{self, Seen, glimpse};
+use crate::record::compare::{self, glimpse};
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
 use crate::record::model::Model;
 use crate::record::order;
-use crate::record::plan::{
-    Act, Difference, Glimpse, OnConflict, Options, Plan, Refusal, Step, TablePlan, VERSION, shown,
-};
+use crate::record::plan::{Act, Difference, Glimpse, Options, Plan, Refusal, Step, TablePlan, VERSION, shown};
+use crate::record::prepare::decide::Compared;
 
 /// Rows that are compared together.
 const BATCH: usize = 100;
-
-/// Columns that tell, by their names, when or as what a record came to be. Where two rows under one key differ in them,
-/// they are two records.
-const BIRTH: [&str; 9] = [
-    "created_at",
-    "createdat",
-    "created",
-    "created_on",
-    "inserted_at",
-    "date_created",
-    "creation_date",
-    "uuid",
-    "guid",
-];
 
 /// Both sides, and what is known of them.
 pub struct Ground<'g> {
@@ -111,6 +97,10 @@ struct Work<'w> {
     refusals: Vec<Refusal>,
     /// The next number for each table that gets new ones.
     numbers: HashMap<usize, i64>,
+    /// Of the rows that are looked at, those without a key: where else live data has the same.
+    twins: numbered::Twins,
+    /// Live rows that stand for a row already, of the table that is looked at.
+    taken: HashSet<Key>,
 }
 
 impl<'w> Work<'w> {
@@ -122,6 +112,8 @@ impl<'w> Work<'w> {
             notes: Vec::new(),
             refusals: Vec::new(),
             numbers: HashMap::new(),
+            twins: HashMap::new(),
+            taken: HashSet::new(),
         }
     }
 
@@ -159,15 +151,18 @@ impl<'w> Work<'w> {
             return Ok(());
         };
         self.notes.extend(fit.notes.iter().cloned());
-        self.refusals
-            .extend(fit.refusals.iter().map(|(what, hint)| Refusal { what: what.clone(), hint: hint.clone() }));
+        fit.refusals.iter().for_each(|(what, hint)| self.refuse(what.clone(), hint));
         if !fit.refusals.is_empty() {
             self.drafts[at] = members.keys().map(|key| (key.clone(), Draft::leave("the table has changed"))).collect();
             return Ok(());
         }
         let keys: Vec<Key> = members.keys().cloned().collect();
+        self.taken.clear();
         for some in keys.chunks(BATCH) {
             self.batch(at, kept, live, fit, some)?;
+        }
+        if self.drafts[at].values().any(|draft| draft.act == Act::Insert) {
+            fit.wanting.iter().for_each(|(what, hint)| self.refuse(what.clone(), hint));
         }
         Ok(())
     }
@@ -192,6 +187,15 @@ impl<'w> Work<'w> {
             Ok::<(), Explained>(())
         };
         ground.snapshot.find(kept, &kept.key, keys, &all, &mut take)?;
+        if kept.numbered && live.numbered {
+            let compared = rows.iter().filter_map(|(key, row)| {
+                let (columns, values) = row.as_ref().ok()?;
+                Some(Compared { at, key, now: live_keys.get(key)?, columns, values })
+            });
+            let same =
+                |row: &Compared<'_>| seen.get(row.now).is_some_and(|seen| row.differences(live, seen).is_empty());
+            self.twins = self.twins(live, &compared.filter(|row| !same(row)).collect::<Vec<_>>())?;
+        }
         for (key, row) in rows {
             let Some(now) = live_keys.get(&key) else { continue };
             let draft = match row {
@@ -204,99 +208,10 @@ impl<'w> Work<'w> {
                     self.decide(kept, live, &row, seen.get(now))?
                 }
             };
+            self.taken.insert(draft.into.as_ref().unwrap_or(&key).clone());
             self.drafts[at].insert(key, draft);
         }
         Ok(())
-    }
-
-    fn decide(
-        &mut self,
-        kept: &Table,
-        live: &Table,
-        row: &Compared<'_>,
-        seen: Option<&Seen>,
-    ) -> Result<Draft, RecordError> {
-        let differs = seen.map(|seen| row.differences(live, seen)).unwrap_or_default();
-        if kept.numbered && live.numbered && (seen.is_none() || !differs.is_empty()) {
-            if let Some(draft) = self.numbered(live, row, &differs)? {
-                return Ok(draft);
-            }
-        }
-        let moved = (row.now != row.key).then(|| row.now.clone());
-        let Some(seen) = seen else { return Ok(Draft { into: moved, ..Draft::new(Act::Insert) }) };
-        let draft = Draft { there: true, into: moved, seen: Some(seen.digest()), ..Draft::new(Act::Keep) };
-        if differs.is_empty() {
-            return Ok(draft);
-        }
-        let births = self.births(kept);
-        let other = differs.iter().any(|difference| {
-            births.iter().any(|birth| birth.eq_ignore_ascii_case(&difference.column))
-                && ![&difference.kept, &difference.live].contains(&&Glimpse::Value(Value::Null))
-        });
-        let columns = || differs.iter().map(|difference| difference.column.clone()).collect();
-        let (name, key) = (&kept.name, shown(row.key));
-        let act = match self.ground.options.on_conflict {
-            OnConflict::Overwrite => Act::Update { columns: columns() },
-            _ if other && self.ground.options.remap_keys => {
-                return match self.fresh_key(row.at, live, row.key)? {
-                    Some(fresh) => Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) }),
-                    None => {
-                        self.refuse(
-                            format!("{name} {key} is another record now"),
-                            "its key is none that can be given anew",
-                        );
-                        Ok(Draft { differs, act: Act::Leave { why: "it is another record now".to_owned() }, ..draft })
-                    }
-                };
-            }
-            _ if other => {
-                let hint = "give it a new key with --remap-keys, or replace what is there with --on-conflict overwrite";
-                self.refuse(format!("{name} {key} is another record now: its key was used again"), hint);
-                Act::Leave { why: "its key was used again".to_owned() }
-            }
-            OnConflict::FillNull => {
-                let empty = |difference: &&Difference| difference.live == Glimpse::Value(Value::Null);
-                let columns: Vec<String> = differs.iter().filter(empty).map(|one| one.column.clone()).collect();
-                match columns.is_empty() {
-                    true => Act::Leave { why: "it has changed since".to_owned() },
-                    false => Act::Update { columns },
-                }
-            }
-            OnConflict::Abort => {
-                self.refuse(
-                    format!("{name} {key} has changed since"),
-                    "decide with --on-conflict skip, fill-null or overwrite",
-                );
-                Act::Leave { why: "it has changed since".to_owned() }
-            }
-            OnConflict::Skip => Act::Leave { why: "it has changed since".to_owned() },
-        };
-        Ok(Draft { act, differs, ..draft })
-    }
-
-    fn births(&self, kept: &Table) -> Vec<&str> {
-        let told = self.ground.model.entity_of(&kept.name).map(|(_, entity)| &entity.immutable);
-        match told.filter(|told| !told.is_empty()) {
-            Some(told) => told.iter().map(String::as_str).collect(),
-            None => BIRTH.to_vec(),
-        }
-    }
-
-    /// A key that nobody has: the next number.
-    fn fresh_key(&mut self, at: usize, live: &Table, key: &Key) -> Result<Option<Key>, RecordError> {
-        let ([column], [Value::Integer(_)]) = (&live.key[..], &key[..]) else { return Ok(None) };
-        let next = match self.numbers.get(&at) {
-            Some(next) => *next,
-            None => {
-                let highest = self.closure.members[at].keys().filter_map(|key| match key[..] {
-                    [Value::Integer(number)] => Some(number.saturating_add(1)),
-                    _ => None,
-                });
-                self.ground.live.next_number(live, *column)?.max(highest.max().unwrap_or(1))
-            }
-        };
-        self.numbers.insert(at, next.saturating_add(1));
-        Ok(Some(vec![Value::Integer(next)]))
     }
 
     /// Leaves references empty whose rows are gone and may be.
@@ -350,7 +265,9 @@ impl<'w> Work<'w> {
         let graph = self.ground.graph;
         let left = |(_, draft): &(&Key, &Draft)| matches!(draft.act, Act::Leave { .. }) && !draft.there;
         let mut left = self.drafts[table].iter().filter(left);
-        let found = left.find(|(key, _)| graph.tied(table, &self.closure.members[table][*key].ties, to) == *values);
+        let values = graph.meant(table, to, values);
+        let ties = |key: &Key| graph.tied(table, &self.closure.members[table][key].ties, to);
+        let found = left.find(|(key, _)| graph.meant(table, to, &ties(key)) == values);
         found.map(|(key, _)| key.clone())
     }
 
@@ -380,6 +297,7 @@ impl<'w> Work<'w> {
                 act,
                 seen: draft.seen,
                 dangling: self.closure.dangling.iter().any(|(table, key, _)| (*table, key) == (row.table, &row.key)),
+                circular: row.circular,
                 differs: draft.differs,
                 emptied: if inserted { names(draft.emptied.into_iter().collect()) } else { Vec::new() },
                 later: if inserted { names(later.into_iter().collect()) } else { Vec::new() },
@@ -408,32 +326,5 @@ impl<'w> Work<'w> {
                 self.notes.push(format!("triggers of {} {fired}: {}", live.name, live.triggers.join(", ")));
             }
         }
-    }
-}
-
-/// A row of the snapshot in the form of the live table.
-struct Compared<'c> {
-    at: usize,
-    key: &'c Key,
-    now: &'c Key,
-    columns: &'c [usize],
-    values: &'c [Glimpse],
-}
-
-impl Compared<'_> {
-    fn differences(&self, live: &Table, seen: &Seen) -> Vec<Difference> {
-        let differ = |(column, kept): (&usize, &Glimpse)| {
-            let live_value = &seen.columns[*column];
-            (kept != live_value && !live.key.contains(column)).then(|| Difference {
-                column: live.columns[*column].name.clone(),
-                kept: kept.clone(),
-                live: live_value.clone(),
-            })
-        };
-        self.columns.iter().zip(self.values).filter_map(differ).collect()
-    }
-
-    fn value(&self, column: usize) -> Option<&Glimpse> {
-        self.columns.iter().position(|at| *at == column).map(|at| &self.values[at])
     }
 }

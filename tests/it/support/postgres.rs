@@ -40,7 +40,8 @@ impl Cluster {
         let tools = tools();
         let folder = tempfile::Builder::new().prefix("strongroom-pg-").tempdir().unwrap().keep();
         let data = folder.join("data");
-        let copied = Command::new("cp").args(["-a", "--reflink=auto"]).arg(template(&tools)).arg(&data).status().unwrap();
+        let copied =
+            Command::new("cp").args(["-a", "--reflink=auto"]).arg(template(&tools)).arg(&data).status().unwrap();
         assert!(copied.success());
         if let Some((user, group)) = unprivileged() {
             chown(&folder, Some(user), Some(group)).unwrap();
