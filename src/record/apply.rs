@@ -142,6 +142,10 @@ impl<'w> Work<'w> {
         let now = |name: &String| kept.column(name).and_then(|at| fit.to[at]);
         let wanted = match &step.act {
             Act::Insert => {
+                if step.circular && !self.live.defers() {
+                    let (table, key) = (table.name.clone(), shown(step.live_key()));
+                    return Err(RecordError::Circle { table, key });
+                }
                 let emptied: Vec<usize> = step.emptied.iter().filter_map(now).collect();
                 let waits = !self.live.defers();
                 let later: Vec<usize> = step.later.iter().filter_map(now).filter(|_| waits).collect();

@@ -104,6 +104,9 @@ pub struct Step {
     /// It refers to something that the snapshot lacks too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dangling: bool,
+    /// It is in a circle of references none of which may be empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub circular: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,8 +159,9 @@ impl std::fmt::Display for Glimpse {
 
 impl Step {
     pub fn new(table: usize, key: Key, why: Why, act: Act) -> Self {
-        let (into, seen, differs) = (None, None, Vec::new());
-        Self { table, key, into, why, act, seen, differs, emptied: Vec::new(), later: Vec::new(), dangling: false }
+        let (into, seen, differs, emptied, later) = (None, None, Vec::new(), Vec::new(), Vec::new());
+        let (dangling, circular) = (false, false);
+        Self { table, key, into, why, act, seen, differs, emptied, later, dangling, circular }
     }
 
     /// Its key in live data.

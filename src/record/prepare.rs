@@ -380,6 +380,7 @@ impl<'w> Work<'w> {
                 act,
                 seen: draft.seen,
                 dangling: self.closure.dangling.iter().any(|(table, key, _)| (*table, key) == (row.table, &row.key)),
+                circular: row.circular,
                 differs: draft.differs,
                 emptied: if inserted { names(draft.emptied.into_iter().collect()) } else { Vec::new() },
                 later: if inserted { names(later.into_iter().collect()) } else { Vec::new() },

@@ -11,6 +11,7 @@ mod hostile;
 mod live;
 mod postgres;
 mod query;
+mod records;
 mod recover;
 mod s3;
 mod source_contract;

@@ -1,0 +1,179 @@
+//! The engine of records against databases that it has never seen: what is deleted comes back, and nothing else changes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use strongroom::base::control::Control;
+use strongroom::base::error::Explained;
+use strongroom::base::id::SnapshotId;
+use strongroom::base::random::RandomRead;
+use strongroom::base::record::{Key, Row};
+use strongroom::engine::sqlite::ask::Session;
+use strongroom::engine::sqlite::records::{Kept, Live};
+use strongroom::record::apply::{self, Tools, Written};
+use strongroom::record::closure::{Closure, Seeds, Walk};
+use strongroom::record::drift::{self, Fit};
+use strongroom::record::error::RecordError;
+use strongroom::record::graph::Graph;
+use strongroom::record::model::Model;
+use strongroom::record::plan::{Options, Plan};
+use strongroom::record::prepare::{self, Ground, Title};
+use strongroom::record::{compare, inverse};
+
+mod random;
+
+/// A database before it was harmed, and the live one.
+pub struct Bench {
+    folder: tempfile::TempDir,
+    pub model: Model,
+    pub options: Options,
+    /// The live database checks references when a transaction ends, not with each row.
+    pub deferring: bool,
+}
+
+/// A file's bytes.
+struct Bytes(Vec<u8>);
+
+impl RandomRead for Bytes {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Explained> {
+        buffer.copy_from_slice(&self.0[offset as usize..][..buffer.len()]);
+        Ok(())
+    }
+}
+
+/// What was done, and how it is taken back.
+pub struct Done {
+    pub plan: Plan,
+    pub written: Vec<Written>,
+    images: Vec<u8>,
+}
+
+impl Bench {
+    /// A live database made by SQL, and a snapshot of it.
+    pub fn new(sql: &str) -> Self {
+        // Nothing here needs a disk.
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let (options, model) = (Options::default(), Model::default());
+        let bench = Self { folder, model, options, deferring: true };
+        let connection = Connection::open(bench.live()).unwrap();
+        connection.execute_batch("PRAGMA foreign_keys = OFF; BEGIN").unwrap();
+        connection.execute_batch(sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
+        connection.execute_batch("COMMIT").unwrap();
+        drop(connection);
+        bench.keep();
+        bench
+    }
+
+    /// Takes the snapshot anew.
+    pub fn keep(&self) {
+        std::fs::copy(self.live(), self.folder.path().join("kept.db")).unwrap();
+    }
+
+    pub fn live(&self) -> PathBuf {
+        self.folder.path().join("live.db")
+    }
+
+    /// Every row of every table, and that each refers to something.
+    pub fn dump(&self) -> Vec<String> {
+        let connection = Connection::open(self.live()).unwrap();
+        let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+        let mut statement = connection.prepare(names).unwrap();
+        let names: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        let mut lines = Vec::new();
+        for name in names {
+            let mut statement = connection.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
+            let width = statement.column_count();
+            let read = |row: &rusqlite::Row<'_>| {
+                let cells = (0..width).map(|at| Ok(format!("{:?}", row.get_ref(at)?)));
+                cells.collect::<rusqlite::Result<Vec<_>>>()
+            };
+            let rows = statement.query_map([], read).unwrap();
+            let mut rows: Vec<String> = rows.map(|row| format!("{name} {:?}", row.unwrap())).collect();
+            rows.sort();
+            lines.extend(rows);
+        }
+        let mut check = connection.prepare("PRAGMA foreign_key_check").unwrap();
+        assert!(check.query([]).unwrap().next().unwrap().is_none(), "a row refers to nothing: {lines:#?}");
+        lines
+    }
+
+    fn session(&self) -> Session {
+        let bytes = std::fs::read(self.folder.path().join("kept.db")).unwrap();
+        Session::open(Arc::new(Bytes(bytes)), "kept", Arc::<Control>::default()).unwrap()
+    }
+
+    fn open(&self) -> Live {
+        let mut live = Live::open(&self.live(), Duration::from_secs(5)).unwrap();
+        live.deferring = self.deferring;
+        live
+    }
+
+    /// What would be done to give back the rows of a table that `seeds` chooses.
+    pub fn plan(&self, table: &str, seeds: &dyn Fn(&Graph, usize) -> Seeds) -> Result<Plan, RecordError> {
+        let (session, live) = (self.session(), self.open());
+        let kept = Kept::new(&session);
+        let graph = Graph::read(&kept, &self.model)?;
+        let fits = drift::fit(&graph, &live, &self.model, &self.options.set)?;
+        let at = graph.named(table, "the snapshot")?;
+        let closure = closure(&graph, &kept, &live, &fits, at, &seeds(&graph, at))?;
+        let (snapshot, live): (&dyn strongroom::base::record::Records, _) = (&kept, &live);
+        let ground = Ground { graph: &graph, snapshot, live, fits: &fits, model: &self.model, options: &self.options };
+        let (database, asked) = ("db".to_owned(), "it".to_owned());
+        prepare::plan(&ground, &closure, Title { snapshot: SnapshotId::from_bytes([0; 16]), database, asked })
+    }
+
+    pub fn apply(&self, plan: Plan) -> Result<Done, RecordError> {
+        let (session, mut live) = (self.session(), self.open());
+        let kept = Kept::new(&session);
+        let graph = Graph::read(&kept, &self.model)?;
+        let fits = drift::fit(&graph, &live, &self.model, &self.options.set)?;
+        let rows: Vec<(String, Key)> = plan
+            .steps
+            .iter()
+            .filter(|step| step.act.writes())
+            .map(|step| (plan.tables[step.table].live.clone().unwrap(), step.live_key().clone()))
+            .collect();
+        let mut images = Vec::new();
+        inverse::keep(&live, &rows, &mut images)?;
+        let tools = Tools { graph: &graph, fits: &fits, snapshot: &kept, live: &mut live };
+        let written = apply::apply(&plan, tools, &mut |_| Ok(()))?;
+        Ok(Done { plan, written, images })
+    }
+
+    /// Gives rows of a table back by their keys.
+    pub fn recover(&self, table: &str, keys: &[Key]) -> Result<Done, RecordError> {
+        let by_key =
+            |graph: &Graph, at: usize| Seeds::Keys { columns: graph.tables[at].key.clone(), keys: keys.to_vec() };
+        self.apply(self.plan(table, &by_key)?)
+    }
+
+    pub fn undo(&self, done: &Done) -> Result<(), RecordError> {
+        let expected = Some(&done.written[..]);
+        inverse::restore(&mut &done.images[..], &mut self.open(), expected, &mut |_| Ok(())).map(|_| ())
+    }
+}
+
+fn closure(
+    graph: &Graph,
+    kept: &Kept<'_>,
+    live: &Live,
+    fits: &[Fit],
+    table: usize,
+    seeds: &Seeds,
+) -> Result<Closure, RecordError> {
+    let mut in_live = |table: usize, by: &[usize], values: &[Row]| {
+        let columns: Option<Vec<usize>> = by.iter().map(|at| fits[table].to[*at]).collect();
+        match (&fits[table].live, columns) {
+            (Some(shape), Some(columns)) => compare::there(live, shape, &columns, values),
+            _ => Ok(vec![false; values.len()]),
+        }
+    };
+    Walk::new(graph, kept, 100_000).run(table, seeds, &mut in_live)
+}
