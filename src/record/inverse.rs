@@ -51,7 +51,7 @@ fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, RecordError> 
 }
 
 /// Makes rows hold what their images say. What is `expected` is compared with what is there first; without it, whatever
-/// is there is replaced.
+/// is there is replaced. Rows that others refer to since are never removed.
 pub fn restore(
     images: &mut dyn BufRead,
     live: &mut dyn Change,
@@ -91,10 +91,8 @@ fn back(
             Some(row) => put(table, &image.key, row, live)?,
         }
     }
-    if expected.is_some() {
-        for (table, row) in &removed {
-            unreferred(&tables, table, row, live)?;
-        }
+    for (table, row) in &removed {
+        unreferred(&tables, table, row, live)?;
     }
     let mut written = Vec::new();
     for (name, keys) in keys {
@@ -160,7 +158,8 @@ fn unreferred(tables: &[Table], table: &Table, row: &Row, live: &dyn Change) -> 
             };
             live.find(child, &reference.columns, &[values], &child.key, &mut take)?;
             if let Some(key) = found {
-                return Err(RecordError::Newer { table: child.name.clone(), key: shown(&key) });
+                let (table, key) = (child.name.clone(), shown(&key));
+                return Err(RecordError::Refers { table, key, to: reference.to.clone() });
             }
         }
     }

@@ -4,6 +4,7 @@
 
 mod clash;
 mod numbered;
+mod rekey;
 mod relink;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -89,6 +90,7 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
         work.table(table)?;
     }
     work.clashes()?;
+    work.rekey()?;
     let placed = order::order(ground.graph, closure);
     work.empty();
     work.dependents(&placed);
@@ -238,6 +240,9 @@ impl<'w> Work<'w> {
         let act = match self.ground.options.on_conflict {
             OnConflict::Overwrite => Act::Update { columns: columns() },
             _ if other && self.ground.options.remap_keys => {
+                if let Some((key, seen)) = self.twin(live, row)? {
+                    return Ok(Draft { into: Some(key), seen: Some(seen), ..draft });
+                }
                 return match self.fresh_key(row.at, live, row.key)? {
                     Some(fresh) => Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) }),
                     None => {
