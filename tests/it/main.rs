@@ -10,6 +10,7 @@ mod healing;
 mod hostile;
 mod live;
 mod query;
+mod recover;
 mod s3;
 mod source_contract;
 mod sqlite;

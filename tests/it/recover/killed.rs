@@ -1,0 +1,148 @@
+//! Recoveries that are killed at every step: the next command leaves live data as it was before, or as it should become.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+
+use strongroom::base::control::Control;
+use strongroom::engine::sqlite::apply::OnDamage;
+use strongroom::ops::actions::Actions;
+use strongroom::ops::config;
+use strongroom::ops::hooks::Hooks;
+use strongroom::ops::recover::{self, Asked, BUDGET, Case, Request};
+use strongroom::ops::restore::in_place::{Settings, Step};
+use strongroom::store::{Options, Store};
+use strongroom::vault::LockedVault;
+use strongroom::vault::commit::Label;
+use strongroom::vault::host::Folders;
+use strongroom::vault::people::Credentials;
+
+use super::*;
+
+/// Every step, and whether the rows are written when it is reached.
+const STEPS: [(&str, bool); 6] =
+    [("begun", false), ("staged", false), ("safe", false), ("written", false), ("committed", true), ("placed", true)];
+
+/// Not a test of its own: recovers project 7 and is killed at the step it is told.
+#[test]
+fn another_process() {
+    let (Some(work), Some(home)) = (place("STRONGROOM_TEST_WORK"), place("STRONGROOM_TEST_HOME")) else { return };
+    let step = std::env::var("STRONGROOM_TEST_STEP").unwrap();
+    let folders = Folders { config: home.join(".config/strongroom"), cache: home.join(".cache/strongroom") };
+    let vault = home.join(".local/share/strongroom/vault");
+    let store = Store::open(vault.to_str().unwrap(), &Options::default()).unwrap();
+    let mut credentials = Credentials::default();
+    let identity = fs::read_to_string(folders.config.join("identity.txt")).unwrap();
+    credentials.add("identity", &identity, age::NoCallbacks).unwrap();
+    let unlocked = LockedVault::open(store, &folders).unwrap().unlock(&credentials).unwrap();
+    let manifest = unlocked.snapshots().unwrap().readable[0].manifest.clone();
+    let file = work.join("strongroom.toml");
+    let config = config::parse(&fs::read_to_string(&file).unwrap(), &file, &|_| None).unwrap();
+    let request = Request {
+        asked: Asked::Keys { name: "project".into(), keys: vec!["7".into()] },
+        part: None,
+        model: config.model,
+        options: Default::default(),
+        budget: BUDGET,
+        configured: config.sources,
+        into: None,
+        host: manifest.host.clone(),
+        wait: Duration::from_secs(5),
+        control: Arc::<Control>::default(),
+    };
+    let told = |reached: Step| {
+        let name = match reached {
+            Step::Reached(name) => name,
+            Step::Safe(_) => "safe",
+            Step::Hook(_) => return,
+        };
+        if name == step {
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+        }
+    };
+    let id = unlocked.vault().id().to_string();
+    let actions = Actions::new(home.join(".local/share/strongroom/actions").join(id));
+    let label = Label {
+        host: manifest.host.clone(),
+        user: String::new(),
+        app: manifest.app.clone(),
+        tags: Vec::new(),
+        labels: BTreeMap::new(),
+        reason: String::new(),
+        tool: String::new(),
+    };
+    let settings = Settings {
+        safety: Some(label),
+        wait: Duration::from_secs(5),
+        on_damage: OnDamage::Refuse,
+        numeric_ids: false,
+        actions: &actions,
+        hooks: Hooks::default(),
+        told: &told,
+        control: Arc::default(),
+    };
+    let mut case = Case::open(&unlocked, &manifest, request).unwrap();
+    let recovery = case.plan().unwrap();
+    recover::apply(&unlocked, &mut case, &recovery, &settings).unwrap();
+}
+
+#[test]
+fn a_recovery_that_is_killed_at_any_step_is_finished_or_taken_back_by_the_next_command() {
+    let home = shop();
+    let whole = state(&home);
+    lose(&home, 7);
+    // A file of it that is there, so that files go to their places one by one too.
+    home.write("app/documents/7/deep/70.txt", "document 70\n".repeat(20));
+    let harmed = state(&home);
+    for (step, written) in STEPS {
+        let status = child(&home, step).output().unwrap().status;
+        assert_eq!(status.signal(), Some(9), "{step} was not reached");
+        if step == "committed" {
+            one_has_its_place(&home);
+        }
+        let list = home.json(&["undo", "--list"])["actions"].as_array().unwrap().clone();
+        let expected = if written { &whole } else { &harmed };
+        assert_eq!(&state(&home), expected, "killed at {step}");
+        let last = list.last().unwrap();
+        assert_eq!(last["state"], "done", "{last}");
+        assert_eq!(last["undone_by"].is_null(), written, "{last}");
+        if written {
+            home.ok(&["undo"]);
+            assert_eq!(state(&home), harmed, "taken back after {step}");
+        }
+    }
+    home.ok(&["recover", "latest", "project", "7"]);
+    assert_eq!(state(&home), whole);
+}
+
+/// As if it had been killed among the files.
+fn one_has_its_place(home: &Home) {
+    let folder = fs::read_dir(home.path("app/documents")).unwrap().flatten().map(|entry| entry.path());
+    let staged = folder.filter(|path| path.to_string_lossy().ends_with(".partial")).next().unwrap();
+    fs::rename(staged.join("7/deep/72.txt"), home.path("app/documents/7/deep/72.txt")).unwrap();
+}
+
+#[test]
+fn a_recovery_that_is_killed_at_any_moment_is_all_or_nothing() {
+    let home = shop();
+    let whole = state(&home);
+    lose(&home, 7);
+    let harmed = state(&home);
+    let mut after = 0;
+    for round in 0..25u64 {
+        let mut child = home.command(&["recover", "latest", "project", "7"]);
+        let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(5 + round * 5));
+        let _ = child.kill();
+        child.wait().unwrap();
+        home.ok(&["undo", "--list"]);
+        let now = state(&home);
+        assert!(now == whole || now == harmed, "round {round}: {now:#?}");
+        if now == whole {
+            after += 1;
+            home.ok(&["undo"]);
+            assert_eq!(state(&home), harmed);
+        }
+    }
+    assert!(after > 0, "it was never given the time to finish");
+}
