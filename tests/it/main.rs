@@ -11,6 +11,7 @@ mod hostile;
 mod live;
 mod query;
 mod recover;
+mod runbooks;
 mod s3;
 mod source_contract;
 mod sqlite;
