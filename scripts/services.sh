@@ -25,12 +25,19 @@ install_tools() {
         command -v "${tool%%:*}" >/dev/null || missing+=("${tool##*:}")
     done
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || missing+=(postgresql)
     [[ ${#missing[@]} -eq 0 ]] && return
     command -v apt-get >/dev/null || { say "please install: ${missing[*]}"; exit 1; }
     local as_root=()
     [[ $(id -u) -eq 0 ]] || as_root=(sudo)
     "${as_root[@]}" apt-get update -qq >/dev/null
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
+    local install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends)
+    if [[ " ${missing[*]} " == *' postgresql '* ]]; then
+        # Debian's package would start a server of its own.
+        "${install[@]}" postgresql-common >/dev/null
+        "${as_root[@]}" sed -i 's/^#\? *create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+    fi
+    "${install[@]}" "${missing[@]}" >/dev/null
     say "installed ${missing[*]}"
 }
 

@@ -19,6 +19,15 @@ pub enum Piece {
     Hole(u64),
 }
 
+/// What a file of rows is kept as, and what is noted of it beside it.
+#[derive(Debug)]
+pub enum Rows {
+    /// A chunk of the file, and the key of the row that begins in it, written as paths are.
+    Chunk(Chunk, Option<String>),
+    /// A line of the file beside it, newline included, with the key it is found by.
+    Note(Vec<u8>, Option<String>),
+}
+
 /// How content is going to be read back, which decides what it is compressed together with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -80,6 +89,15 @@ pub trait EntrySink {
         batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
     ) -> Result<Content, Explained>;
 
+    /// Keeps the rows of a table that is the entry `path`, and the notes on them that are the entry `notes`. Errors as
+    /// with [`EntrySink::content`].
+    fn rows(
+        &mut self,
+        path: &EntryPath,
+        notes: &EntryPath,
+        rows: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+    ) -> Result<(Content, Content), Explained>;
+
     /// Notes what is known of a database among the entries.
     fn database(&mut self, database: Database);
 
@@ -101,6 +119,9 @@ pub trait Cutter: Send + Sync {
 
     /// Content shorter than this is always one chunk.
     fn minimum(&self) -> usize;
+
+    /// What to mix into the hashes of keys that decide where sorted rows are cut.
+    fn salt(&self) -> u64;
 }
 
 /// What a source needs for one capture.

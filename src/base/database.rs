@@ -11,11 +11,14 @@ use crate::base::path::EntryPath;
 pub struct Database {
     /// Which entry of the listing it is.
     pub path: EntryPath,
-    /// Whose it is: `sqlite`.
+    /// Whose it is: `sqlite`, `postgres`.
     pub engine: String,
     /// Rows per table.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rows: BTreeMap<String, u64>,
+    /// Bytes per table, where the engine tells.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bytes: BTreeMap<String, u64>,
     /// Which migration it has seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,

@@ -3,4 +3,6 @@
 //! Owns what is peculiar to one engine: opening, a consistent view, pages or rows out and in, the engine's own checks.
 //! Never knows a vault, a listing or a configuration: bytes come from [`crate::base::random`] and go to whoever asks.
 
+pub mod postgres;
+pub mod revision;
 pub mod sqlite;

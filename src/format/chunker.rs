@@ -35,6 +35,7 @@ pub struct Chunker {
 struct Gear {
     table: Vec<u64>,
     shifted: Vec<u64>,
+    salt: u64,
 }
 
 impl Chunker {
@@ -42,13 +43,13 @@ impl Chunker {
         let table = gear_table(secret);
         let shifted = table.iter().map(|gear| gear << 1).collect();
         let masks = select_masks(lengths.average, Normalization::Level1);
-        Self { gear: Arc::new(Gear { table, shifted }), lengths, masks }
+        Self { gear: Arc::new(Gear { table, shifted, salt: salt(secret) }), lengths, masks }
     }
 
     fn first_cut(&self, bytes: &[u8]) -> usize {
         let Lengths { minimum, average, maximum } = self.lengths;
         let (strict, loose) = self.masks;
-        let Gear { table, shifted } = &*self.gear;
+        let Gear { table, shifted, .. } = &*self.gear;
         cut_gear(bytes, minimum, average, maximum, strict, loose, strict << 1, loose << 1, table, shifted).1
     }
 }
@@ -65,6 +66,19 @@ impl Cutter for Chunker {
     fn minimum(&self) -> usize {
         self.lengths.minimum
     }
+
+    fn salt(&self) -> u64 {
+        self.gear.salt
+    }
+}
+
+/// For the hashes of keys, whose cuts must tell nobody which rows they are of.
+fn salt(secret: &ChunkingSecret) -> u64 {
+    let mut bytes = [0; 32];
+    let key = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(secret.expose());
+    let filled = key.expand(&[b"strongroom rows 1"], hkdf::HKDF_SHA256).and_then(|okm| okm.fill(&mut bytes));
+    filled.expect("BUG: 32 bytes is what it gives");
+    u64::from_le_bytes(bytes[..8].try_into().expect("BUG: eight bytes"))
 }
 
 /// 256 words of HKDF-SHA256 output. The longest that HKDF gives is 8,160 bytes; these are 2,048.

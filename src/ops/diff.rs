@@ -1,10 +1,11 @@
 //! What changed: between two snapshots, or between a snapshot and what is there now.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::capture::{Access, Capture, EntrySink, Fingerprint, Known, Piece, Skip};
+use crate::base::capture::{Access, Capture, EntrySink, Fingerprint, Known, Piece, Rows, Skip};
 use crate::base::chunk::Lent;
 use crate::base::control::Control;
 use crate::base::database::Database;
@@ -76,7 +77,7 @@ pub fn live(
     let recall = vault.recall(&manifest.app, &before.name, &source.memory())?;
     let cutter = Arc::new(vault.file_cutter());
     let merge = Merge { before: sorted(before, &library), each };
-    let mut sink = Comparison { merge, library: &library, skipped: Vec::new() };
+    let mut sink = Comparison { merge, library: &library, unchanged: HashSet::new(), skipped: Vec::new() };
     let capture = Capture { cutter, recall, control: control.clone(), rescan: false };
     source.capture(capture, &mut sink)?;
     sink.merge.rest()?;
@@ -170,6 +171,8 @@ fn compare(before: &Entry, after: &Entry) -> Option<Change> {
 struct Comparison<'m, 'e> {
     merge: Merge<'m, 'e>,
     library: &'m Library<'m>,
+    /// Notes on rows that have not changed.
+    unchanged: HashSet<EntryPath>,
     skipped: Vec<Skip>,
 }
 
@@ -207,9 +210,37 @@ impl EntrySink for Comparison<'_, '_> {
         Ok(before.filter(|_| bytes.is_some()).map(|entry| entry.content).unwrap_or_default())
     }
 
+    /// Rows are cut where they always are, so their chunks tell. The notes on rows that did not change did not either.
+    fn rows(
+        &mut self,
+        path: &EntryPath,
+        notes: &EntryPath,
+        rows: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+    ) -> Result<(Content, Content), Explained> {
+        let before = self.merge.before(path).map_err(OpError::into_explained)?;
+        let mut extents = before.as_ref().map(|entry| extents::of_file(entry, self.library));
+        for piece in rows {
+            let Rows::Chunk(chunk, _) = piece? else { continue };
+            let next = extents.as_mut().and_then(|extents| extents.next()?.ok());
+            if next.is_none_or(|extent| extent.chunk != Some(chunk.digest())) {
+                extents = None;
+            }
+        }
+        let same = extents.is_some_and(|mut extents| extents.next().is_none());
+        if same {
+            self.unchanged.insert(notes.clone());
+        }
+        Ok((before.filter(|_| same).map(|entry| entry.content).unwrap_or_default(), Content::default()))
+    }
+
     fn database(&mut self, _: Database) {}
 
     fn entry(&mut self, entry: &Entry, _: Option<Fingerprint>) -> Result<(), Explained> {
+        if self.unchanged.remove(&entry.path)
+            && let Some(before) = self.merge.before(&entry.path).map_err(OpError::into_explained)?
+        {
+            return self.merge.after(&before).map_err(OpError::into_explained);
+        }
         self.merge.after(entry).map_err(OpError::into_explained)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::base::error::{Class, Explain, Explained};
 use crate::base::text;
+use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::sqlite::apply::ApplyError;
 use crate::engine::sqlite::ask::AskError;
 use crate::ops::actions::ActionError;
@@ -31,6 +32,8 @@ pub enum OpError {
     #[error(transparent)]
     Record(#[from] RecordError),
     #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -45,6 +48,7 @@ impl OpError {
             Self::Action(error) => error,
             Self::Ask(error) => error,
             Self::Record(error) => error,
+            Self::Load(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -119,6 +123,12 @@ pub enum Problem {
     Refused { what: String, hint: String },
     #[error("{path} cannot be given back: {reason}")]
     Linked { path: String, reason: String },
+    #[error("{part} is a part of a database: a server is given the whole")]
+    PartOfDatabase { part: String },
+    #[error("{source_name} cannot be reached: its URL {reason}")]
+    Unreached { source_name: String, reason: String },
+    #[error("nothing is kept aside that could be dropped")]
+    NothingKept,
     #[error("interrupted")]
     Interrupted,
 }
@@ -132,6 +142,7 @@ impl Explain for Problem {
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
             Self::Content(error) => error.class(),
             Self::Unlooked | Self::WhichFile { .. } => Class::Usage,
+            Self::PartOfDatabase { .. } | Self::Unreached { .. } => Class::Usage,
             _ => Class::Failed,
         }
     }
@@ -165,6 +176,7 @@ impl Explain for Problem {
             }
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Linked { .. } => Some("nothing was written".into()),
+            Self::PartOfDatabase { .. } => Some("name the source alone; --table chooses tables, --to DIR gives back files".into()),
             Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
             Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),

@@ -6,7 +6,9 @@
 mod batch;
 pub mod in_place;
 pub mod live;
+pub mod server;
 pub(in crate::ops) mod sides;
+pub mod swap;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -94,7 +96,7 @@ fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, O
     };
     let several = chosen.iter().any(|(source, _)| source.name != chosen[0].0.name);
     for (source, _) in &chosen {
-        if !["files", "sqlite"].contains(&source.kind.as_str()) {
+        if !["files", "postgres", "sqlite"].contains(&source.kind.as_str()) {
             let (source_name, kind) = (source.name.to_string(), source.kind.clone());
             return Err(Problem::Kind { source_name, kind, verb: "restore" }.into());
         }

@@ -13,6 +13,8 @@ use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
 use crate::base::error::{Class, Explain, Explained, reason};
 use crate::base::text;
+use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::settings::Settings as Connection;
 
 pub mod settings;
 
@@ -27,6 +29,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Under what the host remembers a capture: what was captured in another way is no help.
     fn memory(&self) -> String {
         self.root()
+    }
+
+    /// The server it is captured from, and how to get there.
+    fn server(&self) -> Option<&Connection> {
+        None
     }
 
     /// Hands everything to `sink`, in path order.
@@ -57,7 +64,7 @@ macro_rules! sources {
     };
 }
 
-sources![files, sqlite];
+sources![files, postgres, sqlite];
 
 /// Makes a source of its configuration table, by its `kind`.
 pub fn configure(table: &toml::Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
@@ -128,6 +135,8 @@ pub enum SourceError {
     Root { path: PathBuf, cause: io::Error },
     /// The content of one file could not be read to its end. Goes to the sink, and comes back from it.
     Content { path: String, cause: io::Error },
+    /// A server did not give what was asked of it.
+    Postgres(PostgresError),
     /// The system gives no threads to work with.
     Threads(io::Error),
     /// The taker of the entries failed.
@@ -140,8 +149,18 @@ impl fmt::Display for SourceError {
             SourceError::Interrupted => f.write_str("interrupted"),
             SourceError::Root { path, cause } => write!(f, "cannot capture {}: {}", path.display(), reason(cause)),
             SourceError::Content { path, cause } => write!(f, "cannot read {path}: {}", reason(cause)),
+            SourceError::Postgres(error) => fmt::Display::fmt(error, f),
             SourceError::Threads(cause) => write!(f, "cannot start threads: {}", reason(cause)),
             SourceError::Sink(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl From<PostgresError> for SourceError {
+    fn from(error: PostgresError) -> Self {
+        match error {
+            PostgresError::Interrupted => SourceError::Interrupted,
+            error => SourceError::Postgres(error),
         }
     }
 }
@@ -151,6 +170,7 @@ impl Error for SourceError {
         match self {
             SourceError::Interrupted => None,
             SourceError::Root { cause, .. } | SourceError::Content { cause, .. } => Some(cause),
+            SourceError::Postgres(error) => error.source(),
             SourceError::Threads(cause) => Some(cause),
             SourceError::Sink(error) => error.source(),
         }
@@ -161,6 +181,7 @@ impl Explain for SourceError {
     fn class(&self) -> Class {
         match self {
             SourceError::Interrupted => Class::Interrupted,
+            SourceError::Postgres(error) => error.class(),
             SourceError::Sink(error) => error.class(),
             _ => Class::Failed,
         }
@@ -171,6 +192,7 @@ impl Explain for SourceError {
             SourceError::Root { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; relative ones are relative to the configuration file".to_owned())
             }
+            SourceError::Postgres(error) => error.hint(),
             SourceError::Sink(error) => error.hint(),
             _ => None,
         }

@@ -22,6 +22,11 @@ impl<'a> Settings<'a> {
         Ok(Self(table))
     }
 
+    /// Is there anything under `key`?
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
     /// The text under `key`, which must be there.
     pub fn text(&self, key: &'static str) -> Result<&'a str, ConfigError> {
         match self.0.get(key) {
@@ -50,10 +55,24 @@ impl<'a> Settings<'a> {
 
     /// The switch under `key`; off when it is absent.
     pub fn flag(&self, key: &'static str) -> Result<bool, ConfigError> {
+        Ok(self.optional_flag(key)?.unwrap_or(false))
+    }
+
+    /// The switch under `key`, if it is there.
+    pub fn optional_flag(&self, key: &'static str) -> Result<Option<bool>, ConfigError> {
         match self.0.get(key) {
-            None => Ok(false),
-            Some(Value::Boolean(flag)) => Ok(*flag),
+            None => Ok(None),
+            Some(Value::Boolean(flag)) => Ok(Some(*flag)),
             Some(_) => Err(ConfigError::Type { key: key.to_owned(), expected: "true or false" }),
+        }
+    }
+
+    /// The whole number under `key`, if it is there.
+    pub fn number(&self, key: &'static str) -> Result<Option<i64>, ConfigError> {
+        match self.0.get(key) {
+            None => Ok(None),
+            Some(Value::Integer(number)) => Ok(Some(*number)),
+            Some(_) => Err(ConfigError::Type { key: key.to_owned(), expected: "a whole number" }),
         }
     }
 }

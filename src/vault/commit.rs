@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant as Clock;
 
-use crate::base::capture::{Access, EntrySink, Fingerprint, Known, Piece, Recall, Skip};
-use crate::base::chunk::Lent;
+use crate::base::capture::{Access, EntrySink, Fingerprint, Known, Piece, Recall, Rows, Skip};
+use crate::base::chunk::{Chunk, Lent};
 use crate::base::control::Control;
 use crate::base::database::Database;
 use crate::base::entry::{Content, Entry, Extent, Kind};
@@ -291,17 +291,38 @@ impl SourceDraft<'_, '_> {
             self.stopped()?;
             let extent = match piece.map_err(|error| VaultError::Source(SourceFailure(error)))? {
                 Piece::Hole(length) => Extent::hole(length),
-                Piece::Chunk(chunk) => {
-                    let length = chunk.bytes().len() as u64;
-                    self.record.bytes_read += length;
-                    let extent = Extent::whole(chunk.digest(), length);
-                    self.draft.ingest.chunk(chunk, access)?;
-                    extent
-                }
+                Piece::Chunk(chunk) => self.keep_chunk(chunk, access)?,
             };
             content.push(extent, &mut self.draft.ingest)?;
         }
         content.finish(&mut self.draft.ingest)
+    }
+
+    fn keep_chunk(&mut self, chunk: Chunk, access: Access) -> Result<Extent, VaultError> {
+        let length = chunk.bytes().len() as u64;
+        self.record.bytes_read += length;
+        let extent = Extent::whole(chunk.digest(), length);
+        self.draft.ingest.chunk(chunk, access)?;
+        Ok(extent)
+    }
+
+    fn keep_rows(
+        &mut self,
+        rows: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+    ) -> Result<(Content, Content), VaultError> {
+        let (mut content, mut notes) = (ContentWriter::default(), LineWriter::default());
+        for piece in rows {
+            self.stopped()?;
+            let short = |key: Option<String>| key.filter(|key| key.len() <= LONGEST_KEY);
+            match piece.map_err(|error| VaultError::Source(SourceFailure(error)))? {
+                Rows::Chunk(chunk, first) => {
+                    let extent = Extent { first: short(first), ..self.keep_chunk(chunk, Access::Random)? };
+                    content.push(extent, &mut self.draft.ingest)?;
+                }
+                Rows::Note(line, key) => notes.push(&line, short(key).as_deref(), &mut self.draft.ingest)?,
+            }
+        }
+        Ok((content.finish(&mut self.draft.ingest)?, notes.finish(&mut self.draft.ingest)?))
     }
 }
 
@@ -367,6 +388,18 @@ impl EntrySink for SourceDraft<'_, '_> {
         let content = self.keep_pages(path, page_size, batches);
         self.record.bytes_new += self.draft.ingest.bytes_new - new_before;
         self.paged = content.is_ok().then(|| path.clone());
+        content.map_err(boxed)
+    }
+
+    fn rows(
+        &mut self,
+        _: &EntryPath,
+        _: &EntryPath,
+        rows: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+    ) -> Result<(Content, Content), Explained> {
+        let new_before = self.draft.ingest.bytes_new;
+        let content = self.keep_rows(rows);
+        self.record.bytes_new += self.draft.ingest.bytes_new - new_before;
         content.map_err(boxed)
     }
 

@@ -6,9 +6,9 @@ use rusqlite::{Connection, InterruptHandle};
 
 use crate::base::database::Database;
 use crate::base::path::EntryPath;
+use crate::engine::revision;
 use crate::engine::sqlite::error::{SqliteError, words};
 use crate::engine::sqlite::live::Reader;
-use crate::engine::sqlite::revision;
 
 /// Tables beyond this many are not counted.
 const MOST_TABLES: usize = 10_000;
@@ -30,6 +30,7 @@ fn read(connection: &Connection, path: EntryPath) -> rusqlite::Result<Database> 
         path,
         engine: "sqlite".to_owned(),
         rows: BTreeMap::new(),
+        bytes: BTreeMap::new(),
         revision: None,
         damage: None,
         facts: settings(connection)?,
@@ -40,7 +41,8 @@ fn read(connection: &Connection, path: EntryPath) -> rusqlite::Result<Database> 
         Ok(rows) => database.rows = rows,
         Err(error) => database.damage = database.damage.or(keep_going(Err(error))?),
     }
-    database.revision = revision::find(connection, &database.rows);
+    let place = |table: &str| database.rows.contains_key(table).then(|| quoted(table));
+    database.revision = revision::find(place, |sql| first_column(connection, sql).ok());
     Ok(database)
 }
 
@@ -96,6 +98,16 @@ pub(super) fn rows(connection: &Connection) -> rusqlite::Result<BTreeMap<String,
         connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(|count| (name, count as u64))
     };
     names.into_iter().map(count).collect()
+}
+
+/// What a query answers in its first column; numbers and texts only.
+fn first_column(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map([], |row| {
+        let value = row.get_ref(0)?;
+        Ok(value.as_str().map(str::to_owned).or_else(|_| value.as_i64().map(|number| number.to_string()))?)
+    })?;
+    rows.collect()
 }
 
 /// A name as SQL takes it, whatever is in it.

@@ -12,7 +12,6 @@ pub mod free;
 pub mod live;
 pub mod pages;
 pub mod records;
-mod revision;
 pub mod rows;
 pub mod vfs;
 

@@ -244,6 +244,7 @@ impl<'a> Deliver<'a> {
             path,
             engine: "sqlite".to_owned(),
             rows: BTreeMap::new(),
+            bytes: BTreeMap::new(),
             revision: None,
             damage: Some(damage),
             facts: BTreeMap::new(),

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 use super::{FilesOptions, FilesSource, configure};
-use crate::base::capture::{Access, Capture, Cutter, EntrySink, Fingerprint, Known, Piece, Skip};
+use crate::base::capture::{Access, Capture, Cutter, EntrySink, Fingerprint, Known, Piece, Rows, Skip};
 use crate::base::chunk::{Chunk, Lent, plain_digest};
 use crate::base::control::Control;
 use crate::base::database::Database;
@@ -37,6 +37,10 @@ impl Cutter for Equal {
 
     fn minimum(&self) -> usize {
         self.0
+    }
+
+    fn salt(&self) -> u64 {
+        0
     }
 }
 
@@ -96,6 +100,15 @@ impl EntrySink for Recorder {
             content.extents.push(Extent::whole(digest, batch.bytes().len() as u64));
         }
         Ok(content)
+    }
+
+    fn rows(
+        &mut self,
+        _: &EntryPath,
+        _: &EntryPath,
+        _: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+    ) -> Result<(Content, Content), Explained> {
+        Ok(Default::default())
     }
 
     fn database(&mut self, database: Database) {

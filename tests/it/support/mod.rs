@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod forge;
+pub mod postgres;
 pub mod program;
 pub mod s3;
 pub mod vaults;

@@ -196,6 +196,14 @@ fn an_error_of_the_sink_ends_the_capture() {
         ) -> Result<Content, Explained> {
             Ok(Content::default())
         }
+        fn rows(
+            &mut self,
+            _: &EntryPath,
+            _: &EntryPath,
+            _: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+        ) -> Result<(Content, Content), Explained> {
+            Ok(Default::default())
+        }
         fn database(&mut self, _: Database) {}
         fn entry(&mut self, _: &Entry, _: Option<Fingerprint>) -> Result<(), Explained> {
             Ok(())

@@ -19,6 +19,10 @@ impl Cutter for Cut {
     fn minimum(&self) -> usize {
         256 << 10
     }
+
+    fn salt(&self) -> u64 {
+        0
+    }
 }
 
 /// Counts, and keeps only what a second capture needs.
@@ -46,6 +50,15 @@ impl EntrySink for Counter {
     ) -> Result<Content, Explained> {
         Ok(Content::default())
     }
+    fn rows(
+        &mut self,
+        _: &EntryPath,
+        _: &EntryPath,
+        _: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+    ) -> Result<(Content, Content), Explained> {
+        Ok(Default::default())
+    }
+
     fn database(&mut self, _: Database) {}
 
     fn entry(&mut self, entry: &Entry, fingerprint: Option<Fingerprint>) -> Result<(), Explained> {

@@ -1,0 +1,201 @@
+//! A session with a server, for code that waits: async stays inside.
+//!
+//! Owns opening connections, and giving them up when somebody asks to stop. Knows no SQL of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Config, Row};
+
+use crate::base::control::Control;
+use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::settings::{Protection, Settings};
+use crate::engine::postgres::tls;
+use crate::engine::postgres::wire::{Either, Gathered};
+
+/// How long to wait before looking whether to stop.
+const GLANCE: Duration = Duration::from_millis(100);
+/// How long to wait for the server to take note of it.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// One connection. Dropping it ends what the server does for it.
+pub struct Session {
+    client: Client,
+    settings: Settings,
+    control: Arc<Control>,
+    runtime: Runtime,
+    version: u32,
+}
+
+impl Settings {
+    /// Opens a connection. Whatever it waits for later ends when `control` says so.
+    pub fn connect(&self, control: &Arc<Control>) -> Result<Session, PostgresError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PostgresError::Runtime)?;
+        let client = until_stopped(&runtime, control, self.open())??;
+        let control = control.clone();
+        let mut session = Session { client, settings: self.clone(), control, runtime, version: 0 };
+        let rows = session.query("SELECT current_setting('server_version_num')::int", &[])?;
+        session.version = rows[0].get::<_, i32>(0) as u32;
+        Ok(session)
+    }
+
+    async fn open(&self) -> Result<Client, PostgresError> {
+        let connector = tls::connector(self)?;
+        let stream = self.dial().await?;
+        let opened = timeout(self.patience, self.config().connect_raw(Gathered::new(stream), connector)).await;
+        let (client, connection) = opened
+            .map_err(|_| self.unreachable("it does not answer"))?
+            .map_err(|error| PostgresError::of_connecting(self.server(), &self.user, &self.dbname, &error))?;
+        // Its end is told by whatever is asked for next.
+        tokio::spawn(async move { drop(connection.await) });
+        Ok(client)
+    }
+
+    async fn dial(&self) -> Result<Either<UnixStream, TcpStream>, PostgresError> {
+        let dialled = timeout(self.patience, async {
+            if self.is_local() {
+                UnixStream::connect(self.server()).await.map(Either::One)
+            } else {
+                let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+                stream.set_nodelay(true)?;
+                keep_alive(&stream)?;
+                Ok(Either::Other(stream))
+            }
+        });
+        let failed = |error: std::io::Error| self.unreachable(&crate::base::error::reason(&error));
+        dialled.await.map_err(|_| self.unreachable("it does not answer"))?.map_err(failed)
+    }
+
+    fn unreachable(&self, reason: &str) -> PostgresError {
+        PostgresError::Unreachable { server: self.server(), reason: reason.to_owned() }
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::new();
+        config.user(&self.user).dbname(&self.dbname).application_name("strongroom");
+        if let Some(password) = &self.password {
+            config.password(password.as_bytes());
+        }
+        config.ssl_mode(match self.protection {
+            _ if self.is_local() => SslMode::Disable,
+            Protection::Disable => SslMode::Disable,
+            Protection::Prefer => SslMode::Prefer,
+            _ => SslMode::Require,
+        });
+        config
+    }
+}
+
+/// A peer that is gone without a word is noticed after some minutes.
+fn keep_alive(stream: &TcpStream) -> std::io::Result<()> {
+    rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+    rustix::net::sockopt::set_tcp_keepidle(stream, Duration::from_secs(60))?;
+    rustix::net::sockopt::set_tcp_keepintvl(stream, Duration::from_secs(20))?;
+    rustix::net::sockopt::set_tcp_keepcnt(stream, 5)?;
+    Ok(())
+}
+
+/// Waits for something, and looks now and then whether to stop.
+fn until_stopped<T>(runtime: &Runtime, control: &Control, work: impl Future<Output = T>) -> Result<T, PostgresError> {
+    runtime.block_on(async {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if control.stopped() {
+                return Err(PostgresError::Interrupted);
+            }
+            if let Ok(done) = timeout(GLANCE, &mut work).await {
+                return Ok(done);
+            }
+        }
+    })
+}
+
+impl Session {
+    /// `150018` for 15.18.
+    pub fn server_version(&self) -> u32 {
+        self.version
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The rows that a query answers with.
+    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
+        self.wait(self.client.query(sql, values))
+    }
+
+    /// Runs one statement, and says how many rows it was about.
+    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, PostgresError> {
+        self.wait(self.client.execute(sql, values))
+    }
+
+    /// Runs statements, one after another.
+    pub fn batch(&mut self, sql: &str) -> Result<(), PostgresError> {
+        self.wait(self.client.batch_execute(sql))
+    }
+
+    /// Copies out: `take` gets the bytes as they come, rows or parts of them, and says whether it wants more.
+    pub fn copy_out(&mut self, sql: &str, mut take: impl FnMut(Bytes) -> bool) -> Result<(), PostgresError> {
+        let control = self.control.clone();
+        self.wait(async {
+            let mut stream = std::pin::pin!(self.client.copy_out(sql).await?);
+            while let Some(bytes) = stream.next().await {
+                if control.stopped() || !take(bytes?) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Copies in what `give` gives, until it gives no more. Says how many rows that was. An error of `give` takes
+    /// everything back, and comes back itself.
+    pub fn copy_in<E>(
+        &mut self,
+        sql: &str,
+        mut give: impl FnMut() -> Result<Option<Bytes>, E>,
+    ) -> Result<Result<u64, E>, PostgresError> {
+        self.wait(async {
+            let mut sink = std::pin::pin!(self.client.copy_in(sql).await?);
+            loop {
+                match give() {
+                    Ok(Some(bytes)) => sink.send(bytes).await?,
+                    Ok(None) => return sink.finish().await.map(Ok),
+                    // A sink that is dropped unfinished is no copy.
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+        })
+    }
+
+    fn wait<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, PostgresError> {
+        match until_stopped(&self.runtime, &self.control, work) {
+            Ok(done) => done.map_err(|error| PostgresError::of(&self.settings.server(), &error)),
+            Err(stopped) => {
+                self.cancel();
+                Err(stopped)
+            }
+        }
+    }
+
+    /// Tells the server that nobody waits for its answer any more. Whether it hears that matters to the server only.
+    fn cancel(&self) {
+        let token = self.client.cancel_token();
+        let cancel = async {
+            let connector = tls::connector(&self.settings).ok()?;
+            let stream = self.settings.dial().await.ok()?;
+            token.cancel_query_raw(Gathered::new(stream), connector).await.ok()
+        };
+        self.runtime.block_on(async { drop(timeout(FAREWELL, cancel).await) });
+    }
+}

@@ -1,0 +1,162 @@
+//! What can go wrong with a server and its tools, in words for people.
+
+use std::io;
+
+use tokio_postgres::error::SqlState;
+
+use crate::base::error::{Class, Explain};
+
+/// What the server says, or the driver of it, without its codes.
+type Cause = tokio_postgres::Error;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    #[error("cannot reach the server at {server}: {reason}")]
+    Unreachable { server: String, reason: String },
+    #[error("the server at {server} does not let {user} in: {reason}")]
+    Refused { server: String, user: String, reason: String },
+    #[error("the server at {server} has no database {dbname}")]
+    NoDatabase { server: String, dbname: String },
+    #[error("the server at {server} has no connection to spare")]
+    Crowded { server: String },
+    #[error("no encrypted connection to {server}: {reason}")]
+    Tls { server: String, reason: String },
+    #[error("the connection to {server} was lost: {reason}")]
+    Lost { server: String, reason: String },
+    #[error("the server at {server} says: {reason}")]
+    Denied { server: String, reason: String },
+    #[error("row level security would hide rows: {reason}")]
+    Hidden { reason: String },
+    #[error("a table is locked by another session: {reason}")]
+    Locked { reason: String },
+    #[error("a standby could not keep the moment: {reason}")]
+    Conflict { reason: String },
+    #[error("a table is gone: {reason}")]
+    Undefined { reason: String },
+    #[error("the server at {server} says: {reason}")]
+    Server { server: String, reason: String },
+    #[error("the server at {server} is PostgreSQL {version}: the oldest that can be captured is {oldest}")]
+    ServerTooOld { server: String, version: String, oldest: u32 },
+    #[error("tables come and go faster than they can be locked")]
+    Restless,
+    #[error("{tool} is not installed")]
+    NoTool { tool: &'static str, wanted: u32 },
+    #[error("{tool} is of version {found}, the server of version {wanted}")]
+    OldTool { tool: &'static str, found: u32, wanted: u32 },
+    #[error("cannot run {tool}")]
+    Run { tool: &'static str, source: io::Error },
+    #[error("{tool} failed: {complaint}")]
+    ToolFailed { tool: &'static str, complaint: String },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("cannot start what connections need")]
+    Runtime(#[source] io::Error),
+}
+
+impl PostgresError {
+    /// Sorts what came of a connection by what a person can do about it.
+    pub(super) fn of(server: &str, error: &Cause) -> Self {
+        let (server, reason) = (server.to_owned(), words(error));
+        match error.code() {
+            None => Self::Lost { server, reason },
+            Some(code) => match code.code() {
+                "42501" if reason.contains("row-level security") => Self::Hidden { reason },
+                "42501" => Self::Denied { server, reason },
+                "55P03" => Self::Locked { reason },
+                "53300" => Self::Crowded { server },
+                "40001" if reason.contains("recovery") => Self::Conflict { reason },
+                "42P01" | "3F000" => Self::Undefined { reason },
+                "57P01" | "57P02" | "57P03" | "57P05" | "08006" | "08003" => Self::Lost { server, reason },
+                _ => Self::Server { server, reason },
+            },
+        }
+    }
+
+    /// Sorts what came of the try to connect.
+    pub(super) fn of_connecting(server: String, user: &str, dbname: &str, error: &Cause) -> Self {
+        let reason = words(error);
+        match error.code() {
+            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
+                Self::NoDatabase { server, dbname: dbname.to_owned() }
+            }
+            Some(code) if code.code().starts_with("28") => Self::Refused { server, user: user.to_owned(), reason },
+            Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => Self::Crowded { server },
+            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied { server, reason },
+            // Without a password there is nothing to send when one is asked for.
+            None if reason.contains("password missing") => Self::Refused { server, user: user.to_owned(), reason },
+            None if reason.contains("TLS") || reason.contains("certificate") => Self::Tls { server, reason },
+            _ => Self::Unreachable { server, reason },
+        }
+    }
+
+    /// Was what was asked for not there any more?
+    pub fn is_undefined(&self) -> bool {
+        matches!(self, Self::Undefined { .. })
+    }
+
+    /// Are there only too many connections?
+    pub fn is_crowded(&self) -> bool {
+        matches!(self, Self::Crowded { .. })
+    }
+}
+
+/// The server's own words, or the innermost cause: one line.
+fn words(error: &Cause) -> String {
+    if let Some(said) = error.as_db_error() {
+        let mut words = said.message().replace('\n', " ");
+        if let Some(detail) = said.detail() {
+            words += &format!(" ({})", detail.replace('\n', " "));
+        }
+        return words;
+    }
+    let mut innermost: &dyn std::error::Error = error;
+    let mut words = innermost.to_string();
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+        words = match cause.downcast_ref() {
+            Some(cause) => crate::base::error::reason(cause),
+            None => cause.to_string(),
+        };
+    }
+    words.replace('\n', " ")
+}
+
+impl Explain for PostgresError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Locked { .. } | Self::Crowded { .. } | Self::Restless => Class::Busy,
+            Self::Interrupted => Class::Interrupted,
+            _ => Class::Failed,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Unreachable { .. } => {
+                "is it running, and are host and port right? psql with the same URL should get there"
+            }
+            Self::Refused { .. } => {
+                "give the password in PGPASSWORD or ~/.pgpass (mode 0600), and look into pg_hba.conf"
+            }
+            Self::NoDatabase { .. } => "psql -l lists those there are",
+            Self::Crowded { .. } => "try again later, or set workers = 1",
+            Self::Tls { .. } => "sslrootcert names the authority to trust; sslmode=require encrypts without asking one",
+            Self::Lost { .. } => "nothing was committed: run the backup again",
+            Self::Denied { .. } => "GRANT pg_read_all_data TO the user, or exclude the schema",
+            Self::Hidden { .. } => "take a user with BYPASSRLS, or the owner of the table, or exclude the table",
+            Self::Locked { .. } => "something changes the schema: let it finish, and try again",
+            Self::Conflict { .. } => "set hot_standby_feedback = on at the standby, or capture the primary",
+            Self::Undefined { .. } | Self::Restless => "something changes the schema: let it finish, and try again",
+            Self::NoTool { wanted, .. } | Self::OldTool { wanted, .. } => {
+                return Some(format!(
+                    "install the client tools of version {wanted}: apt-get install postgresql-client-{wanted}"
+                ));
+            }
+            Self::ToolFailed { complaint, .. } if complaint.contains("permission denied") => {
+                "GRANT pg_read_all_data TO the user, or exclude the schema"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

@@ -1,0 +1,177 @@
+//! The files a captured database is made of (docs/format.md §6): their names, and the lines of those that are lists.
+//!
+//! Never reads a database.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// The folder of rows: it sorts before everything else, so that what must be read last can be.
+pub const DATA: &str = "data";
+pub const DATABASE: &str = "database.sql";
+pub const GLOBALS: &str = "globals.sql";
+pub const LARGE_OBJECTS: &str = "large-objects";
+pub const LOAD: &str = "load.sql";
+pub const POST_DATA: &str = "post-data.sql";
+pub const PRE_DATA: &str = "pre-data.sql";
+pub const SEQUENCES: &str = "sequences.jsonl";
+pub const TABLES: &str = "tables.jsonl";
+
+/// A name longer than this, as it is written in a path, is cut.
+const LONGEST: usize = 200;
+
+/// A schema's and a thing's name in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Qualified {
+    pub schema: String,
+    pub name: String,
+}
+
+impl Qualified {
+    /// As SQL takes it, whatever is in it.
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quoted(&self.schema), quoted(&self.name))
+    }
+
+    /// For people and for facts.
+    pub fn shown(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The file of a table's rows.
+    pub fn rows_path(&self) -> String {
+        format!("{DATA}/{}/{}.copy", part(&self.schema), part(&self.name))
+    }
+
+    /// The file that says where in it which rows are.
+    pub fn segments_path(&self) -> String {
+        format!("{DATA}/{}/{}.segments", part(&self.schema), part(&self.name))
+    }
+}
+
+/// A column of a file of rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// A line of `tables.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    #[serde(flatten)]
+    pub name: Qualified,
+    pub path: String,
+    pub columns: Vec<Column>,
+    /// What the rows are sorted by; nothing where they are in physical order.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// The partitioned table at the top, of a partition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<Qualified>,
+    /// Which of its rows these are, of a configuration table of an extension.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// A line of `sequences.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequence {
+    #[serde(flatten)]
+    pub name: Qualified,
+    pub last_value: i64,
+    pub is_called: bool,
+    pub increment: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owned_by: Option<Owner>,
+}
+
+/// The column that owns a sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub schema: String,
+    pub table: String,
+    pub column: String,
+}
+
+/// A name as SQL takes it.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text as SQL takes it, whatever `standard_conforming_strings` says.
+pub fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if text.contains('\\') { format!("E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+}
+
+/// The path of a large object's content.
+pub fn large_object_path(oid: u32) -> String {
+    format!("{LARGE_OBJECTS}/{oid}")
+}
+
+/// A name as a part of a path.
+fn part(name: &str) -> String {
+    let mut written = String::new();
+    for (at, character) in name.char_indices() {
+        match character {
+            '/' | '\\' | '%' | '\0'..='\x1f' | '\x7f' => written += &format!("%{:02X}", u32::from(character)),
+            '.' if at == 0 => written += "%2E",
+            _ => written.push(character),
+        }
+    }
+    if written.len() <= LONGEST {
+        return written;
+    }
+    let mut cut = LONGEST;
+    while !written.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}%{}", &written[..cut], hex::encode(&Sha256::digest(name)[..8]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(schema: &str, name: &str) -> String {
+        Qualified { schema: schema.into(), name: name.into() }.rows_path()
+    }
+
+    #[test]
+    fn a_name_cannot_leave_its_folder_or_take_anothers_place() {
+        assert_eq!(path("public", "Wörter"), "data/public/Wörter.copy");
+        assert_eq!(path("..", "a/../b"), "data/%2E./a%2F..%2Fb.copy");
+        assert_eq!(path("%2E.", "new\nline"), "data/%252E./new%0Aline.copy");
+        assert_eq!(path("s", "a\\b'c"), "data/s/a%5Cb'c.copy");
+        let long = "/".repeat(63);
+        assert!(path("s", &long).len() == "data/s/".len() + 63 * 3 + ".copy".len());
+        let longer = |end: &str| path("s", &format!("{}{end}", "ß/".repeat(50)));
+        assert!(longer("a").len() < 240 && longer("a") != longer("b"));
+    }
+
+    #[test]
+    fn names_and_texts_are_quoted_whatever_is_in_them() {
+        assert_eq!(Qualified { schema: "a\"b".into(), name: "c d".into() }.quoted(), "\"a\"\"b\".\"c d\"");
+        assert_eq!((literal("it's"), literal("a\\'")), ("'it''s'".into(), "E'a\\\\'''".into()));
+    }
+
+    #[test]
+    fn a_table_is_one_line_without_what_it_does_not_have() {
+        let table = Table {
+            name: Qualified { schema: "public".into(), name: "t".into() },
+            path: "data/public/t.copy".into(),
+            columns: vec![Column { name: "id".into(), kind: "bigint".into() }],
+            key: vec!["id".into()],
+            root: None,
+            condition: None,
+            rows: 2,
+            bytes: 4,
+        };
+        let line = r#"{"schema":"public","name":"t","path":"data/public/t.copy","columns":[{"name":"id","type":"bigint"}],"key":["id"],"rows":2,"bytes":4}"#;
+        assert_eq!(serde_json::to_string(&table).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Table>(line).unwrap(), table);
+    }
+}

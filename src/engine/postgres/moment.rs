@@ -1,0 +1,116 @@
+//! One moment of a database, seen by several connections at once.
+//!
+//! Owns the locks, the transaction whose snapshot is exported, and those that share it. Locks come first and the moment
+//! after them: what rewrites or empties a table keeps to no snapshot, and cannot happen in between.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::base::control::Control;
+use crate::engine::postgres::catalog;
+use crate::engine::postgres::connect::Session;
+use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::layout::Qualified;
+use crate::engine::postgres::settings::Settings;
+
+/// The oldest server that is spoken to: older ones lack what is asked of the catalog.
+const OLDEST: u32 = 12;
+/// So often the locks are taken anew because tables came and went meanwhile.
+const TRIES: usize = 10;
+/// Tables locked by one statement.
+const AT_ONCE: usize = 200;
+/// A server has room for some thousands of locks in all: more tables than these are locked by the first connection only.
+const MOST_LOCKED_TWICE: usize = 1000;
+
+/// Everything that decides how a value is written, or whether a row is seen.
+const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
+    SET extra_float_digits = 3; SET bytea_output = hex; SET xmloption = content; SET row_security = off; \
+    SET search_path = ''; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+    SET lock_timeout = '60s'; SET max_parallel_workers_per_gather = 0; SET synchronize_seqscans = off; SET jit = off; \
+    SET standard_conforming_strings = on; SET lc_monetary = 'C'";
+
+/// The transaction whose moment is captured.
+pub struct Moment {
+    pub session: Session,
+    /// What other connections name it by.
+    pub id: String,
+    pub version: u32,
+}
+
+impl Moment {
+    /// Locks the tables that `wanted` says yes to, and begins the moment.
+    pub fn begin(
+        settings: &Settings,
+        wanted: &dyn Fn(&Qualified) -> bool,
+        control: &Arc<Control>,
+    ) -> Result<Self, PostgresError> {
+        let mut session = settings.connect(control)?;
+        let version = session.server_version();
+        if version / 10_000 < OLDEST {
+            return Err(PostgresError::ServerTooOld {
+                server: settings.server(),
+                version: shown(version),
+                oldest: OLDEST,
+            });
+        }
+        pin(&mut session)?;
+        for _ in 0..TRIES {
+            if let Some(id) = try_begin(&mut session, wanted)? {
+                return Ok(Self { session, id, version });
+            }
+            session.batch("ROLLBACK")?;
+        }
+        Err(PostgresError::Restless)
+    }
+
+    /// Another connection that sees this moment. Tables are locked by it too, so that it does not queue for them later
+    /// behind somebody who waits for the first connection to let go.
+    pub fn join(&self, tables: &[String], control: &Arc<Control>) -> Result<Session, PostgresError> {
+        let mut session = self.session.settings().connect(control)?;
+        pin(&mut session)?;
+        session.batch("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
+        session.batch(&format!("SET TRANSACTION SNAPSHOT '{}'", self.id.replace('\'', "''")))?;
+        // Sorting in memory what fits there, without asking for more than a server has to spare.
+        session.batch(
+            "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864",
+        )?;
+        if tables.len() <= MOST_LOCKED_TWICE {
+            lock(&mut session, tables)?;
+        }
+        Ok(session)
+    }
+}
+
+/// In groups: a statement has to stay within bounds.
+fn lock(session: &mut Session, tables: &[String]) -> Result<(), PostgresError> {
+    let groups = tables.chunks(AT_ONCE).map(|names| names.join(", "));
+    groups.map(|names| format!("LOCK TABLE {names} IN ACCESS SHARE MODE")).try_for_each(|sql| session.batch(&sql))
+}
+
+fn pin(session: &mut Session) -> Result<(), PostgresError> {
+    session.batch(PINNED)?;
+    // Newer servers have one more clock.
+    session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")
+}
+
+/// Locks what there is, begins the moment, and looks whether there is anything else by then: then nothing is returned.
+fn try_begin(session: &mut Session, wanted: &dyn Fn(&Qualified) -> bool) -> Result<Option<String>, PostgresError> {
+    let before: HashMap<u32, Qualified> =
+        catalog::lockable(session)?.into_iter().filter(|(_, name)| wanted(name)).collect();
+    session.batch("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
+    let names: Vec<String> = before.values().map(|name| format!("ONLY {}", name.quoted())).collect();
+    match lock(session, &names) {
+        Err(error) if error.is_undefined() => return Ok(None),
+        other => other?,
+    }
+    let id: String = session.query("SELECT pg_export_snapshot()", &[])?[0].get(0);
+    let after = catalog::lockable(session)?;
+    let known: HashSet<(u32, &Qualified)> = before.iter().map(|(oid, name)| (*oid, name)).collect();
+    let all_locked = after.iter().filter(|(_, name)| wanted(name)).all(|(oid, name)| known.contains(&(*oid, name)));
+    Ok(all_locked.then_some(id))
+}
+
+/// A version as people know it.
+pub fn shown(version: u32) -> String {
+    format!("{}.{}", version / 10_000, version % 10_000)
+}

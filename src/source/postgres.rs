@@ -1,0 +1,127 @@
+//! The `postgres` source: one database, with everything pg_dump keeps, as one moment saw it (docs/format.md §6).
+//!
+//! Owns its configuration and the choice of schemas and tables. What is peculiar to the engine lies in
+//! `engine::postgres`. Never writes to the database.
+
+mod capture;
+mod definitions;
+mod entries;
+mod rest;
+mod rows;
+mod selection;
+mod texts;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use toml::Table;
+
+use crate::base::capture::{Capture, EntrySink};
+use crate::base::control::Control;
+use crate::engine::postgres::catalog;
+use crate::engine::postgres::settings::{BadSettings, Given, Settings as Connection};
+use crate::source::postgres::selection::Selection;
+use crate::source::settings::Settings;
+use crate::source::{ConfigError, Source, SourceError};
+
+/// More connections than this wait for each other.
+const MOST_WORKERS: i64 = 64;
+
+#[derive(Debug)]
+pub struct PostgresSource {
+    connection: Connection,
+    selection: Selection,
+    /// Connections that read rows at once.
+    workers: usize,
+    /// Roles and tablespaces are captured too.
+    globals: bool,
+}
+
+/// Makes a `postgres` source of its configuration table.
+pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError> {
+    const KEYS: [&str; 11] = [
+        "url",
+        "host",
+        "port",
+        "user",
+        "dbname",
+        "schemas",
+        "exclude_schemas",
+        "tables",
+        "exclude_tables",
+        "workers",
+        "globals",
+    ];
+    let settings = Settings::new(table, &KEYS)?;
+    let selection = Selection {
+        schemas: selection::globs("schemas", &settings)?,
+        exclude_schemas: selection::globs("exclude_schemas", &settings)?,
+        tables: selection::globs("tables", &settings)?,
+        exclude_tables: selection::globs("exclude_tables", &settings)?,
+    };
+    let workers = match settings.number("workers")? {
+        None => std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)),
+        Some(workers @ 1..=MOST_WORKERS) => workers as usize,
+        Some(other) => {
+            let problem = format!("{other} is not between 1 and {MOST_WORKERS}");
+            return Err(ConfigError::Value { key: "workers", problem });
+        }
+    };
+    let globals = settings.optional_flag("globals")?.unwrap_or(true);
+    let connection = connection(&settings)?;
+    Ok(Box::new(PostgresSource { connection, selection, workers, globals }))
+}
+
+fn connection(settings: &Settings<'_>) -> Result<Connection, ConfigError> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let wrong = |key| move |error: BadSettings| ConfigError::Value { key, problem: error.to_string() };
+    let single = ["host", "port", "user", "dbname"];
+    let Some(url) = settings.optional("url")? else {
+        let port = match settings.number("port")?.map(u16::try_from).transpose() {
+            Ok(port) => port,
+            Err(_) => return Err(ConfigError::Value { key: "port", problem: "is no number of a port".to_owned() }),
+        };
+        let text = |key| Ok::<_, ConfigError>(settings.optional(key)?.map(str::to_owned));
+        let given = Given { host: text("host")?, port, user: text("user")?, dbname: text("dbname")? };
+        return Connection::of(given, &variable).map_err(wrong("dbname"));
+    };
+    if let Some(key) = single.into_iter().find(|key| settings.has(key)) {
+        return Err(ConfigError::Value { key, problem: "stands in the url already".to_owned() });
+    }
+    Connection::of_url(url, &variable).map_err(wrong("url"))
+}
+
+/// How to get to a database that is named by a URL, with what the environment and the password file add.
+pub fn reach(url: &str) -> Result<Connection, BadSettings> {
+    Connection::of_url(url, &|name| std::env::var(name).ok())
+}
+
+impl Source for PostgresSource {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn root(&self) -> String {
+        self.connection.shown()
+    }
+
+    fn server(&self) -> Option<&Connection> {
+        Some(&self.connection)
+    }
+
+    fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
+        capture::run(self, capture, sink)
+    }
+
+    fn estimate(&self, control: &Control) {
+        if control.stopped() {
+            return;
+        }
+        let Ok(mut session) = self.connection.connect(&Arc::default()) else { return };
+        let Ok(relations) = catalog::relations(&mut session) else { return };
+        for relation in relations.iter().filter(|relation| self.selection.has_rows(&relation.name)) {
+            control.bytes_expected.add(relation.bytes);
+            control.items_expected.add(1);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Which schemas are captured, and the rows of which tables.
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+use crate::engine::postgres::layout::Qualified;
+use crate::source::ConfigError;
+use crate::source::settings::Settings;
+
+/// What the configuration says; an absent list says nothing.
+#[derive(Debug)]
+pub(super) struct Selection {
+    pub schemas: Option<GlobSet>,
+    pub exclude_schemas: Option<GlobSet>,
+    pub tables: Option<GlobSet>,
+    pub exclude_tables: Option<GlobSet>,
+}
+
+impl Selection {
+    /// Is this schema captured, with all that is defined in it?
+    pub fn has_schema(&self, schema: &str) -> bool {
+        self.schemas.as_ref().is_none_or(|globs| globs.is_match(schema))
+            && !self.exclude_schemas.as_ref().is_some_and(|globs| globs.is_match(schema))
+    }
+
+    /// Are the rows of this table captured? Its definition is, with its schema.
+    pub fn has_rows(&self, table: &Qualified) -> bool {
+        let named = |globs: &GlobSet| globs.is_match(&table.name) || globs.is_match(table.shown());
+        self.has_schema(&table.schema)
+            && self.tables.as_ref().is_none_or(named)
+            && !self.exclude_tables.as_ref().is_some_and(named)
+    }
+
+    /// Everything there is?
+    pub fn has_every_schema(&self) -> bool {
+        self.schemas.is_none() && self.exclude_schemas.is_none()
+    }
+}
+
+/// The patterns under a key. A pattern without a dot is of names in any schema.
+pub(super) fn globs(key: &'static str, settings: &Settings<'_>) -> Result<Option<GlobSet>, ConfigError> {
+    let patterns = settings.texts(key)?;
+    if patterns.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |error: globset::Error| ConfigError::Value { key, problem: error.to_string() };
+    let mut globs = GlobSetBuilder::new();
+    for pattern in &patterns {
+        globs.add(GlobBuilder::new(pattern).literal_separator(false).build().map_err(wrong)?);
+    }
+    Ok(Some(globs.build().map_err(wrong)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn selection(table: &str) -> Selection {
+        let table: toml::Table = table.parse().unwrap();
+        let settings = Settings::new(&table, &["schemas", "exclude_schemas", "tables", "exclude_tables"]).unwrap();
+        let globs = |key| globs(key, &settings).unwrap();
+        Selection {
+            schemas: globs("schemas"),
+            exclude_schemas: globs("exclude_schemas"),
+            tables: globs("tables"),
+            exclude_tables: globs("exclude_tables"),
+        }
+    }
+
+    fn has(selection: &Selection, schema: &str, name: &str) -> bool {
+        selection.has_rows(&Qualified { schema: schema.into(), name: name.into() })
+    }
+
+    #[test]
+    fn schemas_are_chosen_first_and_tables_in_them_by_either_name() {
+        let all = selection("");
+        assert!(all.has_every_schema() && has(&all, "public", "t"));
+        let some =
+            selection("schemas = ['app*']\nexclude_schemas = ['app_old']\nexclude_tables = ['log_*', 'app.cache']");
+        assert!(has(&some, "app", "users") && has(&some, "app2", "cache") && !some.has_every_schema());
+        for (schema, name) in [("public", "users"), ("app_old", "users"), ("app", "log_1"), ("app", "cache")] {
+            assert!(!has(&some, schema, name), "{schema}.{name}");
+        }
+        let few = selection("tables = ['public.users', 'posts']");
+        assert!(has(&few, "public", "users") && has(&few, "x", "posts") && !has(&few, "x", "users"));
+        assert!(few.has_schema("x"));
+    }
+}
