@@ -20,16 +20,25 @@ fn filled() -> String {
     name
 }
 
+struct Ended<'e>(&'e AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Takes a backup while `meanwhile` is done again and again until it says that it has succeeded.
 fn backup_while(lab: &Lab, url: &str, control: &Arc<Control>, meanwhile: impl Fn() -> bool + Sync) -> Result<(), (Class, String)> {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| while !ended.load(Ordering::SeqCst) && !meanwhile() {});
+        // Whatever comes of it, a panic too: nobody waits for ever.
+        let _ended = Ended(&ended);
         let vault = lab.vault(&lab.store, &lab.folders);
         let any = vaults::request(std::path::Path::new("/"), false);
         let request = backup::Request { sources: vec![source_of(url, "")], control: control.clone(), ..any };
         let result = backup::backup(&vault, &request);
-        ended.store(true, Ordering::SeqCst);
         result.map(|_| ()).map_err(|error| {
             let words = error.to_string();
             assert!(!words.contains('\n') && error.hint().is_none_or(|hint| !hint.contains('\n')), "{words}");
