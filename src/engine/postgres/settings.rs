@@ -66,8 +66,10 @@ impl Settings {
     /// Of a URL: `postgres://user@host:port/dbname?sslmode=…`.
     pub fn of_url(text: &str, variable: Variable<'_>) -> Result<Self, BadSettings> {
         let bad = |what: &str| BadSettings(what.to_owned());
-        let rest = ["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-        let rest = rest.ok_or_else(|| bad("does not begin with postgres://"))?;
+        // Some name their driver too: postgresql+asyncpg.
+        let is_known = |scheme: &str| matches!(scheme.split('+').next(), Some("postgres" | "postgresql"));
+        let split = text.split_once("://").filter(|(scheme, _)| is_known(scheme));
+        let (_, rest) = split.ok_or_else(|| bad("does not begin with postgres://"))?;
         let decoded = |text: &str| -> Result<Option<String>, BadSettings> {
             let text = percent_decode_str(text).decode_utf8().map_err(|_| bad("is not UTF-8 when decoded"))?;
             Ok((!text.is_empty()).then(|| text.into_owned()))
@@ -100,9 +102,11 @@ impl Settings {
                 "sslmode" | "sslrootcert" | "connect_timeout" | "passfile" => {
                     more.insert(key, value);
                 }
-                // What says how a client calls itself or waits changes nothing here.
-                "application_name" | "keepalives" | "keepalives_idle" | "target_session_attrs" | "schema" => {}
-                other => return Err(BadSettings(format!("has the parameter {other:?}, which is not known"))),
+                other if other.starts_with("ssl") => {
+                    return Err(BadSettings(format!("has the parameter {other:?}, which is not known")));
+                }
+                // What is meant for one driver or another, or says how a client calls itself.
+                _ => {}
             }
         }
         Self::complete(given, password, &more, variable)
@@ -260,6 +264,8 @@ mod tests {
         assert_eq!((local.host.as_str(), local.is_local(), local.user.as_str()), ("/run/pg", true, "me"));
         let same = of_url("postgres:///app?host=/run/pg&user=me").unwrap();
         assert_eq!((same.shown(), same.server()), (local.shown(), "/run/pg/.s.PGSQL.5432".to_owned()));
+        let driver = of_url("postgresql+asyncpg://me@h/app?schema=public").unwrap();
+        assert_eq!(driver.shown(), "postgres://me@h:5432/app");
         let nowhere = of_url("postgres://me@/app?host=/run/pg").unwrap();
         assert_eq!(nowhere.shown(), local.shown());
         let six = of_url("postgresql://me@[::1]:7/app").unwrap();
