@@ -97,6 +97,7 @@ impl Course<'_> {
         path: &str,
         blocks: impl Iterator<Item = Result<Vec<u8>, Explained>>,
     ) -> Result<u64, SourceError> {
+        self.entries.up_to(&entry_path(path))?;
         let mut pieces = Cut::new(&*self.cutter, blocks);
         let content = self.entries.sink.content(&mut pieces, Access::Whole).map_err(SourceError::Sink)?;
         let length = pieces.length;
@@ -165,6 +166,7 @@ impl Course<'_> {
                 self.entries.folder(&folder)?;
                 schema = Some(folder);
             }
+            self.entries.up_to(&path)?;
             let mut rows = RowsOf::new(parts, number, self.cutter.salt(), &control);
             let kept = self.entries.sink.rows(&path, &notes, &mut rows);
             let (content, notes_content) = kept.map_err(SourceError::Sink)?;

@@ -46,8 +46,8 @@ impl<'s> Entries<'s> {
         self.waiting.insert(path, (size, content));
     }
 
-    /// Nothing of what waits comes after `path`.
-    fn up_to(&mut self, path: &EntryPath) -> Result<(), SourceError> {
+    /// Adds what waits and comes before `path`, whose content is about to be handed over.
+    pub fn up_to(&mut self, path: &EntryPath) -> Result<(), SourceError> {
         while let Some(first) = self.waiting.first_entry().filter(|first| first.key() < path) {
             let (path, (size, content)) = first.remove_entry();
             self.add(&path, Kind::File, size, content)?;

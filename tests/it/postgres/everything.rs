@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{backup, capture, database, paths, sequences, source_of, tables, text};
 use crate::support::postgres::cluster;
+use crate::support::program::Home;
 use crate::support::vaults::{Lab, restore};
 
 /// What the tests below look for. Roles belong to the whole server, which is this process's own.
@@ -168,6 +169,19 @@ fn a_capture_of_what_has_not_changed_adds_nothing_and_has_the_same_listing() {
     let (first, second) = (&first.sources[0], &second.sources[0]);
     assert_eq!((second.bytes_new, second.bytes), (0, first.bytes));
     assert_eq!(second.listing, first.listing);
+}
+
+#[test]
+fn a_comparison_with_the_live_database_names_the_tables_that_changed() {
+    let (cluster, name, home) = (cluster(), made(), Home::new());
+    home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
+    home.ok(&["init"]);
+    home.ok(&["backup"]);
+    let same = home.ok(&["diff", "latest", "live"]).out;
+    assert!(!same.contains("db/"), "{same}");
+    cluster.sql(&name, "UPDATE app.keyless SET y = 'c' WHERE x = 1");
+    let changed = home.ok(&["diff", "latest", "live"]).out;
+    assert!(changed.contains("data/app/keyless.copy") && !changed.contains("users"), "{changed}");
 }
 
 #[test]

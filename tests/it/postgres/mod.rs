@@ -1,6 +1,7 @@
 //! PostgreSQL databases, against a real server: captured while they are written to, and what is kept of them.
 
 mod bank;
+mod elsewhere;
 mod everything;
 mod lost;
 mod memory;
