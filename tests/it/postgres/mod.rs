@@ -4,6 +4,7 @@ mod bank;
 mod everything;
 mod lost;
 mod memory;
+mod restore;
 mod segments;
 mod trouble;
 
