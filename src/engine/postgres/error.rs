@@ -94,6 +94,11 @@ impl PostgresError {
         matches!(self, Self::Undefined { .. })
     }
 
+    /// Did somebody else hold, or wait for, a lock that was needed?
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+
     /// Are there only too many connections?
     pub fn is_crowded(&self) -> bool {
         matches!(self, Self::Crowded { .. })
