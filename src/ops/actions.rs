@@ -73,6 +73,24 @@ pub struct Touched {
     /// The source's own place, written as paths are.
     pub root: String,
     pub path: EntryPath,
+    /// The databases that change places, of a part that is one of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap: Option<Swap>,
+}
+
+/// Names of databases of one server. What takes the live one's place has been made and checked before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Swap {
+    pub live: String,
+    /// What becomes the live one; nothing where there is to be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incoming: Option<String>,
+    /// What the live one is called from then on; nothing where there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// What was kept has been dropped since.
+    #[serde(default)]
+    pub forgotten: bool,
 }
 
 /// The actions of one vault on this host.

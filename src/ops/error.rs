@@ -2,6 +2,7 @@
 
 use crate::base::error::{Class, Explain, Explained};
 use crate::base::text;
+use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::sqlite::apply::ApplyError;
 use crate::engine::sqlite::ask::AskError;
 use crate::ops::actions::ActionError;
@@ -28,6 +29,8 @@ pub enum OpError {
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -41,6 +44,7 @@ impl OpError {
             Self::Apply(error) => error,
             Self::Action(error) => error,
             Self::Ask(error) => error,
+            Self::Load(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -105,6 +109,12 @@ pub enum Problem {
     NoWayBack { action: String },
     #[error("snapshot {snapshot}, which action {action} needs, is not in the vault")]
     SnapshotGone { action: String, snapshot: String },
+    #[error("{part} is a part of a database: a server is given the whole")]
+    PartOfDatabase { part: String },
+    #[error("{source_name} cannot be reached: its URL {reason}")]
+    Unreached { source_name: String, reason: String },
+    #[error("nothing is kept aside that could be dropped")]
+    NothingKept,
     #[error("interrupted")]
     Interrupted,
 }
@@ -117,7 +127,7 @@ impl Explain for Problem {
             Self::Interrupted => Class::Interrupted,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
             Self::Content(error) => error.class(),
-            Self::Unlooked => Class::Usage,
+            Self::Unlooked | Self::PartOfDatabase { .. } | Self::Unreached { .. } => Class::Usage,
             _ => Class::Failed,
         }
     }
@@ -142,6 +152,7 @@ impl Explain for Problem {
             Self::ChangedSince { paths, .. } => {
                 Some(format!("{}: look at them, then --force takes the action back all the same", paths.join(", ")))
             }
+            Self::PartOfDatabase { .. } => Some("name the source alone; --table chooses tables, --to DIR gives back files".into()),
             Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
             Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),

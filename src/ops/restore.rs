@@ -6,7 +6,9 @@
 mod batch;
 pub mod in_place;
 pub mod live;
+pub mod server;
 mod sides;
+pub mod swap;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,6 +14,7 @@ use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request};
 use crate::ops::config;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::server::KIND;
 use crate::source;
 use crate::vault::Vault;
 use crate::vault::commit::Label;
@@ -37,7 +38,11 @@ pub fn snapshot(
     let mut names = BTreeSet::new();
     let mut sources = Vec::new();
     for part in parts {
-        let is_there = fs::symlink_metadata(place(&part.root)).is_ok();
+        let is_there = match &part.swap {
+            // A database that is there is kept: a live one that is not, is not.
+            Some(swap) => swap.kept.is_some(),
+            None => fs::symlink_metadata(place(&part.root)).is_ok(),
+        };
         if is_there && names.insert(part.source.clone()) {
             sources.push(source_of(part, &mut configured)?);
         }
@@ -73,6 +78,13 @@ fn source_of(part: &Touched, configured: &mut Vec<Planned>) -> Result<Planned, O
         return Ok(configured.swap_remove(at));
     }
     let refused = |why: String| OpError::from(Problem::NoSafety { why, source: None });
+    if part.kind == KIND {
+        let mut table = toml::Table::new();
+        table.insert("kind".to_owned(), KIND.into());
+        table.insert("url".to_owned(), part.root.clone().into());
+        let source = source::configure(&table, Path::new("/")).map_err(|error| refused(error.to_string()))?;
+        return Ok(Planned { name: part.source.clone(), source });
+    }
     // Which of the databases in a folder were named, only the configuration knows: then the folder is what is kept.
     let kind = if part.kind == "sqlite" && place(&part.root).is_dir() { "files" } else { part.kind.as_str() };
     let root =

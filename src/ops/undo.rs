@@ -14,6 +14,8 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts};
 use crate::ops::restore::in_place::{self, Report, Settings};
 use crate::ops::restore::live::{self, Change, Origin, Place, Sorted, Walk, find, is_database, stem};
+use crate::ops::restore::server::KIND;
+use crate::ops::restore::swap;
 use crate::vault::read::Library;
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
@@ -40,7 +42,11 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
     let all = unlocked.snapshots()?.readable;
     let touches = snapshot(&all, &done, done.touches)?;
     let left = manifest(&all, &done, done.gives)?;
-    let gives = manifest(&all, &done, done.safety)?;
+    let gives = match done.safety {
+        // Databases that changed places change them again.
+        Holding::Unknown if done.parts.iter().all(|part| part.swap.is_some()) => None,
+        safety => manifest(&all, &done, safety)?,
+    };
     if settings.safety.is_none() && !force {
         return Err(Problem::Unlooked.into());
     }
@@ -64,7 +70,9 @@ struct Now<'n> {
 impl Now<'_> {
     fn take_back(&self, configured: Vec<Planned>) -> Result<Report, OpError> {
         let Self { unlocked, touches, left, gives, done, force, settings } = *self;
-        let before = in_place::save(unlocked, touches, &done.parts, configured, settings)?;
+        let mut parts = done.parts.clone();
+        let swaps = swap::reverse(unlocked, gives, (&mut parts, done.state), &configured, settings)?;
+        let before = in_place::save(unlocked, touches, &parts, configured, settings)?;
         let action = Action {
             id: Actions::fresh_id(),
             time: Instant::now(),
@@ -73,9 +81,11 @@ impl Now<'_> {
             gives: done.safety,
             safety: before.holding,
             undoes: Some(done.id.clone()),
+            parts,
             ..done.clone()
         };
-        let change = Change { unlocked, touches, gives, before: before.listing(), action: &action, settings };
+        let listing = before.listing();
+        let change = Change { unlocked, touches, gives, before: listing, action: &action, swaps: &swaps, settings };
         if !force {
             unchanged(&change, left, done)?;
         }
@@ -86,6 +96,7 @@ impl Now<'_> {
         settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
         settings.actions.keep(&Action { undone_by: Some(action.id.clone()), ..done.clone() })?;
         reopen(settings.actions, done)?;
+        swaps.done();
         let safety = before.manifest.map(|manifest| manifest.id);
         Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
     }
@@ -115,7 +126,16 @@ fn manifest<'s>(all: &'s [Snapshot], action: &Action, holding: Holding) -> Resul
 fn unchanged(change: &Change<'_>, left: Option<&Manifest>, done: &Action) -> Result<(), OpError> {
     let library = change.unlocked.library()?;
     let (mut count, mut paths) = (0, Vec::new());
-    for part in &done.parts {
+    for part in done.parts.iter().filter(|part| part.kind == KIND) {
+        let Some(left) = left else { continue };
+        for table in change.swaps.changed(change.unlocked, left, part, &change.settings.control)? {
+            count += 1;
+            if paths.len() < NAMED {
+                paths.push(format!("{}/{table}", part.source));
+            }
+        }
+    }
+    for part in done.parts.iter().filter(|part| part.kind != KIND) {
         let place = Place::of(change, part, &library)?;
         let record = left.and_then(|left| left.sources.iter().find(|source| source.name == part.source));
         let mut was = record.map(|record| Sorted::new(record, &part.path, &library));

@@ -14,6 +14,7 @@ use crate::base::control::Control;
 use crate::base::error::{Class, Explain, Explained, reason};
 use crate::base::text;
 use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::settings::Settings as Connection;
 
 pub mod settings;
 
@@ -28,6 +29,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Under what the host remembers a capture: what was captured in another way is no help.
     fn memory(&self) -> String {
         self.root()
+    }
+
+    /// The server it is captured from, and how to get there.
+    fn server(&self) -> Option<&Connection> {
+        None
     }
 
     /// Hands everything to `sink`, in path order.

@@ -91,6 +91,11 @@ fn connection(settings: &Settings<'_>) -> Result<Connection, ConfigError> {
     Connection::of_url(url, &variable).map_err(wrong("url"))
 }
 
+/// How to get to a database that is named by a URL, with what the environment and the password file add.
+pub fn reach(url: &str) -> Result<Connection, BadSettings> {
+    Connection::of_url(url, &|name| std::env::var(name).ok())
+}
+
 impl Source for PostgresSource {
     fn kind(&self) -> &'static str {
         "postgres"
@@ -98,6 +103,10 @@ impl Source for PostgresSource {
 
     fn root(&self) -> String {
         self.connection.shown()
+    }
+
+    fn server(&self) -> Option<&Connection> {
+        Some(&self.connection)
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

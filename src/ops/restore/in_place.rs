@@ -15,6 +15,8 @@ use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts, Hooks, Ran};
 use crate::ops::restore::live::{self, Change, Given};
+use crate::ops::restore::server;
+use crate::ops::restore::swap::{self, Swaps};
 use crate::ops::safety;
 use crate::ops::show::Part;
 use crate::vault::commit::Label;
@@ -22,7 +24,7 @@ use crate::vault::select::SAFETY;
 use crate::vault::unlocked::UnlockedVault;
 
 /// Kinds of sources that can be given back where they live.
-const KINDS: [&str; 2] = ["files", "sqlite"];
+const KINDS: [&str; 3] = ["files", "sqlite", server::KIND];
 
 pub struct Request<'r> {
     /// What to restore; empty for everything.
@@ -75,9 +77,11 @@ pub struct Report {
 /// Gives parts of a snapshot back where they live.
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
     let Request { parts, configured, settings } = request;
-    let parts = plan(manifest, &parts, &configured)?;
+    let mut parts = plan(manifest, &parts, &configured)?;
+    // What takes long is done while the app still runs, and before anything is touched.
+    let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
     let facts = Facts::of(manifest.id.to_hex(), &parts);
-    let work = || between(unlocked, manifest, parts, configured, &settings);
+    let work = || between(unlocked, manifest, parts, configured, swaps, &settings);
     let (report, ran) = hooks::around(&settings, &facts, work)?;
     Ok(Report { hooks: ran, ..report })
 }
@@ -87,6 +91,7 @@ fn between(
     manifest: &Manifest,
     parts: Vec<Touched>,
     configured: Vec<Planned>,
+    swaps: Swaps,
     settings: &Settings<'_>,
 ) -> Result<Report, OpError> {
     let before = save(unlocked, manifest, &parts, configured, settings)?;
@@ -104,9 +109,12 @@ fn between(
         undone_by: None,
     };
     let (touches, gives) = (manifest, Some(manifest));
-    let change = Change { unlocked, touches, gives, before: before.listing(), action: &action, settings };
+    let before_listing = before.listing();
+    let change =
+        Change { unlocked, touches, gives, before: before_listing, action: &action, swaps: &swaps, settings };
     let given = run(&change)?;
     settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
+    swaps.done();
     let safety = before.manifest.map(|manifest| manifest.id);
     Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
 }
@@ -145,7 +153,11 @@ pub(in crate::ops) fn save(
             }
         }
     };
-    (settings.told)(Step::Safe(holding));
+    // A database that is swapped is kept aside: that is a way back without a snapshot.
+    let all_kept = parts.iter().all(|part| part.swap.is_some());
+    if !(all_kept && holding == Holding::Unknown) {
+        (settings.told)(Step::Safe(holding));
+    }
     Ok(Before { holding, manifest: made })
 }
 
@@ -159,7 +171,11 @@ pub(in crate::ops) fn run(change: &Change<'_>) -> Result<Given, OpError> {
         Ok(given) => return Ok(given),
         Err(error) => error,
     };
-    let Some(before) = change.before else { return Err(error) };
+    let before = match change.before {
+        Some(before) => before,
+        None if change.action.parts.iter().all(|part| part.swap.is_some()) => None,
+        None => return Err(error),
+    };
     // Whoever asked to stop did not ask to leave things half done.
     let settings = change.settings.calm();
     let back = Change { gives: before, before: None, settings: &settings, ..*change };
@@ -185,7 +201,10 @@ fn plan(manifest: &Manifest, parts: &[Part], configured: &[Planned]) -> Result<V
         }
         let own = configured.iter().find(|planned| planned.name == record.name && planned.source.kind() == record.kind);
         let root = own.map_or(record.root.clone(), |planned| planned.source.root());
-        Ok(Touched { source: record.name.clone(), kind: record.kind.clone(), root, path: part.path })
+        if record.kind == server::KIND && !part.path.is_root() {
+            return Err(Problem::PartOfDatabase { part: part.path.to_string() }.into());
+        }
+        Ok(Touched { source: record.name.clone(), kind: record.kind.clone(), root, path: part.path, swap: None })
     };
     parts.into_iter().map(touched).collect()
 }

@@ -25,6 +25,8 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::batch::{Batch, Tally};
 use crate::ops::restore::in_place::Settings;
 use crate::ops::restore::{Job, Report, Restorer, own_name};
+use crate::ops::restore::server::KIND;
+use crate::ops::restore::swap::{Swapped, Swaps};
 use crate::ops::safety;
 use crate::source::files::target::{Options, Target};
 use crate::vault::read::Library;
@@ -44,6 +46,8 @@ pub(in crate::ops) struct Change<'c> {
     /// What is there: `None` if nobody knows, `Some(None)` for nothing.
     pub before: Option<Option<&'c Manifest>>,
     pub action: &'c Action,
+    /// The databases of servers that take the places of live ones.
+    pub swaps: &'c Swaps,
     pub settings: &'c Settings<'c>,
 }
 
@@ -51,6 +55,9 @@ pub(in crate::ops) struct Change<'c> {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Given {
     pub databases: Vec<Database>,
+    /// Databases of servers, each of which took the place of another.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swapped: Vec<Swapped>,
     #[serde(flatten)]
     pub files: Report,
     /// What the change removed because it was not there before.
@@ -70,6 +77,8 @@ pub struct Database {
 pub(in crate::ops) struct Progress {
     /// The databases that were given back: the number of the part, and the path.
     databases: BTreeSet<(usize, EntryPath)>,
+    /// The databases of servers that changed places.
+    swapped: usize,
     files: bool,
 }
 
@@ -84,6 +93,7 @@ pub(in crate::ops) fn give(change: &Change<'_>, progress: &mut Progress) -> Resu
         let mut each = |path: &EntryPath| _ = progress.databases.insert((number, path.clone()));
         work.databases(&mut given, &|_| true, &mut each)?;
     }
+    change.swaps.forward(&mut given.swapped, &mut progress.swapped)?;
     progress.files = true;
     for work in &works {
         work.files(&mut given)?;
@@ -98,6 +108,7 @@ pub(in crate::ops) fn take_back(change: &Change<'_>, progress: &Progress) -> Res
     let library = change.unlocked.library()?;
     let places = places(change, &library)?;
     let (mut given, tally) = (Given::default(), Tally::default());
+    change.swaps.back(progress.swapped)?;
     let mut works = works(change, &places, &library, &tally, OnDamage::Tell);
     for (number, work) in works.iter_mut().enumerate() {
         let changed = |path: &EntryPath| progress.databases.contains(&(number, path.clone()));
@@ -141,7 +152,8 @@ fn is_unfinished(name: &[u8]) -> bool {
 }
 
 fn places<'c>(change: &Change<'c>, library: &Library<'_>) -> Result<Vec<Place<'c>>, OpError> {
-    change.action.parts.iter().map(|part| Place::of(change, part, library)).collect()
+    let parts = change.action.parts.iter().filter(|part| part.kind != KIND);
+    parts.map(|part| Place::of(change, part, library)).collect()
 }
 
 fn works<'w>(

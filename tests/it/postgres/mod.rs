@@ -5,6 +5,7 @@ mod elsewhere;
 mod everything;
 mod lost;
 mod memory;
+mod restore;
 mod segments;
 mod trouble;
 

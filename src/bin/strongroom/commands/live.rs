@@ -8,8 +8,10 @@ use strongroom::ops::actions::{Actions, Holding};
 use strongroom::ops::hooks::Hooks;
 use strongroom::ops::restore::Report;
 use strongroom::ops::restore::in_place::{self, Settings, Step};
+use strongroom::ops::restore::swap::Swapped;
 use strongroom::vault::commit::Label;
 
+use crate::commands::server;
 use crate::context::{Context, host_name, user_name};
 use crate::exit::Ending;
 use crate::render::{Lean, Table, Tone, duration, paint};
@@ -20,9 +22,9 @@ pub struct LiveArgs {
     /// How long to wait for a database that is locked, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     wait: u64,
-    /// Give a database back even if SQLite's check finds it damaged: it was like that when it was captured
+    /// Give a database back even if SQLite's check finds it damaged, or a server's rows are not the same when read back
     #[arg(long)]
-    accept_damage: bool,
+    pub accept_damage: bool,
     /// Make no safety snapshot: what is there now is lost for good, and there is no undo
     #[arg(long)]
     pub no_safety: bool,
@@ -83,14 +85,29 @@ pub fn words(report: &in_place::Report, milliseconds: u64) -> String {
     for database in &report.given.databases {
         table.row(vec![database.path.clone(), applied(&database.applied)]);
     }
+    for swapped in &report.given.swapped {
+        table.row(vec![swapped.source.clone(), taken_place(swapped)]);
+    }
     let files = &report.given.files;
-    if files.files + files.identical + report.given.removed > 0 || report.given.databases.is_empty() {
+    let databases = report.given.databases.len() + report.given.swapped.len();
+    if files.files + files.identical + report.given.removed > 0 || databases == 0 {
         let mut some = vec![format!("{} written, {}", counted(files.files, "file"), size(files.bytes))];
         some.extend((files.identical > 0).then(|| format!("{} there already", count(files.identical))));
         some.extend((report.given.removed > 0).then(|| format!("{} removed", count(report.given.removed))));
         table.row(vec!["files".to_owned(), some.join(", ")]);
     }
     format!("{}  {}\n", table.render(), duration(milliseconds))
+}
+
+fn taken_place(swapped: &Swapped) -> String {
+    let what = match &swapped.loaded {
+        Some(loaded) => server::loaded(loaded),
+        None => "as it was before".to_owned(),
+    };
+    match &swapped.kept {
+        Some(kept) => format!("{what}; what was there is kept as {kept}"),
+        None => what,
+    }
 }
 
 fn applied(applied: &Applied) -> String {
@@ -111,7 +128,10 @@ fn applied(applied: &Applied) -> String {
 
 /// How a change of live data ends: a hook that failed is something left undone.
 pub fn ending(report: &in_place::Report, context: &Context) -> Ending {
+    let swapped = report.given.swapped.iter().filter_map(|swapped| swapped.loaded.as_ref());
+    let incomplete = swapped.map(|loaded| server::ending(loaded, context)).any(|ending| ending != Ending::Done);
     match issues(&report.given.files, context) {
+        Ending::Done if incomplete => Ending::Incomplete,
         Ending::Done if report.hooks.iter().any(|ran| ran.failure.is_some()) => Ending::Incomplete,
         ending => ending,
     }

@@ -1,6 +1,7 @@
 //! The commands. One file and one line here each.
 
 mod live;
+mod server;
 
 use crate::context::Context;
 use crate::exit::{Ending, Failure};

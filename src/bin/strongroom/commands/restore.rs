@@ -10,6 +10,7 @@ use strongroom::ops::show::Part;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::live::{self, LiveArgs};
+use crate::commands::server::{self, ServerArgs};
 use crate::commands::{FilterArgs, part, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
@@ -18,15 +19,17 @@ use crate::render::{duration, local_with_zone};
 
 /// Give back a snapshot, a source or a path
 ///
-/// With --to, one source goes straight into the folder, several into a folder each. With --in-place, each goes where it
+/// With --to DIR, one source goes straight into the folder, several into a folder each. With --in-place, each goes where it
 /// lives: databases page by page in one transaction, also while an app has them open, after a safety snapshot of what is
-/// there; strongroom undo takes it back. What is there already and identical is left alone; what is there and not in
+/// there; strongroom undo takes it back. A PostgreSQL database is restored and checked beside the live one, whose place it
+/// takes in one step; the old one is kept until strongroom undo --forget. What is there already and identical is left alone; what is there and not in
 /// the snapshot is left alone too.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom restore latest --to /srv/out\n  \
     strongroom restore @yesterday documents:17 --to /srv/out\n  strongroom restore 7c1e04b2 :notes.txt --to .\n  \
     strongroom restore @yesterday db --in-place        into the running app\n  \
-    strongroom restore latest docs:2026 --in-place     only this folder")]
+    strongroom restore latest docs:2026 --in-place     only this folder\n  \
+    strongroom restore latest db --to postgres://localhost/app_yesterday")]
 pub struct Args {
     /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE
     #[arg(value_name = "SNAPSHOT", value_parser = selector)]
@@ -34,9 +37,11 @@ pub struct Args {
     /// Only these parts
     #[arg(value_name = "SOURCE[:PATH]")]
     parts: Vec<OsString>,
-    /// The folder to restore into; made if it is not there
-    #[arg(long, value_name = "DIR", required_unless_present = "in_place", conflicts_with = "in_place")]
+    /// The folder to restore into, made if it is not there; or a database of a server, as postgres://…/name
+    #[arg(long, value_name = "DIR|URL", required_unless_present = "in_place", conflicts_with = "in_place")]
     to: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// Restore where it lives
     #[arg(long)]
     in_place: bool,
@@ -53,6 +58,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let manifest = context.manifest(&vault, &args.snapshot, &args.filter.filter())?;
     let parts = args.parts.iter().map(|text| part(text, &manifest)).collect::<Result<_, _>>()?;
+    if let Some(url) = args.to.as_deref().and_then(server::url) {
+        return server::into(&vault, &manifest, parts, url, &args.server, args.live.accept_damage, context);
+    }
+    args.server.refuse_elsewhere()?;
     match &args.to {
         Some(to) => beside(&vault, &manifest, parts, to.clone(), args.numeric_ids, context),
         None => in_place(&vault, &manifest, parts, &args, context),

@@ -1,7 +1,8 @@
 use std::time::Instant;
 
-use strongroom::ops::actions::{Action, Holding, Kind, State};
+use strongroom::ops::actions::{Action, Actions, Holding, Kind, State};
 use strongroom::ops::restore::in_place::Step;
+use strongroom::ops::restore::swap;
 use strongroom::ops::undo::{self, Request};
 
 use crate::commands::live::{self, LiveArgs};
@@ -16,7 +17,8 @@ use crate::render::{Lean, Table, local, local_with_zone};
 /// removed, and nothing else is touched. Refused when something of it was changed since. An undo makes a safety snapshot
 /// too, and can itself be taken back by its id.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  strongroom undo\n  strongroom undo --list\n  strongroom undo 3f2a91c0")]
+#[command(after_help = "Examples:\n  strongroom undo\n  strongroom undo --list\n  strongroom undo 3f2a91c0\n  \
+    strongroom undo --forget                   drop the old database")]
 pub struct Args {
     /// Which action: the beginning of its id; otherwise the last restore that was not taken back
     #[arg(value_name = "ACTION")]
@@ -27,6 +29,9 @@ pub struct Args {
     /// Take it back although something was changed since; what is there now is in the safety snapshot
     #[arg(long)]
     force: bool,
+    /// Drop the database that a restore in place keeps aside; the safety snapshot stays
+    #[arg(long, conflicts_with_all = ["list", "force"])]
+    forget: bool,
     #[command(flatten)]
     live: LiveArgs,
     /// Set owners by number even where their names exist here
@@ -40,6 +45,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     if args.list {
         list(&actions.list()?, context);
         return Ok(Ending::Done);
+    }
+    if args.forget {
+        return forget(args.action.as_deref(), &actions, context);
     }
     let told = |step: Step| live::told(&step, context);
     let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
@@ -60,6 +68,20 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         context.print(&format!("{what}{back}\n"));
     }
     Ok(live::ending(&report, context))
+}
+
+fn forget(action: Option<&str>, actions: &Actions, context: &Context) -> Result<Ending, Failure> {
+    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    let (action, dropped) = swap::forget(actions, action, &configured, &context.control)?;
+    if context.json() {
+        context.print_json(&serde_json::json!({ "action": action.id, "dropped": dropped }));
+        return Ok(Ending::Done);
+    }
+    for name in &dropped {
+        context.print(&format!("dropped {name}\n"));
+    }
+    context.print(&format!("undo {} goes back to the safety snapshot from now on\n", action.id));
+    Ok(Ending::Done)
 }
 
 fn word(kind: Kind) -> &'static str {

@@ -1,0 +1,132 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Instant;
+
+use strongroom::engine::postgres::restore::{Loaded, What};
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::restore::server::{self, Report, Request};
+use strongroom::ops::show::Part;
+use strongroom::source::postgres::reach;
+use strongroom::vault::unlocked::UnlockedVault;
+use strongroom::base::text::{counted, size};
+
+use crate::context::Context;
+use crate::exit::{Ending, Failure};
+use crate::progress::Progress;
+use crate::render::{duration, local_with_zone};
+
+/// What of a database a server is given.
+#[derive(clap::Args)]
+pub struct ServerArgs {
+    /// Only definitions, no rows (with --to URL)
+    #[arg(long, conflicts_with = "data_only")]
+    schema_only: bool,
+    /// Only rows, into tables that are there and empty, in one transaction (with --to URL)
+    #[arg(long)]
+    data_only: bool,
+    /// Only the rows of this table; definitions come whole (with --to URL; repeatable)
+    #[arg(long, value_name = "SCHEMA.TABLE")]
+    table: Vec<String>,
+    /// Replace what is in the database (with --to URL)
+    #[arg(long)]
+    clean: bool,
+    /// How many connections work at once (with --to URL)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: Option<u8>,
+}
+
+impl ServerArgs {
+    /// These say nothing of anything but a server.
+    pub fn refuse_elsewhere(&self) -> Result<(), Failure> {
+        let given = [
+            (self.schema_only, "--schema-only"),
+            (self.data_only, "--data-only"),
+            (!self.table.is_empty(), "--table"),
+            (self.clean, "--clean"),
+            (self.workers.is_some(), "--workers"),
+        ];
+        match given.iter().find(|(given, _)| *given) {
+            None => Ok(()),
+            Some((_, name)) => Err(Failure::usage(
+                format!("{name} goes with a database to restore into"),
+                "name it with --to postgres://HOST/NAME",
+            )),
+        }
+    }
+
+    fn what(&self) -> What {
+        let tables: BTreeSet<String> = self.table.iter().cloned().collect();
+        let tables = (!tables.is_empty()).then_some(tables);
+        What { definitions: !self.data_only, rows: !self.schema_only, tables }
+    }
+}
+
+/// A URL of a server, where folders go otherwise.
+pub fn url(to: &Path) -> Option<&str> {
+    to.to_str().filter(|to| ["postgres://", "postgresql://"].iter().any(|scheme| to.starts_with(scheme)))
+}
+
+pub fn into(
+    vault: &UnlockedVault,
+    manifest: &Manifest,
+    parts: Vec<Part>,
+    url: &str,
+    args: &ServerArgs,
+    accept_damage: bool,
+    context: &Context,
+) -> Result<Ending, Failure> {
+    let hint = "write postgres://USER@HOST:PORT/NAME; the password comes from PGPASSWORD or ~/.pgpass";
+    let to = reach(url).map_err(|error| Failure::usage(format!("the URL to restore into {error}"), hint))?;
+    let [part] = one(parts)?;
+    let workers = args.workers.map(usize::from);
+    let (what, control) = (args.what(), context.control.clone());
+    let request = Request { part, to, what, clean: args.clean, workers, accept_damage, control };
+    let clock = Instant::now();
+    let progress = Progress::start(context, "restoring", "tables");
+    let report = server::restore(vault, manifest, &request)?;
+    drop(progress);
+    if context.json() {
+        context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": report.database, "report": report }));
+    } else {
+        context.print(&words(&report, clock.elapsed().as_millis() as u64));
+        context.print(&format!("restored {} of {}\n", manifest.id.short(), local_with_zone(manifest.time)));
+    }
+    for name in &report.swept {
+        context.say(&format!("dropped {name}, which an interrupted restore had left there"));
+    }
+    Ok(ending(&report.loaded, context))
+}
+
+fn one(parts: Vec<Part>) -> Result<[Option<Part>; 1], Failure> {
+    let count = parts.len();
+    let mut parts = parts.into_iter();
+    match count {
+        0 | 1 => Ok([parts.next()]),
+        _ => Err(Failure::usage("a server is given one source at a time", "name one source")),
+    }
+}
+
+/// What did not come back as it was.
+pub fn ending(loaded: &Loaded, context: &Context) -> Ending {
+    let differ = loaded.differ.iter().map(|table| format!("{table}: its rows are not what was captured"));
+    let invalid = loaded.not_valid.iter().map(|reference| format!("not valid for rows there are: {reference}"));
+    let count = (loaded.differ.len() + loaded.not_valid.len()) as u64;
+    context.say_some("not restored as it was", differ.chain(invalid), count);
+    if count == 0 { Ending::Done } else { Ending::Incomplete }
+}
+
+fn words(report: &Report, milliseconds: u64) -> String {
+    let replaced = if report.replaced { ", in place of what was there" } else { "" };
+    let database = &report.database;
+    format!("  {}, into {database}{replaced}, {}\n", loaded(&report.loaded), duration(milliseconds))
+}
+
+/// `12 tables, 3,000 rows, 1.2 MB, all as captured`
+pub fn loaded(loaded: &Loaded) -> String {
+    let mut some = vec![counted(loaded.tables, "table"), counted(loaded.rows, "row"), size(loaded.bytes)];
+    some.extend((loaded.large_objects > 0).then(|| counted(loaded.large_objects, "large object")));
+    if loaded.tables > 0 && loaded.checked == loaded.tables {
+        some.push("read back and the same".to_owned());
+    }
+    some.join(", ")
+}

@@ -1,0 +1,172 @@
+//! A captured database into a server: definitions by psql, rows by several connections, what is built on them together.
+//!
+//! Owns the order, and that nothing is called done before it was looked at. Never touches a database but the one it is
+//! told to fill.
+
+mod check;
+mod crew;
+pub mod dump;
+pub mod error;
+mod psql;
+mod post_data;
+mod rows;
+mod rows_only;
+mod script;
+pub mod server;
+mod settle;
+mod statements;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::base::control::Control;
+use crate::engine::postgres::connect::Session;
+use crate::engine::postgres::layout::{self, Sequence, Table};
+use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
+use crate::engine::postgres::restore::error::LoadError;
+use crate::engine::postgres::settings::Settings;
+
+pub use check::changed;
+pub use rows_only::rows_only;
+pub use script::replace;
+
+/// Everything that decides how a value is read, and what a server might end for taking long.
+const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
+    SET extra_float_digits = 3; SET bytea_output = hex; SET xmloption = content; SET row_security = off; \
+    SET search_path = ''; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0; \
+    SET default_transaction_read_only = off; SET client_min_messages = warning; SET check_function_bodies = off; \
+    SET synchronous_commit = off; SET synchronize_seqscans = off; SET standard_conforming_strings = on; \
+    SET lc_monetary = 'C'";
+
+/// What of a database is given back.
+#[derive(Clone, Debug)]
+pub struct What {
+    pub definitions: bool,
+    pub rows: bool,
+    /// The rows of these tables only, `schema.table`; definitions come whole.
+    pub tables: Option<BTreeSet<String>>,
+}
+
+impl Default for What {
+    fn default() -> Self {
+        Self { definitions: true, rows: true, tables: None }
+    }
+}
+
+pub struct Options {
+    pub what: What,
+    /// Connections that work at once.
+    pub workers: usize,
+    /// A table that is not what was captured is told, and no error.
+    pub accept_damage: bool,
+    pub control: Arc<Control>,
+}
+
+/// What was given back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Loaded {
+    pub tables: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub large_objects: u64,
+    pub sequences: u64,
+    /// Tables read back and found to be, byte for byte, what was captured.
+    pub checked: u64,
+    /// Tables that were not, where that was accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differ: Vec<String>,
+    /// Foreign keys that do not hold for rows that were there already, because not all tables came back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_valid: Vec<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Fills a database, which has nothing in it unless only rows are wanted.
+pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded, LoadError> {
+    let control = &*options.control;
+    let tables = tables(dump, &options.what)?;
+    control.items_expected.add(tables.len() as u64);
+    control.bytes_expected.add(tables.iter().map(|table| table.bytes).sum());
+    let mut first = connect(to, options)?;
+    let version = first.server_version();
+    let file = |path| {
+        let mut blocks = Blocks::of(dump, path)?;
+        psql::feed(to, version, control, &mut || Ok(blocks.next()?))
+    };
+    let mut loaded = Loaded::default();
+    if options.what.definitions {
+        settle::make_way(&mut first, dump)?;
+        file(layout::PRE_DATA)?;
+    }
+    let mut sessions = crew(first, to, options)?;
+    if options.what.rows {
+        rows::load(dump, &tables, &mut sessions, control, &mut loaded)?;
+        loaded.large_objects = rows::large_objects(dump, &mut sessions[0], options.what.definitions)?;
+    }
+    if options.what.definitions {
+        if dump.fact("encoding") == Some("SQL_ASCII") {
+            file(layout::POST_DATA)?;
+        } else {
+            loaded.not_valid = post_data::run(dump, &mut sessions, options.what.tables.is_some())?;
+        }
+    }
+    if options.what.rows {
+        let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
+        loaded.sequences = settle::sequences(&mut sessions[0], &sequences, options.what.tables.as_ref())?;
+        settle::analyze(&mut sessions, &tables)?;
+        check::rows(dump, &tables, &mut sessions, options.accept_damage, &mut loaded)?;
+    }
+    if options.what.definitions {
+        file(layout::DATABASE)?;
+    }
+    // Whatever was committed without waiting for the disk is on it after this one.
+    sessions[0].batch("SET synchronous_commit = on; SELECT txid_current()")?;
+    Ok(loaded)
+}
+
+/// The tables that are wanted.
+fn tables(dump: &dyn Dump, what: &What) -> Result<Vec<Table>, LoadError> {
+    let mut tables: Vec<Table> = Lines::of(dump, layout::TABLES)?.all()?;
+    if let Some(wanted) = &what.tables {
+        let mut missing = wanted.clone();
+        tables.retain(|table| {
+            let own = missing.remove(&table.name.shown());
+            let root = table.root.as_ref().map(layout::Qualified::shown);
+            let of_root = root.is_some_and(|root| wanted.contains(&root) && (missing.remove(&root) || true));
+            own || of_root
+        });
+        if let Some(table) = missing.pop_first() {
+            return Err(LoadError::NoTable { table });
+        }
+    }
+    if !what.rows {
+        tables.clear();
+    }
+    Ok(tables)
+}
+
+fn connect(to: &Settings, options: &Options) -> Result<Session, LoadError> {
+    let mut session = to.connect(&options.control)?;
+    session.batch(PINNED)?;
+    session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")?;
+    Ok(session)
+}
+
+/// As many connections as are wanted, or as the server has to spare.
+fn crew(first: Session, to: &Settings, options: &Options) -> Result<Vec<Session>, LoadError> {
+    let mut sessions = vec![first];
+    while sessions.len() < options.workers {
+        match connect(to, options) {
+            Ok(session) => sessions.push(session),
+            Err(LoadError::Postgres(error)) if error.is_crowded() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sessions)
+}

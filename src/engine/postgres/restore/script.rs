@@ -1,0 +1,154 @@
+//! Everything in one transaction, for who may not make databases: what is there is dropped, what was captured is made.
+//!
+//! All of it goes through one psql; where anything fails, the database stays as it was.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+
+use crate::engine::postgres::layout::{self, Sequence, large_object_path};
+use crate::engine::postgres::restore::check;
+use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
+use crate::engine::postgres::restore::error::LoadError;
+use crate::engine::postgres::restore::{Loaded, Options, PINNED, psql, rows, settle, tables};
+use crate::engine::postgres::settings::Settings;
+
+/// Drops what belongs to nobody's system: first what refers to schemas, then these, then what lies in none.
+const DROP: &str = r#"
+DO $strongroom$
+DECLARE found record;
+BEGIN
+    FOR found IN SELECT evtname AS name FROM pg_event_trigger e
+        WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = e.oid AND d.deptype = 'e') LOOP
+        EXECUTE format('DROP EVENT TRIGGER %I', found.name);
+    END LOOP;
+    FOR found IN SELECT pubname AS name FROM pg_publication LOOP
+        EXECUTE format('DROP PUBLICATION %I', found.name);
+    END LOOP;
+    FOR found IN SELECT extname AS name FROM pg_extension WHERE extname <> 'plpgsql' LOOP
+        EXECUTE format('DROP EXTENSION IF EXISTS %I CASCADE', found.name);
+    END LOOP;
+    FOR found IN SELECT nspname AS name FROM pg_namespace
+        WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' AND nspname <> 'public' LOOP
+        EXECUTE format('DROP SCHEMA IF EXISTS %I CASCADE', found.name);
+    END LOOP;
+    DROP SCHEMA IF EXISTS public CASCADE;
+    FOR found IN SELECT fdwname AS name FROM pg_foreign_data_wrapper LOOP
+        EXECUTE format('DROP FOREIGN DATA WRAPPER %I CASCADE', found.name);
+    END LOOP;
+    PERFORM lo_unlink(oid) FROM pg_largeobject_metadata;
+END
+$strongroom$;
+"#;
+const PUBLIC: &str = "CREATE SCHEMA public;\n";
+
+/// Replaces what is in a database.
+pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded, LoadError> {
+    let control = &*options.control;
+    let tables = tables(dump, &options.what)?;
+    let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
+    let mut session = to.connect(&options.control)?;
+    let objects = large_objects(dump)?;
+    let mut loaded = Loaded { tables: tables.len() as u64, large_objects: objects.len() as u64, ..Loaded::default() };
+    loaded.rows = tables.iter().map(|table| table.rows).sum();
+    loaded.bytes = tables.iter().map(|table| table.bytes).sum();
+    let mut script = Script { dump, parts: Vec::new(), open: None };
+    script.text(format!("BEGIN;\n{DROP}"));
+    if !settle::makes_public(dump)? {
+        script.text(PUBLIC.to_owned());
+    }
+    script.file(layout::PRE_DATA);
+    script.text(format!("{PINNED};\n"));
+    if options.what.rows {
+        let encoding = if dump.fact("encoding") == Some("SQL_ASCII") { "SQL_ASCII" } else { "UTF8" };
+        for table in &tables {
+            script.text(format!("COPY {} FROM STDIN (FORMAT text, ENCODING '{encoding}');\n", rows::target(table)));
+            script.file(&table.path);
+            script.text("\\.\n".to_owned());
+        }
+        objects.iter().for_each(|oid| script.parts.push(Part::Object(*oid)));
+    }
+    script.file(layout::POST_DATA);
+    if options.what.rows {
+        for sequence in &sequences {
+            script.text(crate::engine::postgres::load_script::sequence(sequence));
+        }
+    }
+    script.file(layout::DATABASE);
+    script.text("COMMIT;\n".to_owned());
+    script.parts.reverse();
+    psql::feed(to, session.server_version(), control, &mut || script.next())?;
+    session.batch(PINNED)?;
+    if options.what.rows {
+        loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
+        let mut sessions = vec![session];
+        settle::analyze(&mut sessions, &tables)?;
+        check::rows(dump, &tables, &mut sessions, options.accept_damage, &mut loaded)?;
+    }
+    Ok(loaded)
+}
+
+/// The numbers of the large objects, from the script that knows them all.
+fn large_objects(dump: &dyn Dump) -> Result<Vec<u32>, LoadError> {
+    let mut blocks = Blocks::of(dump, layout::LOAD)?;
+    let (mut found, mut line) = (Vec::new(), Vec::new());
+    let prefix = format!("\\lo_import {}/", layout::LARGE_OBJECTS);
+    while let Some(block) = blocks.next()? {
+        for &byte in &block {
+            if byte != b'\n' {
+                line.push(byte);
+                continue;
+            }
+            let number = line.strip_prefix(prefix.as_bytes()).and_then(|rest| std::str::from_utf8(rest).ok());
+            found.extend(number.and_then(|number| number.trim().parse::<u32>().ok()));
+            line.clear();
+        }
+    }
+    Ok(found)
+}
+
+enum Part {
+    Text(String),
+    File(String),
+    Object(u32),
+}
+
+/// What psql is given, last part first.
+struct Script<'d> {
+    dump: &'d dyn Dump,
+    parts: Vec<Part>,
+    open: Option<(Blocks, Option<(u32, u64)>)>,
+}
+
+impl Script<'_> {
+    fn text(&mut self, text: String) {
+        self.parts.push(Part::Text(text));
+    }
+
+    fn file(&mut self, path: &str) {
+        self.parts.push(Part::File(path.to_owned()));
+    }
+
+    fn next(&mut self) -> Result<Option<Bytes>, LoadError> {
+        loop {
+            if let Some((blocks, object)) = &mut self.open {
+                if let Some(block) = blocks.next()? {
+                    let Some((oid, at)) = object else { return Ok(Some(block)) };
+                    let mut sql = format!("SELECT pg_catalog.lo_put({oid}, {at}, '\\x");
+                    block.iter().for_each(|byte| _ = write!(sql, "{byte:02x}"));
+                    *at += block.len() as u64;
+                    return Ok(Some((sql + "');\n").into()));
+                }
+                self.open = None;
+            }
+            match self.parts.pop() {
+                None => return Ok(None),
+                Some(Part::Text(text)) => return Ok(Some(text.into())),
+                Some(Part::File(path)) => self.open = Some((Blocks::of(self.dump, &path)?, None)),
+                Some(Part::Object(oid)) => {
+                    self.open = Some((Blocks::of(self.dump, &large_object_path(oid))?, Some((oid, 0))));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Databases as a whole: made, dropped, renamed, swapped.
+//!
+//! Owns the names of what is half made, which nobody else uses, and the lock that says whether somebody is still at it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::base::control::Control;
+use crate::engine::postgres::connect::Session;
+use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::layout::{literal, quoted};
+use crate::engine::postgres::restore::dump::Dump;
+use crate::engine::postgres::restore::error::LoadError;
+use crate::engine::postgres::settings::Settings;
+
+/// What servers are administered through, tried in this order.
+const ADMINISTRATIVE: [&str; 2] = ["postgres", "template1"];
+/// A name is not longer, in bytes.
+const LONGEST: usize = 63;
+/// Between the name of a database that is being made and its number.
+const SCRATCH: &str = "_strongroom_";
+/// So often those who use a database are sent away while it is renamed.
+const AGAIN: Duration = Duration::from_millis(50);
+const REMARK: &str = "half restored by strongroom, whose next restore drops it";
+
+/// A connection to no database in particular.
+pub struct Server {
+    session: Session,
+    control: Arc<Control>,
+}
+
+impl Server {
+    /// The server that a database is on, without touching that one.
+    pub fn of(settings: &Settings, control: &Arc<Control>) -> Result<Self, LoadError> {
+        let mut refused = None;
+        for name in ADMINISTRATIVE.into_iter().filter(|name| *name != settings.dbname) {
+            match settings.with_database(name).connect(control) {
+                Ok(mut session) => {
+                    session.batch("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
+                    return Ok(Self { session, control: control.clone() });
+                }
+                Err(PostgresError::Interrupted) => return Err(PostgresError::Interrupted.into()),
+                Err(error) => _ = refused.get_or_insert(error),
+            }
+        }
+        Err(refused.expect("BUG: one of them was tried").into())
+    }
+
+    pub fn version(&self) -> u32 {
+        self.session.server_version()
+    }
+
+    pub fn has(&mut self, name: &str) -> Result<bool, LoadError> {
+        Ok(!self.session.query("SELECT 1 FROM pg_database WHERE datname = $1", &[&name])?.is_empty())
+    }
+
+    /// May this user make databases?
+    pub fn may_create(&mut self) -> Result<bool, LoadError> {
+        let sql = "SELECT rolsuper OR rolcreatedb FROM pg_roles WHERE rolname = current_user";
+        Ok(self.session.query(sql, &[])?.first().is_some_and(|row| row.get(0)))
+    }
+
+    /// Makes an empty database of a name that says what it is, as the captured one was, or as `like` is. Nobody drops it
+    /// while this session lasts.
+    pub fn scratch(&mut self, base: &str, id: &str, dump: &dyn Dump, like: Option<&str>) -> Result<String, LoadError> {
+        if ADMINISTRATIVE.contains(&base) || base == "template0" {
+            return Err(LoadError::Administrative { name: base.to_owned() });
+        }
+        if !self.may_create()? {
+            let settings = self.session.settings();
+            return Err(LoadError::MayNotCreate { user: settings.user.clone(), server: settings.server() });
+        }
+        let name = named(base, &format!("{SCRATCH}{id}"));
+        self.session.query("SELECT pg_advisory_lock(hashtextextended($1, 0))", &[&name])?;
+        let options = self.dress(dump, like)?;
+        self.session.batch(&format!("CREATE DATABASE {} TEMPLATE template0 {options}", quoted(&name)))?;
+        self.session.batch(&format!("COMMENT ON DATABASE {} IS {}", quoted(&name), literal(REMARK)))?;
+        Ok(name)
+    }
+
+    /// Encoding and locale as captured; owner and place as those of the database it is to replace, if it is there.
+    fn dress(&mut self, dump: &dyn Dump, like: Option<&str>) -> Result<String, LoadError> {
+        let mut options = String::new();
+        for (fact, word) in [("encoding", "ENCODING"), ("collate", "LC_COLLATE"), ("ctype", "LC_CTYPE")] {
+            if let Some(value) = dump.fact(fact) {
+                options += &format!("{word} {} ", literal(value));
+            }
+        }
+        if let Some(locale) = dump.fact("icu locale") {
+            match dump.fact("locale provider") {
+                Some("i") => options += &format!("LOCALE_PROVIDER icu ICU_LOCALE {} ", literal(locale)),
+                Some("b") => options += &format!("LOCALE_PROVIDER builtin BUILTIN_LOCALE {} ", literal(locale)),
+                _ => {}
+            }
+        }
+        let there = "SELECT pg_get_userbyid(datdba)::text, spcname::text FROM pg_database d \
+                     JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = $1";
+        let row = like.map(|name| self.session.query(there, &[&name])).transpose()?.and_then(|rows| rows.into_iter().next());
+        let owner = match &row {
+            Some(row) => Some(row.get::<_, String>(0)),
+            None => dump.fact("owner").map(str::to_owned),
+        };
+        let may_own = "SELECT 1 FROM pg_roles WHERE rolname = $1 AND pg_has_role(current_user, oid, 'MEMBER')";
+        if let Some(owner) = owner
+            && !self.session.query(may_own, &[&owner])?.is_empty()
+        {
+            options += &format!("OWNER {} ", quoted(&owner));
+        }
+        if let Some(row) = row {
+            options += &format!("TABLESPACE {} ", quoted(&row.get::<_, String>(1)));
+        }
+        Ok(options)
+    }
+
+    /// Drops it, whoever uses it.
+    pub fn drop(&mut self, name: &str) -> Result<(), LoadError> {
+        let force = if self.version() >= 130_000 { " WITH (FORCE)" } else { "" };
+        Ok(self.session.batch(&format!("DROP DATABASE IF EXISTS {}{force}", quoted(name)))?)
+    }
+
+    /// Drops what restores left half made that are not at it any more. Returns the names.
+    pub fn sweep(&mut self) -> Result<Vec<String>, LoadError> {
+        let sql = "SELECT datname::text FROM pg_database WHERE datname ~ '_strongroom_[0-9a-f]{8}$' \
+                   AND pg_has_role(current_user, datdba, 'MEMBER') ORDER BY 1";
+        let mut dropped = Vec::new();
+        for row in self.session.query(sql, &[])? {
+            let name: String = row.get(0);
+            let free = self.session.query("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name])?;
+            if free[0].get(0) {
+                let done = self.drop(&name);
+                self.session.query("SELECT pg_advisory_unlock(hashtextextended($1, 0))", &[&name])?;
+                done?;
+                dropped.push(name);
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// Takes away what says that it is half made; before its own remark is put there.
+    pub fn finish(&mut self, name: &str) -> Result<(), LoadError> {
+        let sql = "SELECT 1 FROM pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') = $2";
+        if self.session.query(sql, &[&name, &REMARK])?.is_empty() {
+            return Ok(());
+        }
+        Ok(self.session.batch(&format!("COMMENT ON DATABASE {} IS NULL", quoted(name)))?)
+    }
+
+    /// Renames in one transaction: all or none of them. Who uses one of them is sent away, and waits at the door.
+    pub fn rename(&mut self, names: &[(&str, &str)], wait: Duration) -> Result<(), LoadError> {
+        let all: Vec<&str> = names.iter().map(|(from, _)| *from).collect();
+        let deadline = Instant::now() + wait.max(Duration::from_secs(10));
+        loop {
+            let error = match self.try_rename(names, &all) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let _ = self.session.batch("ROLLBACK");
+            let reason = error.to_string();
+            if !reason.contains("being accessed by other users") {
+                return Err(error.into());
+            }
+            if Instant::now() > deadline {
+                return Err(LoadError::InUse { name: all[0].to_owned(), reason });
+            }
+        }
+    }
+
+    /// A rename locks the database, so that nobody new comes in, and then waits some seconds for those who are in it.
+    fn try_rename(&mut self, names: &[(&str, &str)], all: &[&str]) -> Result<(), PostgresError> {
+        let other = self.session.settings().connect(&self.control)?;
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| send_away(other, all, &done));
+            let renamed = self.renames(names);
+            done.store(true, Ordering::SeqCst);
+            renamed
+        })
+    }
+
+    fn renames(&mut self, names: &[(&str, &str)]) -> Result<(), PostgresError> {
+        self.session.batch("BEGIN")?;
+        for (from, to) in names {
+            self.session.batch(&format!("ALTER DATABASE {} RENAME TO {}", quoted(from), quoted(to)))?;
+        }
+        self.session.batch("COMMIT")
+    }
+
+    /// Is there nothing of anybody's in it?
+    pub fn is_empty(settings: &Settings, control: &Arc<Control>) -> Result<bool, LoadError> {
+        let sql = "SELECT NOT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema') \
+            AND NOT EXISTS (SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
+                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema') \
+            AND NOT EXISTS (SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace \
+                WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema') \
+            AND NOT EXISTS (SELECT FROM pg_largeobject_metadata) \
+            AND NOT EXISTS (SELECT FROM pg_namespace WHERE nspname !~ '^pg_' \
+                AND nspname NOT IN ('information_schema', 'public'))";
+        Ok(settings.connect(control)?.query(sql, &[])?[0].get(0))
+    }
+}
+
+/// Ends the sessions of others in these databases, until it is told to stop.
+fn send_away(mut session: Session, names: &[&str], done: &AtomicBool) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+               WHERE datname = ANY ($1) AND pid <> pg_backend_pid() AND backend_type <> 'logical replication launcher'";
+    while !done.load(Ordering::SeqCst) {
+        // Those it may not end show in that the rename does not succeed.
+        let _ = session.query(sql, &[&names]);
+        std::thread::sleep(AGAIN);
+    }
+}
+
+/// A name with something behind it, cut so that it fits.
+pub fn named(base: &str, behind: &str) -> String {
+    let mut cut = base.len().min(LONGEST - behind.len());
+    while !base.is_char_boundary(cut) {
+        cut -= 1;
+    }
+    format!("{}{behind}", &base[..cut])
+}

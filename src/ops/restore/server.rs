@@ -1,0 +1,241 @@
+//! A captured database of a server: into a new database, or beside the live one, whose place it takes in one step.
+//!
+//! Owns what is made before anything live is touched, and that it is gone when it is not used. Never changes a live
+//! database itself: one takes the other's place, and the other is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::control::Control;
+use crate::base::error::Explained;
+use crate::base::path::EntryPath;
+use crate::base::random::RandomRead;
+use crate::engine::postgres::restore::dump::{Dump, Piece, Pieces};
+use crate::engine::postgres::restore::error::LoadError;
+use crate::engine::postgres::restore::server::Server;
+use crate::engine::postgres::restore::{self as engine, Loaded, Options, What, server};
+use crate::engine::postgres::settings::Settings;
+use crate::format::manifest::{Manifest, SourceRecord};
+use crate::ops::actions::Actions;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::live::find;
+use crate::ops::show::Part;
+use crate::source;
+use crate::vault::extents;
+use crate::vault::random::Desk;
+use crate::vault::unlocked::UnlockedVault;
+
+/// The kind of source this is about.
+pub const KIND: &str = "postgres";
+/// Those who use a database that is renamed are sent away for at least so long.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A source of a snapshot, as what fills a server sees it.
+pub struct Captured<'m> {
+    record: &'m SourceRecord,
+    desk: Arc<Desk>,
+}
+
+impl<'m> Captured<'m> {
+    pub fn of(unlocked: &UnlockedVault, record: &'m SourceRecord) -> Result<Self, OpError> {
+        Ok(Self { record, desk: Desk::new(unlocked.library()?.owned()) })
+    }
+
+    fn entry(&self, path: &str) -> Result<Option<crate::base::entry::Entry>, Explained> {
+        let Ok(path) = EntryPath::from_bytes(path.as_bytes()) else { return Ok(None) };
+        find(self.record, &path, self.desk.library()).map_err(OpError::into_explained)
+    }
+}
+
+impl Dump for Captured<'_> {
+    fn open(&self, path: &str) -> Result<Option<Box<dyn RandomRead>>, Explained> {
+        let Some(entry) = self.entry(path)? else { return Ok(None) };
+        match self.desk.read(&entry) {
+            Ok(reader) => Ok(Some(Box::new(reader))),
+            Err(error) => Err(Box::new(error)),
+        }
+    }
+
+    fn pieces(&self, path: &str) -> Result<Pieces<'_>, Explained> {
+        let Some(entry) = self.entry(path)? else { return Ok(Box::new(std::iter::empty())) };
+        let library = self.desk.library();
+        let piece = move |extent: crate::base::entry::Extent| {
+            let digest = extent.chunk;
+            let place = digest.map(|digest| library.find(&digest)).transpose()?;
+            let is_whole = place.is_some_and(|place| u64::from(place.place.length) == extent.length);
+            Ok(Piece { length: extent.length, digest: digest.filter(|_| is_whole) })
+        };
+        let extents: Vec<_> = extents::of_file(&entry, library).collect();
+        Ok(Box::new(extents.into_iter().map(move |extent| {
+            extent.and_then(piece).map_err(|error: crate::vault::error::VaultError| Box::new(error) as Explained)
+        })))
+    }
+
+    fn fact(&self, name: &str) -> Option<&str> {
+        self.record.databases.first()?.facts.get(name).map(String::as_str)
+    }
+}
+
+pub struct Request {
+    /// Which source; needed only where a snapshot has several of them.
+    pub part: Option<Part>,
+    pub to: Settings,
+    pub what: What,
+    /// Replace what is in the database.
+    pub clean: bool,
+    pub workers: Option<usize>,
+    pub accept_damage: bool,
+    pub control: Arc<Control>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub source: String,
+    /// Where to, without a password.
+    pub database: String,
+    /// What was there was dropped.
+    pub replaced: bool,
+    /// What earlier restores had left half made on this server, and was dropped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub swept: Vec<String>,
+    #[serde(flatten)]
+    pub loaded: Loaded,
+}
+
+/// Restores into a database of a server, which is there under its name only once it is complete.
+pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request) -> Result<Report, OpError> {
+    let record = source_of(manifest, request.part.as_ref())?;
+    let dump = Captured::of(unlocked, record)?;
+    let mut server = Server::of(&request.to, &request.control)?;
+    let swept = server.sweep()?;
+    let name = &request.to.dbname;
+    let options = options(request.what.clone(), request.workers, request.accept_damage, &request.control);
+    let is_there = server.has(name)?;
+    let report = |replaced, loaded| {
+        let (source, database) = (record.name.to_string(), request.to.shown());
+        Report { source, database, replaced, swept, loaded }
+    };
+    if !request.what.definitions {
+        return Ok(report(false, engine::rows_only(&dump, &request.to, &options)?));
+    }
+    let is_empty = is_there && Server::is_empty(&request.to, &request.control)?;
+    if is_there && !is_empty && !request.clean {
+        return Err(LoadError::Occupied { name: name.clone() }.into());
+    }
+    if is_there && !server.may_create()? {
+        return Ok(report(!is_empty, engine::replace(&dump, &request.to, &options)?));
+    }
+    let like = is_there.then_some(name.as_str());
+    let made = Made::new(&dump, &request.to, &options, like, server)?;
+    let loaded = made.loaded.clone();
+    let old = is_there.then(|| server::named(name, &format!("_strongroom_{}", Actions::fresh_id())));
+    made.take_place(old.as_deref())?;
+    if let Some(old) = &old {
+        Server::of(&request.to, &request.control)?.drop(old)?;
+    }
+    Ok(report(is_there && !is_empty, loaded))
+}
+
+/// The source that is meant: it is given back whole.
+fn source_of<'m>(manifest: &'m Manifest, part: Option<&Part>) -> Result<&'m SourceRecord, OpError> {
+    let mut databases = manifest.sources.iter().filter(|source| source.kind == KIND);
+    let record = match (part, databases.next(), databases.next()) {
+        (None, Some(only), None) => only,
+        (None, ..) => Part::whole().source_of(manifest)?,
+        (Some(part), ..) if !part.path.is_root() => {
+            return Err(Problem::PartOfDatabase { part: part.path.to_string() }.into());
+        }
+        (Some(part), ..) => part.source_of(manifest)?,
+    };
+    if record.kind != KIND {
+        let (source_name, kind) = (record.name.to_string(), record.kind.clone());
+        return Err(Problem::Kind { source_name, kind, verb: "restore into a server" }.into());
+    }
+    Ok(record)
+}
+
+pub(in crate::ops) fn options(what: What, workers: Option<usize>, accept_damage: bool, control: &Arc<Control>) -> Options {
+    let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)));
+    Options { what, workers, accept_damage, control: control.clone() }
+}
+
+/// A database that is complete and checked under a name of its own. Dropping this drops it, if it is still there.
+pub(in crate::ops) struct Made {
+    settings: Settings,
+    pub scratch: String,
+    pub loaded: Loaded,
+    /// Its session keeps the next restore from taking the database for a leftover.
+    server: Server,
+    taken: bool,
+}
+
+impl Made {
+    pub fn new(
+        dump: &dyn Dump,
+        settings: &Settings,
+        options: &Options,
+        like: Option<&str>,
+        mut server: Server,
+    ) -> Result<Self, OpError> {
+        let scratch = server.scratch(&settings.dbname, &Actions::fresh_id(), dump, like)?;
+        let (settings, loaded) = (settings.clone(), Loaded::default());
+        let mut made = Self { settings, scratch, loaded, server, taken: false };
+        made.server.finish(&made.scratch)?;
+        made.loaded = engine::load(dump, &made.settings.with_database(&made.scratch), options)?;
+        Ok(made)
+    }
+
+    /// Takes the name it was made for; what is there is called `old` then.
+    pub fn take_place(mut self, old: Option<&str>) -> Result<(), OpError> {
+        let live = self.settings.dbname.clone();
+        let mut names = Vec::new();
+        names.extend(old.map(|old| (live.as_str(), old)));
+        names.push((self.scratch.as_str(), live.as_str()));
+        self.server.rename(&names, WAIT)?;
+        self.taken = true;
+        Ok(())
+    }
+
+    /// It has taken another's place.
+    pub fn taken(mut self) {
+        self.taken = true;
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.taken {
+            return;
+        }
+        // Whoever asked to stop did not ask to leave it there. What cannot be dropped is for the next run to sweep.
+        if let Ok(mut server) = Server::of(&self.settings, &Arc::default()) {
+            let _ = server.drop(&self.scratch);
+        }
+    }
+}
+
+/// The server of a source: as the configuration says, or as the snapshot does.
+pub(in crate::ops) fn settings_of(
+    name: &str,
+    root: &str,
+    configured: Option<&dyn source::Source>,
+) -> Result<Settings, OpError> {
+    if let Some(settings) = configured.and_then(source::Source::server) {
+        return Ok(settings.clone());
+    }
+    source::postgres::reach(root).map_err(|error| {
+        Problem::Unreached { source_name: name.to_owned(), reason: error.to_string() }.into()
+    })
+}
+
+/// The tables of a snapshot that the live database does not give byte for byte, and those that are in one of them only.
+pub(in crate::ops) fn changed(
+    dump: &dyn Dump,
+    live: &Settings,
+    control: &Arc<Control>,
+) -> Result<Vec<String>, OpError> {
+    Ok(engine::changed(dump, live, &options(What::default(), None, false, control))?)
+}
+

@@ -1,0 +1,253 @@
+//! Databases of servers that change places: prepared beside the live ones, swapped by rename, swapped back.
+//!
+//! Owns which database is called what before and after, and that what was prepared in vain is dropped. The one that was
+//! live is kept under a name that says until when it was.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::base::control::Control;
+use crate::base::time::Instant;
+use crate::engine::postgres::restore::server::{self, Server};
+use crate::engine::postgres::restore::{Loaded, What};
+use crate::engine::postgres::settings::Settings as Connection;
+use crate::engine::sqlite::apply::OnDamage;
+use crate::format::manifest::Manifest;
+use crate::ops::actions::{Action, Actions, State, Swap, Touched};
+use crate::ops::backup::Planned;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::in_place::Settings;
+use crate::ops::restore::server::{Captured, KIND, Made, changed, options, settings_of};
+use crate::vault::unlocked::UnlockedVault;
+
+/// Databases that are about to change places.
+#[derive(Default)]
+pub struct Swaps(Vec<Pair>);
+
+struct Pair {
+    source: String,
+    connection: Connection,
+    swap: Swap,
+    made: Option<Made>,
+    wait: Duration,
+}
+
+/// A database that took another's place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Swapped {
+    pub source: String,
+    pub database: String,
+    /// The one that was there, under its name from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// What was made for it; nothing where one that was kept came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub loaded: Option<Loaded>,
+}
+
+/// Makes and checks what is to take the places of the live databases among these parts.
+pub fn prepare(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    parts: &mut [Touched],
+    configured: &[Planned],
+    settings: &Settings<'_>,
+) -> Result<Swaps, OpError> {
+    let mut swaps = Swaps::default();
+    for part in parts.iter_mut().filter(|part| part.kind == KIND) {
+        let connection = connection_of(part, configured)?;
+        let pair = made(unlocked, manifest, part, connection, settings)?;
+        part.swap = Some(pair.swap.clone());
+        swaps.0.push(pair);
+    }
+    Ok(swaps)
+}
+
+/// What takes a swap back: the kept databases, or new ones of the safety snapshot where they are gone.
+pub(in crate::ops) fn reverse(
+    unlocked: &UnlockedVault,
+    gives: Option<&Manifest>,
+    (parts, state): (&mut [Touched], State),
+    configured: &[Planned],
+    settings: &Settings<'_>,
+) -> Result<Swaps, OpError> {
+    let mut swaps = Swaps::default();
+    for part in parts.iter_mut().filter(|part| part.kind == KIND) {
+        let Some(before) = part.swap.clone() else { continue };
+        let nothing = Swap { live: before.live.clone(), incoming: None, kept: None, forgotten: true };
+        if before == nothing {
+            continue;
+        }
+        let connection = connection_of(part, configured)?;
+        let mut server = Server::of(&connection, &settings.control)?;
+        server.sweep()?;
+        let is_kept = before.kept.as_deref().map(|kept| server.has(kept)).transpose()?;
+        let is_live = server.has(&before.live)?;
+        let pair = match (is_kept, gives) {
+            (Some(true), _) => {
+                let kept = is_live.then(|| kept_name(&before.live));
+                let swap = Swap { live: before.live, incoming: before.kept, kept, forgotten: false };
+                Pair::new(part, connection, swap, settings)
+            }
+            // It was killed before they changed places: there is nothing to change back.
+            (Some(false), _) if state == State::Begun => {
+                part.swap = Some(nothing);
+                continue;
+            }
+            (Some(false), Some(gives)) => made(unlocked, gives, part, connection, settings)?,
+            (Some(false), None) => return Err(Problem::NoWayBack { action: before.live }.into()),
+            // There was none.
+            (None, _) => {
+                let kept = is_live.then(|| kept_name(&before.live));
+                Pair::new(part, connection, Swap { live: before.live, incoming: None, kept, forgotten: false }, settings)
+            }
+        };
+        part.swap = Some(pair.swap.clone());
+        swaps.0.push(pair);
+    }
+    Ok(swaps)
+}
+
+fn connection_of(part: &Touched, configured: &[Planned]) -> Result<Connection, OpError> {
+    let own = configured.iter().find(|planned| planned.name == part.source && planned.source.root() == part.root);
+    settings_of(part.source.as_str(), &part.root, own.map(|planned| &*planned.source))
+}
+
+fn made(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    part: &Touched,
+    connection: Connection,
+    settings: &Settings<'_>,
+) -> Result<Pair, OpError> {
+    let record = manifest.sources.iter().find(|source| source.name == part.source);
+    let record = record.ok_or_else(|| Problem::NoSource {
+        snapshot: manifest.id.short(),
+        source_name: part.source.to_string(),
+        sources: Vec::new(),
+    })?;
+    let mut server = Server::of(&connection, &settings.control)?;
+    server.sweep()?;
+    let live = connection.dbname.clone();
+    let is_live = server.has(&live)?;
+    let accept = matches!(settings.on_damage, OnDamage::Tell);
+    let dump = Captured::of(unlocked, record)?;
+    let options = options(What::default(), None, accept, &settings.control);
+    let made = Made::new(&dump, &connection, &options, is_live.then_some(live.as_str()), server)?;
+    let kept = is_live.then(|| kept_name(&live));
+    let swap = Swap { live, incoming: Some(made.scratch.clone()), kept, forgotten: false };
+    Ok(Pair { made: Some(made), ..Pair::new(part, connection, swap, settings) })
+}
+
+/// `app_before_20261121_110203`
+fn kept_name(live: &str) -> String {
+    let now: String = Instant::now().to_string().chars().filter(|c| c.is_ascii_digit()).take(14).collect();
+    server::named(live, &format!("_before_{}_{}", &now[..8], &now[8..]))
+}
+
+impl Pair {
+    fn new(part: &Touched, connection: Connection, swap: Swap, settings: &Settings<'_>) -> Self {
+        Self { source: part.source.to_string(), connection, swap, made: None, wait: settings.wait }
+    }
+
+    fn forward(&self, control: &Arc<Control>) -> Result<(), OpError> {
+        let Swap { live, incoming, kept, .. } = &self.swap;
+        let mut names: Vec<(&str, &str)> = Vec::new();
+        names.extend(kept.as_deref().map(|kept| (live.as_str(), kept)));
+        names.extend(incoming.as_deref().map(|incoming| (incoming, live.as_str())));
+        Ok(Server::of(&self.connection, control)?.rename(&names, self.wait)?)
+    }
+
+    fn back(&self) -> Result<(), OpError> {
+        let Swap { live, incoming, kept, .. } = &self.swap;
+        let mut names: Vec<(&str, &str)> = Vec::new();
+        names.extend(incoming.as_deref().map(|incoming| (live.as_str(), incoming)));
+        names.extend(kept.as_deref().map(|kept| (kept, live.as_str())));
+        Ok(Server::of(&self.connection, &Arc::default())?.rename(&names, self.wait)?)
+    }
+}
+
+impl Swaps {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Swaps them, counting how many were.
+    pub(in crate::ops) fn forward(&self, given: &mut Vec<Swapped>, count: &mut usize) -> Result<(), OpError> {
+        for pair in &self.0 {
+            pair.forward(&Arc::default())?;
+            *count += 1;
+            given.push(Swapped {
+                source: pair.source.clone(),
+                database: pair.swap.live.clone(),
+                kept: pair.swap.kept.clone(),
+                loaded: pair.made.as_ref().map(|made| made.loaded.clone()),
+            });
+        }
+        Ok(())
+    }
+
+    /// Swaps the first so many back.
+    pub(in crate::ops) fn back(&self, count: usize) -> Result<(), OpError> {
+        self.0[..count].iter().rev().try_for_each(Pair::back)
+    }
+
+    /// They are where they belong: nothing is dropped.
+    pub(in crate::ops) fn done(self) {
+        self.0.into_iter().filter_map(|pair| pair.made).for_each(Made::taken);
+    }
+
+    /// The tables of a live database that are not as the snapshot that was given has them.
+    pub(in crate::ops) fn changed(
+        &self,
+        unlocked: &UnlockedVault,
+        left: &Manifest,
+        part: &Touched,
+        control: &Arc<Control>,
+    ) -> Result<Vec<String>, OpError> {
+        let pair = self.0.iter().find(|pair| part.source.as_str() == pair.source);
+        let record = left.sources.iter().find(|source| source.name == part.source);
+        let (Some(pair), Some(record)) = (pair, record) else { return Ok(Vec::new()) };
+        if pair.swap.kept.is_none() {
+            return Ok(Vec::new());
+        }
+        changed(&Captured::of(unlocked, record)?, &pair.connection, control)
+    }
+}
+
+/// Drops the databases that an action keeps aside; without one named, those of the last that keeps any. Returns their
+/// names.
+pub fn forget(
+    actions: &Actions,
+    prefix: Option<&str>,
+    configured: &[Planned],
+    control: &Arc<Control>,
+) -> Result<(Action, Vec<String>), OpError> {
+    let keeps = |action: &Action| {
+        let kept = |part: &Touched| part.swap.as_ref().is_some_and(|swap| swap.kept.is_some() && !swap.forgotten);
+        action.undone_by.is_none() && action.state == State::Done && action.parts.iter().any(kept)
+    };
+    let mut action = match prefix {
+        Some(prefix) => actions.find(Some(prefix))?,
+        None => actions.list()?.into_iter().rfind(keeps).ok_or(Problem::NothingKept)?,
+    };
+    if !keeps(&action) {
+        return Err(Problem::NothingKept.into());
+    }
+    let mut dropped = Vec::new();
+    for part in &mut action.parts {
+        let connection = if part.swap.is_some() { connection_of(part, configured)? } else { continue };
+        let Some(swap) = &mut part.swap else { continue };
+        let Some(kept) = swap.kept.clone().filter(|_| !swap.forgotten) else { continue };
+        swap.forgotten = true;
+        let mut server = Server::of(&connection, control)?;
+        if server.has(&kept)? {
+            server.drop(&kept)?;
+            dropped.push(kept);
+        }
+    }
+    actions.keep(&action)?;
+    Ok((action, dropped))
+}
