@@ -71,13 +71,14 @@ fn a_standby_is_captured_and_says_that_it_is_one() {
     );
     let standby = primary.standby();
     let deadline = Instant::now() + Duration::from_secs(30);
-    while standby.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'")) != "1" {
+    primary.sql(&name, "INSERT INTO t VALUES (0)");
+    while standby.sql(&name, "SELECT count(*) FROM t") != "1001" {
         assert!(Instant::now() < deadline, "the standby does not follow");
         std::thread::sleep(Duration::from_millis(50));
     }
     let manifest = capture(&lab, &standby.url(&name));
     assert_eq!(tables(&lab, &manifest).iter().map(|table| table.name.name.as_str()).collect::<Vec<_>>(), ["t"]);
-    assert_eq!(text(&lab, &manifest, "data/public/t.copy").lines().count(), 1000);
+    assert_eq!(text(&lab, &manifest, "data/public/t.copy").lines().count(), 1001);
     let facts = &database(&manifest).facts;
     assert_eq!(facts["in recovery"], "yes");
     assert!(facts.contains_key("replication lag") && facts.contains_key("wal position"), "{facts:?}");
