@@ -51,6 +51,15 @@ pub(super) fn run(source: &PostgresSource, capture: Capture, sink: &mut dyn Entr
     course.attempt()
 }
 
+/// Stops what readers wait for.
+struct Halted<'h>(&'h Control);
+
+impl Drop for Halted<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
 pub(super) fn entry_path(path: &str) -> EntryPath {
     EntryPath::from_bytes(path.as_bytes()).expect("BUG: names are written so that they are paths")
 }
@@ -116,11 +125,15 @@ impl Course<'_> {
     ) -> Result<Definitions, SourceError> {
         let sessions = self.sessions(moment, relations)?;
         let buffers = copy_out::buffers(sessions.len() + 1);
+        let halt = Arc::<Control>::default();
         std::thread::scope(|scope| {
+            // However this ends: nobody waits for a server that goes on sorting rows that nobody wants.
+            let _halted = Halted(&halt);
             let definitions = scope.spawn(|| tools.run());
             let (jobs, asked) = unbounded();
             let ahead = sessions.len() + 1;
             for mut session in sessions {
+                session.heed(halt.clone());
                 let (asked, buffers) = (asked.clone(), &buffers);
                 let work = move || copy_out::work(&mut session, &asked, buffers);
                 let started = std::thread::Builder::new().name("copy".to_owned()).spawn_scoped(scope, work);
