@@ -2,6 +2,7 @@
 
 mod bank;
 mod everything;
+mod killed;
 mod lost;
 mod memory;
 mod restore;

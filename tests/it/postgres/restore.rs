@@ -11,8 +11,7 @@ use crate::support::program::Home;
 /// A home whose configuration names a database, which is there already.
 pub fn home_of(cluster: &Cluster, database: &str) -> Home {
     let home = Home::new();
-    let url = cluster.url(database);
-    home.write("strongroom.toml", format!("[source.db]\nkind = \"postgres\"\nurl = \"{url}\"\n"));
+    home.write("strongroom.toml", home_config(&cluster.url(database)));
     home
 }
 
@@ -27,7 +26,7 @@ fn everything(cluster: &Cluster) -> String {
 
 /// Everything pg_dump says of a database but its name; and every row, in an order of its own.
 fn content(cluster: &Cluster, database: &str) -> String {
-    let dump = cluster.dump(database, &[]);
+    let dump = in_any_order(&cluster.dump(database, &[]));
     let rows = "SELECT c.oid::regclass, (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) || ''|'' || \
         md5(coalesce(string_agg(t::text, E''\\n'' ORDER BY t::text COLLATE \"C\"), '''')) AS n FROM ONLY %s t', \
         c.oid::regclass), true, true, '')))[1]::text \
@@ -43,6 +42,26 @@ fn content(cluster: &Cluster, database: &str) -> String {
     format!("{dump}\n{}", more.join("\n"))
 }
 
+/// Rows of a table that has a key come back in the key's order: within a table, theirs means nothing.
+fn in_any_order(dump: &str) -> String {
+    let (mut lines, mut rows, mut copies) = (Vec::new(), Vec::new(), false);
+    for line in dump.lines() {
+        match line {
+            "\\." => {
+                rows.sort_unstable();
+                lines.append(&mut rows);
+                copies = false;
+            }
+            _ if copies => rows.push(line),
+            _ => copies = line.starts_with("COPY ") && line.ends_with(" FROM stdin;"),
+        }
+        if rows.is_empty() {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
+}
+
 pub fn assert_same(cluster: &Cluster, one: &str, other: &str) {
     let (one, other) = (content(cluster, one), content(cluster, other));
     let line = one.lines().zip(other.lines()).find(|(one, other)| one != other);
@@ -54,7 +73,7 @@ fn databases(cluster: &Cluster) -> Vec<String> {
     list.lines().map(str::to_owned).collect()
 }
 
-fn made_by_us(cluster: &Cluster) -> Vec<String> {
+pub fn made_by_us(cluster: &Cluster) -> Vec<String> {
     databases(cluster).into_iter().filter(|name| name.contains("_strongroom_")).collect()
 }
 
