@@ -3,6 +3,7 @@
 mod bank;
 mod elsewhere;
 mod everything;
+mod killed;
 mod lost;
 mod memory;
 mod restore;
