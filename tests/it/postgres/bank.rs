@@ -38,7 +38,8 @@ fn numbers(row: &str) -> Vec<i64> {
 fn a_running_bank_balances_in_every_capture() {
     let (cluster, lab, name) = (cluster(), Lab::in_memory(), cluster().database());
     cluster.sql(&name, FOUNDED);
-    let fill = format!("INSERT INTO accounts SELECT n, {EACH}, 'x' || md5(n::text) FROM generate_series(1, {ACCOUNTS}) n");
+    let fill =
+        format!("INSERT INTO accounts SELECT n, {EACH}, 'x' || md5(n::text) FROM generate_series(1, {ACCOUNTS}) n");
     cluster.sql(&name, &fill);
     let mut tellers: Vec<Child> = (0..3).map(|_| teller(&name)).collect();
     while cluster.sql(&name, "SELECT count(*) >= 100 FROM transfers") == "f" {

@@ -30,7 +30,9 @@ fn rows_of_fifty_megabytes_take_no_more_memory_than_others() {
     cluster.sql(&name, "ALTER TABLE huge ALTER document SET STORAGE EXTERNAL, ALTER raw SET STORAGE EXTERNAL");
     let block = "(SELECT string_agg(md5((n * id)::text), '') FROM generate_series(1, 1638400 / 8) n)";
     for id in 1..=4 {
-        let sql = format!("INSERT INTO huge SELECT id, repeat({block}, 8), convert_to(repeat({block}, 4), 'UTF8') FROM (SELECT {id} AS id) one");
+        let sql = format!(
+            "INSERT INTO huge SELECT id, repeat({block}, 8), convert_to(repeat({block}, 4), 'UTF8') FROM (SELECT {id} AS id) one"
+        );
         cluster.sql(&name, &sql);
     }
     assert_eq!(cluster.sql(&name, "SELECT length(document) FROM huge WHERE id = 1"), "52428800");
@@ -39,6 +41,7 @@ fn rows_of_fifty_megabytes_take_no_more_memory_than_others() {
     let peak = watched(&home, &["backup", "--quiet"]);
     assert!(peak < 192, "{peak} MiB");
     let rows = home.ok(&["show", "latest", "db:data/public/huge.copy", "--cat"]).bytes;
-    let expected = cluster.sql(&name, "SET bytea_output = hex; COPY (SELECT id, document, raw FROM huge ORDER BY id) TO STDOUT");
+    let expected =
+        cluster.sql(&name, "SET bytea_output = hex; COPY (SELECT id, document, raw FROM huge ORDER BY id) TO STDOUT");
     assert!(rows == format!("{expected}\n").into_bytes());
 }

