@@ -2,8 +2,8 @@
 # Measures strongroom beside other backup tools, in one run, on data sets made by scripts/bench_data.rs.
 #
 #   --repetitions N     repetitions, each with fresh data and fresh repositories; medians are shown (default 3)
-#   --sets LIST         of tree,docs,db,log,sqlite (default all); sqlite is scripts/bench_sqlite.sh, and its page cache
-#                       is warm whatever --cache says
+#   --sets LIST         of tree,docs,db,log,sqlite,postgres (default all); sqlite and postgres are scripts/bench_sqlite.sh
+#                       and bench_postgres.sh, whose page caches are warm whatever --cache says
 #   --tools LIST        of strongroom,restic,borg,rustic,bupstash,pipeline (default all; missing ones are skipped)
 #   --scale F           scales the data sets, e.g. 0.05 for a smoke test (default 1)
 #   --cache cold|warm   drop the page cache before each timed phase, or fill it (default cold)
@@ -15,7 +15,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-REPETITIONS=3 SETS=tree,docs,db,log,sqlite TOOLS=strongroom,restic,borg,rustic,bupstash,pipeline
+REPETITIONS=3 SETS=tree,docs,db,log,sqlite,postgres TOOLS=strongroom,restic,borg,rustic,bupstash,pipeline
 SCALE=1 CACHE=cold CHECK= PARENT=${TMPDIR:-/tmp} MARKDOWN=
 
 usage() { sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "scripts/${0##*/}"; }
@@ -296,10 +296,10 @@ LOAD=$(cut -d' ' -f1-3 /proc/loadavg)
 
 header >"$WORK/report"
 for SET in ${SETS//,/ }; do
-    if [[ $SET == sqlite ]]; then
-        scripts/bench_sqlite.sh --repetitions "$REPETITIONS" --megabytes "$(awk "BEGIN { print int(1000 * $SCALE) }")" \
-            --work "$WORK" --markdown "$WORK/sqlite" >"$WORK/out"
-        { echo; cat "$WORK/sqlite"; } >>"$WORK/report"
+    if [[ $SET == sqlite || $SET == postgres ]]; then
+        "scripts/bench_$SET.sh" --repetitions "$REPETITIONS" --megabytes "$(awk "BEGIN { print int(1000 * $SCALE) }")" \
+            --work "$WORK" --markdown "$WORK/$SET" >"$WORK/out"
+        { echo; cat "$WORK/$SET"; } >>"$WORK/report"
         continue
     fi
     [[ $SET =~ ^(tree|docs|db|log)$ ]] || die "unknown set $SET"

@@ -49,8 +49,16 @@ const DOCUMENT_FOLDERS: [&str; 7] =
 struct Findings {
     databases: Vec<PathBuf>,
     environments: Vec<PathBuf>,
+    servers: Vec<Server>,
     compose: Vec<Compose>,
     documents: Vec<PathBuf>,
+}
+
+/// A variable of an environment file that holds the URL of a PostgreSQL database.
+#[derive(Debug, PartialEq, Eq)]
+struct Server {
+    path: PathBuf,
+    variable: String,
 }
 
 /// A compose file with the images it runs.
@@ -113,6 +121,12 @@ impl Findings {
         let name = entry.file_name().to_string_lossy().to_lowercase();
         if is_environment(&name) {
             self.environments.push(path.to_owned());
+            for variable in servers(entry.path()) {
+                // The same name in another file is the same database, elsewhere.
+                if !self.servers.iter().any(|known| known.variable == variable) {
+                    self.servers.push(Server { path: path.to_owned(), variable });
+                }
+            }
         } else if is_compose(&name) {
             self.compose.push(Compose { path: path.to_owned(), images: images(entry.path()) });
         } else if is_database(entry) {
@@ -143,6 +157,21 @@ fn is_database(entry: &DirEntry) -> bool {
     let whole_pages = entry.metadata().is_ok_and(|metadata| metadata.len() >= PAGE && metadata.len() % PAGE == 0);
     let mut head = [0; HEADER.len()];
     whole_pages && File::open(entry.path()).is_ok_and(|mut file| file.read_exact(&mut head).is_ok() && head == *HEADER)
+}
+
+/// The variables of an environment file that are URLs of PostgreSQL. Their values, which may hold passwords, stay there.
+fn servers(file: &Path) -> Vec<String> {
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(1 << 20).read_to_string(&mut text));
+    let lines = if read.is_ok() { text.lines() } else { "".lines() };
+    let variable = |line: &str| {
+        let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
+        let scheme = value.trim().trim_matches(['"', '\'']).split_once("://")?.0;
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let is_postgres = ["postgres", "postgresql"].contains(&scheme.split('+').next()?);
+        (is_name && is_postgres).then(|| name.to_owned())
+    };
+    lines.filter_map(variable).collect()
 }
 
 /// The images that a compose file runs, as they stand in it. No parser: a line is enough to tell a person.

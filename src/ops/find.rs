@@ -24,6 +24,7 @@ use crate::record::compare::Seen;
 use crate::record::error::RecordError;
 use crate::record::model::{Entity, Model};
 use crate::vault::random::Desk;
+use crate::vault::select::SAFETY;
 use crate::vault::unlocked::UnlockedVault;
 
 /// What is looked for.
@@ -94,17 +95,21 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
         if !same {
             report.read += 1;
             let session = Session::open(place.read(manifest, &desk)?, &place.label(), request.control.clone())?;
-            let now = look(&Kept::new(&session), request)?;
+            let now = look(&Kept::new(&session), request, &|name| name)?;
             report.note(manifest, &before, &now);
             before = now;
             content = Some(entry.content);
         }
-        if before.rows > 0 {
+        // One that was made before a change is a way back, but seldom what people look for.
+        if before.rows > 0 && (manifest.reason != SAFETY || report.last.is_none()) {
             report.last = Some(manifest.id);
         }
         last_place = Some((place, *manifest));
     }
-    let (place, manifest) = last_place.ok_or_else(|| nowhere(request))?;
+    let (place, manifest) = last_place.ok_or_else(|| nowhere(request, &[]))?;
+    if let (Some(tables), true) = (&before.tables, report.changes.is_empty()) {
+        return Err(nowhere(request, tables));
+    }
     report.live = live(&place, manifest, request)?;
     report.fetched = desk.library().fetched();
     Ok(report)
@@ -123,12 +128,14 @@ impl Report {
     }
 }
 
-fn nowhere(request: &Request) -> OpError {
+fn nowhere(request: &Request, tables: &[String]) -> OpError {
     let name = match &request.wanted {
         Wanted::Key { name, .. } => name.clone(),
         Wanted::Where { table, .. } => table.clone(),
     };
-    RecordError::NoTable { name, place: "any snapshot".to_owned(), nearest: None }.into()
+    let known = tables.iter().chain(request.model.entities.keys()).map(String::as_str);
+    let nearest = crate::base::text::nearest(&name, known).map(str::to_owned);
+    RecordError::NoTable { name, place: "any snapshot".to_owned(), nearest }.into()
 }
 
 /// The database that is meant, if this snapshot has it.
@@ -157,12 +164,18 @@ struct Sight {
     digests: Vec<String>,
     /// The columns of the only row.
     only: Option<(Vec<String>, Seen)>,
+    /// There is no such table, but these.
+    tables: Option<Vec<String>>,
 }
 
 /// Rows beyond this many are told by one digest.
 const MANY: usize = 1000;
 
 impl Sight {
+    fn nowhere(tables: &[Table]) -> Self {
+        Self { tables: Some(tables.iter().map(|table| table.name.clone()).collect()), ..Self::default() }
+    }
+
     fn add(&mut self, table: &Table, row: &Row) {
         let seen = Seen::of(row);
         self.rows += 1;
@@ -193,14 +206,19 @@ impl Sight {
     }
 }
 
-fn look(records: &dyn Records, request: &Request) -> Result<Sight, OpError> {
+/// `called` says what a table of the snapshots is called in this state.
+fn look<'r>(
+    records: &dyn Records,
+    request: &'r Request,
+    called: &dyn Fn(&'r str) -> &'r str,
+) -> Result<Sight, OpError> {
     let tables = records.tables().map_err(RecordError::store)?;
     let name = entity(request).map(|entity| &entity.table);
     let mut sight = Sight::default();
-    let named = |name: &str| tables.iter().find(|table| table.name.eq_ignore_ascii_case(name));
+    let named = |name: &'r str| tables.iter().find(|table| table.name.eq_ignore_ascii_case(called(name)));
     let done = match &request.wanted {
         Wanted::Key { name: given, key } => {
-            let Some(table) = named(name.unwrap_or(given)) else { return Ok(sight) };
+            let Some(table) = named(name.unwrap_or(given)) else { return Ok(Sight::nowhere(&tables)) };
             let columns = key_columns(table, entity(request))?;
             let key = typed(records, table, &columns, key)?;
             let mut take = |row: Row| {
@@ -210,7 +228,7 @@ fn look(records: &dyn Records, request: &Request) -> Result<Sight, OpError> {
             records.find(table, &columns, &[key], &all(table), &mut take)
         }
         Wanted::Where { table, condition } => {
-            let Some(table) = named(name.unwrap_or(table)) else { return Ok(sight) };
+            let Some(table) = named(name.unwrap_or(table)) else { return Ok(Sight::nowhere(&tables)) };
             let mut take = |row: Row| {
                 sight.add(table, &row);
                 Ok::<(), Explained>(())
@@ -252,5 +270,6 @@ pub(in crate::ops) fn typed(
 fn live(place: &Place<'_>, manifest: &Manifest, request: &Request) -> Result<Option<bool>, OpError> {
     let Ok(path) = recover::live_place(manifest, place, &request.configured, &request.host) else { return Ok(None) };
     let Ok(live) = Live::open(&path, std::time::Duration::from_secs(5)) else { return Ok(None) };
-    Ok(Some(look(&live, request)?.rows > 0))
+    let model = &request.model;
+    Ok(Some(look(&live, request, &|name| model.table_now(name))?.rows > 0))
 }

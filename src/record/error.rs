@@ -31,6 +31,8 @@ pub enum RecordError {
     Set { given: String, why: String },
     #[error("{table} {key} is newer than what would be taken back")]
     Newer { table: String, key: String },
+    #[error("{table} {key} is newer and refers to what would be removed of {to}")]
+    Refers { table: String, key: String, to: String },
     #[error("cannot keep or read what rows held: {0}")]
     Image(String),
     #[error("{0}")]
@@ -72,6 +74,9 @@ impl Explain for RecordError {
             Self::Moved { .. } => "nothing was written; run it again to see the plan as it is now",
             Self::Dangling { .. } | Self::Circle { .. } => "nothing was written; see the plan with --dry-run",
             Self::Newer { .. } => "nothing was changed; --force takes it back all the same, and what is newer with it",
+            Self::Refers { .. } => {
+                "nothing was changed; delete that row or let it refer to something else, then undo again"
+            }
             Self::Image(_) => return None,
             Self::NotAsPlanned { .. } => "make the plan again",
             Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",

@@ -51,7 +51,7 @@ fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, RecordError> 
 }
 
 /// Makes rows hold what their images say. What is `expected` is compared with what is there first; without it, whatever
-/// is there is replaced.
+/// is there is replaced. Rows that others refer to since are never removed.
 pub fn restore(
     images: &mut dyn BufRead,
     live: &mut dyn Change,
@@ -91,10 +91,15 @@ fn back(
             Some(row) => put(table, &image.key, row, live)?,
         }
     }
+<<<<<<< HEAD
     if expected.is_some() {
         for (name, rows) in &removed {
             unreferred(&tables, named(&tables, name)?, rows, live)?;
         }
+=======
+    for (table, row) in &removed {
+        unreferred(&tables, table, row, live)?;
+>>>>>>> origin/main
     }
     let mut written = Vec::new();
     for (name, keys) in keys {
@@ -163,7 +168,8 @@ fn unreferred(tables: &[Table], table: &Table, rows: &[Row], live: &mut dyn Chan
             };
             live.find(child, &reference.columns, &Vec::from_iter(values), &child.key, &mut take)?;
             if let Some(key) = found {
-                return Err(RecordError::Newer { table: child.name.clone(), key: shown(&key) });
+                let (table, key) = (child.name.clone(), shown(&key));
+                return Err(RecordError::Refers { table, key, to: reference.to.clone() });
             }
         }
     }

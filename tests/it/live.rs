@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::support::program::{Home, differences};
+use crate::support::program::{Home, blocks, differences, page};
 
 fn sql(file: &Path, text: &str) {
     let connection = Connection::open(file).unwrap();
@@ -372,20 +372,9 @@ fn a_database_captured_with_its_log_beside_it_goes_back_as_both_say() {
 fn the_commands_of_the_runbook_do_what_it_says() {
     let home = app();
     harm(&home);
-    let page =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks/restore-in-place.md")).unwrap();
-    let blocks = page.split("<!-- test -->\n```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
-    let script: String = blocks.collect();
+    let script = blocks(&page("runbooks/restore-in-place.md")).concat();
     assert!(script.lines().count() >= 7, "{script}");
-    let mut shell = home.command(&[]);
-    let program = Path::new(shell.get_program()).parent().unwrap().to_owned();
-    let variables: Vec<_> =
-        shell.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
-    shell = std::process::Command::new("bash");
-    shell.args(["-euo", "pipefail", "-c", &script]).current_dir(home.path("")).env_clear().envs(variables);
-    shell.env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
-    let output = shell.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    home.shell(&script);
     assert_eq!(number(&home.path("look/shop.db"), ORDERS), 3000);
     // The undo takes back the second restore; the first one stands.
     assert_eq!(number(&home.path("app/shop.db"), ORDERS), 3000);

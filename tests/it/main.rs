@@ -13,6 +13,7 @@ mod postgres;
 mod query;
 mod records;
 mod recover;
+mod runbooks;
 mod s3;
 mod source_contract;
 mod sqlite;

@@ -125,6 +125,11 @@ impl Session {
         self.version
     }
 
+    /// From now on, whatever it waits for ends when this says so.
+    pub fn heed(&mut self, control: Arc<Control>) {
+        self.control = control;
+    }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -146,11 +151,10 @@ impl Session {
 
     /// Copies out: `take` gets the bytes as they come, rows or parts of them, and says whether it wants more.
     pub fn copy_out(&mut self, sql: &str, mut take: impl FnMut(Bytes) -> bool) -> Result<(), PostgresError> {
-        let control = self.control.clone();
         self.wait(async {
             let mut stream = std::pin::pin!(self.client.copy_out(sql).await?);
             while let Some(bytes) = stream.next().await {
-                if control.stopped() || !take(bytes?) {
+                if !take(bytes?) {
                     break;
                 }
             }

@@ -55,10 +55,14 @@ pub fn work(session: &mut Session, parts: &Receiver<Part>, buffers: &Buffers) {
     for part in parts {
         let prepared = if part.ranged == ranged { Ok(()) } else { prefer_index(session, part.ranged) };
         ranged = part.ranged;
-        if let Err(error) = prepared.and_then(|()| copy(session, &part, buffers)) {
-            // Nobody may be there any more to be told.
-            let _ = part.batches.send(Outcome::Failed(error));
-            return;
+        match prepared.and_then(|()| copy(session, &part, buffers)) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return,
+            Err(error) => {
+                // Nobody may be there any more to be told.
+                let _ = part.batches.send(Outcome::Failed(error));
+                return;
+            }
         }
     }
 }
@@ -69,15 +73,19 @@ fn prefer_index(session: &mut Session, ranged: bool) -> Result<(), PostgresError
     session.batch(&format!("SET LOCAL enable_seqscan = {off}"))
 }
 
-fn copy(session: &mut Session, part: &Part, buffers: &Buffers) -> Result<(), PostgresError> {
+/// Copies one part; breaks when nobody wants its rest, nor then any other.
+fn copy(session: &mut Session, part: &Part, buffers: &Buffers) -> Result<ControlFlow<()>, PostgresError> {
     let sql = format!("COPY ({}) TO STDOUT (FORMAT text, ENCODING '{}')", part.select, part.encoding);
     let mut gathered = Gathered { bytes: empty(buffers), ends: Vec::new(), buffers, batches: &part.batches };
-    session.copy_out(&sql, |bytes| gathered.push(&bytes).is_continue())?;
-    // Short of its end, nobody wanted the rest, nor to know.
-    if gathered.send().is_continue() {
-        let _ = part.batches.send(Outcome::End);
+    let mut wanted = ControlFlow::Continue(());
+    session.copy_out(&sql, |bytes| {
+        wanted = gathered.push(&bytes);
+        wanted.is_continue()
+    })?;
+    if wanted.is_continue() && gathered.send().is_continue() && part.batches.send(Outcome::End).is_ok() {
+        return Ok(ControlFlow::Continue(()));
     }
-    Ok(())
+    Ok(ControlFlow::Break(()))
 }
 
 struct Gathered<'a> {

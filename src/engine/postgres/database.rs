@@ -19,9 +19,10 @@ const LISTS: [&str; 6] = [
     "unix_socket_directories",
 ];
 
-const SETTINGS: &str = "SELECT r.rolname::text, unnest(s.setconfig) FROM pg_db_role_setting s \
+const SETTINGS: &str = "SELECT r.rolname::text, o.setting FROM pg_db_role_setting s \
+    CROSS JOIN LATERAL unnest(s.setconfig) WITH ORDINALITY o (setting, place) \
     JOIN pg_database d ON d.oid = s.setdatabase LEFT JOIN pg_roles r ON r.oid = s.setrole \
-    WHERE d.datname = current_database() AND (s.setrole = 0 OR r.oid IS NOT NULL) ORDER BY 1 NULLS FIRST, 2";
+    WHERE d.datname = current_database() AND (s.setrole = 0 OR r.oid IS NOT NULL) ORDER BY 1 NULLS FIRST, o.place";
 
 const ITSELF: &str = "SELECT datconnlimit, shobj_description(oid, 'pg_database'), datacl IS NOT NULL, \
     pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()";

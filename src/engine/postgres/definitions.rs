@@ -40,7 +40,7 @@ pub fn run(mut command: Command, name: &'static str) -> Result<Held, PostgresErr
     });
     let status = child.wait().map_err(fail)?;
     if !status.success() {
-        return Err(PostgresError::ToolFailed { tool: name, complaint: essence(&complaints) });
+        return Err(sorted(name, &complaints));
     }
     held.map_err(fail)
 }
@@ -51,6 +51,15 @@ fn complaints_of(mut stderr: impl Read) -> String {
     let _ = stderr.by_ref().take(COMPLAINTS).read_to_end(&mut kept);
     let _ = io::copy(&mut stderr, &mut io::sink());
     String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// What a tool complains about, by what a person can do about it.
+fn sorted(tool: &'static str, complaints: &str) -> PostgresError {
+    let complaint = essence(complaints);
+    if complaint.contains("lock timeout") {
+        return PostgresError::Locked { reason: complaint };
+    }
+    PostgresError::ToolFailed { tool, complaint }
 }
 
 /// The first thing it calls an error, on one line.

@@ -94,6 +94,11 @@ impl PostgresError {
         matches!(self, Self::Undefined { .. })
     }
 
+    /// Did somebody else hold, or wait for, a lock that was needed?
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Self::Locked { .. })
+    }
+
     /// Are there only too many connections?
     pub fn is_crowded(&self) -> bool {
         matches!(self, Self::Crowded { .. })
@@ -141,7 +146,7 @@ impl Explain for PostgresError {
             Self::NoDatabase { .. } => "psql -l lists those there are",
             Self::Crowded { .. } => "try again later, or set workers = 1",
             Self::Tls { .. } => "sslrootcert names the authority to trust; sslmode=require encrypts without asking one",
-            Self::Lost { .. } => "nothing was committed: run the backup again",
+            Self::Lost { .. } => "nothing was committed: run it again",
             Self::Denied { .. } => "GRANT pg_read_all_data TO the user, or exclude the schema",
             Self::Hidden { .. } => "take a user with BYPASSRLS, or the owner of the table, or exclude the table",
             Self::Locked { .. } => "something changes the schema: let it finish, and try again",
@@ -151,6 +156,12 @@ impl Explain for PostgresError {
                 return Some(format!(
                     "install the client tools of version {wanted}: apt-get install postgresql-client-{wanted}"
                 ));
+            }
+            Self::ToolFailed { tool: "psql", complaint } if complaint.contains("role") && complaint.contains("not exist") => {
+                "load the roles first: strongroom restore SNAPSHOT SOURCE:globals.sql --to DIR, then psql -f DIR/globals.sql"
+            }
+            Self::ToolFailed { tool: "psql", complaint } if complaint.contains("permission denied") => {
+                "let a role restore that may do what the definitions say, or the owner of all of it"
             }
             Self::ToolFailed { complaint, .. } if complaint.contains("permission denied") => {
                 "GRANT pg_read_all_data TO the user, or exclude the schema"

@@ -74,6 +74,8 @@ impl Moment {
         session.batch(
             "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864",
         )?;
+        // Nobody can hold what the first connection has: whoever is waited for waits for this capture.
+        session.batch("SET LOCAL lock_timeout = '1s'")?;
         if tables.len() <= MOST_LOCKED_TWICE {
             lock(&mut session, tables)?;
         }

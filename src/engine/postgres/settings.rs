@@ -10,7 +10,6 @@ use std::process::Command;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use url::Url;
 use zeroize::Zeroizing;
 
 use crate::engine::postgres::passfile;
@@ -67,36 +66,47 @@ impl Settings {
     /// Of a URL: `postgres://user@host:port/dbname?sslmode=…`.
     pub fn of_url(text: &str, variable: Variable<'_>) -> Result<Self, BadSettings> {
         let bad = |what: &str| BadSettings(what.to_owned());
-        let url = Url::parse(text).map_err(|error| BadSettings(format!("is not a URL: {error}")))?;
-        if !["postgres", "postgresql"].contains(&url.scheme()) {
-            return Err(bad("does not begin with postgres://"));
-        }
+        // Some name their driver too: postgresql+asyncpg.
+        let is_known = |scheme: &str| matches!(scheme.split('+').next(), Some("postgres" | "postgresql"));
+        let split = text.split_once("://").filter(|(scheme, _)| is_known(scheme));
+        let (_, rest) = split.ok_or_else(|| bad("does not begin with postgres://"))?;
         let decoded = |text: &str| -> Result<Option<String>, BadSettings> {
             let text = percent_decode_str(text).decode_utf8().map_err(|_| bad("is not UTF-8 when decoded"))?;
             Ok((!text.is_empty()).then(|| text.into_owned()))
         };
-        let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let (who_and_where, dbname) = rest.split_once('/').unwrap_or((rest, ""));
+        let (who, place) = who_and_where.rsplit_once('@').unwrap_or(("", who_and_where));
+        let (user, password) = who.split_once(':').unwrap_or((who, ""));
+        // An address of version 6 stands in brackets, for its colons.
+        let colon = place.rfind(':').filter(|at| !place[*at..].contains(']'));
+        let (host, port) = colon.map_or((place, ""), |at| (&place[..at], &place[at + 1..]));
+        let number = |text: &str| text.parse().map_err(|_| bad("port is no number of a port"));
         let mut given = Given {
-            host: decoded(host)?,
-            port: url.port(),
-            user: decoded(url.username())?,
-            dbname: decoded(url.path().trim_start_matches('/'))?,
+            host: decoded(host.trim_start_matches('[').trim_end_matches(']'))?,
+            port: if port.is_empty() { None } else { Some(number(port)?) },
+            user: decoded(user)?,
+            dbname: decoded(dbname)?,
         };
-        let mut password = url.password().map(decoded).transpose()?.flatten();
+        let mut password = decoded(password)?;
         let mut more = BTreeMap::new();
-        for (key, value) in url.query_pairs() {
-            match key.as_ref() {
-                "host" => given.host = Some(value.into_owned()),
-                "port" => given.port = Some(value.parse().map_err(|_| bad("port is no number of a port"))?),
-                "user" => given.user = Some(value.into_owned()),
-                "dbname" => given.dbname = Some(value.into_owned()),
-                "password" => password = Some(value.into_owned()),
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (key, value) = parameter.split_once('=').ok_or_else(|| bad("has a parameter without a value"))?;
+            let (key, value) = (decoded(key)?.unwrap_or_default(), decoded(value)?.unwrap_or_default());
+            match key.as_str() {
+                "host" => given.host = Some(value),
+                "port" => given.port = Some(number(&value)?),
+                "user" => given.user = Some(value),
+                "dbname" => given.dbname = Some(value),
+                "password" => password = Some(value),
                 "sslmode" | "sslrootcert" | "connect_timeout" | "passfile" => {
-                    more.insert(key.into_owned(), value.into_owned());
+                    more.insert(key, value);
                 }
-                // What says how a client calls itself or waits changes nothing here.
-                "application_name" | "keepalives" | "keepalives_idle" | "target_session_attrs" | "schema" => {}
-                other => return Err(BadSettings(format!("has the parameter {other:?}, which is not known"))),
+                other if other.starts_with("ssl") => {
+                    return Err(BadSettings(format!("has the parameter {other:?}, which is not known")));
+                }
+                // What is meant for one driver or another, or says how a client calls itself.
+                _ => {}
             }
         }
         Self::complete(given, password, &more, variable)
@@ -254,6 +264,12 @@ mod tests {
         assert_eq!((local.host.as_str(), local.is_local(), local.user.as_str()), ("/run/pg", true, "me"));
         let same = of_url("postgres:///app?host=/run/pg&user=me").unwrap();
         assert_eq!((same.shown(), same.server()), (local.shown(), "/run/pg/.s.PGSQL.5432".to_owned()));
+        let driver = of_url("postgresql+asyncpg://me@h/app?schema=public").unwrap();
+        assert_eq!(driver.shown(), "postgres://me@h:5432/app");
+        let nowhere = of_url("postgres://me@/app?host=/run/pg").unwrap();
+        assert_eq!(nowhere.shown(), local.shown());
+        let six = of_url("postgresql://me@[::1]:7/app").unwrap();
+        assert_eq!((six.host.as_str(), six.port, six.dbname.as_str()), ("::1", 7, "app"));
         let variables = |name: &str| {
             let known =
                 [("PGHOST", "::1"), ("PGPORT", "7"), ("PGUSER", "u"), ("PGPASSWORD", "x"), ("PGSSLMODE", "disable")];
@@ -268,7 +284,8 @@ mod tests {
     fn what_means_nothing_is_refused() {
         for (url, why) in [
             ("mysql://h/db", "does not begin with postgres://"),
-            ("postgres", "is not a URL"),
+            ("postgres://h:x/db", "no number of a port"),
+            ("postgres", "does not begin with postgres://"),
             ("postgres://h/db?sslmode=perhaps", "sslmode \"perhaps\""),
             ("postgres://h/db?sslcert=x", "parameter \"sslcert\""),
             ("postgres://h/db?host=a,b", "several hosts"),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::base::name::Name;
-use crate::ops::discover::{Compose, Discovery, Findings};
+use crate::ops::discover::{Compose, Discovery, Findings, Server};
 use crate::source::SOURCES;
 
 /// Engines told by their image, with the kind of source that captures them.
@@ -42,6 +42,9 @@ pub(super) fn write(folder: &Path, vault: Option<&str>, findings: &Findings) -> 
     let mut draft = Draft { text, sources: Vec::new(), missing: Vec::new() };
     for path in &findings.databases {
         draft.source("sqlite", &stem(path), path, &[]);
+    }
+    for server in &findings.servers {
+        draft.server(server);
     }
     for path in &findings.documents {
         // Databases in the same folder are captured as such, not as files.
@@ -93,6 +96,20 @@ impl Draft {
         self.text.push_str(&format!("# {why}.\n"));
         lines.lines().filter(|_| plain).for_each(|line| self.text.push_str(&format!("# {line}\n")));
         self.missing.push(why);
+    }
+
+    /// A database that a variable names. What it says may be a secret, and stays where it is.
+    fn server(&mut self, Server { path, variable }: &Server) {
+        let name = variable.to_lowercase();
+        let name = ["_url", "_uri", "_dsn"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+        let name = self.free_name(name);
+        let file = path.to_string_lossy();
+        self.text.push_str(&format!(
+            "\n# {variable} stands in {}: a backup needs it in its environment.\n",
+            file.escape_debug()
+        ));
+        self.text.push_str(&format!("[source.{}]\nkind = \"postgres\"\nurl = \"${{{variable}}}\"\n", key(&name)));
+        self.sources.push(name);
     }
 
     /// Says that an engine runs whose data is not captured by capturing files.

@@ -89,6 +89,21 @@ fn what_is_written_is_a_configuration_that_can_be_read() {
 }
 
 #[test]
+fn a_database_that_an_environment_file_names_becomes_a_source_and_its_password_stays_there() {
+    let folder = plant(&[
+        (".env", b"A=1\nexport DATABASE_URL=\"postgresql+asyncpg://me:secret@db/app\"\n# OLD_URL=postgres://x\nREDIS=redis://r\n"),
+        (".env.production", b"DATABASE_URL=postgres://me:secret@prod/app\nREPORTS_URL=postgres://r/reports\n"),
+    ]);
+    let discovery = found(&folder);
+    assert_eq!(discovery.sources, ["database", "reports", "env", "env_production"]);
+    assert!(discovery.text.contains("url = \"${DATABASE_URL}\"") && !discovery.text.contains("secret"));
+    let variable = |name: &str| (name.ends_with("_URL")).then(|| "postgres://me@db/app".to_owned());
+    let file = folder.path().join("strongroom.toml");
+    let config = crate::ops::config::parse(&discovery.text, &file, &variable).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.sources[0].source.kind(), "postgres");
+}
+
+#[test]
 fn a_folder_of_nothing_gives_an_example_and_one_that_is_not_there_an_error() {
     let folder = plant(&[("readme.md", b"x")]);
     let discovery = found(&folder);

@@ -63,6 +63,10 @@ pub fn apply(
     }
     let fits = case.fits()?;
     apply::unmoved(&recovery.plan, &fits, &case.live)?;
+    if let Some(file) = recovery.files.iter().find(|file| file.act.writes() && !file.is_unmoved()) {
+        let (table, key) = ("the file".to_owned(), format!("{}:{}", file.source, file.path));
+        return Err(RecordError::Moved { table, key }.into());
+    }
     let rows = rows(&recovery.plan);
     let files = placed(&recovery.files);
     let action = Action {

@@ -21,7 +21,7 @@ use crate::ops::recover::case::Kit;
 use crate::ops::restore::alone;
 use crate::ops::restore::sides::is_direct;
 use crate::ops::safety::place;
-use crate::record::closure::Closure;
+use crate::record::closure::{Closure, Why};
 use crate::record::graph::placeholders;
 use crate::record::model::Linked;
 use crate::record::plan::{Act, OnConflict, Plan, Step};
@@ -39,6 +39,22 @@ pub struct FileStep {
     pub size: u64,
     #[serde(flatten)]
     pub act: FileAct,
+    /// What stood there when the plan was made: its length and when it was written; nothing where nothing stood there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
+}
+
+impl FileStep {
+    /// Does the same stand there as when the plan was made?
+    pub fn is_unmoved(&self) -> bool {
+        seen(&live(&self.root, &self.path)) == self.seen
+    }
+}
+
+fn seen(live: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let there = std::fs::symlink_metadata(live).ok()?;
+    Some(format!("{} bytes, {}.{:09}", there.len(), there.mtime(), there.mtime_nsec()))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,17 +91,25 @@ pub(super) fn plan(
     plan: &Plan,
     library: &Library<'_>,
 ) -> Result<Vec<FileStep>, OpError> {
-    let belongs =
-        |step: &&Step| matches!(step.act, Act::Insert | Act::Update { .. } | Act::Keep) || !step.differs.is_empty();
-    let rows: Vec<(usize, &Key)> = plan.steps.iter().filter(belongs).map(|step| (step.table, &step.key)).collect();
     let mut steps = Vec::new();
+    if kit.request.into.is_some() {
+        // Another database has files of its own, and nobody said where.
+        return Ok(steps);
+    }
+    // What others only need is not looked into, and under a new key its files would be somebody else's.
+    let belongs = |step: &&Step| {
+        let there = matches!(step.act, Act::Insert | Act::Update { .. } | Act::Keep) || !step.differs.is_empty();
+        there && !matches!(step.why, Why::Needed(_)) && step.into.is_none()
+    };
+    let rows: Vec<(usize, &Key)> = plan.steps.iter().filter(belongs).map(|step| (step.table, &step.key)).collect();
     for (record, entries) in of(kit, closure, &rows, library)? {
         let configured = kit.request.configured.iter().find(|planned| planned.name == record.name);
         let root = configured.map_or(record.root.clone(), |planned| planned.source.root());
         for entry in entries {
             let act = act(&entry, &root, library, kit.request.options.on_conflict)?;
             let (source, root) = (record.name.clone(), root.clone());
-            steps.push(FileStep { source, root, path: entry.path, size: entry.size, act });
+            let seen = seen(&live(&root, &entry.path));
+            steps.push(FileStep { source, root, path: entry.path, size: entry.size, act, seen });
         }
     }
     Ok(steps)

@@ -98,7 +98,11 @@ impl Placed {
             return Ok(());
         }
         let (from, to) = self.highest_missing(place(staged), from, &to);
-        move_to(&from, &to, self.replaced).map_err(failed)?;
+        match move_to(&from, &to, self.replaced) {
+            // Somebody has put something there since the rows were planned: that is newer, and stays.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            result => result.map_err(failed)?,
+        }
         sync(to.parent()).map_err(failed)
     }
 

@@ -87,7 +87,7 @@ pub(in crate::ops) fn reverse(
         let is_live = server.has(&before.live)?;
         let pair = match (is_kept, gives) {
             (Some(true), _) => {
-                let kept = is_live.then(|| kept_name(&before.live));
+                let kept = is_live.then(|| kept_name(&mut server, &before.live)).transpose()?;
                 let swap = Swap { live: before.live, incoming: before.kept, kept, forgotten: false };
                 Pair::new(part, connection, swap, settings)
             }
@@ -100,7 +100,7 @@ pub(in crate::ops) fn reverse(
             (Some(false), None) => return Err(Problem::NoWayBack { action: before.live }.into()),
             // There was none.
             (None, _) => {
-                let kept = is_live.then(|| kept_name(&before.live));
+                let kept = is_live.then(|| kept_name(&mut server, &before.live)).transpose()?;
                 Pair::new(part, connection, Swap { live: before.live, incoming: None, kept, forgotten: false }, settings)
             }
         };
@@ -135,16 +135,24 @@ fn made(
     let accept = matches!(settings.on_damage, OnDamage::Tell);
     let dump = Captured::of(unlocked, record)?;
     let options = options(What::default(), None, accept, &settings.control);
+    let kept = is_live.then(|| kept_name(&mut server, &live)).transpose()?;
     let made = Made::new(&dump, &connection, &options, is_live.then_some(live.as_str()), server)?;
-    let kept = is_live.then(|| kept_name(&live));
     let swap = Swap { live, incoming: Some(made.scratch.clone()), kept, forgotten: false };
     Ok(Pair { made: Some(made), ..Pair::new(part, connection, swap, settings) })
 }
 
-/// `app_before_20261121_110203`
-fn kept_name(live: &str) -> String {
-    let now: String = Instant::now().to_string().chars().filter(|c| c.is_ascii_digit()).take(14).collect();
-    server::named(live, &format!("_before_{}_{}", &now[..8], &now[8..]))
+/// `app_before_20261121_110203`, or one more where that is taken.
+fn kept_name(server: &mut Server, live: &str) -> Result<String, OpError> {
+    let now: String = Instant::now().to_string().chars().filter(char::is_ascii_digit).take(14).collect();
+    let behind = format!("_before_{}_{}", &now[..8], &now[8..]);
+    let mut name = server::named(live, &behind);
+    for number in 2.. {
+        if !server.has(&name)? {
+            break;
+        }
+        name = server::named(live, &format!("{behind}_{number}"));
+    }
+    Ok(name)
 }
 
 impl Pair {

@@ -4,10 +4,9 @@
 //! read last.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crossbeam_channel::{Sender, unbounded};
+use crossbeam_channel::unbounded;
 
 use crate::base::capture::{Access, Capture, Cutter, EntrySink, Skip};
 use crate::base::control::Control;
@@ -15,9 +14,9 @@ use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::engine::postgres::catalog::{self, Relation};
 use crate::engine::postgres::connect::Session;
-use crate::engine::postgres::copy_out::{self, Part};
+use crate::engine::postgres::copy_out;
 use crate::engine::postgres::facts;
-use crate::engine::postgres::layout::{self, Table};
+use crate::engine::postgres::layout::{self, Qualified, Table};
 use crate::engine::postgres::moment::Moment;
 use crate::source::SourceError;
 use crate::source::postgres::PostgresSource;
@@ -25,6 +24,9 @@ use crate::source::postgres::definitions::{Definitions, Tools};
 use crate::source::postgres::entries::Entries;
 use crate::source::postgres::rows::{Parts, RowsOf};
 use crate::source::postgres::texts::Cut;
+
+/// So often it is begun anew when somebody waits for a lock that this capture holds, and keeps its other connections out.
+const TRIES: usize = 8;
 
 /// What a capture has come to.
 pub(super) struct Course<'s> {
@@ -38,45 +40,24 @@ pub(super) struct Course<'s> {
 
 pub(super) fn run(source: &PostgresSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
     let Capture { cutter, recall, control, .. } = capture;
-    if control.stopped() {
-        return Err(SourceError::Interrupted);
-    }
-    let begun = Instant::now();
-    let mut moment = Moment::begin(&source.connection, &|name| source.selection.has_schema(&name.schema), &control)?;
-    let facts = facts::read(&mut moment.session)?;
-    let encoding = if facts.get("encoding").is_some_and(|name| name == "SQL_ASCII") { "SQL_ASCII" } else { "UTF8" };
-    let tools = Tools::find(source, &mut moment, encoding)?;
-    let relations = relations(source, &mut moment, facts.contains_key("in recovery"), sink)?;
     let entries = Entries::new(sink, recall);
     let mut course = Course { source, cutter, control, entries, tables: Vec::new() };
-    course.folder(".")?;
-    course.folder(layout::DATA)?;
-    let definitions = course.rows(&mut moment, &relations, tools, encoding)?;
-    course.rest(&mut moment, &definitions, encoding)?;
-    course.note(&mut moment, facts, begun)
+    for _ in 1..TRIES {
+        match course.attempt() {
+            Err(SourceError::Postgres(error)) if error.is_locked() && !course.entries.has_begun() => {}
+            attempted => return attempted,
+        }
+    }
+    course.attempt()
 }
 
-/// The tables whose rows are captured, in the order of their files.
-fn relations(
-    source: &PostgresSource,
-    moment: &mut Moment,
-    is_standby: bool,
-    sink: &mut dyn EntrySink,
-) -> Result<Vec<Relation>, SourceError> {
-    let mut found: Vec<(EntryPath, Relation)> = Vec::new();
-    for relation in catalog::relations(&mut moment.session)? {
-        if !source.selection.has_rows(&relation.name) {
-            continue;
-        }
-        let path = relation.name.rows_path();
-        if is_standby && relation.unlogged {
-            sink.skip(Skip { path, reason: "is unlogged: a standby has none of its rows".to_owned() });
-            continue;
-        }
-        found.push((entry_path(&path), relation));
+/// Stops what readers wait for.
+struct Halted<'h>(&'h Control);
+
+impl Drop for Halted<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
     }
-    found.sort_by(|(one, _), (other, _)| one.cmp(other));
-    Ok(found.into_iter().map(|(_, relation)| relation).collect())
 }
 
 pub(super) fn entry_path(path: &str) -> EntryPath {
@@ -84,6 +65,37 @@ pub(super) fn entry_path(path: &str) -> EntryPath {
 }
 
 impl Course<'_> {
+    fn attempt(&mut self) -> Result<(), SourceError> {
+        if self.control.stopped() {
+            return Err(SourceError::Interrupted);
+        }
+        let (begun, source) = (Instant::now(), self.source);
+        let wanted = |name: &Qualified| source.selection.has_schema(&name.schema);
+        let mut moment = Moment::begin(&source.connection, &wanted, &self.control)?;
+        let facts = facts::read(&mut moment.session)?;
+        let ascii = facts.get("encoding").is_some_and(|name| name == "SQL_ASCII");
+        let encoding = if ascii { "SQL_ASCII" } else { "UTF8" };
+        let tools = Tools::find(source, &mut moment, encoding)?;
+        let (relations, absent) = self.relations(&mut moment, facts.contains_key("in recovery"))?;
+        let definitions = self.rows(&mut moment, &relations, tools, encoding)?;
+        for path in absent {
+            let reason = "is unlogged: a standby has none of its rows".to_owned();
+            self.entries.sink.skip(Skip { path, reason });
+        }
+        self.rest(&mut moment, &definitions, encoding)?;
+        self.note(&mut moment, facts, begun)
+    }
+
+    /// The tables whose rows are captured, in the order of their files, and the files of those that cannot be.
+    fn relations(&self, moment: &mut Moment, is_standby: bool) -> Result<(Vec<Relation>, Vec<String>), SourceError> {
+        let mut found = catalog::relations(&mut moment.session)?;
+        found.retain(|relation| self.source.selection.has_rows(&relation.name));
+        let (absent, mut there): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|relation| is_standby && relation.unlogged);
+        there.sort_by_cached_key(|relation| entry_path(&relation.name.rows_path()));
+        Ok((there, absent.iter().map(|relation| relation.name.rows_path()).collect()))
+    }
+
     pub fn folder(&mut self, path: &str) -> Result<(), SourceError> {
         self.entries.folder(&entry_path(path))
     }
@@ -94,6 +106,7 @@ impl Course<'_> {
         path: &str,
         blocks: impl Iterator<Item = Result<Vec<u8>, Explained>>,
     ) -> Result<u64, SourceError> {
+        self.entries.up_to(&entry_path(path))?;
         let mut pieces = Cut::new(&*self.cutter, blocks);
         let content = self.entries.sink.content(&mut pieces, Access::Whole).map_err(SourceError::Sink)?;
         let length = pieces.length;
@@ -112,25 +125,30 @@ impl Course<'_> {
     ) -> Result<Definitions, SourceError> {
         let sessions = self.sessions(moment, relations)?;
         let buffers = copy_out::buffers(sessions.len() + 1);
-        let halt = AtomicBool::new(false);
+        let halt = Arc::<Control>::default();
         std::thread::scope(|scope| {
-            let definitions = scope.spawn(|| tools.run(&halt));
-            let (jobs, parts) = unbounded();
+            // However this ends: nobody waits for a server that goes on sorting rows that nobody wants.
+            let _halted = Halted(&halt);
+            let definitions = scope.spawn(|| tools.run());
+            let (jobs, asked) = unbounded();
             let ahead = sessions.len() + 1;
             for mut session in sessions {
-                let (parts, buffers) = (parts.clone(), &buffers);
-                let work = move || copy_out::work(&mut session, &parts, buffers);
+                session.heed(halt.clone());
+                let (asked, buffers) = (asked.clone(), &buffers);
+                let work = move || copy_out::work(&mut session, &asked, buffers);
                 let started = std::thread::Builder::new().name("copy".to_owned()).spawn_scoped(scope, work);
                 started.map_err(SourceError::Threads)?;
             }
-            drop(parts);
-            let told = self.each_table(relations, &mut moment.session, jobs, ahead, encoding, &halt);
-            match definitions.join() {
-                // Where both failed, the rows were given up because of the definitions.
-                Ok(Err(error)) => Err(error.into()),
-                Ok(Ok(definitions)) => told.map(|()| definitions),
+            drop(asked);
+            let mut parts = Parts::new(relations, &mut moment.session, encoding, jobs, ahead);
+            parts.ask()?;
+            // Nothing is handed over before they are there: until then it can be begun anew.
+            let definitions = match definitions.join() {
+                Ok(definitions) => definitions?,
                 Err(panic) => std::panic::resume_unwind(panic),
-            }
+            };
+            self.each_table(relations, &mut parts)?;
+            Ok(definitions)
         })
     }
 
@@ -148,17 +166,10 @@ impl Course<'_> {
         Ok(sessions)
     }
 
-    fn each_table(
-        &mut self,
-        relations: &[Relation],
-        session: &mut Session,
-        jobs: Sender<Part>,
-        ahead: usize,
-        encoding: &'static str,
-        halt: &AtomicBool,
-    ) -> Result<(), SourceError> {
+    fn each_table(&mut self, relations: &[Relation], parts: &mut Parts<'_>) -> Result<(), SourceError> {
         let control = self.control.clone();
-        let mut parts = Parts::new(relations, session, encoding, jobs, ahead);
+        self.folder(".")?;
+        self.folder(layout::DATA)?;
         let mut schema = None;
         for (number, relation) in relations.iter().enumerate() {
             let path = entry_path(&relation.name.rows_path());
@@ -168,7 +179,8 @@ impl Course<'_> {
                 self.entries.folder(&folder)?;
                 schema = Some(folder);
             }
-            let mut rows = RowsOf::new(&mut parts, number, self.cutter.salt(), &control, halt);
+            self.entries.up_to(&path)?;
+            let mut rows = RowsOf::new(parts, number, self.cutter.salt(), &control);
             let kept = self.entries.sink.rows(&path, &notes, &mut rows);
             let (content, notes_content) = kept.map_err(SourceError::Sink)?;
             let counted = rows.counted();

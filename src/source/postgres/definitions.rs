@@ -1,7 +1,6 @@
 //! The definitions of a captured database: which tools are run for them, and what becomes of a refusal.
 
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::engine::postgres::catalog;
 use crate::engine::postgres::definitions::{self, Held};
@@ -45,7 +44,7 @@ impl Tools {
                 .arg(format!("--section={name}"))
                 .arg(format!("--snapshot={}", moment.id))
                 .arg(format!("--encoding={encoding}"))
-                .args(["--lock-wait-timeout=60s", "--no-password"])
+                .args(["--lock-wait-timeout=1s", "--no-password"])
                 .args(&chosen);
             Ok(command)
         };
@@ -58,15 +57,16 @@ impl Tools {
         Ok(Self { pre_data, post_data, globals: source.globals.then(globals).transpose()? })
     }
 
-    /// Runs one after the other. Where one fails, `halt` says so to whoever waits for other things.
-    pub fn run(self, halt: &AtomicBool) -> Result<Definitions, PostgresError> {
-        let run = || {
-            Ok(Definitions {
-                pre_data: definitions::run(self.pre_data, "pg_dump")?,
-                post_data: definitions::run(self.post_data, "pg_dump")?,
-                globals: self.globals.map(|globals| definitions::run(globals, "pg_dumpall")),
-            })
-        };
-        run().inspect_err(|_| halt.store(true, Ordering::SeqCst))
+    /// Runs them, beside each other.
+    pub fn run(self) -> Result<Definitions, PostgresError> {
+        let Self { pre_data, post_data, globals } = self;
+        std::thread::scope(|scope| {
+            let post_data = scope.spawn(|| definitions::run(post_data, "pg_dump"));
+            let globals = scope.spawn(|| globals.map(|globals| definitions::run(globals, "pg_dumpall")));
+            let pre_data = definitions::run(pre_data, "pg_dump")?;
+            let post_data = post_data.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let globals = globals.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(Definitions { pre_data, post_data, globals })
+        })
     }
 }

@@ -15,13 +15,19 @@ pub(super) struct Entries<'s> {
     pub sink: &'s mut dyn EntrySink,
     recall: std::iter::Peekable<Recall>,
     now: Instant,
+    begun: bool,
     /// Files whose content is there and whose turn has not come.
     waiting: BTreeMap<EntryPath, (u64, Content)>,
 }
 
 impl<'s> Entries<'s> {
     pub fn new(sink: &'s mut dyn EntrySink, recall: Recall) -> Self {
-        Self { sink, recall: recall.peekable(), now: Instant::now(), waiting: BTreeMap::new() }
+        Self { sink, recall: recall.peekable(), now: Instant::now(), begun: false, waiting: BTreeMap::new() }
+    }
+
+    /// Has anything been handed over?
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     pub fn folder(&mut self, path: &EntryPath) -> Result<(), SourceError> {
@@ -40,8 +46,8 @@ impl<'s> Entries<'s> {
         self.waiting.insert(path, (size, content));
     }
 
-    /// Nothing of what waits comes after `path`.
-    fn up_to(&mut self, path: &EntryPath) -> Result<(), SourceError> {
+    /// Adds what waits and comes before `path`, whose content is about to be handed over.
+    pub fn up_to(&mut self, path: &EntryPath) -> Result<(), SourceError> {
         while let Some(first) = self.waiting.first_entry().filter(|first| first.key() < path) {
             let (path, (size, content)) = first.remove_entry();
             self.add(&path, Kind::File, size, content)?;
@@ -50,6 +56,7 @@ impl<'s> Entries<'s> {
     }
 
     fn add(&mut self, path: &EntryPath, kind: Kind, size: u64, content: Content) -> Result<(), SourceError> {
+        self.begun = true;
         let mtime = self.last_change(path, kind, &content).unwrap_or(self.now);
         let entry = Entry {
             path: path.clone(),

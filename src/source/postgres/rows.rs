@@ -3,7 +3,6 @@
 //! Owns which parts are read ahead. Memory is bounded by these, whatever the number and size of tables.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
@@ -51,8 +50,8 @@ impl<'a> Parts<'a> {
         Self { relations, session, encoding, jobs, ahead, next: 0, known, asked }
     }
 
-    /// The next part of this table, if there is one.
-    fn of(&mut self, table: usize) -> Result<Option<Batches>, SourceError> {
+    /// Asks for as many parts as may be read ahead.
+    pub fn ask(&mut self) -> Result<(), SourceError> {
         while self.asked.len() < self.ahead && self.find()? {
             let Some((table, select, ranged)) = self.known.pop_front() else { break };
             let (part, batches) = Part::new(select, ranged, self.encoding);
@@ -60,6 +59,12 @@ impl<'a> Parts<'a> {
             // Whoever would have read it left a reason before it.
             let _ = self.jobs.send(part);
         }
+        Ok(())
+    }
+
+    /// The next part of this table, if there is one.
+    fn of(&mut self, table: usize) -> Result<Option<Batches>, SourceError> {
+        self.ask()?;
         Ok(self.asked.pop_front_if(|(of, _)| *of == table).map(|(_, batches)| batches))
     }
 
@@ -87,7 +92,6 @@ pub(super) struct RowsOf<'p, 'a> {
     segmenter: Segmenter,
     cut: Cut,
     control: &'p Control,
-    halt: &'p AtomicBool,
     ended: bool,
 }
 
@@ -99,10 +103,9 @@ pub(super) struct Counted {
 }
 
 impl<'p, 'a> RowsOf<'p, 'a> {
-    /// `halt` ends them early: something else went wrong.
-    pub fn new(parts: &'p mut Parts<'a>, table: usize, salt: u64, control: &'p Control, halt: &'p AtomicBool) -> Self {
+    pub fn new(parts: &'p mut Parts<'a>, table: usize, salt: u64, control: &'p Control) -> Self {
         let segmenter = Segmenter::new(parts.relations[table].shape(salt));
-        Self { parts, table, batches: None, segmenter, cut: Cut::default(), control, halt, ended: false }
+        Self { parts, table, batches: None, segmenter, cut: Cut::default(), control, ended: false }
     }
 
     pub fn counted(&self) -> Counted {
@@ -119,7 +122,7 @@ impl<'p, 'a> RowsOf<'p, 'a> {
                 }
                 continue;
             };
-            match receive(batches, self.control, self.halt)? {
+            match receive(batches, self.control)? {
                 Some(batch) => {
                     self.control.bytes.add(batch.bytes.bytes().len() as u64);
                     self.segmenter.push(&batch, &mut self.cut);
@@ -174,9 +177,9 @@ impl Pieces for Cut {
 }
 
 /// Waits for a batch, and looks now and then whether to stop. None: the part is at its end.
-fn receive(batches: &Batches, control: &Control, halt: &AtomicBool) -> Result<Option<Batch>, SourceError> {
+fn receive(batches: &Batches, control: &Control) -> Result<Option<Batch>, SourceError> {
     loop {
-        if control.stopped() || halt.load(Ordering::SeqCst) {
+        if control.stopped() {
             return Err(SourceError::Interrupted);
         }
         match batches.recv_timeout(GLANCE) {

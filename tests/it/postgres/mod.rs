@@ -1,9 +1,12 @@
 //! PostgreSQL databases, against a real server: captured while they are written to, and what is kept of them.
 
 mod bank;
+mod elsewhere;
 mod everything;
+mod killed;
 mod lost;
 mod memory;
+mod restore;
 mod segments;
 mod trouble;
 

@@ -21,7 +21,7 @@ fn filled() -> String {
         &format!(
             "CREATE TABLE parents (id int PRIMARY KEY); INSERT INTO parents SELECT generate_series(1, 2000);
              CREATE TABLE items (id int PRIMARY KEY, parent int REFERENCES parents, code text, price numeric, memo text);
-             INSERT INTO items SELECT n, 1 + n / 100, md5(n::text), n / 3.0, repeat(md5((n * 7)::text), 3)
+             INSERT INTO items SELECT n, 1 + (n - 1) / 100, md5(n::text), n / 3.0, repeat(md5((n * 7)::text), 3)
              FROM generate_series(1, {ROWS}) n ORDER BY md5(n::text);
              CREATE INDEX items_code ON items (code); ANALYZE;"
         ),
@@ -49,8 +49,9 @@ fn updates_cost_what_they_change_and_a_table_put_in_another_order_costs_nothing(
     assert!(stored(&second) * 20 < stored(&first));
     for order in ["CLUSTER items USING items_code", "VACUUM FULL items", "CLUSTER items USING items_pkey"] {
         cluster.sql(&name, order);
-        let again = capture();
-        assert_eq!((again.sources[0].bytes_new, stored(&again)), (0, 0), "{order}");
+        let new = capture().sources[0].bytes_new;
+        // By which index a table is clustered is part of its definition.
+        assert!(new <= if order.starts_with("VACUUM") { 0 } else { 4096 }, "{order}: {new}");
     }
 }
 

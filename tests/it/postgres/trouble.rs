@@ -65,8 +65,6 @@ fn a_password_comes_from_the_environment_or_the_password_file_and_is_shown_nowhe
     fs::write(&file, format!("127.0.0.1:{}:*:reader:secret\\:word\n", cluster.port())).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     with_file.ok(&["backup"]);
-    let written = home("${DATABASE_URL}");
-    drop(written);
     let mut expanded = Home::new();
     expanded.set("DATABASE_URL", format!("postgres://reader:secret%3Aword@127.0.0.1:{}/{name}", cluster.port()));
     expanded.write("strongroom.toml", "[source.db]\nkind = 'postgres'\nurl = '${DATABASE_URL}'\n");

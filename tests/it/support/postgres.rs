@@ -46,6 +46,24 @@ impl Cluster {
         if let Some((user, group)) = unprivileged() {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
+        Self::serve(tools, folder, settings)
+    }
+
+    /// Another server that follows this one.
+    pub fn standby(&self) -> Self {
+        let folder = tempfile::Builder::new().prefix("strongroom-pg-").tempdir().unwrap().keep();
+        if let Some((user, group)) = unprivileged() {
+            chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        let mut copy = as_unprivileged(&self.tools.join("pg_basebackup"));
+        copy.env("PGHOST", &self.folder).env("PGPORT", self.port.to_string()).env("PGUSER", SUPERUSER);
+        said(copy.arg("-D").arg(folder.join("data")).args(["-R", "-X", "stream", "-c", "fast"]).current_dir("/"));
+        Self::serve(self.tools.clone(), folder, &[])
+    }
+
+    /// Runs a server on the cluster that lies in the folder.
+    fn serve(tools: PathBuf, folder: PathBuf, settings: &[&str]) -> Self {
+        let data = folder.join("data");
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let mut server = as_unprivileged(&tools.join("postgres"));
         server.arg("-D").arg(&data).args(["-p", &port.to_string()]).arg("-k").arg(&folder);

@@ -77,6 +77,19 @@ impl Home {
         serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ran.out))
     }
 
+    /// Runs lines of shell that must succeed, as a person would who has the program. Returns what they print.
+    pub fn shell(&self, lines: &str) -> String {
+        let program = self.command(&[]);
+        let folder = Path::new(program.get_program()).parent().unwrap();
+        let mut shell = Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", lines]).current_dir(self.path("")).stdin(Stdio::null()).env_clear();
+        shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("PATH", format!("{}:{}", folder.display(), std::env::var("PATH").unwrap()));
+        let ran = Ran::of(shell.output().unwrap());
+        assert_eq!(ran.code, 0, "{lines}: {}{}", ran.out, ran.err);
+        ran.out
+    }
+
     /// Runs what must fail with this code, one `error:` line and at most one `hint:` line. Returns both.
     pub fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let ran = self.run(arguments);
@@ -108,6 +121,17 @@ impl Ran {
         }
         ran
     }
+}
+
+/// The commands of a page of docs/ that are marked to be run: one text for each block.
+pub fn blocks(page: &str) -> Vec<String> {
+    let blocks = page.split("<!-- test -->\n```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.map(str::to_owned).collect()
+}
+
+/// A page of docs/.
+pub fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
 }
 
 /// What rsync would have to do to make `there` what `here` is: nothing, if it is printed empty.

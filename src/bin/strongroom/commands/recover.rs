@@ -1,6 +1,7 @@
 mod plan;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,7 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::config::Config;
-use strongroom::ops::recover::{self, Asked, BUDGET, Case, Form, Recovery, Report, Request};
+use strongroom::ops::recover::{self, Asked, BUDGET, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
@@ -59,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "[SOURCE:]PATH", conflicts_with_all = ["entity", "table", "missing"])]
     file: Option<OsString>,
     /// Write the records down instead of giving them back: csv, json or sql, into a folder
-    #[arg(long, num_args = 2, value_names = ["FORMAT", "DIR"], conflicts_with_all = ["plan", "file", "into", "plan_out"])]
+    #[arg(long, num_args = 2, value_names = ["FORMAT", "DIR"], conflicts_with_all = ["plan", "file", "into", "plan_out", "dry_run"])]
     export: Option<Vec<String>>,
     /// Do what a plan says that --plan-out has written
     #[arg(long, value_name = "FILE", conflicts_with_all = ["entity", "table", "missing", "plan_out", "file"])]
@@ -187,7 +188,10 @@ fn file(
     let found = recover::named(vault, manifest, &meant)?;
     let shown = format!("{}:{}", found.source.as_deref().unwrap_or_default(), found.path);
     if args.dry_run {
-        context.print(&format!("{shown} would come back\nnothing was written\n"));
+        match context.json() {
+            true => context.print_json(&serde_json::json!({ "file": shown })),
+            false => context.print(&format!("{shown} would come back\nnothing was written\n")),
+        }
         return Ok(Ending::Done);
     }
     let actions = context.actions(vault)?;
@@ -264,7 +268,10 @@ fn request(
         options: given.map_or_else(own, |recovery| recovery.plan.options.clone()),
         budget: args.limit,
         configured,
-        into: given.map(|recovery| recovery.live.clone()).or(args.into.clone()),
+        into: given
+            .map(|recovery| recovery.live.clone())
+            .or(args.into.clone())
+            .map(|path| std::path::absolute(&path).unwrap_or(path)),
         host: host_name(),
         wait: Duration::from_secs(args.live.wait()),
         control: context.control.clone(),
@@ -328,7 +335,15 @@ fn tell(shown: &plan::Shown<'_>, report: &Report, args: &Args, milliseconds: u64
         return;
     }
     if report.action.is_none() {
-        context.print(&format!("nothing to do: all of it is there  {}\n", duration(milliseconds)));
+        let plan = &shown.recovery.plan;
+        let left = plan.steps.iter().any(|step| matches!(step.act, Act::Leave { .. }));
+        let left = left || shown.recovery.files.iter().any(|file| matches!(file.act, FileAct::Leave { .. }));
+        let what = if left {
+            "nothing was written: what differs is left as it is"
+        } else {
+            "nothing to do: all of it is there"
+        };
+        context.print(&format!("{what}  {}\n", duration(milliseconds)));
         return;
     }
     let mut some = Vec::new();
@@ -364,7 +379,8 @@ fn read_plan(file: &std::path::Path) -> Result<Recovery, Failure> {
 
 fn write_plan(file: &std::path::Path, recovery: &Recovery) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(recovery).expect("BUG: plain fields");
-    std::fs::write(file, text).map_err(|error| {
+    // It holds values of rows.
+    strongroom::vault::host::create_private(file).and_then(|mut out| out.write_all(&text)).map_err(|error| {
         let reason = strongroom::base::error::reason(&error);
         Failure::other(format!("cannot write {}: {reason}", file.display()), None)
     })

@@ -40,7 +40,12 @@ BEGIN
 END
 $strongroom$;
 "#;
-const PUBLIC: &str = "CREATE SCHEMA public;\n";
+/// As every new database has it; what was otherwise stands in the definitions.
+const PUBLIC: &str = "CREATE SCHEMA public;\nGRANT USAGE ON SCHEMA public TO PUBLIC;\n\
+    COMMENT ON SCHEMA public IS 'standard public schema';\n";
+/// The owner it has since version 15; before, everybody could create in it.
+const OWNED: &str = "ALTER SCHEMA public OWNER TO pg_database_owner;\n";
+const OPEN: &str = "GRANT CREATE ON SCHEMA public TO PUBLIC;\n";
 
 /// Replaces what is in a database.
 pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded, LoadError> {
@@ -55,7 +60,7 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
     let mut script = Script { dump, parts: Vec::new(), open: None };
     script.text(format!("BEGIN;\n{DROP}"));
     if !settle::makes_public(dump)? {
-        script.text(PUBLIC.to_owned());
+        script.text(format!("{PUBLIC}{}", if session.server_version() >= 150_000 { OWNED } else { OPEN }));
     }
     script.file(layout::PRE_DATA);
     script.text(format!("{PINNED};\n"));

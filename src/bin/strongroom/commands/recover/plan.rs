@@ -27,15 +27,18 @@ impl Shown<'_> {
         let (id, time) = (plan.snapshot.short(), local_with_zone(self.time));
         let _ = writeln!(out, "{} out of {id} of {time}", plan.asked);
         let _ = writeln!(out, "into {}\n", self.recovery.live.display());
+        for refusal in &plan.refusals {
+            let _ =
+                writeln!(out, "{}: {}\n  hint: {}", paint(Tone::Lost, "cannot be done"), refusal.what, refusal.hint);
+        }
+        if !plan.refusals.is_empty() {
+            return out;
+        }
         out.push_str(&self.tables());
         self.rows(&mut out);
         self.files(&mut out);
         for note in &plan.notes {
             let _ = writeln!(out, "note: {note}");
-        }
-        for refusal in &plan.refusals {
-            let _ =
-                writeln!(out, "{}: {}\n  hint: {}", paint(Tone::Lost, "cannot be done"), refusal.what, refusal.hint);
         }
         out
     }
@@ -97,9 +100,9 @@ impl Shown<'_> {
             step.emptied.join(", ")
         });
         let changed = steps(&|step| matches!(step.act, Act::Update { .. }));
-        self.differing(out, "are changed", &changed);
+        self.differing(out, "are changed", "becomes", &changed);
         let differ = steps(&|step| matches!(step.act, Act::Leave { .. }) && !step.differs.is_empty());
-        self.differing(out, "have changed since, and stay as they are (--on-conflict)", &differ);
+        self.differing(out, "have changed since, and stay as they are (--on-conflict)", "was", &differ);
         let left = steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty());
         self.section(out, "do not come back, or stay as they are", &left, |step| match &step.act {
             Act::Leave { why } => why.clone(),
@@ -123,7 +126,7 @@ impl Shown<'_> {
     }
 
     /// Rows with each column that is not the same.
-    fn differing(&self, out: &mut String, title: &str, steps: &[&Step]) {
+    fn differing(&self, out: &mut String, title: &str, kept: &str, steps: &[&Step]) {
         if steps.is_empty() {
             return;
         }
@@ -131,7 +134,7 @@ impl Shown<'_> {
         for step in steps.iter().take(NAMED) {
             let _ = writeln!(out, "  {}", self.name(step));
             for one in &step.differs {
-                let _ = writeln!(out, "    {}  was {}, is {}", one.column, one.kept, one.live);
+                let _ = writeln!(out, "    {}  is {}, {kept} {}", one.column, one.live, one.kept);
             }
         }
         more(out, steps.len());
