@@ -187,7 +187,6 @@ impl Made {
         let scratch = server.scratch(&settings.dbname, &Actions::fresh_id(), dump, like)?;
         let (settings, loaded) = (settings.clone(), Loaded::default());
         let mut made = Self { settings, scratch, loaded, server, taken: false };
-        made.server.finish(&made.scratch)?;
         made.loaded = engine::load(dump, &made.settings.with_database(&made.scratch), options)?;
         Ok(made)
     }
