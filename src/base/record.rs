@@ -9,4 +9,4 @@ mod value;
 
 pub use seam::{Change, Each, Records, Rules};
 pub use table::{Column, OnDelete, Reference, Table, pick};
-pub use value::{Key, Row, Value, alike};
+pub use value::{Key, Row, Value, alike, plain};

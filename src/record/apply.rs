@@ -42,7 +42,7 @@ pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Resu
     let Tools { graph, fits, snapshot, live } = tools;
     let references = !plan.steps.iter().any(|step| step.dangling);
     live.begin(Rules { triggers: plan.options.triggers, references })?;
-    let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan) };
+    let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan, graph) };
     let done = work.run().and_then(|written| {
         told(&written)?;
         work.live.commit()?;
@@ -85,9 +85,10 @@ fn other(plan: &Plan, step: &Step) -> RecordError {
 }
 
 /// Keys that are others in live data, by the place of their table.
-fn moved(plan: &Plan) -> HashMap<(usize, &Key), &Key> {
-    let moved = |step: &'_ Step| step.into.is_some();
-    plan.steps.iter().filter(|step| moved(step)).map(|step| ((step.table, &step.key), step.live_key())).collect()
+fn moved<'p>(plan: &'p Plan, graph: &Graph) -> HashMap<(usize, Row), &'p Key> {
+    let of = |step: &Step| graph.meant(step.table, &graph.tables[step.table].key, &step.key);
+    let moved = plan.steps.iter().filter(|step| step.into.is_some());
+    moved.map(|step| ((step.table, of(step)), step.live_key())).collect()
 }
 
 struct Work<'w> {
@@ -96,7 +97,7 @@ struct Work<'w> {
     fits: &'w [Fit],
     snapshot: &'w dyn Records,
     live: &'w mut dyn Change,
-    moved: HashMap<(usize, &'w Key), &'w Key>,
+    moved: HashMap<(usize, Row), &'w Key>,
 }
 
 impl<'w> Work<'w> {
@@ -211,8 +212,14 @@ impl<'w> Work<'w> {
             parent.iter().map(|at| link.to.iter().position(|to| to == at)).collect::<Option<_>>()?;
         let columns: Vec<usize> = places.iter().map(|at| link.columns[*at]).collect();
         let key: Key = columns.iter().map(|at| row[*at].clone()).collect();
-        let into = self.moved.get(&(link.parent, &key)).filter(|_| holds)?;
-        Some((columns, (*into).clone()))
+        let meant = self.graph.meant(link.parent, parent, &key);
+        let into = self.moved.get(&(link.parent, meant)).filter(|_| holds)?;
+        // A number that was kept as text stays text.
+        let as_it_was = |(was, now): (Value, &Value)| match (was, now) {
+            (Value::Text(_), Value::Integer(number)) => Value::text(&number.to_string()),
+            _ => now.clone(),
+        };
+        Some((columns, key.into_iter().zip(*into).map(as_it_was).collect()))
     }
 
     /// Is what a written row refers to there? The store's own check is not enough: it may be off, or be misled by what

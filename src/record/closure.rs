@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Records, Row, Value, alike};
+use crate::base::record::{Key, Records, Row, Value};
+use crate::record::compare::matched;
 use crate::record::error::RecordError;
 use crate::record::graph::{Graph, Link};
 
@@ -173,7 +174,11 @@ impl<'w> Walk<'w> {
         let values = parents.iter().map(|key| self.graph.tied(link.parent, &members[key].ties, &link.to));
         let values: BTreeSet<Row> = values.filter(|values| !values.iter().any(Value::is_null)).collect();
         let values: Vec<Row> = values.into_iter().collect();
-        let (shape, mut found) = (&self.graph.tables[link.child], Vec::new());
+        let (mut shape, mut found) = (self.graph.tables[link.child].clone(), Vec::new());
+        // What refers compares as what is referred to does.
+        for (at, to) in link.columns.iter().zip(&link.to) {
+            shape.columns[*at].ignores_case |= self.graph.tables[link.parent].columns[*to].ignores_case;
+        }
         let mut over = false;
         let mut take = |ties: Row| {
             // More than may come back is not kept either.
@@ -185,9 +190,9 @@ impl<'w> Walk<'w> {
             }
             Ok::<(), Explained>(())
         };
-        self.snapshot.find(shape, &link.columns, &values, &self.graph.ties[link.child], &mut take)?;
+        self.snapshot.find(&shape, &link.columns, &values, &self.graph.ties[link.child], &mut take)?;
         if over {
-            let (budget, table) = (self.budget, shape.name.clone());
+            let (budget, table) = (self.budget, shape.name);
             return Err(RecordError::Budget { budget, table, most: found.len() as u64 });
         }
         Ok(found)
@@ -236,13 +241,11 @@ impl<'w> Walk<'w> {
         }
         let values: Vec<Row> = wanted.keys().cloned().collect();
         seen.extend(values.iter().map(|values| (at, values.clone())));
-        let found = self.kept(link, &values)?;
+        let mut found = self.kept(link, &values)?;
         let there = in_live(link.parent, &link.to, &values)?;
         let mut missing = Vec::new();
-        for (values, there) in values.into_iter().zip(there) {
-            let found = found.iter().find(|ties| alike(&graph.tied(link.parent, ties, &link.to), &values)).cloned();
-            // What a store takes for the same, letters of another case say, only the store knows.
-            let row = if found.is_some() || there { found } else { self.kept(link, &[values.clone()])?.pop() };
+        for (at, (values, there)) in values.into_iter().zip(there).enumerate() {
+            let row = found[at].take();
             let inside = row.as_ref().is_some_and(|ties| {
                 self.closure.holds(link.parent, &graph.tied(link.parent, ties, &graph.tables[link.parent].key))
             });
@@ -262,15 +265,11 @@ impl<'w> Walk<'w> {
         Ok(())
     }
 
-    /// The rows of the snapshot that are referred to.
-    fn kept(&self, link: &Link, values: &[Row]) -> Result<Vec<Row>, RecordError> {
-        let mut found = Vec::new();
-        let mut take = |ties: Row| {
-            found.push(ties);
-            Ok::<(), Explained>(())
-        };
+    /// The rows of the snapshot that are referred to, one for each of these values.
+    fn kept(&self, link: &Link, values: &[Row]) -> Result<Vec<Option<Row>>, RecordError> {
         let (shape, wanted) = (&self.graph.tables[link.parent], &self.graph.ties[link.parent]);
-        self.snapshot.find(shape, &link.to, values, wanted, &mut take)?;
+        let mut found = vec![None; values.len()];
+        matched(self.snapshot, shape, &link.to, values, wanted, &mut |asked, row| found[asked] = Some(row))?;
         Ok(found)
     }
 }

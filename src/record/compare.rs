@@ -1,11 +1,11 @@
 //! What live data holds under the keys of a plan, without holding more of it in memory than tells it from others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use sha2::{Digest, Sha256};
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Records, Row, Table, Value, alike};
+use crate::base::record::{Key, Records, Row, Table, Value, plain};
 use crate::record::error::RecordError;
 use crate::record::plan::Glimpse;
 
@@ -58,42 +58,58 @@ pub fn see(records: &dyn Records, table: &Table, keys: &[Key]) -> Result<BTreeMa
     let wanted: Vec<usize> = (0..table.columns.len()).collect();
     let mut found = BTreeMap::new();
     for some in keys.chunks(BATCH) {
-        let mut take = |row: Row| {
-            let key = table.key_of(&row);
-            let asked = some.iter().find(|asked| **asked == key || alike(asked, &key)).unwrap_or(&key);
-            found.insert(asked.clone(), Seen::of(&row));
-            Ok::<(), Explained>(())
-        };
-        records.find(table, &table.key, some, &wanted, &mut take)?;
+        matched(records, table, &table.key, some, &wanted, &mut |asked, row| {
+            found.insert(some[asked].clone(), Seen::of(&row));
+        })?;
     }
     Ok(found)
 }
 
 /// Which of these values some row holds in these columns.
 pub fn there(records: &dyn Records, table: &Table, by: &[usize], values: &[Row]) -> Result<Vec<bool>, RecordError> {
-    let mut found: Vec<Row> = Vec::new();
-    let mut take = |row: Row| {
-        found.push(row);
-        Ok::<(), Explained>(())
-    };
-    records.find(table, by, values, by, &mut take)?;
-    found.sort_unstable();
-    found.dedup();
-    let mut answers = Vec::new();
-    for values in values {
-        let exactly = found.binary_search(values).is_ok();
-        // What a store takes for the same, letters of another case say, only the store knows.
-        answers.push(exactly || (!found.is_empty() && any(records, table, by, values)?));
-    }
+    let mut answers = vec![false; values.len()];
+    matched(records, table, by, values, &[], &mut |asked, _| answers[asked] = true)?;
     Ok(answers)
 }
 
-fn any(records: &dyn Records, table: &Table, by: &[usize], values: &Row) -> Result<bool, RecordError> {
-    let mut found = false;
-    let mut take = |_: Row| {
-        found = true;
+/// Finds rows by values, and tells of each by which of them it was found.
+pub fn matched(
+    records: &dyn Records,
+    table: &Table,
+    by: &[usize],
+    values: &[Row],
+    wanted: &[usize],
+    each: &mut dyn FnMut(usize, Row),
+) -> Result<(), RecordError> {
+    let fetched: Vec<usize> = by.iter().chain(wanted).copied().collect();
+    let mut asked: HashMap<Row, Vec<usize>> = HashMap::new();
+    for (at, values) in values.iter().enumerate() {
+        asked.entry(plain(values)).or_default().push(at);
+    }
+    let (mut hit, mut strange) = (vec![false; values.len()], false);
+    let mut take = |mut row: Row| {
+        let rest = row.split_off(by.len());
+        match asked.get(&plain(&row)) {
+            None => strange = true,
+            Some(asked) => asked.iter().for_each(|&at| {
+                hit[at] = true;
+                each(at, rest.clone());
+            }),
+        }
         Ok::<(), Explained>(())
     };
-    records.find(table, by, std::slice::from_ref(values), by, &mut take)?;
-    Ok(found)
+    records.find(table, by, values, &fetched, &mut take)?;
+    // What a store takes for the same, letters of another case say, only the store knows.
+    let lowered = |row: &Row| plain(row).into_iter().map(Value::lowered).collect::<Row>();
+    if !strange && values.iter().map(lowered).collect::<HashSet<_>>().len() == asked.len() {
+        return Ok(());
+    }
+    for (at, values) in values.iter().enumerate().filter(|(at, _)| !hit[*at]) {
+        let mut take = |row: Row| {
+            each(at, row);
+            Ok::<(), Explained>(())
+        };
+        records.find(table, by, std::slice::from_ref(values), wanted, &mut take)?;
+    }
+    Ok(())
 }

@@ -23,6 +23,8 @@ pub struct Fit {
     pub notes: Vec<String>,
     /// What keeps rows from being given back, and the way out.
     pub refusals: Vec<(String, String)>,
+    /// What keeps rows from being added, and the way out: columns that came since, and must have a value.
+    pub wanting: Vec<(String, String)>,
 }
 
 /// A value given with `--set TABLE.COLUMN=VALUE`, by the table's live name.
@@ -60,8 +62,15 @@ fn one(kept: &Table, tables: &[Table], live: &dyn Change, model: &Model, given: 
     let name = model.table_now(&kept.name);
     let found = tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).cloned();
     let to = vec![None; kept.columns.len()];
-    let mut fit =
-        Fit { live: found, to, retyped: Vec::new(), set: Vec::new(), notes: Vec::new(), refusals: Vec::new() };
+    let mut fit = Fit {
+        live: found,
+        to,
+        retyped: Vec::new(),
+        set: Vec::new(),
+        notes: Vec::new(),
+        refusals: Vec::new(),
+        wanting: Vec::new(),
+    };
     let Some(table) = fit.live.clone() else { return Ok(fit) };
     let from_number = kept.numbered && table.numbered;
     for (at, column) in kept.columns.iter().enumerate() {
@@ -118,7 +127,7 @@ fn missing(fit: &mut Fit, table: &Table) {
             Some(default) => fit.notes.push(format!("{place} is new: it becomes {default}")),
             None if column.required => {
                 let way_out = format!("give it one with --set {place}=VALUE");
-                fit.refusals.push((format!("{place} is new and must have a value"), way_out));
+                fit.wanting.push((format!("{place} is new and must have a value"), way_out));
             }
             None if table.key.contains(&at) => {}
             None => fit.notes.push(format!("{place} is new: it stays empty")),

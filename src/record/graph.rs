@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{OnDelete, Records, Row, Table, Value, pick};
+use crate::base::record::{OnDelete, Records, Row, Table, Value, pick, plain};
 use crate::base::text::nearest;
 use crate::record::error::RecordError;
 use crate::record::model::{Columns, Model, Relation};
@@ -119,6 +119,15 @@ impl Graph {
     pub fn tied(&self, table: usize, ties: &[Value], columns: &[usize]) -> Row {
         let at = |column: &usize| self.ties[table].binary_search(column).expect("BUG: only ties are asked for");
         pick(ties, &columns.iter().map(at).collect::<Vec<_>>())
+    }
+
+    /// What a link refers to by these values, so that what a store takes for the same is the same.
+    pub fn meant(&self, table: usize, columns: &[usize], values: &[Value]) -> Row {
+        let one = |(value, at): (Value, &usize)| match self.tables[table].columns[*at].ignores_case {
+            true => value.lowered(),
+            false => value,
+        };
+        plain(values).into_iter().zip(columns).map(one).collect()
     }
 
     /// What the row refers to by this link; `None` if to nothing.

@@ -80,19 +80,26 @@ fn back(
         unchanged(&tables, live, expected)?;
     }
     let mut keys: BTreeMap<String, Vec<Key>> = BTreeMap::new();
-    let mut removed: Vec<(&Table, Row)> = Vec::new();
+    let mut removed: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
     for line in images.lines() {
         let line = line.map_err(|error| RecordError::Image(error.to_string()))?;
         let image: Image = serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?;
         let table = named(&tables, &image.table)?;
         keys.entry(table.name.clone()).or_default().push(image.key.clone());
         match image.row {
-            None => removed.extend(remove(table, &image.key, live)?.map(|row| (table, row))),
+            None => removed.entry(&table.name).or_default().extend(remove(table, &image.key, live)?),
             Some(row) => put(table, &image.key, row, live)?,
         }
     }
+<<<<<<< HEAD
+    if expected.is_some() {
+        for (name, rows) in &removed {
+            unreferred(&tables, named(&tables, name)?, rows, live)?;
+        }
+=======
     for (table, row) in &removed {
         unreferred(&tables, table, row, live)?;
+>>>>>>> origin/main
     }
     let mut written = Vec::new();
     for (name, keys) in keys {
@@ -143,20 +150,23 @@ fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Ch
     Ok(())
 }
 
-/// Does nothing that stays refer to a row that was removed?
-fn unreferred(tables: &[Table], table: &Table, row: &Row, live: &dyn Change) -> Result<(), RecordError> {
+/// Does nothing that stays refer to rows that were removed? One search for all: there may be no index that helps.
+fn unreferred(tables: &[Table], table: &Table, rows: &[Row], live: &mut dyn Change) -> Result<(), RecordError> {
     for child in tables {
         for reference in child.references.iter().filter(|one| one.to.eq_ignore_ascii_case(&table.name)) {
             let to: Option<Vec<usize>> = reference.to_columns.iter().map(|name| table.column(name)).collect();
-            let Some(values) = to.map(|to| pick(row, &to)).filter(|row| !row.iter().any(Value::is_null)) else {
+            let Some(to) = to else { continue };
+            let values = rows.iter().map(|row| pick(row, &to)).filter(|row| !row.iter().any(Value::is_null));
+            let values: BTreeSet<Row> = values.collect();
+            if values.is_empty() {
                 continue;
-            };
+            }
             let mut found = None;
             let mut take = |key: Row| {
                 found = Some(key);
                 Ok::<(), Explained>(())
             };
-            live.find(child, &reference.columns, &[values], &child.key, &mut take)?;
+            live.find(child, &reference.columns, &Vec::from_iter(values), &child.key, &mut take)?;
             if let Some(key) = found {
                 let (table, key) = (child.name.clone(), shown(&key));
                 return Err(RecordError::Refers { table, key, to: reference.to.clone() });

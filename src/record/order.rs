@@ -33,11 +33,14 @@ pub fn order(graph: &Graph, closure: &Closure) -> Vec<Placed> {
     for (at, link) in graph.links.iter().enumerate() {
         let of =
             |table: usize| -> Vec<NodeIndex> { rows.node_indices().filter(|node| rows[*node].0 == table).collect() };
-        let parents: HashMap<Row, NodeIndex> =
-            of(link.parent).into_iter().map(|node| (graph.tied(link.parent, rows[node].2, &link.to), node)).collect();
+        let meant = |values: &Row| graph.meant(link.parent, &link.to, values);
+        let parents: HashMap<Row, NodeIndex> = of(link.parent)
+            .into_iter()
+            .map(|node| (meant(&graph.tied(link.parent, rows[node].2, &link.to)), node))
+            .collect();
         let ties: Vec<(NodeIndex, NodeIndex)> = of(link.child)
             .into_iter()
-            .filter_map(|node| Some((node, *parents.get(&graph.target(link, rows[node].2)?)?)))
+            .filter_map(|node| Some((node, *parents.get(&meant(&graph.target(link, rows[node].2)?))?)))
             .filter(|(child, parent)| child != parent)
             .collect();
         for (child, parent) in ties {

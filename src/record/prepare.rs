@@ -3,43 +3,29 @@
 //! Owns the decisions. Reads both sides, a few rows at a time; writes nothing.
 
 mod clash;
+mod decide;
 mod numbered;
 mod rekey;
 mod relink;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::base::error::Explained;
 use crate::base::id::SnapshotId;
-use crate::base::record::{Change, Key, Records, Row, Table, Value};
+use crate::base::record::{Change, Key, Records, Row, Table};
 use crate::base::text::counted;
 use crate::record::closure::{Closure, Why};
-use crate::record::compare::{self, Seen, glimpse};
+use crate::record::compare::{self, glimpse};
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
 use crate::record::model::Model;
 use crate::record::order;
-use crate::record::plan::{
-    Act, Difference, Glimpse, OnConflict, Options, Plan, Refusal, Step, TablePlan, VERSION, shown,
-};
+use crate::record::plan::{Act, Difference, Glimpse, Options, Plan, Refusal, Step, TablePlan, VERSION, shown};
+use crate::record::prepare::decide::Compared;
 
 /// Rows that are compared together.
 const BATCH: usize = 100;
-
-/// Columns that tell, by their names, when or as what a record came to be. Where two rows under one key differ in them,
-/// they are two records.
-const BIRTH: [&str; 9] = [
-    "created_at",
-    "createdat",
-    "created",
-    "created_on",
-    "inserted_at",
-    "date_created",
-    "creation_date",
-    "uuid",
-    "guid",
-];
 
 /// Both sides, and what is known of them.
 pub struct Ground<'g> {
@@ -117,6 +103,10 @@ struct Work<'w> {
     refusals: Vec<Refusal>,
     /// The next number for each table that gets new ones.
     numbers: HashMap<usize, i64>,
+    /// Of the rows that are looked at, those without a key: where else live data has the same.
+    twins: numbered::Twins,
+    /// Live rows that stand for a row already, of the table that is looked at.
+    taken: HashSet<Key>,
 }
 
 impl<'w> Work<'w> {
@@ -128,6 +118,8 @@ impl<'w> Work<'w> {
             notes: Vec::new(),
             refusals: Vec::new(),
             numbers: HashMap::new(),
+            twins: HashMap::new(),
+            taken: HashSet::new(),
         }
     }
 
@@ -165,15 +157,18 @@ impl<'w> Work<'w> {
             return Ok(());
         };
         self.notes.extend(fit.notes.iter().cloned());
-        self.refusals
-            .extend(fit.refusals.iter().map(|(what, hint)| Refusal { what: what.clone(), hint: hint.clone() }));
+        fit.refusals.iter().for_each(|(what, hint)| self.refuse(what.clone(), hint));
         if !fit.refusals.is_empty() {
             self.drafts[at] = members.keys().map(|key| (key.clone(), Draft::leave("the table has changed"))).collect();
             return Ok(());
         }
         let keys: Vec<Key> = members.keys().cloned().collect();
+        self.taken.clear();
         for some in keys.chunks(BATCH) {
             self.batch(at, kept, live, fit, some)?;
+        }
+        if self.drafts[at].values().any(|draft| draft.act == Act::Insert) {
+            fit.wanting.iter().for_each(|(what, hint)| self.refuse(what.clone(), hint));
         }
         Ok(())
     }
@@ -198,6 +193,15 @@ impl<'w> Work<'w> {
             Ok::<(), Explained>(())
         };
         ground.snapshot.find(kept, &kept.key, keys, &all, &mut take)?;
+        if kept.numbered && live.numbered {
+            let compared = rows.iter().filter_map(|(key, row)| {
+                let (columns, values) = row.as_ref().ok()?;
+                Some(Compared { at, key, now: live_keys.get(key)?, columns, values })
+            });
+            let same =
+                |row: &Compared<'_>| seen.get(row.now).is_some_and(|seen| row.differences(live, seen).is_empty());
+            self.twins = self.twins(live, &compared.filter(|row| !same(row)).collect::<Vec<_>>())?;
+        }
         for (key, row) in rows {
             let Some(now) = live_keys.get(&key) else { continue };
             let draft = match row {
@@ -210,11 +214,14 @@ impl<'w> Work<'w> {
                     self.decide(kept, live, &row, seen.get(now))?
                 }
             };
+            self.taken.insert(draft.into.as_ref().unwrap_or(&key).clone());
             self.drafts[at].insert(key, draft);
         }
         Ok(())
     }
 
+<<<<<<< HEAD
+=======
     fn decide(
         &mut self,
         kept: &Table,
@@ -308,6 +315,7 @@ impl<'w> Work<'w> {
         Ok(Some(vec![Value::Integer(next)]))
     }
 
+>>>>>>> origin/main
     /// Leaves references empty whose rows are gone and may be.
     fn empty(&mut self) {
         for (table, key, link) in &self.closure.emptied {
@@ -359,7 +367,9 @@ impl<'w> Work<'w> {
         let graph = self.ground.graph;
         let left = |(_, draft): &(&Key, &Draft)| matches!(draft.act, Act::Leave { .. }) && !draft.there;
         let mut left = self.drafts[table].iter().filter(left);
-        let found = left.find(|(key, _)| graph.tied(table, &self.closure.members[table][*key].ties, to) == *values);
+        let values = graph.meant(table, to, values);
+        let ties = |key: &Key| graph.tied(table, &self.closure.members[table][key].ties, to);
+        let found = left.find(|(key, _)| graph.meant(table, to, &ties(key)) == values);
         found.map(|(key, _)| key.clone())
     }
 
@@ -418,32 +428,5 @@ impl<'w> Work<'w> {
                 self.notes.push(format!("triggers of {} {fired}: {}", live.name, live.triggers.join(", ")));
             }
         }
-    }
-}
-
-/// A row of the snapshot in the form of the live table.
-struct Compared<'c> {
-    at: usize,
-    key: &'c Key,
-    now: &'c Key,
-    columns: &'c [usize],
-    values: &'c [Glimpse],
-}
-
-impl Compared<'_> {
-    fn differences(&self, live: &Table, seen: &Seen) -> Vec<Difference> {
-        let differ = |(column, kept): (&usize, &Glimpse)| {
-            let live_value = &seen.columns[*column];
-            (kept != live_value && !live.key.contains(column)).then(|| Difference {
-                column: live.columns[*column].name.clone(),
-                kept: kept.clone(),
-                live: live_value.clone(),
-            })
-        };
-        self.columns.iter().zip(self.values).filter_map(differ).collect()
-    }
-
-    fn value(&self, column: usize) -> Option<&Glimpse> {
-        self.columns.iter().position(|at| *at == column).map(|at| &self.values[at])
     }
 }

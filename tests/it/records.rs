@@ -22,7 +22,12 @@ use strongroom::record::plan::{Options, Plan};
 use strongroom::record::prepare::{self, Ground, Title};
 use strongroom::record::{compare, inverse};
 
+mod conflicts;
+mod economy;
+mod moved_on;
 mod random;
+mod rules;
+mod strangers;
 
 /// A database before it was harmed, and the live one.
 pub struct Bench {

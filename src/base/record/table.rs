@@ -29,6 +29,8 @@ pub struct Column {
     pub required: bool,
     /// The store has a value for it where none is given.
     pub default: Option<String>,
+    /// Text in it is the same in small and capital letters.
+    pub ignores_case: bool,
 }
 
 /// Rows of one table that belong to rows of another.

@@ -35,6 +35,14 @@ impl Value {
         matches!(self, Self::Null)
     }
 
+    /// The same in small letters, if it is text.
+    pub fn lowered(self) -> Self {
+        match self {
+            Self::Text(bytes) => Self::Text(bytes.to_ascii_lowercase()),
+            other => other,
+        }
+    }
+
     fn order(&self) -> u8 {
         match self {
             Self::Null => 0,
@@ -60,17 +68,19 @@ impl Value {
     }
 }
 
-/// The same to a reference: a number may be kept as text on one of its sides.
-pub fn alike(one: &[Value], other: &[Value]) -> bool {
+/// Values as references compare them: a number may be kept as text on one of its sides.
+pub fn plain(values: &[Value]) -> Row {
     let plain = |value: &Value| match value {
-        Value::Integer(number) => Some(number.to_string().into_bytes()),
-        Value::Real(number) if number.fract() == 0.0 => Some(format!("{number:.0}").into_bytes()),
-        Value::Text(bytes) => Some(bytes.clone()),
-        _ => None,
+        Value::Integer(number) => Value::text(&number.to_string()),
+        Value::Real(number) if number.fract() == 0.0 => Value::text(&format!("{number:.0}")),
+        _ => value.clone(),
     };
-    let same =
-        |(one, other): (&Value, &Value)| one == other || plain(one).is_some_and(|text| Some(text) == plain(other));
-    one.len() == other.len() && one.iter().zip(other).all(same)
+    values.iter().map(plain).collect()
+}
+
+/// The same to a reference.
+pub fn alike(one: &[Value], other: &[Value]) -> bool {
+    plain(one) == plain(other)
 }
 
 impl Ord for Value {

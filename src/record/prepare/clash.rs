@@ -1,7 +1,7 @@
 //! Rows that cannot be added because another one holds what no two may share.
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Row, Table, Value, alike};
+use crate::base::record::{Key, Row, Table, Value};
 use crate::record::closure::Why;
 use crate::record::compare;
 use crate::record::error::RecordError;
@@ -49,19 +49,9 @@ impl Work<'_> {
             };
             ground.snapshot.find(kept, &kept.key, some, &all, &mut take)?;
             let asked: Vec<Row> = wanted.iter().map(|(_, row)| row.clone()).collect();
-            let mut fetched: Vec<usize> = unique.to_vec();
-            fetched.extend(&live.key);
-            let mut meet = |row: Row| {
-                let (shared, other) = row.split_at(unique.len());
-                let found = wanted.iter().find(|(_, row)| alike(row, shared));
-                clashes.extend(found.map(|(key, _)| Clash {
-                    key: key.clone(),
-                    other: other.to_vec(),
-                    columns: columns(),
-                }));
-                Ok::<(), Explained>(())
-            };
-            ground.live.find(live, unique, &asked, &fetched, &mut meet)?;
+            compare::matched(ground.live, live, unique, &asked, &live.key, &mut |at, other| {
+                clashes.push(Clash { key: wanted[at].0.clone(), other, columns: columns() });
+            })?;
         }
         Ok(clashes)
     }

@@ -8,10 +8,10 @@ use strongroom::base::record::Value;
 use super::*;
 
 /// A small generator: the cases are the same for the same seed, on every machine.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -19,7 +19,7 @@ impl Dice {
         (bits ^ (bits >> 31)) % sides
     }
 
-    fn is(&mut self, percent: u64) -> bool {
+    pub fn is(&mut self, percent: u64) -> bool {
         self.roll(100) < percent
     }
 }

@@ -4,7 +4,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, Rows, ToSql};
 
 use crate::base::error::Explained;
-use crate::base::record::{Each, Key, Table, Value};
+use crate::base::record::{Column, Each, Key, Table, Value};
 use crate::engine::sqlite::facts::quoted;
 
 /// So many parameters a statement may have, well below SQLite's own limit. Many, because a table without an index is
@@ -26,7 +26,7 @@ impl Reader<'_> {
         wanted: &[usize],
         each: &mut Each<'_>,
     ) -> Result<(), Explained> {
-        let columns = list(table, by);
+        let columns = by.iter().map(|&at| compared(&table.columns[at])).collect::<Vec<_>>().join(", ");
         let row = format!("({})", vec!["?"; by.len()].join(", "));
         for some in keys.chunks((PARAMETERS / by.len().max(1)).max(1)) {
             let rows = vec![row.as_str(); some.len()].join(", ");
@@ -105,4 +105,10 @@ fn select(table: &Table, wanted: &[usize]) -> String {
 /// Columns as SQL names them.
 pub fn list(table: &Table, columns: &[usize]) -> String {
     columns.iter().map(|&at| quoted(&table.columns[at].name)).collect::<Vec<_>>().join(", ")
+}
+
+/// A column as a row is found by it. Whoever asks may ignore the case of letters where the table itself does not.
+fn compared(column: &Column) -> String {
+    let collation = if column.ignores_case { " COLLATE NOCASE" } else { "" };
+    format!("{}{collation}", quoted(&column.name))
 }

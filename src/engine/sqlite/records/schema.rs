@@ -44,7 +44,8 @@ fn columns(connection: &Connection, name: String) -> rusqlite::Result<Table> {
     let sql = "SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1, 'main') ORDER BY cid";
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_map([&name], |row| {
-        let column = Column { name: row.get(0)?, kind: row.get(1)?, required: row.get(2)?, default: row.get(3)? };
+        let (required, ignores_case) = (row.get(2)?, false);
+        let column = Column { name: row.get(0)?, kind: row.get(1)?, required, default: row.get(3)?, ignores_case };
         Ok(Found { column, key: row.get(4)?, hidden: row.get(5)? })
     })?;
     let found: Vec<Found> = found.collect::<Result<_, _>>()?;
@@ -63,6 +64,10 @@ fn columns(connection: &Connection, name: String) -> rusqlite::Result<Table> {
             key.push((found.key, table.columns.len()));
         }
         table.columns.push(found.column);
+    }
+    for column in table.columns.iter_mut().skip(usize::from(numbered)) {
+        let (_, collation, ..) = connection.column_metadata(Some("main"), &*table.name, &*column.name)?;
+        column.ignores_case = collation.is_some_and(|name| name.to_bytes().eq_ignore_ascii_case(b"NOCASE"));
     }
     key.sort_unstable();
     if !numbered {
