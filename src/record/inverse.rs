@@ -91,15 +91,8 @@ fn back(
             Some(row) => put(table, &image.key, row, live)?,
         }
     }
-<<<<<<< HEAD
-    if expected.is_some() {
-        for (name, rows) in &removed {
-            unreferred(&tables, named(&tables, name)?, rows, live)?;
-        }
-=======
-    for (table, row) in &removed {
-        unreferred(&tables, table, row, live)?;
->>>>>>> origin/main
+    for (name, rows) in &removed {
+        unreferred(&tables, named(&tables, name)?, rows, live)?;
     }
     let mut written = Vec::new();
     for (name, keys) in keys {

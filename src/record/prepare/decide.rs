@@ -77,6 +77,9 @@ impl Work<'_> {
         let act = match self.ground.options.on_conflict {
             OnConflict::Overwrite => Act::Update { columns: columns() },
             _ if other && self.ground.options.remap_keys => {
+                if let Some((key, seen)) = self.twin(live, row)? {
+                    return Ok(Draft { into: Some(key), seen: Some(seen), ..draft });
+                }
                 return match self.fresh_key(row.at, live, row.key)? {
                     Some(fresh) => Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) }),
                     None => {

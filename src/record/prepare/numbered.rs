@@ -4,11 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::base::error::Explained;
-<<<<<<< HEAD
 use crate::base::record::{Key, Row, Table, pick};
-=======
-use crate::base::record::{Key, Row, Table, Value};
->>>>>>> origin/main
 use crate::record::compare::{Seen, glimpse};
 use crate::record::error::RecordError;
 use crate::record::plan::{Act, Difference, Glimpse};
@@ -69,7 +65,6 @@ impl Work<'_> {
             }
         }
         let all: Vec<usize> = (0..live.columns.len()).collect();
-<<<<<<< HEAD
         let mut twins = Twins::new();
         for (columns, wanted) in patterns {
             let values: Vec<Row> = wanted.keys().cloned().collect();
@@ -100,38 +95,6 @@ impl Work<'_> {
             }
             Ok::<(), Explained>(())
         };
-=======
-        let mut found: Vec<(Key, String)> = Vec::new();
-        let mut take = |one: Row| {
-            let (seen, key) = (Seen::of(&one), live.key_of(&one));
-            let same = row.columns.iter().zip(row.values).all(|(at, value)| *at == 0 || seen.columns[*at] == *value);
-            if same && !taken.contains(&key) {
-                found.push((key, seen.digest()));
-            }
-            Ok::<(), Explained>(())
-        };
-        self.ground.live.find(live, &columns, &[values], &all, &mut take)?;
-        for (key, digest) in found {
-            if key == *row.key || !self.is_at_home(row, &key)? {
-                return Ok(Some((key, digest)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Does the snapshot have a row of the same content under the number of this live row? Then it is that one.
-    fn is_at_home(&self, row: &Compared<'_>, key: &Key) -> Result<bool, RecordError> {
-        let (kept, fit) = (&self.ground.graph.tables[row.at], &self.ground.fits[row.at]);
-        let all: Vec<usize> = (0..kept.columns.len()).collect();
-        let mut same = false;
-        let mut take = |one: Row| {
-            if let Ok((columns, values)) = fit.row(kept, one, self.ground.live, false) {
-                let pairs = columns.iter().zip(&values);
-                same = pairs.filter(|(at, _)| **at > 0).all(|(at, value)| row.value(*at) == Some(&glimpse(value)));
-            }
-            Ok::<(), Explained>(())
-        };
->>>>>>> origin/main
         self.ground.snapshot.find(kept, &kept.key, std::slice::from_ref(key), &all, &mut take)?;
         Ok(same)
     }

@@ -8,7 +8,8 @@ use crate::record::compare::{self, Seen};
 use crate::record::error::RecordError;
 use crate::record::graph::Link;
 use crate::record::plan::{Act, Glimpse};
-use crate::record::prepare::{Compared, Work};
+use crate::record::prepare::Work;
+use crate::record::prepare::decide::Compared;
 
 impl Work<'_> {
     /// A live row that holds the same under another key: what an earlier recovery gave a new one.

@@ -141,14 +141,7 @@ fn the_files_say_what_they_hold() {
 #[test]
 fn the_manifest_tells_of_the_database_without_opening_it() {
     let (cluster, lab, name) = (cluster(), Lab::in_memory(), made());
-<<<<<<< HEAD
-    cluster.sql(
-        &name,
-        "CREATE TABLE public.alembic_version (version_num text); INSERT INTO alembic_version VALUES ('b2'), ('a1')",
-    );
-=======
     cluster.sql(&name, "CREATE TABLE public.alembic_version (version_num text); INSERT INTO public.alembic_version VALUES ('b2'), ('a1')");
->>>>>>> origin/main
     let manifest = capture(&lab, &cluster.url_with_password(&name));
     let database = database(&manifest);
     assert_eq!((database.engine.as_str(), database.path.is_root()), ("postgres", true));
