@@ -67,6 +67,9 @@ impl Draft {
     }
 }
 
+/// Live columns, and what a row of the snapshot has for each.
+type Fitted = (Vec<usize>, Vec<Glimpse>);
+
 type Drafts = Vec<BTreeMap<Key, Draft>>;
 
 /// Makes a plan.
@@ -185,7 +188,7 @@ impl<'w> Work<'w> {
         let asked: Vec<Key> = live_keys.values().cloned().collect();
         let seen = compare::see(ground.live, live, &asked)?;
         let all: Vec<usize> = (0..kept.columns.len()).collect();
-        let mut rows: Vec<(Key, Result<(Vec<usize>, Vec<Glimpse>), String>)> = Vec::new();
+        let mut rows: Vec<(Key, Result<Fitted, String>)> = Vec::new();
         let mut take = |row: Row| {
             let key = kept.key_of(&row);
             let row = fit.row(kept, self.rewritten(at, &key, row), ground.live, false);
