@@ -176,7 +176,9 @@ impl Explain for Problem {
             }
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Linked { .. } => Some("nothing was written".into()),
-            Self::PartOfDatabase { .. } => Some("name the source alone; --table chooses tables, --to DIR gives back files".into()),
+            Self::PartOfDatabase { .. } => {
+                Some("name the source alone; --table chooses tables, --to DIR gives back files".into())
+            }
             Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
             Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),

@@ -7,7 +7,7 @@ mod batch;
 pub mod in_place;
 pub mod live;
 pub mod server;
-pub(in crate::ops) mod sides;
+mod sides;
 pub mod swap;
 
 use std::collections::BTreeSet;
@@ -29,6 +29,8 @@ use crate::vault::extents;
 use crate::vault::read::{self, Library};
 use crate::vault::unlocked::UnlockedVault;
 use batch::{Batch, Tally};
+
+pub(in crate::ops) use sides::is_direct;
 
 pub struct Request {
     /// What to restore; empty for everything.

@@ -67,6 +67,9 @@ impl Draft {
     }
 }
 
+/// Live columns, and what a row of the snapshot has for each.
+type Fitted = (Vec<usize>, Vec<Glimpse>);
+
 type Drafts = Vec<BTreeMap<Key, Draft>>;
 
 /// Makes a plan.
@@ -75,6 +78,7 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     for table in 0..closure.members.len() {
         work.table(table)?;
     }
+    work.again()?;
     work.clashes()?;
     work.rekey()?;
     let placed = order::order(ground.graph, closure);
@@ -86,7 +90,10 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     steps.extend(relinks);
     let tables = ground.graph.tables.iter().enumerate().map(|(at, table)| work.heading(at, table)).collect();
     let Title { snapshot, database, asked } = title;
-    let Work { notes, refusals, .. } = work;
+    let Work { mut notes, mut refusals, .. } = work;
+    let (mut told, mut refused) = (BTreeSet::new(), BTreeSet::new());
+    notes.retain(|note| told.insert(note.clone()));
+    refusals.retain(|refusal| refused.insert(refusal.what.clone()));
     let options = ground.options.clone();
     Ok(Plan { version: VERSION, snapshot, database, asked, options, tables, steps, notes, refusals })
 }
@@ -181,10 +188,10 @@ impl<'w> Work<'w> {
         let asked: Vec<Key> = live_keys.values().cloned().collect();
         let seen = compare::see(ground.live, live, &asked)?;
         let all: Vec<usize> = (0..kept.columns.len()).collect();
-        let mut rows: Vec<(Key, Result<(Vec<usize>, Vec<Glimpse>), String>)> = Vec::new();
+        let mut rows: Vec<(Key, Result<Fitted, String>)> = Vec::new();
         let mut take = |row: Row| {
             let key = kept.key_of(&row);
-            let row = fit.row(kept, row, ground.live, false);
+            let row = fit.row(kept, self.rewritten(at, &key, row), ground.live, false);
             rows.push((key, row.map(|(columns, values)| (columns, values.iter().map(glimpse).collect()))));
             Ok::<(), Explained>(())
         };

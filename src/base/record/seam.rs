@@ -1,3 +1,5 @@
+//! The seam between the engine of records and the stores that hold them: what is asked of a store, and nothing more.
+
 use crate::base::error::Explained;
 use crate::base::record::{Key, Row, Table, Value};
 

@@ -1,3 +1,5 @@
+//! Tables, their columns and keys, and what refers to what.
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::record::{Key, Row, Value};

@@ -1,3 +1,5 @@
+//! Values as their stores keep them: compared, shown to people, written as JSON without loss.
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -157,7 +157,9 @@ impl Explain for PostgresError {
                     "install the client tools of version {wanted}: apt-get install postgresql-client-{wanted}"
                 ));
             }
-            Self::ToolFailed { tool: "psql", complaint } if complaint.contains("role") && complaint.contains("not exist") => {
+            Self::ToolFailed { tool: "psql", complaint }
+                if complaint.contains("role") && complaint.contains("not exist") =>
+            {
                 "load the roles first: strongroom restore SNAPSHOT SOURCE:globals.sql --to DIR, then psql -f DIR/globals.sql"
             }
             Self::ToolFailed { tool: "psql", complaint } if complaint.contains("permission denied") => {

@@ -7,8 +7,8 @@ mod check;
 mod crew;
 pub mod dump;
 pub mod error;
-mod psql;
 mod post_data;
+mod psql;
 mod rows;
 mod rows_only;
 mod script;
@@ -97,7 +97,7 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
     let version = first.server_version();
     let file = |path| {
         let mut blocks = Blocks::of(dump, path)?;
-        psql::feed(to, version, control, &mut || Ok(blocks.next()?))
+        psql::feed(to, version, control, &mut || Ok(blocks.block()?))
     };
     let mut loaded = Loaded::default();
     if options.what.definitions {
@@ -123,6 +123,7 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
         check::rows(dump, &tables, &mut sessions, options.accept_damage, &mut loaded)?;
     }
     if options.what.definitions {
+        server::finish(&mut sessions[0], &to.dbname)?;
         file(layout::DATABASE)?;
     }
     // Whatever was committed without waiting for the disk is on it after this one.
@@ -137,8 +138,9 @@ fn tables(dump: &dyn Dump, what: &What) -> Result<Vec<Table>, LoadError> {
         let mut missing = wanted.clone();
         tables.retain(|table| {
             let own = missing.remove(&table.name.shown());
+            // A partitioned table has no rows but those of its partitions.
             let root = table.root.as_ref().map(layout::Qualified::shown);
-            let of_root = root.is_some_and(|root| wanted.contains(&root) && (missing.remove(&root) || true));
+            let of_root = root.filter(|root| wanted.contains(root)).inspect(|root| _ = missing.remove(root)).is_some();
             own || of_root
         });
         if let Some(table) = missing.pop_first() {

@@ -19,7 +19,7 @@ use crate::engine::sqlite::records::Live;
 use crate::ops::actions::{Action, Actions, State};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::files::live;
-use crate::ops::restore::sides::is_direct;
+use crate::ops::restore::is_direct;
 use crate::ops::safety::place;
 use crate::record::apply::{Written, look};
 use crate::record::error::RecordError;

@@ -113,8 +113,7 @@ fn between(
     };
     let (touches, gives) = (manifest, Some(manifest));
     let before_listing = before.listing();
-    let change =
-        Change { unlocked, touches, gives, before: before_listing, action: &action, swaps: &swaps, settings };
+    let change = Change { unlocked, touches, gives, before: before_listing, action: &action, swaps: &swaps, settings };
     let given = run(&change)?;
     settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
     swaps.done();

@@ -156,7 +156,12 @@ fn source_of<'m>(manifest: &'m Manifest, part: Option<&Part>) -> Result<&'m Sour
     Ok(record)
 }
 
-pub(in crate::ops) fn options(what: What, workers: Option<usize>, accept_damage: bool, control: &Arc<Control>) -> Options {
+pub(in crate::ops) fn options(
+    what: What,
+    workers: Option<usize>,
+    accept_damage: bool,
+    control: &Arc<Control>,
+) -> Options {
     let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)));
     Options { what, workers, accept_damage, control: control.clone() }
 }
@@ -182,7 +187,6 @@ impl Made {
         let scratch = server.scratch(&settings.dbname, &Actions::fresh_id(), dump, like)?;
         let (settings, loaded) = (settings.clone(), Loaded::default());
         let mut made = Self { settings, scratch, loaded, server, taken: false };
-        made.server.finish(&made.scratch)?;
         made.loaded = engine::load(dump, &made.settings.with_database(&made.scratch), options)?;
         Ok(made)
     }
@@ -225,9 +229,8 @@ pub(in crate::ops) fn settings_of(
     if let Some(settings) = configured.and_then(source::Source::server) {
         return Ok(settings.clone());
     }
-    source::postgres::reach(root).map_err(|error| {
-        Problem::Unreached { source_name: name.to_owned(), reason: error.to_string() }.into()
-    })
+    source::postgres::reach(root)
+        .map_err(|error| Problem::Unreached { source_name: name.to_owned(), reason: error.to_string() }.into())
 }
 
 /// The tables of a snapshot that the live database does not give byte for byte, and those that are in one of them only.
@@ -238,4 +241,3 @@ pub(in crate::ops) fn changed(
 ) -> Result<Vec<String>, OpError> {
     Ok(engine::changed(dump, live, &options(What::default(), None, false, control))?)
 }
-

@@ -101,7 +101,12 @@ pub(in crate::ops) fn reverse(
             // There was none.
             (None, _) => {
                 let kept = is_live.then(|| kept_name(&mut server, &before.live)).transpose()?;
-                Pair::new(part, connection, Swap { live: before.live, incoming: None, kept, forgotten: false }, settings)
+                Pair::new(
+                    part,
+                    connection,
+                    Swap { live: before.live, incoming: None, kept, forgotten: false },
+                    settings,
+                )
             }
         };
         part.swap = Some(pair.swap.clone());

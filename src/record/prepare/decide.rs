@@ -56,10 +56,13 @@ impl Work<'_> {
         seen: Option<&Seen>,
     ) -> Result<Draft, RecordError> {
         let differs = seen.map(|seen| row.differences(live, seen)).unwrap_or_default();
-        if kept.numbered && live.numbered && (seen.is_none() || !differs.is_empty()) {
-            if let Some(draft) = self.numbered(live, row, &differs)? {
-                return Ok(draft);
-            }
+        let unlike = seen.is_none() || !differs.is_empty();
+        if kept.numbered
+            && live.numbered
+            && unlike
+            && let Some(draft) = self.numbered(live, row, &differs)?
+        {
+            return Ok(draft);
         }
         let moved = (row.now != row.key).then(|| row.now.clone());
         let Some(seen) = seen else { return Ok(Draft { into: moved, ..Draft::new(Act::Insert) }) };

@@ -1,5 +1,7 @@
 //! Rows whose key holds a reference to a row that gets another key: their keys become others with it.
 
+use std::collections::BTreeSet;
+
 use crate::base::error::Explained;
 use crate::base::record::{Key, Row, Table};
 use crate::record::compare::{self, Seen};
@@ -37,6 +39,29 @@ impl Work<'_> {
         };
         self.ground.live.find(live, &by, &[values], &all, &mut take)?;
         Ok(found)
+    }
+
+    /// Compares rows again that refer to rows with new keys: live data may have them as an earlier recovery left them.
+    pub(super) fn again(&mut self) -> Result<(), RecordError> {
+        let graph = self.ground.graph;
+        let moved = |table: usize| self.drafts[table].values().any(|draft| draft.into.is_some());
+        let children: BTreeSet<usize> =
+            graph.links.iter().filter(|link| moved(link.parent)).map(|link| link.child).collect();
+        for table in children {
+            self.drafts[table].clear();
+            self.table(table)?;
+        }
+        Ok(())
+    }
+
+    /// A row as it is with the new keys of what it refers to.
+    pub(super) fn rewritten(&self, table: usize, key: &Key, mut row: Row) -> Row {
+        for link in self.ground.graph.links.iter().filter(|link| link.child == table) {
+            if let Some(values) = self.target_now(table, key, link) {
+                link.columns.iter().zip(values).for_each(|(column, value)| row[*column] = value);
+            }
+        }
+        row
     }
 
     /// Until no key changes any more: what refers to one of them may have it in its key too.

@@ -19,7 +19,8 @@ pub fn home_of(cluster: &Cluster, database: &str) -> Home {
 fn everything(cluster: &Cluster) -> String {
     let name = cluster.database();
     cluster.load(&name, &Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/postgres/everything.sql"));
-    cluster.sql(&name, &format!("ALTER DATABASE {name} SET work_mem = '5MB'; COMMENT ON DATABASE {name} IS 'all of it'"));
+    cluster
+        .sql(&name, &format!("ALTER DATABASE {name} SET work_mem = '5MB'; COMMENT ON DATABASE {name} IS 'all of it'"));
     cluster.sql(&name, &format!("ALTER ROLE clerk IN DATABASE {name} SET search_path = app, public"));
     name
 }
@@ -84,7 +85,8 @@ fn a_database_with_everything_comes_back_the_same_in_a_new_one() {
     let home = home_of(cluster, &name);
     home.ok(&["backup"]);
     let before = content(cluster, &name);
-    let report = &home.json(&["restore", "latest", "db", "--to", &cluster.url_with_password("everything_new")])["report"];
+    let report =
+        &home.json(&["restore", "latest", "db", "--to", &cluster.url_with_password("everything_new")])["report"];
     assert_eq!(report["checked"], report["tables"]);
     assert_eq!((report["replaced"].clone(), report["large_objects"].as_u64()), (Value::Bool(false), Some(2)));
     assert!(before == content(cluster, &name), "the original is as it was");
@@ -150,7 +152,10 @@ fn a_user_who_may_not_create_databases_replaces_what_is_in_one_in_one_transactio
     cluster.sql(&name, &format!("SET ROLE tenant; {fill}"));
     let before = cluster.dump(&name, &[]);
     home.ok(&["backup"]);
-    cluster.sql(&name, "SET ROLE tenant; DROP TABLE u; UPDATE t SET x = 'lost'; CREATE TABLE more.w (); SELECT lo_unlink(99)");
+    cluster.sql(
+        &name,
+        "SET ROLE tenant; DROP TABLE u; UPDATE t SET x = 'lost'; CREATE TABLE more.w (); SELECT lo_unlink(99)",
+    );
     let refused = home.fails(1, &["restore", "latest", "--in-place", "--no-safety"]);
     assert!(refused.contains("may not create databases") && refused.contains("--clean"), "{refused}");
     home.ok(&["restore", "latest", "--to", &url, "--clean"]);
@@ -243,7 +248,8 @@ fn what_is_kept_aside_is_dropped_on_demand_and_the_safety_snapshot_is_still_a_wa
     let home = home_of(cluster, &name);
     home.ok(&["backup"]);
     cluster.sql(&name, "UPDATE t SET x = 2");
-    let kept = home.json(&["restore", "latest", "--in-place"])["report"]["swapped"][0]["kept"].as_str().unwrap().to_owned();
+    let kept =
+        home.json(&["restore", "latest", "--in-place"])["report"]["swapped"][0]["kept"].as_str().unwrap().to_owned();
     assert_eq!(cluster.sql(&name, "SELECT x FROM t"), "1");
     assert!(databases(cluster).contains(&kept));
     assert_eq!(home.json(&["undo", "--forget"])["dropped"][0], kept.as_str());

@@ -117,8 +117,8 @@ fn a_recovery_that_is_killed_at_any_step_is_finished_or_taken_back_by_the_next_c
 
 /// As if it had been killed among the files.
 fn one_has_its_place(home: &Home) {
-    let folder = fs::read_dir(home.path("app/documents")).unwrap().flatten().map(|entry| entry.path());
-    let staged = folder.filter(|path| path.to_string_lossy().ends_with(".partial")).next().unwrap();
+    let mut folder = fs::read_dir(home.path("app/documents")).unwrap().flatten().map(|entry| entry.path());
+    let staged = folder.find(|path| path.to_string_lossy().ends_with(".partial")).unwrap();
     fs::rename(staged.join("7/deep/72.txt"), home.path("app/documents/7/deep/72.txt")).unwrap();
 }
 

@@ -2,13 +2,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
+use strongroom::base::text::{counted, size};
 use strongroom::engine::postgres::restore::{Loaded, What};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::restore::server::{self, Report, Request};
 use strongroom::ops::show::Part;
 use strongroom::source::postgres::reach;
 use strongroom::vault::unlocked::UnlockedVault;
-use strongroom::base::text::{counted, size};
 
 use crate::context::Context;
 use crate::exit::{Ending, Failure};

@@ -9,14 +9,14 @@ use sha2::{Digest, Sha256};
 
 use crate::base::error::Explained;
 use crate::base::id::PlainDigest;
+use crate::engine::postgres::catalog;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::layout::{Table, quoted};
-use crate::engine::postgres::catalog;
-use crate::engine::postgres::restore::{Loaded, Options};
-use crate::engine::postgres::settings::Settings;
 use crate::engine::postgres::restore::crew::{self, Job};
 use crate::engine::postgres::restore::dump::{Dump, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
+use crate::engine::postgres::restore::{Loaded, Options};
+use crate::engine::postgres::settings::Settings;
 
 pub fn rows(
     dump: &dyn Dump,
@@ -66,7 +66,8 @@ pub fn changed(dump: &dyn Dump, live: &Settings, options: &Options) -> Result<Ve
 pub fn holds(dump: &dyn Dump, session: &mut Session, table: &Table) -> Result<bool, LoadError> {
     let encoding = if dump.fact("encoding") == Some("SQL_ASCII") { "SQL_ASCII" } else { "UTF8" };
     let sql = format!("COPY ({}) TO STDOUT (FORMAT text, ENCODING '{encoding}')", select(session, table)?);
-    let mut comparison = Comparison { pieces: dump.pieces(&table.path)?, piece: None, digest: Sha256::new(), same: true };
+    let mut comparison =
+        Comparison { pieces: dump.pieces(&table.path)?, piece: None, digest: Sha256::new(), same: true };
     let mut failed = None;
     session.copy_out(&sql, |bytes| {
         let done = comparison.take(&bytes);

@@ -60,7 +60,7 @@ impl Blocks {
         Ok(Self { content, at: start, end })
     }
 
-    pub fn next(&mut self) -> Result<Option<Bytes>, Explained> {
+    pub fn block(&mut self) -> Result<Option<Bytes>, Explained> {
         if self.at >= self.end {
             return Ok(None);
         }
@@ -84,7 +84,7 @@ impl Lines {
         Ok(Self { path: path.to_owned(), blocks: Blocks::of(dump, path)?, waiting: Vec::new(), at: 0 })
     }
 
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LoadError> {
+    pub fn line<T: DeserializeOwned>(&mut self) -> Result<Option<T>, LoadError> {
         loop {
             if let Some(length) = memchr::memchr(b'\n', &self.waiting[self.at..]) {
                 let line = &self.waiting[self.at..self.at + length];
@@ -94,7 +94,7 @@ impl Lines {
             }
             self.waiting.drain(..self.at);
             self.at = 0;
-            match self.blocks.next()? {
+            match self.blocks.block()? {
                 Some(block) if self.waiting.len() < LONGEST_LINE => self.waiting.extend_from_slice(&block),
                 Some(_) => return Err(LoadError::Absent { path: self.path.clone() }),
                 None => return Ok(None),
@@ -104,7 +104,7 @@ impl Lines {
 
     pub fn all<T: DeserializeOwned>(mut self) -> Result<Vec<T>, LoadError> {
         let mut found = Vec::new();
-        while let Some(line) = self.next()? {
+        while let Some(line) = self.line()? {
             found.push(line);
         }
         Ok(found)

@@ -49,7 +49,9 @@ impl Explain for LoadError {
             Self::Postgres(error) => error.class(),
             Self::Content(error) => error.class(),
             Self::Statement { source, .. } => source.class(),
-            Self::NoTable { .. } | Self::Occupied { .. } | Self::NotEmpty { .. } | Self::Administrative { .. } => Class::Usage,
+            Self::NoTable { .. } | Self::Occupied { .. } | Self::NotEmpty { .. } | Self::Administrative { .. } => {
+                Class::Usage
+            }
             Self::InUse { .. } => Class::Busy,
             Self::Differs { .. } | Self::Count { .. } => Class::Damaged,
             _ => Class::Failed,
@@ -62,13 +64,17 @@ impl Explain for LoadError {
             Self::Content(error) => return error.hint(),
             Self::Statement { source, .. } => return source.hint(),
             Self::NoTable { .. } => "strongroom show SNAPSHOT lists its tables; write schema.table",
-            Self::Occupied { .. } => "name a database that is not there yet, or add --clean to replace what is in this one",
+            Self::Occupied { .. } => {
+                "name a database that is not there yet, or add --clean to replace what is in this one"
+            }
             Self::NotEmpty { .. } => "nothing was changed; --data-only fills tables that are empty",
             Self::MayNotCreate { .. } => {
                 "ALTER ROLE … CREATEDB lets it; or add --clean with --to: that replaces what is in a database"
             }
             Self::Administrative { .. } => "name another database",
-            Self::InUse { .. } => "stop what uses it, or let the role end others' sessions: GRANT pg_signal_backend TO it",
+            Self::InUse { .. } => {
+                "stop what uses it, or let the role end others' sessions: GRANT pg_signal_backend TO it"
+            }
             Self::Differs { .. } | Self::Count { .. } => {
                 "nothing live was changed; --accept-damage goes on all the same, for a server that writes values otherwise"
             }

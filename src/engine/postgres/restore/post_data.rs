@@ -57,7 +57,7 @@ pub fn run(dump: &dyn Dump, sessions: &mut [Session], partial: bool) -> Result<V
     };
     let mut blocks = Blocks::of(dump, layout::POST_DATA)?;
     let mut splitter = Splitter::default();
-    while let Some(block) = blocks.next()? {
+    while let Some(block) = blocks.block()? {
         for &byte in &block {
             if let Some(statement) = splitter.push(byte) {
                 run.take(String::from_utf8(statement).map_err(|_| LoadError::NotText)?)?;
@@ -181,7 +181,8 @@ fn apply(session: &mut Session, statement: &Statement) -> Result<(), PostgresErr
 }
 
 fn is_reference(sql: &str) -> bool {
-    matches!(class(sql), Class::Beside(Kind::Reference, _)) || (sql.starts_with("ALTER TABLE") && sql.contains("FOREIGN KEY"))
+    matches!(class(sql), Class::Beside(Kind::Reference, _))
+        || (sql.starts_with("ALTER TABLE") && sql.contains("FOREIGN KEY"))
 }
 
 fn class(sql: &str) -> Class {

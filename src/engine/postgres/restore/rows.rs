@@ -65,7 +65,7 @@ fn split(dump: &dyn Dump, number: usize, table: &Table) -> Result<Vec<Part>, Loa
     }
     let mut segments = Lines::of(dump, &table.name.segments_path())?;
     let (mut parts, mut start, mut end) = (Vec::new(), 0, 0);
-    while let Some(segment) = segments.next::<Segment>()? {
+    while let Some(segment) = segments.line::<Segment>()? {
         end += segment.bytes;
         if end - start >= PART {
             parts.push(Part { table: number, start, end });
@@ -89,7 +89,7 @@ fn copy(
     let sql = format!("COPY {} FROM STDIN (FORMAT text, ENCODING '{encoding}')", target(table));
     let mut blocks = Blocks::within(dump, &table.path, part.start, part.end)?;
     let done: Result<u64, Explained> = session.copy_in(&sql, || {
-        let block = blocks.next()?;
+        let block = blocks.block()?;
         control.bytes.add(block.as_ref().map_or(0, |block| block.len() as u64));
         Ok(block)
     })?;
@@ -124,7 +124,7 @@ pub fn large_objects(dump: &dyn Dump, session: &mut Session, all: bool) -> Resul
         }
         let mut blocks = Blocks::of(dump, &path)?;
         let mut at = 0i64;
-        while let Some(block) = blocks.next()? {
+        while let Some(block) = blocks.block()? {
             session.execute("SELECT lo_put($1, $2, $3)", &[&oid, &at, &&block[..]])?;
             at += block.len() as i64;
         }
@@ -132,4 +132,3 @@ pub fn large_objects(dump: &dyn Dump, session: &mut Session, all: bool) -> Resul
     }
     Ok(filled)
 }
-

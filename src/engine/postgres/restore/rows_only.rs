@@ -61,7 +61,7 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
 fn copy(dump: &dyn Dump, session: &mut Session, table: &Table, encoding: &str) -> Result<u64, LoadError> {
     let sql = format!("COPY {} FROM STDIN (FORMAT text, ENCODING '{encoding}')", rows::target(table));
     let mut blocks = Blocks::of(dump, &table.path)?;
-    let done: Result<u64, Explained> = session.copy_in(&sql, || blocks.next())?;
+    let done: Result<u64, Explained> = session.copy_in(&sql, || blocks.block())?;
     Ok(done?)
 }
 

@@ -98,7 +98,7 @@ fn large_objects(dump: &dyn Dump) -> Result<Vec<u32>, LoadError> {
     let mut blocks = Blocks::of(dump, layout::LOAD)?;
     let (mut found, mut line) = (Vec::new(), Vec::new());
     let prefix = format!("\\lo_import {}/", layout::LARGE_OBJECTS);
-    while let Some(block) = blocks.next()? {
+    while let Some(block) = blocks.block()? {
         for &byte in &block {
             if byte != b'\n' {
                 line.push(byte);
@@ -137,7 +137,7 @@ impl Script<'_> {
     fn next(&mut self) -> Result<Option<Bytes>, LoadError> {
         loop {
             if let Some((blocks, object)) = &mut self.open {
-                if let Some(block) = blocks.next()? {
+                if let Some(block) = blocks.block()? {
                     let Some((oid, at)) = object else { return Ok(Some(block)) };
                     let mut sql = format!("SELECT pg_catalog.lo_put({oid}, {at}, '\\x");
                     block.iter().for_each(|byte| _ = write!(sql, "{byte:02x}"));

@@ -37,7 +37,9 @@ impl Server {
         for name in ADMINISTRATIVE.into_iter().filter(|name| *name != settings.dbname) {
             match settings.with_database(name).connect(control) {
                 Ok(mut session) => {
-                    session.batch("SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0")?;
+                    session.batch(
+                        "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
+                    )?;
                     return Ok(Self { session, control: control.clone() });
                 }
                 Err(PostgresError::Interrupted) => return Err(PostgresError::Interrupted.into()),
@@ -96,7 +98,8 @@ impl Server {
         }
         let there = "SELECT pg_get_userbyid(datdba)::text, spcname::text FROM pg_database d \
                      JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = $1";
-        let row = like.map(|name| self.session.query(there, &[&name])).transpose()?.and_then(|rows| rows.into_iter().next());
+        let row =
+            like.map(|name| self.session.query(there, &[&name])).transpose()?.and_then(|rows| rows.into_iter().next());
         let owner = match &row {
             Some(row) => Some(row.get::<_, String>(0)),
             None => dump.fact("owner").map(str::to_owned),
@@ -135,15 +138,6 @@ impl Server {
             }
         }
         Ok(dropped)
-    }
-
-    /// Takes away what says that it is half made; before its own remark is put there.
-    pub fn finish(&mut self, name: &str) -> Result<(), LoadError> {
-        let sql = "SELECT 1 FROM pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') = $2";
-        if self.session.query(sql, &[&name, &REMARK])?.is_empty() {
-            return Ok(());
-        }
-        Ok(self.session.batch(&format!("COMMENT ON DATABASE {} IS NULL", quoted(name)))?)
     }
 
     /// Renames in one transaction: all or none of them. Who uses one of them is sent away, and waits at the door.
@@ -199,6 +193,15 @@ impl Server {
                 AND nspname NOT IN ('information_schema', 'public'))";
         Ok(settings.connect(control)?.query(sql, &[])?[0].get(0))
     }
+}
+
+/// Takes away what says that a database is half made, before its own remark is put there.
+pub(super) fn finish(session: &mut Session, name: &str) -> Result<(), PostgresError> {
+    let sql = "SELECT 1 FROM pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') = $2";
+    if session.query(sql, &[&name, &REMARK])?.is_empty() {
+        return Ok(());
+    }
+    session.batch(&format!("COMMENT ON DATABASE {} IS NULL", quoted(name)))
 }
 
 /// Ends the sessions of others in these databases, until it is told to stop.

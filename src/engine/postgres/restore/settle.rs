@@ -23,7 +23,7 @@ pub fn make_way(session: &mut Session, dump: &dyn Dump) -> Result<(), LoadError>
 pub fn makes_public(dump: &dyn Dump) -> Result<bool, LoadError> {
     let mut blocks = Blocks::of(dump, layout::PRE_DATA)?;
     let mut seen = Vec::new();
-    while let Some(block) = blocks.next()? {
+    while let Some(block) = blocks.block()? {
         seen.extend_from_slice(&block);
         if memchr::memmem::find(&seen, MAKES_PUBLIC).is_some() {
             return Ok(true);

@@ -15,12 +15,18 @@ enum Within {
     #[default]
     Nothing,
     /// `'…'`; with `E` before it, a backslash takes the next byte with it.
-    Text { escapes: bool, escaped: bool },
+    Text {
+        escapes: bool,
+        escaped: bool,
+    },
     Name,
     /// `--`, or a command of psql's.
     Line,
     /// `/* … */`, nested.
-    Comment { depth: usize, before: u8 },
+    Comment {
+        depth: usize,
+        before: u8,
+    },
     /// Between the dollars of an opening tag.
     Tag(Vec<u8>),
     Dollars(Vec<u8>),
@@ -142,7 +148,7 @@ impl<'s> Words<'s> {
         let mut quoted = false;
         let end = rest.find(|c: char| {
             quoted ^= c == '"';
-            !quoted && !(c.is_alphanumeric() || "_.$\"".contains(c))
+            !(quoted || c.is_alphanumeric() || "_.$\"".contains(c))
         });
         let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
         self.0 = after;

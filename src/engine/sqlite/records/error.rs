@@ -1,3 +1,5 @@
+//! What can go wrong with the rows of a live database.
+
 use std::path::PathBuf;
 use std::time::Duration;
 

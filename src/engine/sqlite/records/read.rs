@@ -53,10 +53,10 @@ impl Reader<'_> {
         self.each(&sql, &mut [].iter(), wanted.len(), each)
     }
 
-    fn each<'v>(
+    fn each(
         &self,
         sql: &str,
-        values: &mut dyn Iterator<Item = &'v Value>,
+        values: &mut dyn Iterator<Item = &Value>,
         width: usize,
         each: &mut Each<'_>,
     ) -> Result<(), Explained> {
