@@ -244,8 +244,8 @@ impl<'w> Walk<'w> {
         let mut found = self.kept(link, &values)?;
         let there = in_live(link.parent, &link.to, &values)?;
         let mut missing = Vec::new();
-        for (at, (values, there)) in values.into_iter().zip(there).enumerate() {
-            let row = found[at].take();
+        for (place, (values, there)) in values.into_iter().zip(there).enumerate() {
+            let row = found[place].take();
             let inside = row.as_ref().is_some_and(|ties| {
                 self.closure.holds(link.parent, &graph.tied(link.parent, ties, &graph.tables[link.parent].key))
             });

@@ -129,7 +129,6 @@ fn a_parent_that_is_gone_comes_back_alone_and_one_that_is_there_is_not_looked_in
 }
 
 #[test]
-#[ignore = "known fault: refused as NOT NULL of another column"]
 fn a_parent_that_may_be_absent_is_not_brought_back() {
     let bench = office();
     delete_acme(&bench);
