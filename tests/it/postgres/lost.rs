@@ -37,7 +37,9 @@ fn backup_while(
 ) -> Result<(), (Class, String)> {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| while !ended.load(Ordering::SeqCst) && !meanwhile() {});
+        scope.spawn(|| while !ended.load(Ordering::SeqCst) && !meanwhile() {
+            std::hint::spin_loop();
+        });
         // Whatever comes of it, a panic too: nobody waits for ever.
         let _ended = Ended(&ended);
         let vault = lab.vault(&lab.store, &lab.folders);
