@@ -37,8 +37,10 @@ fn backup_while(
 ) -> Result<(), (Class, String)> {
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| while !ended.load(Ordering::SeqCst) && !meanwhile() {
-            std::hint::spin_loop();
+        scope.spawn(|| {
+            while !ended.load(Ordering::SeqCst) && !meanwhile() {
+                std::hint::spin_loop();
+            }
         });
         // Whatever comes of it, a panic too: nobody waits for ever.
         let _ended = Ended(&ended);
