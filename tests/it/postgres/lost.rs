@@ -39,7 +39,7 @@ fn backup_while(
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::SeqCst) && !meanwhile() {
-                std::thread::yield_now()
+                std::hint::spin_loop();
             }
         });
         // Whatever comes of it, a panic too: nobody waits for ever.
