@@ -46,6 +46,8 @@ pub struct Closure {
     pub dangling: Vec<(usize, Key, usize)>,
     /// References that are left empty, since what they refer to is gone from live data and may be: table, key, link.
     pub emptied: Vec<(usize, Key, usize)>,
+    /// Rows between two others whose other end is gone and does not come back: table, and how many.
+    pub lonely: BTreeMap<usize, u64>,
     /// Rows without a key, which cannot be told from others.
     pub keyless: BTreeMap<usize, u64>,
 }
@@ -80,13 +82,15 @@ pub struct Walk<'w> {
     pub snapshot: &'w dyn Records,
     /// So many rows may come back.
     pub budget: u64,
+    /// A row between two others brings the one back that is gone; otherwise it stays away with it.
+    pub both_ends: bool,
     closure: Closure,
 }
 
 impl<'w> Walk<'w> {
     pub fn new(graph: &'w Graph, snapshot: &'w dyn Records, budget: u64) -> Self {
         let closure = Closure { members: vec![Members::new(); graph.tables.len()], ..Closure::default() };
-        Self { graph, snapshot, budget, closure }
+        Self { graph, snapshot, budget, both_ends: false, closure }
     }
 
     /// Finds what belongs to the seeds.
@@ -207,24 +211,39 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Adds what rows refer to and live data lacks, until nothing is missing any more.
+    /// Adds what rows refer to and live data lacks, until nothing is missing any more. What only ties two rows together
+    /// is looked at last: by then it is known which of them are there.
     fn up(&mut self, in_live: &mut InLive<'_>) -> Result<(), RecordError> {
         let mut seen: BTreeSet<(usize, Row)> = BTreeSet::new();
         loop {
             let before = self.closure.rows();
             for at in 0..self.graph.links.len() {
-                self.parents(at, &mut seen, in_live)?;
+                self.parents(at, false, &mut seen, in_live)?;
             }
             if self.closure.rows() == before {
-                return Ok(());
+                break;
             }
         }
+        let mut seen = BTreeSet::new();
+        (0..self.graph.links.len()).try_for_each(|at| self.parents(at, true, &mut seen, in_live))
+    }
+
+    /// Does the row do nothing but tie two others together, and was it not asked for itself?
+    fn is_between(&self, table: usize, why: &Why) -> bool {
+        let (graph, shape) = (self.graph, &self.graph.tables[table]);
+        if self.both_ends || !matches!(why, Why::Belongs(_)) || graph.links.iter().any(|link| link.parent == table) {
+            return false;
+        }
+        let ends = graph.links.iter().filter(|link| link.child == table);
+        let ends: Vec<_> = ends.filter(|link| link.columns.iter().all(|at| shape.key.contains(at))).collect();
+        ends.len() > 1 && shape.key.iter().all(|at| ends.iter().any(|link| link.columns.contains(at)))
     }
 
     /// Sees that what one link refers to will be there.
     fn parents(
         &mut self,
         at: usize,
+        between: bool,
         seen: &mut BTreeSet<(usize, Row)>,
         in_live: &mut InLive<'_>,
     ) -> Result<(), RecordError> {
@@ -232,6 +251,9 @@ impl<'w> Walk<'w> {
         let mut wanted: BTreeMap<Row, Vec<Key>> = BTreeMap::new();
         for (key, member) in &self.closure.members[link.child] {
             let Some(values) = graph.target(link, &member.ties) else { continue };
+            if self.is_between(link.child, &member.why) != between {
+                continue;
+            }
             if !seen.contains(&(at, values.clone())) {
                 wanted.entry(values).or_default().push(key.clone());
             }
@@ -256,6 +278,11 @@ impl<'w> Walk<'w> {
             match row {
                 // What may go on its own is not brought back because somebody once referred to it.
                 _ if link.on_delete.survives() && link.may_be_empty(graph) => self.closure.emptied.extend(keys),
+                Some(_) if between => {
+                    let gone: Vec<Key> = keys.map(|(_, key, _)| key).collect();
+                    *self.closure.lonely.entry(link.child).or_default() += gone.len() as u64;
+                    gone.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
+                }
                 Some(ties) => missing.push(ties),
                 None => self.closure.dangling.extend(keys),
             }

@@ -322,6 +322,10 @@ impl<'w> Work<'w> {
             let name = &graph.tables[*table].name;
             self.notes.push(format!("{name} {} refers to a row of {to} that the snapshot lacks too", shown(key)));
         }
+        for (table, rows) in &self.closure.lonely {
+            let (name, rows) = (&graph.tables[*table].name, counted(*rows, "row"));
+            self.notes.push(format!("{rows} of {name} left out: what they tie it to is gone"));
+        }
         for (table, rows) in &self.closure.keyless {
             let name = &graph.tables[*table].name;
             self.notes.push(format!("{} of {name} without a key: left out", counted(*rows, "row")));

@@ -211,6 +211,19 @@ fn a_reference_in_a_key_follows_the_new_key_there_and_back() {
 }
 
 #[test]
+fn what_ties_two_records_together_does_not_bring_back_one_that_nobody_asked_for() {
+    let home = shop();
+    lose(&home, 7);
+    let harmed = state(&home);
+    // The tag is there; the documents that had it went with their project.
+    let ran = home.ok(&["recover", "latest", "tags", "1"]);
+    assert!(ran.out.contains("2 rows of document_tags left out"), "{}", ran.out);
+    assert_eq!(state(&home), harmed);
+    home.ok(&["recover", "latest", "project", "7"]);
+    assert_eq!(home.json(&["recover", "latest", "tags", "1"])["plan"]["notes"].as_array().unwrap().len(), 0);
+}
+
+#[test]
 fn files_that_hold_something_else_are_told_and_replaced_only_when_asked() {
     let home = shop();
     let whole = state(&home);
