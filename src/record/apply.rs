@@ -105,8 +105,13 @@ impl<'w> Work<'w> {
         unmoved(self.plan, self.fits, &*self.live)?;
         let steps = || self.plan.steps.iter().filter(|step| step.act.writes());
         let mut later = Vec::new();
-        for step in steps() {
+        // What is there is changed when everything is there that it may refer to.
+        let (added, changed): (Vec<&Step>, Vec<&Step>) = steps().partition(|step| step.act == Act::Insert);
+        for step in added {
             later.extend(self.write(step)?.map(|values| (step, values)));
+        }
+        for step in changed {
+            self.write(step)?;
         }
         for (step, (columns, values)) in later {
             let table = self.live_table(step);

@@ -46,7 +46,7 @@ pub struct Closure {
     pub dangling: Vec<(usize, Key, usize)>,
     /// References that are left empty, since what they refer to is gone from live data and may be: table, key, link.
     pub emptied: Vec<(usize, Key, usize)>,
-    /// Rows between two others whose other end is gone and does not come back: table, and how many.
+    /// Rows between two others of which one is there and the other gone: table, and how many.
     pub lonely: BTreeMap<usize, u64>,
     /// Rows without a key, which cannot be told from others.
     pub keyless: BTreeMap<usize, u64>,
@@ -82,7 +82,7 @@ pub struct Walk<'w> {
     pub snapshot: &'w dyn Records,
     /// So many rows may come back.
     pub budget: u64,
-    /// A row between two others brings the one back that is gone; otherwise it stays away with it.
+    /// A row between two others always brings back the one that is gone; otherwise only if both are.
     pub both_ends: bool,
     closure: Closure,
 }
@@ -239,6 +239,29 @@ impl<'w> Walk<'w> {
         ends.len() > 1 && shape.key.iter().all(|at| ends.iter().any(|link| link.columns.contains(at)))
     }
 
+    /// Which of these rows between two others went with the end that is gone, since their other ends are there; and which
+    /// went with both.
+    fn lonely(
+        &self,
+        at: usize,
+        keys: impl Iterator<Item = Key>,
+        in_live: &mut InLive<'_>,
+    ) -> Result<(Vec<Key>, Vec<Key>), RecordError> {
+        let (graph, child) = (self.graph, self.graph.links[at].child);
+        let (mut lonely, mut others) = (Vec::new(), Vec::new());
+        for key in keys {
+            let mut there = true;
+            for (_, link) in graph.links.iter().enumerate().filter(|(other, link)| *other != at && link.child == child)
+            {
+                if let Some(values) = graph.target(link, &self.closure.members[child][&key].ties) {
+                    there &= in_live(link.parent, &link.to, &[values])?[0];
+                }
+            }
+            if there { lonely.push(key) } else { others.push(key) }
+        }
+        Ok((lonely, others))
+    }
+
     /// Sees that what one link refers to will be there.
     fn parents(
         &mut self,
@@ -278,10 +301,12 @@ impl<'w> Walk<'w> {
             match row {
                 // What may go on its own is not brought back because somebody once referred to it.
                 _ if link.on_delete.survives() && link.may_be_empty(graph) => self.closure.emptied.extend(keys),
-                Some(_) if between => {
-                    let gone: Vec<Key> = keys.map(|(_, key, _)| key).collect();
-                    *self.closure.lonely.entry(link.child).or_default() += gone.len() as u64;
-                    gone.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
+                Some(ties) if between => {
+                    let (lonely, others): (Vec<Key>, Vec<Key>) =
+                        self.lonely(at, keys.map(|(_, key, _)| key), in_live)?;
+                    *self.closure.lonely.entry(link.child).or_default() += lonely.len() as u64;
+                    lonely.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
+                    missing.extend((!others.is_empty()).then_some(ties));
                 }
                 Some(ties) => missing.push(ties),
                 None => self.closure.dangling.extend(keys),

@@ -253,7 +253,8 @@ impl<'w> Work<'w> {
             let Some(values) = graph.target(link, ties) else { continue };
             let Some(parent) = self.absent(link.parent, &link.to, &values) else { continue };
             let draft = self.drafts[table].get_mut(key).expect("BUG: it was just there");
-            if link.may_be_empty(graph) {
+            // What would go with the other does not come back without it, though the reference may be empty.
+            if link.on_delete.survives() && link.may_be_empty(graph) {
                 let emptied = link.emptied(graph);
                 if emptied.iter().all(|column| draft.emptied.contains(column)) {
                     continue;
