@@ -239,27 +239,27 @@ impl<'w> Walk<'w> {
         ends.len() > 1 && shape.key.iter().all(|at| ends.iter().any(|link| link.columns.contains(at)))
     }
 
-    /// Which of these rows between two others went with the end that is gone, since their other ends are there; and which
-    /// went with both.
+    /// Rows between two others that went with the one end that is gone, since their other ends are there. `None` where one
+    /// of them went with both: then what is gone comes back, for all of them.
     fn lonely(
         &self,
         at: usize,
         keys: impl Iterator<Item = Key>,
         in_live: &mut InLive<'_>,
-    ) -> Result<(Vec<Key>, Vec<Key>), RecordError> {
+    ) -> Result<Option<Vec<Key>>, RecordError> {
         let (graph, child) = (self.graph, self.graph.links[at].child);
-        let (mut lonely, mut others) = (Vec::new(), Vec::new());
-        for key in keys {
-            let mut there = true;
+        let keys: Vec<Key> = keys.collect();
+        for key in &keys {
             for (_, link) in graph.links.iter().enumerate().filter(|(other, link)| *other != at && link.child == child)
             {
-                if let Some(values) = graph.target(link, &self.closure.members[child][&key].ties) {
-                    there &= in_live(link.parent, &link.to, &[values])?[0];
+                if let Some(values) = graph.target(link, &self.closure.members[child][key].ties)
+                    && !in_live(link.parent, &link.to, &[values])?[0]
+                {
+                    return Ok(None);
                 }
             }
-            if there { lonely.push(key) } else { others.push(key) }
         }
-        Ok((lonely, others))
+        Ok(Some(keys))
     }
 
     /// Sees that what one link refers to will be there.
@@ -301,13 +301,13 @@ impl<'w> Walk<'w> {
             match row {
                 // What may go on its own is not brought back because somebody once referred to it.
                 _ if link.on_delete.survives() && link.may_be_empty(graph) => self.closure.emptied.extend(keys),
-                Some(ties) if between => {
-                    let (lonely, others): (Vec<Key>, Vec<Key>) =
-                        self.lonely(at, keys.map(|(_, key, _)| key), in_live)?;
-                    *self.closure.lonely.entry(link.child).or_default() += lonely.len() as u64;
-                    lonely.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
-                    missing.extend((!others.is_empty()).then_some(ties));
-                }
+                Some(ties) if between => match self.lonely(at, keys.map(|(_, key, _)| key), in_live)? {
+                    Some(lonely) => {
+                        *self.closure.lonely.entry(link.child).or_default() += lonely.len() as u64;
+                        lonely.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
+                    }
+                    None => missing.push(ties),
+                },
                 Some(ties) => missing.push(ties),
                 None => self.closure.dangling.extend(keys),
             }
