@@ -3,7 +3,6 @@
 mod bank;
 mod deep;
 mod facts;
-mod large;
 mod met;
 mod pages;
 mod reading;
