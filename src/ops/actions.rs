@@ -113,6 +113,20 @@ impl Actions {
         &self.folder
     }
 
+    /// Keeps other processes from beginning or settling recoveries, for as long as the file lives; `None` where another
+    /// one does.
+    pub fn hold(&self) -> Result<Option<File>, ActionError> {
+        let file = self.folder.join("lock");
+        let failed = |source| ActionError::Io { file: file.clone(), source };
+        host::make_private_folder(&self.folder).map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+        let open = File::options().create(true).truncate(false).write(true).open(&file).map_err(failed)?;
+        match rustix::fs::flock(&open, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(open)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
     /// All of them, oldest first.
     pub fn list(&self) -> Result<Vec<Action>, ActionError> {
         let entries = match fs::read_dir(&self.folder) {

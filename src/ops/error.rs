@@ -121,6 +121,8 @@ pub enum Problem {
     NoLive { path: std::path::PathBuf },
     #[error("the plan cannot be done: {what}")]
     Refused { what: String, hint: String },
+    #[error("another recovery is going on")]
+    AnotherRecovery,
     #[error("{path} cannot be given back: {reason}")]
     Linked { path: String, reason: String },
     #[error("{part} is a part of a database: a server is given the whole")]
@@ -139,6 +141,7 @@ impl Explain for Problem {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
             Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
+            Self::AnotherRecovery => Class::Busy,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
             Self::Content(error) => error.class(),
             Self::Unlooked | Self::WhichFile { .. } => Class::Usage,
@@ -175,6 +178,7 @@ impl Explain for Problem {
                 Some("give the whole database back with strongroom restore, or name another with --into".into())
             }
             Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::AnotherRecovery => Some("nothing was written; run this again when it is done".into()),
             Self::Linked { .. } => Some("nothing was written".into()),
             Self::PartOfDatabase { .. } => {
                 Some("name the source alone; --table chooses tables, --to DIR gives back files".into())

@@ -67,6 +67,7 @@ pub fn apply(
         let (table, key) = ("the file".to_owned(), format!("{}:{}", file.source, file.path));
         return Err(RecordError::Moved { table, key }.into());
     }
+    let _held = settings.actions.hold()?.ok_or(Problem::AnotherRecovery)?;
     let rows = rows(&recovery.plan);
     let files = placed(&recovery.files);
     let action = Action {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::error::one_line;
 use crate::base::name::Name;
 use crate::base::path::{self, EntryPath};
 use crate::base::record::{Key, Records};
@@ -156,27 +157,37 @@ fn sync(folder: Option<&Path>) -> io::Result<()> {
     folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
-/// Finishes or takes back recoveries that were killed. Returns what was done with each, in words.
+/// Finishes or takes back recoveries that were killed. Returns what was done with each, in words. One that cannot be
+/// finished now keeps nobody from what else is to be done: it is told, and tried again by the next command.
 pub fn settle(actions: &Actions, wait: Duration) -> Result<Vec<String>, OpError> {
+    // Somebody is at it this moment: what looks broken off may be going on.
+    let Some(_held) = actions.hold()? else { return Ok(Vec::new()) };
+    let begun = |action: &Action| action.state == State::Begun && action.undone_by.is_none();
     let mut told = Vec::new();
-    for action in actions.list()? {
-        let Some(recovered) =
-            action.recovered.clone().filter(|_| action.state == State::Begun && action.undone_by.is_none())
-        else {
-            continue;
-        };
-        if is_committed(&recovered, wait)? {
-            recovered.place()?;
-            finish(actions, &action)?;
-            told.push(format!("finished what was broken off: {}", action.id));
-        } else {
-            recovered.clear();
-            let own = action.id.clone();
-            actions.keep(&Action { state: State::Done, undone_by: Some(own), ..action.clone() })?;
-            told.push(format!("{} was broken off before anything was changed", action.id));
-        }
+    for action in actions.list()?.into_iter().filter(begun) {
+        let Some(recovered) = &action.recovered else { continue };
+        told.push(match settled(actions, &action, recovered, wait) {
+            Ok(true) => format!("finished what was broken off: {}", action.id),
+            Ok(false) => format!("{} was broken off before anything was changed", action.id),
+            Err(error) => {
+                format!("warning: {} was broken off and cannot be finished yet: {}", action.id, one_line(&error))
+            }
+        });
     }
     Ok(told)
+}
+
+/// Finishes one, or takes it back. Says which.
+fn settled(actions: &Actions, action: &Action, recovered: &Recovered, wait: Duration) -> Result<bool, OpError> {
+    if is_committed(recovered, wait)? {
+        recovered.place()?;
+        finish(actions, action)?;
+        return Ok(true);
+    }
+    recovered.clear();
+    let own = action.id.clone();
+    actions.keep(&Action { state: State::Done, undone_by: Some(own), ..action.clone() })?;
+    Ok(false)
 }
 
 /// Marks an action as done, and what it took back as taken back.

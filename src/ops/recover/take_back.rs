@@ -29,6 +29,7 @@ pub fn take_back(
     settings: &Settings<'_>,
 ) -> Result<Report, OpError> {
     let was = done.recovered.clone().expect("BUG: only such actions come here");
+    let _held = settings.actions.hold()?.ok_or(Problem::AnotherRecovery)?;
     let all = unlocked.snapshots()?.readable;
     let before = undo::manifest(&all, done, done.safety)?.expect("BUG: a recovery keeps something");
     if !force {

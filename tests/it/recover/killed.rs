@@ -146,3 +146,19 @@ fn a_recovery_that_is_killed_at_any_moment_is_all_or_nothing() {
     }
     assert!(after > 0, "it was never given the time to finish");
 }
+
+#[test]
+fn what_cannot_be_finished_yet_keeps_nobody_from_anything_else_and_is_finished_later() {
+    let home = shop();
+    let whole = state(&home);
+    lose(&home, 7);
+    assert_eq!(child(&home, "committed").output().unwrap().status.signal(), Some(9));
+    let (live, away) = (home.path("app/shop.db"), home.path("app/away.db"));
+    fs::rename(&live, &away).unwrap();
+    let ran = home.ok(&["undo", "--list"]);
+    assert!(ran.err.contains("was broken off and cannot be finished yet"), "{}", ran.err);
+    fs::rename(&away, &live).unwrap();
+    let ran = home.ok(&["undo", "--list"]);
+    assert!(ran.err.contains("finished what was broken off"), "{}", ran.err);
+    assert_eq!(state(&home), whole);
+}
