@@ -3,6 +3,7 @@
 mod bank;
 mod deep;
 mod facts;
+mod large;
 mod met;
 mod pages;
 mod reading;

@@ -53,7 +53,7 @@ fn query(lab: &Lab, manifest: &Manifest, sql: &str, lines: &mut Lines) -> Result
     Query::open(&unlock(lab), request)?.answer(lines)
 }
 
-fn answer(lab: &Lab, manifest: &Manifest, sql: &str) -> Vec<String> {
+pub fn answer(lab: &Lab, manifest: &Manifest, sql: &str) -> Vec<String> {
     let mut lines = Lines::default();
     query(lab, manifest, sql, &mut lines).unwrap();
     lines.0
