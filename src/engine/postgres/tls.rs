@@ -36,12 +36,14 @@ pub(super) fn connector(settings: &Settings) -> Result<Connector, PostgresError>
     let host = if settings.is_local() { "localhost" } else { &settings.host };
     let server = ServerName::try_from(host.to_owned()).map_err(|_| fail(format!("{host:?} is no name of a host")))?;
     let provider = Arc::new(aws_lc_rs::default_provider());
+    let signed = || authority(settings, &provider).map_err(fail);
+    let lenient = |authority| Arc::new(Lenient { authority, provider: provider.clone() });
     let verifier: Arc<dyn ServerCertVerifier> = match settings.protection {
-        Protection::Disable | Protection::Prefer | Protection::Require => Arc::new(Anybody(provider.clone())),
-        Protection::VerifyAuthority => Arc::new(AnyName(authority(settings, &provider).map_err(fail)?)),
-        Protection::VerifyFull => authority(settings, &provider).map_err(fail)?,
+        Protection::Disable | Protection::Prefer | Protection::Require => lenient(None),
+        Protection::VerifyAuthority => lenient(Some(signed()?)),
+        Protection::VerifyFull => signed()?,
     };
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| fail(error.to_string()))?;
     let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     Ok(Connector { connector: TlsConnector::from(Arc::new(config)), server })
@@ -65,50 +67,15 @@ fn authority(settings: &Settings, provider: &Arc<CryptoProvider>) -> Result<Arc<
     builder.build().map_err(|error| error.to_string())
 }
 
-/// Takes any certificate; what is signed with it is checked all the same.
+/// Looks at less of a certificate than it could. What is signed with it is checked all the same.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+struct Lenient {
+    /// Whose signature a certificate must have; without, anybody's will do.
+    authority: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
 }
 
-/// Takes a good certificate of anybody.
-#[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Lenient {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -117,7 +84,8 @@ impl ServerCertVerifier for AnyName {
         response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.0.verify_server_cert(certificate, chain, name, response, now) {
+        let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
+        match authority.verify_server_cert(certificate, chain, name, response, now) {
             // The name is looked at last: all else was good.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -132,7 +100,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -141,11 +109,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
