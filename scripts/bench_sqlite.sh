@@ -13,45 +13,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-REPETITIONS=3 MEGABYTES=1000 PARENT=${TMPDIR:-/tmp} MARKDOWN=
-die() { echo "bench_sqlite: $*" >&2; exit 1; }
-while (($#)); do
-    [[ $# -gt 1 ]] || die "$1 is unknown or needs a value"
-    case $1 in
-        --repetitions) REPETITIONS=$2 ;;
-        --megabytes) MEGABYTES=$2 ;;
-        --work) PARENT=$2 ;;
-        --markdown) MARKDOWN=$2 ;;
-        *) die "unknown option $1" ;;
-    esac
-    shift 2
-done
-
-mkdir -p "$PARENT"
-WORK=$(cd "$(mktemp -d "$PARENT/strongroom-bench.XXXXXX")" && pwd)
-trap 'rm -rf "$WORK"' EXIT
-TARGET=$(realpath -m "${CARGO_TARGET_DIR:-target}")/release
-cargo build --release --locked --quiet
+source scripts/bench_measure.sh
+options "$@"
+prepare
 cargo build --release --locked --quiet --example bench_sqlite
-SR=$TARGET/strongroom TOOL=$TARGET/examples/bench_sqlite
-LIVE=$WORK/live.db SAMPLES=$WORK/samples
-: >"$SAMPLES"
-
-note() { printf '%s\t%s\n' "$1" "$2" >>"$SAMPLES"; }
-
-# timed NAME COMMAND…: notes seconds, and the peak memory in MB.
-timed() {
-    local name=$1 start end
-    shift
-    sync
-    start=$EPOCHREALTIME
-    /usr/bin/time -f %M -o "$WORK/memory" "$@" >"$WORK/out" 2>"$WORK/log" || { cat "$WORK/log" >&2; die "$name failed"; }
-    end=$EPOCHREALTIME
-    note "$name" "$(awk "BEGIN { print ${end/,/.} - ${start/,/.} }")"
-    note "$name, MB" "$(awk 'END { print $1 * 1024 / 1e6 }' "$WORK/memory")"
-}
-
-size() { find "$1" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum / 1e6 }'; }
+TOOL=$TARGET/examples/bench_sqlite
+LIVE=$WORK/live.db
 
 # beside NAME COMMAND…: times a command while a writer commits about every millisecond, and notes the latencies of the
 # commits that began while the command ran, and only of those.
@@ -97,7 +64,6 @@ differing() { "$TOOL" differ "$1" "$LIVE" | wc -c; }
 
 vault() {
     export HOME=$WORK/home$1 STRONGROOM_VAULT=$WORK/vault$1 STRONGROOM_IDENTITY=$WORK/identity$1
-    unset XDG_CONFIG_HOME XDG_CACHE_HOME XDG_DATA_HOME
     mkdir -p "$HOME"
     [[ -e $STRONGROOM_VAULT ]] || "$SR" --quiet init
 }
@@ -111,7 +77,7 @@ captures() {
     note size "$before"
     cp "$LIVE" "$WORK/before.db"
     "$TOOL" change "$LIVE" "${1}1"
-    note differing "$("$TOOL" differ "$WORK/before.db" "$LIVE" | zstd -3 -c | wc -c | awk '{ print $1 / 1e6 }')"
+    note differing "$("$TOOL" differ "$WORK/before.db" "$LIVE" | zstd -3 -c | megabytes)"
     note pages "$(($(differing "$WORK/before.db") / 4096))"
     rm "$WORK/before.db"
     timed second "$SR" --quiet backup "$LIVE"
@@ -176,20 +142,6 @@ restic_store() { echo "restic --quiet backup '$WORK/copy.db'"; }
 borg_init() { borg init --encryption repokey-blake2; }
 borg_store() { echo "borg create --compression zstd,3 '::$1' '$WORK/copy.db'"; }
 
-# value NAME [FORMAT]: the median.
-value() {
-    awk -F'\t' -v name="$1" '$1 == name { print $2 }' "$SAMPLES" | sort -g |
-        awk -v format="${2:-%.2f}" '{ v[NR] = $1 } END { if (NR) printf format, (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2; else printf "–" }'
-}
-
-# times FACTOR NAME…: the sum of medians, times a factor.
-times() {
-    local factor=$1 name sum=0
-    shift
-    for name in "$@"; do sum="$sum + $(value "$name" %.4f)"; done
-    [[ $sum == *–* ]] && printf – || awk "BEGIN { printf \"%.2f\", $factor * ($sum) }"
-}
-
 peer_cells() {
     local tool
     for tool in "${PEERS[@]}"; do printf ' %s |' "$(value "$tool $1" "$2")"; done
@@ -230,8 +182,6 @@ report() {
     for phase in first second loaded restore place key scan; do
         echo "| peak memory, $phase, MB | $(value "$phase, MB" %.0f) | 134 |"
     done
-    echo
-    echo "Load average $LOAD at the start, $(cut -d' ' -f1-3 /proc/loadavg) at the end."
 }
 
 for tool in age age-keygen zstd; do command -v "$tool" >"$WORK/found" || die "$tool is not installed"; done
@@ -239,7 +189,6 @@ PEERS=()
 for tool in restic borg; do
     if command -v "$tool" >"$WORK/found"; then PEERS+=("$tool"); else echo "$tool is not installed: skipped" >&2; fi
 done
-LOAD=$(cut -d' ' -f1-3 /proc/loadavg)
 age-keygen -o "$WORK/age" 2>"$WORK/log"
 RECIPIENT=$(age-keygen -y "$WORK/age")
 for ((number = 1; number <= REPETITIONS; number++)); do
@@ -252,5 +201,4 @@ for ((number = 1; number <= REPETITIONS; number++)); do
     peers "$number"
     echo "sqlite, repetition $number of $REPETITIONS done" >&2
 done
-report | tee "$WORK/report"
-[[ -z $MARKDOWN ]] || cp "$WORK/report" "$MARKDOWN"
+publish

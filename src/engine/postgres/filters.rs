@@ -14,8 +14,11 @@ use sha2::{Digest, Sha256};
 const NAMED: usize = 16;
 /// Longer values are not worth a filter.
 const LONGEST: usize = 64;
-/// Bits of a Bloom filter for each value, and how many of them a value sets: one wrong yes in a hundred.
+/// Bits of a Bloom filter for each value, and how many of them a value sets: one wrong yes in a hundred. Where values are
+/// few, a filter is short anyway: one in a thousand.
 const BITS: usize = 10;
+const BITS_OF_FEW: usize = 16;
+const FEW: usize = 512;
 const HASHES: u64 = 7;
 /// Whole numbers this densely packed between the least and the greatest need no Bloom filter.
 const DENSE: i128 = 4;
@@ -116,7 +119,8 @@ impl Values {
 }
 
 fn bloom(values: &[&str]) -> String {
-    let mut bits = vec![0u8; (values.len() * BITS).div_ceil(8)];
+    let each = if values.len() <= FEW { BITS_OF_FEW } else { BITS };
+    let mut bits = vec![0u8; (values.len() * each).div_ceil(8)];
     let count = bits.len() as u64 * 8;
     for value in values {
         places(value.as_bytes(), count).for_each(|bit| bits[bit / 8] |= 1 << (bit % 8));
@@ -150,6 +154,9 @@ mod tests {
             wide.admits("999000") && wrong < 30,
             "{wrong} of 10,000 wrongly admitted, nine tenths beyond the range"
         );
+        let few = filter(numbers(1000).iter().take(500).map(String::as_str)).unwrap();
+        let wrong = (0..100_000).filter(|n| few.admits(&(n * 4 + 1).to_string())).count();
+        assert!(wrong < 200, "{wrong} of 100,000 wrongly admitted");
         assert_eq!(filter(["x".repeat(65).as_str()]), None);
     }
 
