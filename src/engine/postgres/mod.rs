@@ -20,4 +20,5 @@ pub mod settings;
 pub mod split;
 mod tls;
 pub mod tools;
+pub mod triggers;
 pub mod wire;

@@ -179,6 +179,10 @@ fn only_definitions_only_rows_and_only_some_tables() {
          INSERT INTO posts (user_id) SELECT 1 + n % 50 FROM generate_series(1, 200) n; \
          CREATE FUNCTION shout() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.body := 'shout'; RETURN NEW; END $$; \
          CREATE TRIGGER shout BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION shout(); \
+         CREATE TRIGGER asleep BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION shout(); \
+         CREATE TRIGGER ever BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION shout(); \
+         CREATE TRIGGER replica BEFORE INSERT ON posts FOR EACH ROW EXECUTE FUNCTION shout(); \
+         ALTER TABLE posts DISABLE TRIGGER asleep, ENABLE ALWAYS TRIGGER ever, ENABLE REPLICA TRIGGER replica; \
          CREATE TABLE a_child (user_id int REFERENCES users); INSERT INTO a_child VALUES (3)",
     );
     let home = home_of(cluster, &name);

@@ -9,6 +9,7 @@ use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::{Loaded, Options, check, connect, rows, settle, tables};
 use crate::engine::postgres::settings::Settings;
+use crate::engine::postgres::triggers;
 
 const REFERENCES: &str = "SELECT DISTINCT pg_catalog.format('%s.%s', n.nspname, c.relname), \
         pg_catalog.format('%s.%s', rn.nspname, r.relname) \
@@ -32,11 +33,7 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
     session.batch("SET CONSTRAINTS ALL DEFERRED")?;
     let order = ordered(&mut session, &wanted)?;
     // What an app does with new rows it has done with these already. Foreign keys are looked at all the same.
-    let triggers = |session: &mut Session, word: &str| {
-        let mut each = order.iter().map(|table| format!("ALTER TABLE {} {word} TRIGGER USER", table.name.quoted()));
-        each.try_for_each(|sql| session.batch(&sql))
-    };
-    triggers(&mut session, "DISABLE")?;
+    let asleep = triggers::put_to_sleep(&mut session, order.iter().map(|table| &table.name))?;
     for table in &order {
         let found = copy(dump, &mut session, table, encoding)?;
         if found != table.rows {
@@ -48,7 +45,7 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
         loaded.bytes += table.bytes;
     }
     session.batch("SET CONSTRAINTS ALL IMMEDIATE")?;
-    triggers(&mut session, "ENABLE")?;
+    asleep.wake(&mut session)?;
     let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
     loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
     let mut sessions = vec![session];
