@@ -169,6 +169,28 @@ fn a_user_who_may_not_create_databases_replaces_what_is_in_one_in_one_transactio
 }
 
 #[test]
+fn what_loses_a_row_while_it_is_made_takes_nothings_place() {
+    let cluster = cluster();
+    let name = cluster.database();
+    cluster.sql("postgres", "CREATE ROLE eaten LOGIN PASSWORD 'secret'");
+    cluster.sql("postgres", &format!("ALTER DATABASE {name} OWNER TO eaten"));
+    let mut home = Home::new();
+    home.set("PGPASSWORD", "secret");
+    let url = format!("postgres://eaten@127.0.0.1:{}/{name}", cluster.port());
+    home.write("strongroom.toml", home_config(&url));
+    // A view that is filled again deletes what it looks at.
+    let fill = "CREATE TABLE t (id int); \
+        CREATE FUNCTION eat() RETURNS int LANGUAGE sql AS 'DELETE FROM public.t WHERE id = 1 RETURNING 1'; \
+        CREATE MATERIALIZED VIEW hungry AS SELECT eat(); INSERT INTO t VALUES (1), (2)";
+    cluster.sql(&name, &format!("SET ROLE eaten; {fill}"));
+    home.ok(&["backup"]);
+    cluster.sql(&name, "INSERT INTO t VALUES (3)");
+    let said = home.fails(1, &["restore", "latest", "--to", &url, "--clean"]);
+    assert!(said.contains("public.t has not the 2 rows that were captured"), "{said}");
+    assert_eq!(cluster.sql(&name, "SELECT string_agg(id::text, ',' ORDER BY id) FROM t"), "1,2,3");
+}
+
+#[test]
 fn only_definitions_only_rows_and_only_some_tables() {
     let cluster = cluster();
     let name = cluster.database();

@@ -1,12 +1,13 @@
 //! Everything in one transaction, for who may not make databases: what is there is dropped, what was captured is made.
 //!
-//! All of it goes through one psql; where anything fails, the database stays as it was.
+//! All of it goes through one psql; where anything fails, or a table has not as many rows as were captured, the database
+//! stays as it was. Only the comparison byte by byte comes after it: other connections cannot look into a transaction.
 
 use std::fmt::Write;
 
 use bytes::Bytes;
 
-use crate::engine::postgres::layout::{self, Sequence, large_object_path};
+use crate::engine::postgres::layout::{self, Sequence, Table, large_object_path, literal};
 use crate::engine::postgres::restore::check;
 use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
@@ -80,6 +81,10 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
         }
     }
     script.file(layout::DATABASE);
+    // What is counted here has its triggers and rules behind it.
+    for table in tables.iter().filter(|table| table.condition.is_none()) {
+        script.text(counted(table));
+    }
     script.text("COMMIT;\n".to_owned());
     script.parts.reverse();
     psql::feed(to, session.server_version(), control, &mut || script.next())?;
@@ -91,6 +96,14 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
         check::rows(dump, &tables, &mut sessions, options.accept_damage, &mut loaded)?;
     }
     Ok(loaded)
+}
+
+/// Fails unless a table has as many rows as were captured.
+fn counted(table: &Table) -> String {
+    let (name, rows) = (table.name.quoted(), table.rows);
+    let failure = literal(&format!("{} has not the {rows} rows that were captured", table.name.shown()));
+    let check = format!("BEGIN IF (SELECT count(*) FROM ONLY {name}) <> {rows} THEN RAISE EXCEPTION USING MESSAGE = {failure}; END IF; END");
+    format!("DO {};\n", literal(&check))
 }
 
 /// The numbers of the large objects, from the script that knows them all.
