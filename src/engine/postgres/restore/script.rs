@@ -102,7 +102,8 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
 fn counted(table: &Table) -> String {
     let (name, rows) = (table.name.quoted(), table.rows);
     let failure = literal(&format!("{} has not the {rows} rows that were captured", table.name.shown()));
-    let check = format!("BEGIN IF (SELECT count(*) FROM ONLY {name}) <> {rows} THEN RAISE EXCEPTION USING MESSAGE = {failure}; END IF; END");
+    let differs = format!("(SELECT count(*) FROM ONLY {name}) <> {rows}");
+    let check = format!("BEGIN IF {differs} THEN RAISE EXCEPTION USING MESSAGE = {failure}; END IF; END");
     format!("DO {};\n", literal(&check))
 }
 

@@ -1,0 +1,105 @@
+//! Databases among the files: captured by SQLite, with their logs and journals as parts of them.
+
+use std::collections::BTreeMap;
+
+use crate::base::capture::Known;
+use crate::base::database::Database;
+use crate::base::path::{self, EntryPath};
+use crate::engine::sqlite::error::SqliteError;
+use crate::engine::sqlite::pages::Free;
+use crate::source::SourceError;
+use crate::source::files::database::{self, Databases, Failure};
+use crate::source::files::deliver::Deliver;
+use crate::source::files::read::{Recognised, Request};
+
+/// A file named like a log or journal: part of a database, or a file of its own if there is no such database.
+pub struct Companion {
+    pub main: EntryPath,
+    pub known: Option<Known>,
+    pub size: u64,
+    pub request: Request,
+}
+
+impl Deliver<'_> {
+    /// Hands over a database; one that SQLite cannot make sense of as the bytes it is. False when it cannot be had.
+    pub(super) fn database(&mut self, recognised: Recognised) -> Result<bool, SourceError> {
+        let Recognised { mut captured, facts, request } = recognised;
+        let free = match self.reader.databases {
+            Databases::Recognise(free) | Databases::Demand(free) => free,
+            Databases::Plain => Free::Keep,
+        };
+        let fingerprint = database::fingerprint(&facts, &request.parent, &request.name, 0);
+        let file = database::file_of(&self.root, &request.path);
+        let mut done = match database::capture(&file, &request.path, free, self.sink, self.control) {
+            Ok(done) => done,
+            Err(Failure::Sink(error)) => return Err(SourceError::Sink(error)),
+            Err(Failure::Database(SqliteError::Interrupted)) => return Err(SourceError::Interrupted),
+            Err(Failure::Database(SqliteError::Unsound { reason, .. })) => return self.unsound(request, reason),
+            Err(Failure::Database(error)) => {
+                self.skip(&request.path, trouble_with(&error));
+                return Ok(false);
+            }
+        };
+        if free == Free::Zero {
+            done.known.facts.insert("free pages".to_owned(), "zero".to_owned());
+        }
+        captured.entry.size = done.length;
+        captured.fingerprint = fingerprint.filter(|_| captured.troubles.is_empty() && done.known.damage.is_none());
+        captured.fingerprint.iter_mut().for_each(|print| print.size = done.length);
+        captured.troubles.extend(done.known.damage.as_ref().map(|damage| format!("is damaged: {damage}")));
+        self.note_database(&request.path);
+        self.sink.database(done.known);
+        self.keep(captured, done.content)?;
+        Ok(true)
+    }
+
+    /// What nobody can open as a database is kept as it lies there: somebody may know how to mend it.
+    fn unsound(&mut self, request: Request, damage: String) -> Result<bool, SourceError> {
+        self.skip(&request.path, format!("is damaged: {damage}"));
+        let path = request.path.clone();
+        self.sink.database(Database {
+            path,
+            engine: "sqlite".to_owned(),
+            rows: BTreeMap::new(),
+            bytes: BTreeMap::new(),
+            revision: None,
+            damage: Some(damage),
+            facts: BTreeMap::new(),
+        });
+        self.read_now(Request { plain: true, ..request }, None)
+    }
+
+    pub(super) fn note_database(&mut self, path: &EntryPath) {
+        self.databases.push_back(path.clone());
+    }
+
+    pub(super) fn companion(&mut self, companion: Companion) -> Result<(), SourceError> {
+        let Companion { main, known, size, request } = companion;
+        let last = |database: &EntryPath| [database.as_bytes(), b"-wal"].concat();
+        while self
+            .databases
+            .front()
+            .is_some_and(|database| path::compare(&last(database), request.path.as_bytes()).is_lt())
+        {
+            self.databases.pop_front();
+        }
+        if self.databases.contains(&main) {
+            return Ok(());
+        }
+        if let Some(known) = known {
+            self.sink.repeat(&known).map_err(SourceError::Sink)?;
+            self.count(size);
+            return Ok(());
+        }
+        self.read_now(request, None).map(|_| ())
+    }
+}
+
+/// What keeps a database from being captured, without its name, which is told beside it.
+fn trouble_with(error: &SqliteError) -> String {
+    match error {
+        SqliteError::Busy { .. } => "is locked by another process".to_owned(),
+        SqliteError::Read { reason, .. } => reason.clone(),
+        other => other.to_string(),
+    }
+}
