@@ -147,7 +147,7 @@ changes() {
 }
 
 report() {
-    echo "### postgres: one database, $MEGABYTES MB of rows as text, $((MEGABYTES / 100)) hundred thousand rows in its longest table"
+    echo "### postgres: one database, about $MEGABYTES MB of rows as text, $((MEGABYTES * 10000)) rows in its longest table"
     echo
     echo "$("$BIN/postgres" --version | cut -d' ' -f3), medians of $REPETITIONS, $(nproc) cores."
     echo
