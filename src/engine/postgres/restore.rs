@@ -38,7 +38,9 @@ const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET Tim
     SET search_path = ''; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0; \
     SET default_transaction_read_only = off; SET client_min_messages = warning; SET check_function_bodies = off; \
     SET synchronous_commit = off; SET synchronize_seqscans = off; SET standard_conforming_strings = on; \
-    SET lc_monetary = 'C'";
+    SET lc_monetary = 'C'; SET jit = off";
+/// What indexes are built and references looked up in, where a server gives less by default.
+const ROOM: [(&str, &str); 2] = [("maintenance_work_mem", "256MB"), ("work_mem", "64MB")];
 
 /// What of a database is given back.
 #[derive(Clone, Debug)]
@@ -157,6 +159,10 @@ fn connect(to: &Settings, options: &Options) -> Result<Session, LoadError> {
     let mut session = to.connect(&options.control)?;
     session.batch(PINNED)?;
     session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")?;
+    for (name, room) in ROOM {
+        let less = format!("pg_size_bytes(current_setting('{name}')) < pg_size_bytes('{room}')");
+        session.batch(&format!("SELECT set_config('{name}', '{room}', false) WHERE {less}"))?;
+    }
     Ok(session)
 }
 

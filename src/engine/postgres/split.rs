@@ -39,8 +39,12 @@ pub fn parts(session: &mut Session, relation: &Relation) -> Result<Vec<String>, 
     Ok(conditions)
 }
 
+/// Do values of this type compare the same however they are looked up?
+pub fn plain(kind: &str) -> bool {
+    PLAIN.iter().any(|plain| kind.starts_with(plain) && !kind.ends_with("[]"))
+}
+
 fn splits(relation: &Relation) -> bool {
-    let plain = |kind: &str| PLAIN.iter().any(|plain| kind.starts_with(plain) && !kind.ends_with("[]"));
     relation.bytes >= LARGE
         && relation.is_whole()
         && relation.index_sorts()

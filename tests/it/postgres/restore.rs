@@ -267,6 +267,40 @@ fn a_database_is_given_back_in_place_while_it_is_used_and_taken_back() {
 }
 
 #[test]
+fn a_long_table_is_read_back_in_parts_and_nothing_that_changed_is_missed() {
+    let cluster = cluster();
+    let name = cluster.database();
+    // Longer than two parts; dates and negative numbers are no texts whose order could be mistaken.
+    cluster.sql(
+        &name,
+        "CREATE TABLE long (day date, n int, x text, PRIMARY KEY (day, n)); \
+         INSERT INTO long SELECT '1999-12-30'::date + n / 100, 50 - n % 100, repeat(md5(n::text), 34) FROM generate_series(1, 70000) n",
+    );
+    let home = home_of(cluster, &name);
+    home.ok(&["backup"]);
+    let report = home.json(&["restore", "latest", "--to", &cluster.url("long_again")])["report"].clone();
+    assert_eq!((&report["rows"], &report["checked"]), (&70000.into(), &1.into()));
+    home.ok(&["restore", "latest", "--in-place"]);
+    let somewhere = "(SELECT day, n FROM long ORDER BY day, n OFFSET 50000 LIMIT 1)";
+    for (change, back) in [
+        (
+            format!("UPDATE long SET x = 'y' || substr(x, 2) WHERE (day, n) = {somewhere}"),
+            format!(
+                "UPDATE long SET x = substr(md5((100 * (day - '1999-12-30') + 50 - n)::text), 1, 1) || substr(x, 2) WHERE (day, n) = {somewhere}"
+            ),
+        ),
+        ("INSERT INTO long VALUES ('2030-01-01', 1, 'z')".into(), "DELETE FROM long WHERE day = '2030-01-01'".into()),
+        ("INSERT INTO long VALUES ('1970-01-01', 1, 'a')".into(), "DELETE FROM long WHERE day = '1970-01-01'".into()),
+    ] {
+        cluster.sql(&name, &change);
+        let said = home.fails(1, &["undo"]);
+        assert!(said.contains("changed since") && said.contains("db/public.long"), "{change}: {said}");
+        cluster.sql(&name, &back);
+    }
+    home.ok(&["undo"]);
+}
+
+#[test]
 fn what_is_kept_aside_is_dropped_on_demand_and_the_safety_snapshot_is_still_a_way_back() {
     let cluster = cluster();
     let name = cluster.database();

@@ -3,6 +3,7 @@
 //! What the server gives is hashed as it was cut when it was captured; nothing is read from the snapshot for it.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
@@ -11,12 +12,17 @@ use crate::base::error::Explained;
 use crate::base::id::PlainDigest;
 use crate::engine::postgres::catalog;
 use crate::engine::postgres::connect::Session;
-use crate::engine::postgres::layout::{Table, quoted};
+use crate::engine::postgres::layout::{Table, literal, quoted};
 use crate::engine::postgres::restore::crew::{self, Job};
-use crate::engine::postgres::restore::dump::{Dump, Piece, Pieces};
+use crate::engine::postgres::restore::dump::{Dump, Lines, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::{Loaded, Options};
+use crate::engine::postgres::segments::Segment;
 use crate::engine::postgres::settings::Settings;
+use crate::engine::postgres::split;
+
+/// A table is looked at in parts of about so many bytes.
+const PART: u64 = 32 << 20;
 
 pub fn rows(
     dump: &dyn Dump,
@@ -25,18 +31,20 @@ pub fn rows(
     accept: bool,
     loaded: &mut Loaded,
 ) -> Result<(), LoadError> {
-    let mut order: Vec<&Table> = tables.iter().collect();
-    order.sort_by_key(|table| std::cmp::Reverse(table.bytes));
-    let differ = Mutex::new(Vec::new());
-    let jobs = order.into_iter().map(|what| Job { needs: Vec::new(), what });
-    crew::work(sessions, jobs, |session, table| {
-        if !holds(dump, session, table)? {
-            differ.lock().expect("BUG: nothing panics while holding it").push(table.name.shown());
+    let mut parts = Vec::new();
+    for table in tables {
+        parts.extend(parts_of(dump, table)?);
+    }
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes.end - part.bytes.start));
+    let differ = Mutex::new(BTreeSet::new());
+    let jobs = parts.into_iter().map(|what| Job { needs: Vec::new(), what });
+    crew::work(sessions, jobs, |session, part| {
+        if !holds(dump, session, &part)? {
+            differ.lock().expect("BUG: nothing panics while holding it").insert(part.table.name.shown());
         }
         Ok(())
     })?;
-    let mut differ = differ.into_inner().unwrap_or_default();
-    differ.sort();
+    let differ: Vec<String> = differ.into_inner().unwrap_or_default().into_iter().collect();
     if !differ.is_empty() && !accept {
         return Err(LoadError::Differs { tables: differ });
     }
@@ -62,12 +70,58 @@ pub fn changed(dump: &dyn Dump, live: &Settings, options: &Options) -> Result<Ve
     Ok(changed)
 }
 
-/// Does the database give the very bytes of this table's file?
-pub fn holds(dump: &dyn Dump, session: &mut Session, table: &Table) -> Result<bool, LoadError> {
+/// Rows of a table whose keys lie together.
+struct Part<'t> {
+    table: &'t Table,
+    /// Where they are in its file.
+    bytes: Range<u64>,
+    /// Which they are; none where it is all of them.
+    condition: Option<String>,
+}
+
+/// A table whose keys the server finds by an index is looked at in parts, by several connections.
+fn parts_of<'t>(dump: &dyn Dump, table: &'t Table) -> Result<Vec<Part<'t>>, LoadError> {
+    let whole = Part { table, bytes: 0..u64::MAX, condition: None };
+    let kinds: Vec<&str> = table.key.iter().filter_map(|name| kind_of(table, name)).collect();
+    if table.bytes < 2 * PART || table.condition.is_some() || kinds.len() != table.key.len() || kinds.is_empty() {
+        return Ok(vec![whole]);
+    }
+    let (mut begins, mut at, mut last) = (Vec::new(), 0u64, 0u64);
+    let mut segments = Lines::of(dump, &table.name.segments_path())?;
+    while let Some(segment) = segments.line::<Segment>()? {
+        let key = segment.first.filter(|key| key.len() == kinds.len() && key.iter().all(|field| !field.contains('\\')));
+        if let (Some(key), true) = (key, at - last >= PART) {
+            let fields = key.iter().zip(&kinds).map(|(field, kind)| format!("{}::{kind}", literal(field)));
+            begins.push((at, format!("({})", fields.collect::<Vec<_>>().join(", "))));
+            last = at;
+        }
+        at += segment.bytes;
+    }
+    let key = format!("({})", table.key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "));
+    let bounds = std::iter::once(None).chain(begins.iter().map(Some));
+    let ends = begins.iter().map(Some).chain(std::iter::once(None));
+    let part = |(from, to): (Option<&(u64, String)>, Option<&(u64, String)>)| {
+        let conditions = [from.map(|(_, from)| format!("{key} >= {from}")), to.map(|(_, to)| format!("{key} < {to}"))];
+        let conditions: Vec<String> = conditions.into_iter().flatten().collect();
+        let bytes = from.map_or(0, |(at, _)| *at)..to.map_or(u64::MAX, |(at, _)| *at);
+        Part { table, bytes, condition: (!conditions.is_empty()).then(|| conditions.join(" AND ")) }
+    };
+    Ok(bounds.zip(ends).map(part).collect())
+}
+
+/// The type of a column whose values an index finds in the order of the file: texts may have another there.
+fn kind_of<'t>(table: &'t Table, name: &str) -> Option<&'t str> {
+    let kind = table.columns.iter().find(|column| column.name == *name)?.kind.as_str();
+    let is_text = kind.starts_with("text") || kind.starts_with("character");
+    (split::plain(kind) && !is_text).then_some(kind)
+}
+
+/// Does the database give the very bytes of this part of a table's file?
+fn holds(dump: &dyn Dump, session: &mut Session, part: &Part<'_>) -> Result<bool, LoadError> {
     let encoding = if dump.fact("encoding") == Some("SQL_ASCII") { "SQL_ASCII" } else { "UTF8" };
-    let sql = format!("COPY ({}) TO STDOUT (FORMAT text, ENCODING '{encoding}')", select(session, table)?);
-    let mut comparison =
-        Comparison { pieces: dump.pieces(&table.path)?, piece: None, digest: Sha256::new(), same: true };
+    let sql = format!("COPY ({}) TO STDOUT (FORMAT text, ENCODING '{encoding}')", select(session, part)?);
+    let pieces = within(dump.pieces(&part.table.path)?, part.bytes.clone());
+    let mut comparison = Comparison { pieces, piece: None, digest: Sha256::new(), same: true };
     let mut failed = None;
     session.copy_out(&sql, |bytes| {
         let done = comparison.take(&bytes);
@@ -81,12 +135,25 @@ pub fn holds(dump: &dyn Dump, session: &mut Session, table: &Table) -> Result<bo
     }
 }
 
+/// The pieces that begin in a run of bytes: parts begin where pieces do.
+fn within(pieces: Pieces<'_>, bytes: Range<u64>) -> Pieces<'_> {
+    let mut at = 0;
+    Box::new(pieces.filter_map(move |piece| {
+        let begin = at;
+        at += piece.as_ref().map_or(0, |piece| piece.length);
+        (piece.is_err() || bytes.contains(&begin)).then_some(piece)
+    }))
+}
+
 /// The rows in the order of their file.
-fn select(session: &mut Session, table: &Table) -> Result<String, LoadError> {
+fn select(session: &mut Session, part: &Part<'_>) -> Result<String, LoadError> {
+    let table = part.table;
     let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
     let mut sql = format!("SELECT {} FROM ONLY {}", names.join(", "), table.name.quoted());
-    if let Some(condition) = &table.condition {
-        sql += &format!(" {condition}");
+    match (&table.condition, &part.condition) {
+        (Some(condition), _) => sql += &format!(" {condition}"),
+        (None, Some(condition)) => sql += &format!(" WHERE {condition}"),
+        (None, None) => {}
     }
     if !table.key.is_empty() {
         let collated = "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attcollation <> 0";

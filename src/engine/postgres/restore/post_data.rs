@@ -1,4 +1,4 @@
-//! What is built on rows: indexes and keys several at a time, everything else in its order.
+//! What is built on rows: indexes, keys and references several at a time, everything else in its order.
 //!
 //! Owns which statements may run beside each other: those that build, each on tables no other is at.
 
@@ -28,7 +28,7 @@ struct Statement {
     state: Arc<State>,
 }
 
-/// What may run beside others of its kind.
+/// What may run beside others.
 #[derive(PartialEq, Clone, Copy)]
 enum Kind {
     Index,
@@ -37,7 +37,7 @@ enum Kind {
 
 enum Class {
     Set(String),
-    /// Beside others of this kind, using these tables.
+    /// Beside others that use none of these tables, and after those before it that do.
     Beside(Kind, Vec<String>),
     /// Follows an index or key that it says something about, and nothing waits for it.
     Later,
@@ -86,7 +86,9 @@ impl Run<'_> {
             Class::Set(name) if name.is_empty() => {}
             Class::Set(name) => _ = Arc::make_mut(&mut self.state).insert(name, sql),
             Class::Beside(kind, needs) => {
-                if kind != self.kind || self.together.len() >= AT_ONCE || self.bytes >= BYTES {
+                // A reference may need what an index becomes only by a statement that waits.
+                let needs_later = kind != self.kind && !self.later.is_empty();
+                if needs_later || self.together.len() >= AT_ONCE || self.bytes >= BYTES {
                     self.flush()?;
                 }
                 self.kind = kind;
