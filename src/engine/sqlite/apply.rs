@@ -23,7 +23,7 @@ mod check;
 mod compare;
 mod delta;
 mod error;
-mod header;
+pub(super) mod header;
 mod pages;
 #[cfg(test)]
 mod tests;
