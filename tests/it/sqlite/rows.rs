@@ -128,7 +128,7 @@ fn rows_in_pages_that_both_snapshots_share_are_not_read() {
     let stored: u64 = lab.store.list(layout::PACKS).unwrap().iter().map(|object| object.size).sum();
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
     let changes = [
-        ("id % 8000 = 77", 20, 4),
+        ("id % 8000 = 77", 20, 3),
         ("id BETWEEN 30000 AND 31999", 2_000, 10),
         // Nothing of the other table.
         ("id = 1", 1, 30),
