@@ -24,7 +24,7 @@ mod compare;
 mod delta;
 mod differing;
 mod error;
-pub(super) mod header;
+mod header;
 mod pages;
 #[cfg(test)]
 mod tests;
@@ -34,6 +34,7 @@ pub use compare::holds;
 pub use differing::Known;
 pub use error::ApplyError;
 pub use header::is_database;
+pub(in crate::engine::sqlite) use header::{AutoVacuum, Header, LENGTH as HEADER_LENGTH, lock_page};
 pub use pages::{Blocks, Wanted};
 
 use delta::{From, Goal, Outcome};

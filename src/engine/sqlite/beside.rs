@@ -14,12 +14,14 @@
 //! fit is a doubt, and a doubt is `None`: then all rows are compared. Memory is a few bits for each page of the databases
 //! and some bytes for each one that differs.
 
+mod walk;
+
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::random::RandomRead;
-use crate::engine::sqlite::apply::header::{AutoVacuum, Header, LENGTH, lock_page};
+use crate::engine::sqlite::apply::{AutoVacuum, HEADER_LENGTH, Header, lock_page};
 use crate::engine::sqlite::tree::{self, Chain, Kind, Node};
 
 /// Trees are never deeper.
@@ -49,6 +51,8 @@ pub(super) struct Survey {
     unlike: Bits,
     /// Of each page of a table that differs, the number of a row in it; in order.
     rows: Vec<i64>,
+    /// Pages that differ and are leaves of a table, on either side.
+    leaves: Bits,
     /// Does any page of an index differ, or of a table without row numbers?
     indexes: bool,
 }
@@ -112,10 +116,14 @@ impl Beside {
         if count > MOST || count * ONE_IN > u64::from(most) {
             return None;
         }
-        let mut survey = Survey { before, after, unlike, rows: Vec::new(), indexes: false };
-        let (old, new) = (survey.look(&survey.before, roots[0])?, survey.look(&survey.after, roots[1])?);
-        survey.indexes = old.indexes || new.indexes;
-        survey.rows = [old.rows, new.rows].concat();
+        let leaves = Bits::of(most);
+        let mut survey = Survey { before, after, unlike, rows: Vec::new(), leaves, indexes: false };
+        let found = [survey.look(&survey.before, roots[0])?, survey.look(&survey.after, roots[1])?];
+        for side in found {
+            survey.indexes |= side.indexes;
+            side.leaves.iter().for_each(|&leaf| _ = survey.leaves.add(leaf));
+            survey.rows.extend(side.rows);
+        }
         survey.rows.sort_unstable();
         survey.rows.dedup();
         Some(survey)
@@ -124,8 +132,8 @@ impl Beside {
 
 impl Side {
     fn of(content: &Arc<dyn RandomRead>) -> Option<Self> {
-        let mut first = [0; LENGTH];
-        if content.length() < LENGTH as u64 {
+        let mut first = [0; HEADER_LENGTH];
+        if content.length() < HEADER_LENGTH as u64 {
             return None;
         }
         content.read_at(0, &mut first).ok()?;
@@ -152,7 +160,7 @@ impl Side {
     /// Do the bytes of a page mean the same in both?
     fn is_made_like(&self, other: &Self) -> Option<bool> {
         let facts = |side: &Self| {
-            let mut first = [0; LENGTH];
+            let mut first = [0; HEADER_LENGTH];
             side.content.read_at(0, &mut first).ok()?;
             let header = Header::of(&first)?;
             Some((header.page_size(), header.reserved(), header.encoding(), header.format(), header.auto_vacuum()))
@@ -205,6 +213,7 @@ impl Side {
 #[derive(Default)]
 struct Found {
     rows: Vec<i64>,
+    leaves: Vec<u32>,
     indexes: bool,
     /// Pages of no tree.
     loose: HashSet<u32>,
@@ -226,6 +235,9 @@ impl Survey {
                 continue;
             }
             let node = Node::of(number, page)?;
+            if node.kind == Kind::TableLeaf {
+                found.leaves.push(number);
+            }
             match node.kind.is_table() {
                 false => found.indexes = true,
                 true if node.cells > 0 => found.rows.push(node.row(0)?),
@@ -271,9 +283,7 @@ impl Survey {
 
     /// The rows that may differ, of the table that has its root there on both sides: in order, apart from each other.
     pub fn rows(&self, root: u32) -> Option<Vec<Rows>> {
-        let mut walk = Walk { survey: self, ranges: Vec::new(), left: u64::from(self.after.pages) + 8 };
-        walk.down(root, Bounds { low: i64::MIN.into(), high: i64::MAX.into() }, 0)?;
-        Some(joined(walk.ranges))
+        walk::rows(self, root)
     }
 
     /// Are all pages of the index with this root, or of the table without row numbers, the same?
@@ -312,111 +322,6 @@ impl Survey {
         }
         Some(true)
     }
-}
-
-/// Row numbers from one to another, both included. Beyond the last number there may be none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bounds {
-    low: i128,
-    high: i128,
-}
-
-/// A page below another, and the rows it can hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Child {
-    page: u32,
-    bounds: Bounds,
-}
-
-struct Walk<'s> {
-    survey: &'s Survey,
-    ranges: Vec<Bounds>,
-    /// Pages that may still be looked at: there are no more.
-    left: u64,
-}
-
-impl Walk<'_> {
-    /// Goes down from a page that has the same number, and holds rows within the same bounds, on both sides.
-    fn down(&mut self, page: u32, bounds: Bounds, depth: usize) -> Option<()> {
-        self.left = self.left.checked_sub(1)?;
-        let shared = !self.survey.unlike.has(page);
-        if depth > DEEPEST {
-            return None;
-        }
-        if shared && !self.is_touched(bounds) {
-            return Some(());
-        }
-        let (mut one, mut other) = (Vec::new(), Vec::new());
-        let after = Node::of(page, self.survey.after.read(page, &mut one)?).filter(|node| node.kind.is_table())?;
-        if shared {
-            return match after.kind.is_leaf() {
-                true => Some(()),
-                false => children(&after, bounds)?.into_iter().try_for_each(|c| self.down(c.page, c.bounds, depth + 1)),
-            };
-        }
-        let before = Node::of(page, self.survey.before.read(page, &mut other)?).filter(|node| node.kind.is_table())?;
-        if before.kind.is_leaf() || after.kind.is_leaf() {
-            self.ranges.push(bounds);
-            return Some(());
-        }
-        let (before, after) = (children(&before, bounds)?, children(&after, bounds)?);
-        self.both(&before, &after, depth)
-    }
-
-    fn is_touched(&self, bounds: Bounds) -> bool {
-        let rows = &self.survey.rows;
-        let next = rows.partition_point(|&row| i128::from(row) < bounds.low);
-        rows.get(next).is_some_and(|&row| i128::from(row) <= bounds.high)
-    }
-
-    /// Goes on with the children that both have; the rows of others may differ.
-    fn both(&mut self, mut before: &[Child], mut after: &[Child], depth: usize) -> Option<()> {
-        loop {
-            let (one, other) = match (before.first(), after.first()) {
-                (Some(one), Some(other)) if one == other => {
-                    self.down(one.page, one.bounds, depth + 1)?;
-                    (before, after) = (&before[1..], &after[1..]);
-                    continue;
-                }
-                (None, None) => return Some(()),
-                pair => pair,
-            };
-            let first = |child: Option<&Child>| child.map_or(i128::MAX, |child| child.bounds.high);
-            if first(one) <= first(other) {
-                self.ranges.extend(one.map(|child| child.bounds));
-                before = &before[1..];
-            } else {
-                self.ranges.extend(other.map(|child| child.bounds));
-                after = &after[1..];
-            }
-        }
-    }
-}
-
-fn children(node: &Node<'_>, bounds: Bounds) -> Option<Vec<Child>> {
-    let mut low = bounds.low;
-    let child = |at: usize| {
-        let high = if at == node.cells { bounds.high } else { node.row(at)?.into() };
-        let in_order = (high >= low || at == node.cells) && high <= bounds.high;
-        let child = Child { page: node.child(at)?, bounds: Bounds { low, high } };
-        low = high + 1;
-        in_order.then_some(child)
-    };
-    (0..=node.cells).map(child).collect()
-}
-
-/// Ranges in order, those joined that touch each other.
-fn joined(mut ranges: Vec<Bounds>) -> Vec<Rows> {
-    ranges.retain(|range| range.low <= range.high);
-    ranges.sort_unstable_by_key(|range| range.low);
-    let mut joined: Vec<Bounds> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if range.low <= last.high + 1 => last.high = last.high.max(range.high),
-            _ => joined.push(range),
-        }
-    }
-    joined.into_iter().map(|range| (range.low as i64, range.high as i64)).collect()
 }
 
 #[cfg(test)]

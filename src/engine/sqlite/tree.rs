@@ -45,7 +45,7 @@ pub(super) struct Node<'p> {
 
 /// The first page begins with the database's header.
 fn head(number: u32) -> usize {
-    if number == 1 { super::apply::header::LENGTH } else { 0 }
+    if number == 1 { super::apply::HEADER_LENGTH } else { 0 }
 }
 
 /// Does the page begin as one of a b-tree does? A page with the rest of a row does not, in a database of fewer pages than

@@ -131,7 +131,7 @@ fn rows_in_pages_that_both_snapshots_share_are_not_read() {
         ("id % 8000 = 77", 20, 3),
         ("id BETWEEN 30000 AND 31999", 2_000, 10),
         // Nothing of the other table.
-        ("id = 1", 1, 30),
+        ("id = 1", 1, 20),
     ];
     for (which, rows, share) in changes {
         let previous = capture(&lab, &live);

@@ -24,6 +24,9 @@ const SHORT: usize = 64;
 /// Takes bytes, in order.
 pub type Take<'t> = dyn FnMut(&mut Blocks<'_>) -> Result<(), ApplyError> + 't;
 
+/// Hands over the bytes of the pages with these numbers, which ascend.
+pub type Pages<'p> = dyn FnMut(&[u32], &mut Take<'_>) -> Result<(), ApplyError> + 'p;
+
 /// What is known of the pages that a database is to have.
 pub struct Known<'k> {
     pub length: u64,
@@ -31,8 +34,7 @@ pub struct Known<'k> {
     pub first: Vec<u8>,
     /// Is this live page known to be what it is to be? Asked for each in order, from the first on.
     pub is_wanted: &'k mut (dyn FnMut(&[u8]) -> bool + Send),
-    /// Hands over the bytes of the pages with these numbers, which ascend.
-    pub pages: &'k mut dyn FnMut(&[u32], &mut Take<'_>) -> Result<(), ApplyError>,
+    pub pages: &'k mut Pages<'k>,
 }
 
 impl Known<'_> {
