@@ -10,7 +10,7 @@ use crate::format::listing;
 use crate::vault::error::VaultError;
 use crate::vault::read::{Library, Lines};
 
-pub type Extents<'r> = Box<dyn Iterator<Item = Result<Extent, VaultError>> + 'r>;
+pub type Extents<'r> = Box<dyn Iterator<Item = Result<Extent, VaultError>> + Send + 'r>;
 
 /// After so many lists that cannot be read, the rest is given up.
 const FAILURES: usize = 10_000;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::base::chunk::plain_digest;
 use crate::base::control::Control;
@@ -41,21 +42,18 @@ where
     let next = AtomicUsize::new(0);
     let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(2, 8).min(jobs.len().max(1));
     let work = || {
-        let mut reader = JobReader {
-            library,
-            unpack: FrameReader::default(),
-            packed: Vec::new(),
-            plain: Vec::new(),
-            second: library.reader(),
-        };
-        while !control.stopped() {
+        let tools = library.tools.take();
+        let mut reader = JobReader { library, tools, second: library.reader() };
+        let mut result = Ok(());
+        while result.is_ok() && !control.stopped() {
             let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-            if let Err(error) = reader.run(&wants[job.clone()], &take) {
-                next.store(jobs.len(), Ordering::Relaxed);
-                return Err(error);
-            }
+            result = reader.run(&wants[job.clone()], &take);
         }
-        Ok(())
+        if result.is_err() {
+            next.store(jobs.len(), Ordering::Relaxed);
+        }
+        library.tools.give_back(reader.tools);
+        result
     };
     if workers == 1 {
         return work();
@@ -96,11 +94,35 @@ fn same_frame(a: &Place, b: &Place) -> bool {
     (a.frame, a.stored, a.plain) == (b.frame, b.stored, b.plain)
 }
 
-struct JobReader<'l> {
-    library: &'l Library<'l>,
+/// What a thread reads with. Fresh memory costs as much as reading into it: it is used from fetch to fetch.
+#[derive(Default)]
+pub(super) struct Tools {
     unpack: FrameReader,
     packed: Vec<u8>,
     plain: Vec<u8>,
+}
+
+/// The tools of threads that have ended.
+#[derive(Default)]
+pub(super) struct Shelf(Mutex<Vec<Tools>>);
+
+impl Shelf {
+    fn take(&self) -> Tools {
+        self.lock().pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, tools: Tools) {
+        self.lock().push(tools);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Tools>> {
+        self.0.lock().expect("BUG: nothing panics while holding it")
+    }
+}
+
+struct JobReader<'l> {
+    library: &'l Library<'l>,
+    tools: Tools,
     /// For what could not be had where it was looked for first.
     second: ChunkReader<'l>,
 }
@@ -120,8 +142,9 @@ impl JobReader<'_> {
             let unpacked = match &whole {
                 Ok(()) => {
                     let from = (place.frame - start) as usize;
-                    self.unpack
-                        .decompress(&self.packed[from..from + place.stored as usize], place.plain, &mut self.plain)
+                    let Tools { unpack, packed, plain } = &mut self.tools;
+                    unpack
+                        .decompress(&packed[from..from + place.stored as usize], place.plain, plain)
                         .map_err(bad_object(&layout::pack(first.pack)))
                 }
                 // One altered segment spoils the read, not every frame in it.
@@ -135,18 +158,14 @@ impl JobReader<'_> {
     }
 
     fn read(&mut self, pack: SealedDigest, size: u64, plain: Range<u64>) -> Result<(), VaultError> {
-        self.library.read_pack_into(pack, size, plain, &mut self.packed)
+        self.library.read_pack_into(pack, size, plain, &mut self.tools.packed)
     }
 
     fn read_alone(&mut self, location: &Location) -> Result<(), VaultError> {
         let place = location.place;
-        self.library.read_pack_into(
-            location.pack,
-            location.size,
-            place.frame..place.frame + u64::from(place.stored),
-            &mut self.packed,
-        )?;
-        let unpacked = self.unpack.decompress(&self.packed, place.plain, &mut self.plain);
+        self.read(location.pack, location.size, place.frame..place.frame + u64::from(place.stored))?;
+        let Tools { unpack, packed, plain } = &mut self.tools;
+        let unpacked = unpack.decompress(packed, place.plain, plain);
         unpacked.map_err(bad_object(&layout::pack(location.pack)))
     }
 
@@ -157,7 +176,7 @@ impl JobReader<'_> {
         take: &impl Fn(&Want<T>, Result<&[u8], &VaultError>) -> Result<(), E>,
     ) -> Result<(), E> {
         let place = want.location.place;
-        let bytes = self.plain.get(place.offset as usize..place.offset as usize + place.length as usize);
+        let bytes = self.tools.plain.get(place.offset as usize..place.offset as usize + place.length as usize);
         if let Some(bytes) = bytes.filter(|bytes| unpacked.is_ok() && plain_digest(bytes) == want.digest) {
             return take(want, Ok(bytes));
         }

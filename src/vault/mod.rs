@@ -20,6 +20,7 @@ mod known;
 pub mod limits;
 mod pack_writer;
 mod page_index;
+pub mod page_match;
 mod page_memory;
 mod paging;
 pub mod people;

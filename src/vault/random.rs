@@ -7,6 +7,7 @@ mod ahead;
 mod frames;
 mod pieces;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::entry::Entry;
@@ -16,7 +17,7 @@ use crate::base::random::RandomRead;
 use crate::vault::error::VaultError;
 use crate::vault::random::ahead::{Ahead, Streams};
 use crate::vault::random::frames::Frames;
-use crate::vault::random::pieces::Pieces;
+use crate::vault::random::pieces::{Piece, Pieces};
 use crate::vault::read::Library;
 
 /// Unpacked frames kept, of all contents together.
@@ -60,6 +61,28 @@ pub struct ContentReader {
 }
 
 impl ContentReader {
+    /// Where the two do not have their bytes in the same place of the vault, as far as both reach: runs in order. `None`
+    /// when there are more than `most` of them.
+    pub fn unlike(&self, other: &Self, most: usize) -> Result<Option<Vec<Range<u64>>>, VaultError> {
+        let (mut at, mut runs) = (0, Vec::<Range<u64>>::new());
+        while at < self.length.min(other.length) {
+            let (own, its) = (self.pieces.at(at, &self.desk.frames)?, other.pieces.at(at, &other.desk.frames)?);
+            let end = own.end.min(its.end);
+            let place = |piece: &Piece| piece.chunk.map(|chunk| (chunk, u64::from(piece.offset) + at - piece.start));
+            if place(&own) != place(&its) {
+                if let Some(run) = runs.last_mut().filter(|run| run.end == at) {
+                    run.end = end;
+                } else if runs.len() == most {
+                    return Ok(None);
+                } else {
+                    runs.push(at..end);
+                }
+            }
+            at = end;
+        }
+        Ok(Some(runs))
+    }
+
     fn fill(&self, mut offset: u64, mut buffer: &mut [u8]) -> Result<(), VaultError> {
         while !buffer.is_empty() {
             let piece = self.pieces.at(offset, &self.desk.frames)?;

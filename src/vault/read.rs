@@ -21,6 +21,7 @@ use crate::store::Store;
 use crate::vault::bad_object;
 use crate::vault::error::VaultError;
 use crate::vault::extents::{self, Extents};
+use crate::vault::fetch::Shelf;
 use crate::vault::index::{Index, Location};
 use crate::vault::unlocked::UnlockedVault;
 
@@ -32,6 +33,7 @@ pub struct Library<'v> {
     openers: std::sync::Mutex<HashMap<(SealedDigest, u64), Arc<Opener>>>,
     /// Bytes that came from the store.
     fetched: Count,
+    pub(super) tools: Shelf,
 }
 
 /// Opened heads kept: a few hundred bytes each.
@@ -66,7 +68,7 @@ impl<'v> Library<'v> {
     }
 
     fn of(store: Cow<'v, Store>, index: Arc<Index>, identity: Cow<'v, age::x25519::Identity>) -> Self {
-        Self { store, index, identity, openers: Default::default(), fetched: Count::default() }
+        Self { store, index, identity, openers: Default::default(), fetched: Count::default(), tools: Shelf::default() }
     }
 
     /// Every pack with its size, once each.

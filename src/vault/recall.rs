@@ -92,6 +92,13 @@ impl Place {
         self.folder.join(format!("{}.json", self.stem))
     }
 
+    /// The pages of the last capture's databases, whether the vault still has them or not.
+    pub fn pages(&self) -> Option<PageMemory> {
+        let memory = fs::read(self.memory_file()).ok()?;
+        let pages = serde_json::from_slice::<Memory>(&memory).ok()?.pages?;
+        Some(PageMemory::open(Some(&self.folder.join(pages))))
+    }
+
     /// The last capture, if it can be relied on; an empty one if not.
     pub fn recall(
         &self,

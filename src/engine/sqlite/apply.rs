@@ -22,6 +22,7 @@ use crate::base::error::Explained;
 mod check;
 mod compare;
 mod delta;
+mod differing;
 mod error;
 mod header;
 mod pages;
@@ -30,11 +31,13 @@ mod tests;
 mod whole;
 
 pub use compare::holds;
+pub use differing::Known;
 pub use error::ApplyError;
 pub use header::is_database;
+pub(in crate::engine::sqlite) use header::{AutoVacuum, Header, LENGTH as HEADER_LENGTH, lock_page};
 pub use pages::{Blocks, Wanted};
 
-use delta::Outcome;
+use delta::{From, Goal, Outcome};
 use error::Told;
 use pages::Pages;
 
@@ -109,10 +112,32 @@ pub fn apply(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<A
     }
     let connection = open(live, options)?;
     reach("opened");
-    match delta::run(&connection, &mut pages, options, &told)? {
+    let goal = Goal { first: pages.first().to_vec(), count: pages.count() };
+    match delta::run(&connection, &goal, From::All(&mut pages), options, &told)? {
         Outcome::Applied(applied) => Ok(applied),
         Outcome::OtherLayout(what) => whole::copy(connection, what, &mut pages, options, &told),
         Outcome::Empty => whole::copy(connection, "page size", &mut pages, options, &told),
+        Outcome::Unknown => unreachable!("BUG: all pages are handed over"),
+    }
+}
+
+/// Makes the database at `live` what is wanted, where most of it is known to be that already: what is known is not read
+/// from the vault. `None` where that cannot be; then nothing has changed, and [`apply`] is the way.
+pub fn apply_differing(
+    live: &Path,
+    mut known: Known<'_>,
+    options: &Options<'_>,
+) -> Result<Option<Applied>, ApplyError> {
+    let told = Told { path: live, wait: options.wait };
+    let Some(goal) = known.goal() else { return Ok(None) };
+    if !live.try_exists().map_err(told.io("look at"))? {
+        return Ok(None);
+    }
+    let connection = open(live, options)?;
+    reach("opened");
+    match delta::run(&connection, &goal, From::Known(&mut known), options, &told)? {
+        Outcome::Applied(applied) => Ok(Some(applied)),
+        _ => Ok(None),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod apply;
 pub mod ask;
+pub mod beside;
 pub mod check;
 pub mod error;
 pub mod facts;
@@ -13,6 +14,7 @@ pub mod live;
 pub mod pages;
 pub mod records;
 pub mod rows;
+mod tree;
 pub mod vfs;
 
 /// What every SQLite database of the third version begins with.

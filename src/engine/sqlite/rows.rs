@@ -2,13 +2,19 @@
 //!
 //! Rows are the same row when their keys are: the primary key, or the row's number where a table has none. Values are
 //! compared as they are kept, byte for byte. Virtual tables, and what belongs to them, are left out: they follow others.
+//! Rows that lie in pages that both have in common are not read, see [`Beside`].
+
+mod part;
 
 use std::collections::BTreeMap;
 
 pub use rusqlite::types::Value;
 
 use crate::engine::sqlite::ask::{AskError, Session};
+use crate::engine::sqlite::beside::Beside;
 use crate::engine::sqlite::facts::quoted;
+
+use part::Part;
 
 /// What became of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -59,6 +65,11 @@ impl Table {
 struct Shape {
     columns: Vec<String>,
     key: Vec<String>,
+    /// Of the key, those that may be NULL.
+    nullable: Vec<String>,
+    /// What a row's number is called; none where there is none, or columns have taken all names.
+    number: Option<&'static str>,
+    without_rowid: bool,
 }
 
 /// The name of the earlier database in every session.
@@ -66,21 +77,30 @@ const BEFORE: &str = "main";
 
 impl Session {
     /// Compares the session's own database with the one attached under the name `after`. Hands over every row that
-    /// differs, in the order of keys: first what was removed, then what changed, then what was added.
+    /// differs, in the order of keys: first what was removed, then what changed, then what was added. `pages` are those
+    /// of the two, where they are known: then only rows are read that can differ.
     pub fn differences(
         &self,
         after: &str,
         only: Option<&str>,
+        pages: Option<&Beside>,
         each: &mut dyn FnMut(&str, Row) -> Result<(), AskError>,
     ) -> Result<Vec<Table>, AskError> {
         let (old, new) = (self.tables(BEFORE, only)?, self.tables(after, only)?);
         let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
         names.sort_unstable();
         names.dedup();
+        let survey = pages.map(|pages| self.survey(pages, after)).transpose()?.flatten();
         let mut tables = Vec::new();
         for name in names {
             let table = match (old.get(name), new.get(name)) {
-                (Some(old), Some(new)) => self.table(name, old, new, after, each)?,
+                (Some(old), Some(new)) => {
+                    let part = match &survey {
+                        Some(survey) => self.part(name, old, new, after, survey)?,
+                        None => Part::All,
+                    };
+                    self.table(name, (old, new), after, &part, each)?
+                }
                 (Some(old), None) => Table {
                     removed: self.count(BEFORE, name)?,
                     whole: Some(RowChange::Removed),
@@ -109,17 +129,27 @@ impl Session {
     /// Columns that are computed are left out: they follow the others.
     fn shape(&self, schema: &str, table: &str) -> Result<Shape, AskError> {
         let fail = |error| self.explain(error);
-        let sql = "SELECT name, pk FROM pragma_table_xinfo(?, ?) WHERE hidden = 0";
+        let sql = "SELECT name, pk, \"notnull\", hidden FROM pragma_table_xinfo(?, ?)";
         let mut statement = self.connection.prepare(sql).map_err(fail)?;
-        let columns = statement.query_map((table, schema), |row| Ok((row.get(0)?, row.get(1)?))).map_err(fail)?;
-        let columns: Vec<(String, i64)> = columns.collect::<Result<_, _>>().map_err(fail)?;
-        let mut key: Vec<&(String, i64)> = columns.iter().filter(|(_, part)| *part > 0).collect();
-        key.sort_by_key(|(_, part)| *part);
-        let mut key: Vec<String> = key.into_iter().map(|(name, _)| name.clone()).collect();
+        let column = |row: &rusqlite::Row<'_>| {
+            Ok(Column { name: row.get(0)?, part: row.get(1)?, not_null: row.get(2)?, hidden: row.get(3)? })
+        };
+        let columns = statement.query_map((table, schema), column).map_err(fail)?;
+        let mut columns: Vec<Column> = columns.collect::<Result<_, _>>().map_err(fail)?;
+        let free = |name: &&str| !columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        let sql = "SELECT wr FROM pragma_table_list WHERE schema = ? AND name = ?";
+        let without_rowid: bool = self.connection.query_row(sql, (schema, table), |row| row.get(0)).map_err(fail)?;
+        let number = ["rowid", "_rowid_", "oid"].into_iter().find(free).filter(|_| !without_rowid);
+        columns.retain(|column| !column.hidden);
+        let mut parts: Vec<&Column> = columns.iter().filter(|column| column.part > 0).collect();
+        parts.sort_by_key(|column| column.part);
+        let nullable = parts.iter().filter(|column| !column.not_null).map(|column| column.name.clone()).collect();
+        let mut key: Vec<String> = parts.into_iter().map(|column| column.name.clone()).collect();
         if key.is_empty() {
             key.push("rowid".to_owned());
         }
-        Ok(Shape { columns: columns.into_iter().map(|(name, _)| name).collect(), key })
+        let columns = columns.into_iter().map(|column| column.name).collect();
+        Ok(Shape { columns, key, nullable, number, without_rowid })
     }
 
     fn count(&self, schema: &str, table: &str) -> Result<u64, AskError> {
@@ -131,9 +161,9 @@ impl Session {
     fn table(
         &self,
         name: &str,
-        old: &Shape,
-        new: &Shape,
+        (old, new): (&Shape, &Shape),
         after: &str,
+        part: &Part,
         each: &mut dyn FnMut(&str, Row) -> Result<(), AskError>,
     ) -> Result<Table, AskError> {
         let without = |some: &[String], others: &[String]| -> Vec<String> {
@@ -150,26 +180,35 @@ impl Session {
         let both: Vec<&String> = old.columns.iter().filter(|column| new.columns.contains(column)).collect();
         let pair = Pair { name, key: &old.key, columns: &both, before: BEFORE, after };
         let mut take = |change, key, columns| each(name, Row { change, key, columns });
-        table.removed = self.missing(&pair, |key| take(RowChange::Removed, key, Vec::new()))?;
-        table.changed = self.changed(&pair, |key, columns| take(RowChange::Changed, key, columns))?;
+        table.removed = self.missing(&pair, part, |key| take(RowChange::Removed, key, Vec::new()))?;
+        table.changed = self.changed(&pair, part, |key, columns| take(RowChange::Changed, key, columns))?;
         let pair = Pair { before: after, after: BEFORE, ..pair };
-        table.added = self.missing(&pair, |key| take(RowChange::Added, key, Vec::new()))?;
+        table.added = self.missing(&pair, part, |key| take(RowChange::Added, key, Vec::new()))?;
         Ok(table)
     }
 
     /// Rows of the one database whose keys the other does not have.
-    fn missing(&self, pair: &Pair<'_>, take: impl FnMut(Vec<Value>) -> Result<(), AskError>) -> Result<u64, AskError> {
+    fn missing(
+        &self,
+        pair: &Pair<'_>,
+        part: &Part,
+        take: impl FnMut(Vec<Value>) -> Result<(), AskError>,
+    ) -> Result<u64, AskError> {
         let (keys, from, other, same) = (pair.keys(), pair.table(pair.before), pair.table(pair.after), pair.same_key());
         let sql = format!(
-            "SELECT {keys} FROM {from} AS b WHERE NOT EXISTS (SELECT 1 FROM {other} AS a WHERE {same}) ORDER BY {keys}"
+            "SELECT {keys} FROM {ranges} {from} AS b WHERE {within} NOT EXISTS (SELECT 1 FROM {other} AS a WHERE {same}) \
+             ORDER BY {keys}",
+            ranges = part.ranges(),
+            within = part.within(),
         );
-        self.each(&sql, take)
+        self.each(&sql, part, take)
     }
 
     /// Rows of both that are not the same.
     fn changed(
         &self,
         pair: &Pair<'_>,
+        part: &Part,
         mut take: impl FnMut(Vec<Value>, Vec<String>) -> Result<(), AskError>,
     ) -> Result<u64, AskError> {
         let (keys, from, other, same) = (pair.keys(), pair.table(pair.before), pair.table(pair.after), pair.same_key());
@@ -179,30 +218,53 @@ impl Session {
         }
         // The earlier database leads, in the order of its keys: the later one is looked up in the same order.
         let sql = format!(
-            "SELECT {keys}, {flags} FROM {from} AS b CROSS JOIN {other} AS a WHERE {same} AND ({any}) ORDER BY {keys}",
+            "SELECT {keys}, {flags} FROM {ranges} {from} AS b CROSS JOIN {other} AS a \
+             WHERE {within} {same} AND ({any}) ORDER BY {keys}",
+            ranges = part.ranges(),
+            within = part.within(),
             flags = differ.join(", "),
             any = differ.join(" OR "),
         );
         let length = pair.key.len();
-        self.each(&sql, |mut values| {
+        self.each(&sql, part, |mut values| {
             let flags = values.split_off(length);
             let changed = pair.columns.iter().zip(&flags).filter(|(_, flag)| **flag == Value::Integer(1));
             take(values, changed.map(|(column, _)| (*column).clone()).collect())
         })
     }
 
-    fn each(&self, sql: &str, mut take: impl FnMut(Vec<Value>) -> Result<(), AskError>) -> Result<u64, AskError> {
+    fn each(
+        &self,
+        sql: &str,
+        part: &Part,
+        mut take: impl FnMut(Vec<Value>) -> Result<(), AskError>,
+    ) -> Result<u64, AskError> {
         let fail = |error| self.explain(error);
+        let runs = part.values();
+        if runs.is_empty() {
+            return Ok(0);
+        }
         let mut statement = self.connection.prepare(sql).map_err(fail)?;
-        let width = statement.column_count();
-        let (mut rows, mut count) = (statement.query([]).map_err(fail)?, 0);
-        while let Some(row) = rows.next().map_err(fail)? {
-            let values = (0..width).map(|at| row.get::<_, Value>(at)).collect::<Result<_, _>>().map_err(fail)?;
-            take(values)?;
-            count += 1;
+        let (width, mut count) = (statement.column_count(), 0);
+        for values in runs {
+            let mut rows = statement.query(rusqlite::params_from_iter(values)).map_err(fail)?;
+            while let Some(row) = rows.next().map_err(fail)? {
+                let values = (0..width).map(|at| row.get::<_, Value>(at)).collect::<Result<_, _>>().map_err(fail)?;
+                take(values)?;
+                count += 1;
+            }
         }
         Ok(count)
     }
+}
+
+/// A column as SQLite describes it.
+struct Column {
+    name: String,
+    /// Which one of the key, from 1; 0 for none.
+    part: i64,
+    not_null: bool,
+    hidden: bool,
 }
 
 /// One table in two databases.

@@ -4,6 +4,7 @@ mod bank;
 mod deep;
 mod facts;
 mod large;
+mod matching;
 mod met;
 mod pages;
 mod reading;

@@ -130,7 +130,7 @@ fn a_damaged_pack_is_named_and_no_wrong_row_is_handed_over() {
 }
 
 /// Snapshots of a database of small pages, changed here and there until its list of extents is content itself.
-fn scattered(lab: &Lab) -> Manifest {
+pub fn scattered(lab: &Lab) -> Manifest {
     let live = lab.path("live.db");
     let connection = open(&live);
     let sql = "PRAGMA page_size = 512; CREATE TABLE t (id INTEGER PRIMARY KEY, body TEXT); \

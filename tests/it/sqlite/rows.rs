@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use strongroom::base::path::EntryPath;
 use strongroom::engine::sqlite::rows::{RowChange, Table};
+use strongroom::format::layout;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::rows::{self, Request};
 
-use super::{ask, capture, open};
+use super::{ask, capture, open, some_rows};
 use crate::support::vaults::Lab;
 
 /// Every row that differs, as `+ table key` with the columns, and the tables.
@@ -25,7 +26,7 @@ fn compare(lab: &Lab, before: &Manifest, after: Option<&Manifest>, table: Option
         lines.push(format!("{sign} {table} {:?} {}", row.key, row.columns.join(",")));
         Ok(())
     });
-    (lines, tables.unwrap())
+    (lines, tables.unwrap().tables)
 }
 
 const SCHEMA: &str = "
@@ -114,4 +115,36 @@ fn a_comparison_with_a_live_database_sees_what_is_only_in_its_log_and_changes_no
     let (lines, _) = compare(&lab, &before, None, None);
     assert_eq!(lines, ["- people [Integer(3)] ", "- people [Integer(4)] "]);
     assert_eq!(ask(&app, "SELECT count(*) FROM people"), ["Integer(2)"]);
+}
+
+#[test]
+fn rows_in_pages_that_both_snapshots_share_are_not_read() {
+    let lab = Lab::in_memory();
+    let live = lab.path("live.db");
+    // 52 MB.
+    some_rows(&live, 160_000);
+    open(&live).execute_batch("CREATE TABLE other AS SELECT * FROM t LIMIT 10000").unwrap();
+    let before = capture(&lab, &live);
+    let stored: u64 = lab.store.list(layout::PACKS).unwrap().iter().map(|object| object.size).sum();
+    let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
+    let changes = [
+        ("id % 8000 = 77", 20, 3),
+        ("id BETWEEN 30000 AND 31999", 2_000, 10),
+        // Nothing of the other table.
+        ("id = 1", 1, 20),
+    ];
+    for (which, rows, share) in changes {
+        let previous = capture(&lab, &live);
+        open(&live).execute(&format!("UPDATE t SET body = hex(randomblob(150)) WHERE {which}"), []).unwrap();
+        let after = capture(&lab, &live);
+        let (path, control) = (EntryPath::root(), Arc::default());
+        let later = Some((&after, &after.sources[0]));
+        let source = &previous.sources[0];
+        let request = Request { before: &previous, source, path: &path, after: later, table: None, control };
+        let report = rows::differences(&unlocked, &request, &mut |_, _| Ok(())).unwrap();
+        assert_eq!((report.tables.len(), report.tables[0].changed), (1, rows), "{which}");
+        assert!(report.fetched > 0 && report.fetched * share < stored, "{which}: {} of {stored}", report.fetched);
+    }
+    let (lines, _) = compare(&lab, &before, None, Some("t"));
+    assert_eq!(lines.len(), 2_021);
 }

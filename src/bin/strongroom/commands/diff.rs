@@ -185,7 +185,7 @@ impl Output<'_> {
             }
             Ok(())
         };
-        let tables = rows::differences(vault, request, &mut each)?;
+        let tables = rows::differences(vault, request, &mut each)?.tables;
         let source = request.source.name.as_str();
         let database = if request.path.is_root() { source.to_owned() } else { format!("{source}/{}", request.path) };
         if json {

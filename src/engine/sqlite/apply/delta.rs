@@ -15,6 +15,7 @@
 
 use rusqlite::{Connection, Statement};
 
+use crate::engine::sqlite::apply::differing::{self, Known};
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, AutoVacuum, Header};
 use crate::engine::sqlite::apply::pages::Pages;
@@ -30,17 +31,44 @@ pub(super) enum Outcome {
     OtherLayout(&'static str),
     /// There is a file, and no database in it yet.
     Empty,
+    /// Too much differs from what is known.
+    Unknown,
+}
+
+/// What the database is to be: its first page, and how many there are.
+pub(super) struct Goal {
+    pub first: Vec<u8>,
+    pub count: u32,
+}
+
+impl Goal {
+    fn header(&self) -> Header<'_> {
+        Header::of(&self.first).expect("BUG: looked at when it was read")
+    }
+
+    pub fn page_size(&self) -> usize {
+        self.first.len()
+    }
+}
+
+/// Where its pages come from.
+pub(super) enum From<'f, 'w> {
+    /// All of them, in order.
+    All(&'f mut Pages<'w>),
+    /// Those that are not known to be there.
+    Known(&'f mut Known<'w>),
 }
 
 pub(super) fn run(
     connection: &Connection,
-    pages: &mut Pages<'_>,
+    goal: &Goal,
+    from: From<'_, '_>,
     options: &Options<'_>,
     told: &Told<'_>,
 ) -> Result<Outcome, ApplyError> {
     connection.execute_batch("BEGIN IMMEDIATE").map_err(told.sqlite("lock"))?;
     reach("begun");
-    let outcome = within(connection, pages, options, told);
+    let outcome = within(connection, goal, from, options, told);
     if !matches!(outcome, Ok(Outcome::Applied(Applied { written: 1.., .. }))) {
         // A rollback that fails is one that SQLite has made already.
         let _ = connection.execute_batch("ROLLBACK");
@@ -55,29 +83,33 @@ pub(super) fn run(
 
 fn within(
     connection: &Connection,
-    pages: &mut Pages<'_>,
+    goal: &Goal,
+    from: From<'_, '_>,
     options: &Options<'_>,
     told: &Told<'_>,
 ) -> Result<Outcome, ApplyError> {
     let Some((live, live_count)) = first_page(connection, told)? else { return Ok(Outcome::Empty) };
     let header = Header::of(&live).ok_or_else(|| ApplyError::NotADatabase { path: told.path.to_owned() })?;
-    if let Some(what) = other_layout(header, pages.header()) {
+    if let Some(what) = other_layout(header, goal.header()) {
         return Ok(Outcome::OtherLayout(what));
     }
-    if header.encoding() != pages.header().encoding() && header.encoding() != 0 {
+    if header.encoding() != goal.header().encoding() && header.encoding() != 0 {
         return Err(ApplyError::Encoding { path: told.path.to_owned() });
     }
-    let mut written = Transaction { connection, told, rollback_journal: !header.is_wal(), held: 0, flushed: false }
-        .write_differing(pages, live_count, options)?;
-    let differs = written > 0 || live_count != pages.count() || !header::same_content(&live, pages.first());
-    let (page_size, pages_count) = (pages.size() as u32, pages.count());
-    let mut applied =
-        Applied { way: Way::Pages, page_size, pages: pages_count, written: 0, checked: Checked::Unchanged };
+    let transaction = Transaction { connection, told, rollback_journal: !header.is_wal(), held: 0, flushed: false };
+    let written = match from {
+        From::All(pages) => Some(transaction.write_differing(pages, live_count, options)?),
+        From::Known(known) => transaction.write_unknown(known, goal, live_count, options)?,
+    };
+    let Some(mut written) = written else { return Ok(Outcome::Unknown) };
+    let differs = written > 0 || live_count != goal.count || !header::same_content(&live, &goal.first);
+    let (page_size, pages) = (goal.page_size() as u32, goal.count);
+    let mut applied = Applied { way: Way::Pages, page_size, pages, written: 0, checked: Checked::Unchanged };
     if !differs {
         return Ok(Outcome::Applied(applied));
     }
     written += 1;
-    let first = First { wanted: pages.first(), live: &live, live_count, count: pages.count() };
+    let first = First { wanted: &goal.first, live: &live, live_count, count: goal.count };
     first.write(connection).map_err(told.sqlite("write to"))?;
     reach("page one");
     applied.checked = check::connected(connection).map_err(told.sqlite("check"))?;
@@ -130,7 +162,7 @@ struct Transaction<'c, 't> {
     flushed: bool,
 }
 
-impl Transaction<'_, '_> {
+impl<'c> Transaction<'c, '_> {
     /// Writes every page that differs but the first, which comes last. Returns how many.
     fn write_differing(
         mut self,
@@ -139,14 +171,7 @@ impl Transaction<'_, '_> {
         options: &Options<'_>,
     ) -> Result<u32, ApplyError> {
         let failed = self.told.sqlite("write to");
-        if self.rollback_journal {
-            // Making room in the cache would wait for readers, once for each page. (OFF is passed over in a transaction.)
-            self.connection.execute_batch("PRAGMA cache_spill = 2147483647").map_err(&failed)?;
-        }
-        let mut write =
-            self.connection.prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)").map_err(&failed)?;
-        // What was read of the schema must not be remembered as it was.
-        self.connection.release_memory().map_err(&failed)?;
+        let mut write = self.prepare()?;
         let mut scan = self.connection.prepare("SELECT data FROM sqlite_dbpage").map_err(&failed)?;
         let mut live = scan.query([]).map_err(&failed)?;
         let locks = header::lock_page(pages.size() as u32);
@@ -174,6 +199,50 @@ impl Transaction<'_, '_> {
             reach("page written");
         }
         Ok(written)
+    }
+
+    /// Writes the pages that are not known to be what they are to be. `None` if they are too many to be listed.
+    fn write_unknown(
+        mut self,
+        known: &mut Known<'_>,
+        goal: &Goal,
+        live_count: u32,
+        options: &Options<'_>,
+    ) -> Result<Option<u32>, ApplyError> {
+        let failed = self.told.sqlite("write to");
+        let mut write = self.prepare()?;
+        let found = differing::find(self.connection, known.is_wanted, goal, live_count, options);
+        let Some(numbers) = found.map_err(|error| error.explained(self.told))? else { return Ok(None) };
+        if numbers.is_empty() {
+            return Ok(Some(0));
+        }
+        (known.pages)(&numbers, &mut |blocks| {
+            let mut pages = Pages::some(blocks, goal.page_size(), numbers.len());
+            for &number in &numbers {
+                if options.control.stopped() {
+                    return Err(ApplyError::Interrupted);
+                }
+                let Some((_, page)) = pages.next()? else { unreachable!("BUG: there are as many pages as numbers") };
+                put(&mut write, number, page).map_err(&failed)?;
+                self.hold(goal.page_size())?;
+                reach("page written");
+            }
+            Ok(())
+        })?;
+        Ok(Some(numbers.len() as u32))
+    }
+
+    /// Gets ready to write pages.
+    fn prepare(&self) -> Result<Statement<'c>, ApplyError> {
+        let failed = self.told.sqlite("write to");
+        if self.rollback_journal {
+            // Making room in the cache would wait for readers, once for each page. (OFF is passed over in a transaction.)
+            self.connection.execute_batch("PRAGMA cache_spill = 2147483647").map_err(&failed)?;
+        }
+        let write = self.connection.prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)").map_err(&failed)?;
+        // What was read of the schema must not be remembered as it was.
+        self.connection.release_memory().map_err(&failed)?;
+        Ok(write)
     }
 
     /// With a rollback journal, changed pages stay in memory as long as there are readers, who go on reading. When that

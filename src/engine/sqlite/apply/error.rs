@@ -36,6 +36,13 @@ pub enum ApplyError {
     Interrupted,
 }
 
+impl ApplyError {
+    /// The snapshot's content cannot be read, for this reason.
+    pub fn content(reason: Explained) -> Self {
+        Self::Content { source: Cause(reason) }
+    }
+}
+
 impl Explain for ApplyError {
     fn class(&self) -> Class {
         match self {

@@ -14,8 +14,10 @@ const VERSIONS: usize = 18;
 const RESERVED: usize = 20;
 const COUNTER: usize = 24;
 const PAGES: usize = 28;
+const FIRST_FREE: usize = 32;
 const FREE: usize = 36;
 const COOKIE: usize = 40;
+const FORMAT: usize = 44;
 const LARGEST_ROOT: usize = 52;
 const ENCODING: usize = 56;
 const INCREMENTAL: usize = 64;
@@ -28,11 +30,11 @@ pub fn is_database(first: &[u8]) -> bool {
 
 /// A header, wherever its page is kept.
 #[derive(Clone, Copy)]
-pub(super) struct Header<'b>(&'b [u8]);
+pub(in crate::engine::sqlite) struct Header<'b>(&'b [u8]);
 
 /// How a database moves its free pages to the end of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AutoVacuum {
+pub(in crate::engine::sqlite) enum AutoVacuum {
     No,
     Full,
     Incremental,
@@ -75,6 +77,16 @@ impl<'b> Header<'b> {
         self.number(FREE)
     }
 
+    /// The first page of the list of free ones; 0 for none.
+    pub fn first_free(self) -> u32 {
+        self.number(FIRST_FREE)
+    }
+
+    /// How records are written.
+    pub fn format(self) -> u32 {
+        self.number(FORMAT)
+    }
+
     pub fn cookie(self) -> u32 {
         self.number(COOKIE)
     }
@@ -94,7 +106,7 @@ impl<'b> Header<'b> {
 }
 
 /// The page that holds SQLite's locks, if the database reaches that far.
-pub(super) fn lock_page(page_size: u32) -> u32 {
+pub(in crate::engine::sqlite) fn lock_page(page_size: u32) -> u32 {
     (LOCK_BYTE / u64::from(page_size)) as u32 + 1
 }
 

@@ -49,12 +49,14 @@ impl<'w> Pages<'w> {
         Ok(pages)
     }
 
-    pub fn first(&self) -> &[u8] {
-        &self.first
+    /// So many pages of a database other than its first one, numbered from 2 on.
+    pub fn some(blocks: &'w mut Blocks<'w>, page_size: usize, count: usize) -> Self {
+        let (first, count) = (vec![0; page_size], count as u32 + 1);
+        Self { blocks, block: Vec::new(), at: 0, joined: Vec::new(), first, count, next: 2 }
     }
 
-    pub fn header(&self) -> Header<'_> {
-        Header::of(&self.first).expect("BUG: looked at when it was read")
+    pub fn first(&self) -> &[u8] {
+        &self.first
     }
 
     pub fn size(&self) -> usize {

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use super::*;
 use crate::base::error::{Class, Explain};
 
+mod known;
 mod processes;
 
 /// Kills this process at the step its environment names, the n-th time it is reached.

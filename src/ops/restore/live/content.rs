@@ -12,13 +12,16 @@ use crate::base::control::Control;
 use crate::base::entry::Entry;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, ApplyError, Wanted, beside};
+use crate::base::name::Name;
+use crate::engine::sqlite::apply::{self, Applied, ApplyError, Known, Wanted, beside};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::walk::find;
 use crate::vault::error::VaultError;
+use crate::vault::page_match;
 use crate::vault::read::Library;
 use crate::vault::stream;
+use crate::vault::unlocked::UnlockedVault;
 
 /// What is read of a staged file at once.
 const BLOCK: usize = 1 << 20;
@@ -60,6 +63,51 @@ impl Origin<'_> {
             Ok(read.map_err(failed)? > 0)
         };
         Ok(take(Wanted { length, blocks: &mut blocks })?)
+    }
+
+    /// Gives a database back by what this host remembers of its pages: only those are read that the live database may
+    /// not hold. `None` where that cannot be.
+    pub fn by_memory(
+        &self,
+        unlocked: &UnlockedVault,
+        app: &Name,
+        entry: &Entry,
+        live: &Path,
+        options: &apply::Options<'_>,
+    ) -> Result<Option<Applied>, OpError> {
+        if !self.sides(entry)?.is_empty() {
+            return Ok(None);
+        }
+        let memories = [self.record.root.clone(), format!("{}\nzero", self.record.root)];
+        let names = (app, &self.record.name);
+        let matched = unlocked.vault().page_match(names, &memories, entry, self.library)?;
+        let Some(mut matched) = matched else { return Ok(None) };
+        let page_size = matched.page_size();
+        let first = self.some(entry, &[1], page_size, &mut |blocks| {
+            let mut first = Vec::new();
+            let any = blocks(&mut first).map_err(ApplyError::content)?;
+            Ok(if any { first } else { Vec::new() })
+        })?;
+        let known = Known {
+            length: entry.size,
+            first,
+            is_wanted: &mut |page| matched.is_next(page),
+            pages: &mut |numbers, take| self.some(entry, numbers, page_size, take),
+        };
+        Ok(apply::apply_differing(live, known, options)?)
+    }
+
+    /// Hands these pages of a database to `take`.
+    fn some<R>(
+        &self,
+        entry: &Entry,
+        pages: &[u32],
+        page_size: u32,
+        take: &mut dyn FnMut(&mut stream::Blocks<'_>) -> Result<R, ApplyError>,
+    ) -> Result<R, ApplyError> {
+        let only = page_match::only(entry, pages, page_size, self.library);
+        let only = only.map_err(|error| ApplyError::content(Box::new(error)))?;
+        stream::in_order(self.library, &only, self.control, take)
     }
 
     /// The logs that were captured beside it.

@@ -125,7 +125,11 @@ impl Work<'_> {
         let (wait, on_damage) = (settings.wait, self.on_damage);
         let options = Options { wait, on_damage, control, dress: Some(&dress) };
         let origin = Origin { record, library: self.library, control };
-        let applied = origin.pages(wanted, &live, |pages| apply::apply(&live, pages, &options))?;
+        let (unlocked, app) = (self.change.unlocked, &self.change.touches.app);
+        let applied = match origin.by_memory(unlocked, app, wanted, &live, &options)? {
+            Some(applied) => applied,
+            None => origin.pages(wanted, &live, |pages| apply::apply(&live, pages, &options))?,
+        };
         for issue in target.seal() {
             self.tally.note(issue.path, issue.reason);
         }

@@ -6,9 +6,10 @@ use std::sync::mpsc;
 
 use super::*;
 
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 13] = [
     "opened",
     "begun",
+    "looked",
     "page written:1",
     "page written:20",
     "flushed",
@@ -39,6 +40,9 @@ fn another_process() {
     match role.as_str() {
         "restore" => {
             give_back(&live, &snapshot, OnDamage::Refuse, WAIT).unwrap();
+        }
+        "restore what differs" => {
+            known::give_back(&live, &snapshot).unwrap().expect("few pages differ");
         }
         "reader" => read(&live),
         "writer" => write(&live),
@@ -208,26 +212,30 @@ fn state(live: &Path) -> (i64, i64, String) {
 fn killed_at_any_step_the_database_is_the_old_one_or_the_new_one() {
     let grew = format!("{SPENT} CREATE TABLE more AS SELECT hex(randomblob(3000)) x FROM note LIMIT 400;");
     let other = format!("{SPENT} PRAGMA journal_mode = DELETE; PRAGMA page_size = 8192; VACUUM;");
+    let few = "UPDATE account SET balance = 1 WHERE id % 3 = 0; DELETE FROM note WHERE id > 2500;
+        CREATE TABLE more AS SELECT hex(randomblob(3000)) x FROM note LIMIT 40;";
     let cases = [
-        ("wal", grew.clone()),
-        ("delete", grew),
-        ("wal", format!("{other} PRAGMA journal_mode = WAL")),
-        ("delete", other),
+        ("restore", "wal", grew.clone()),
+        ("restore", "delete", grew),
+        ("restore", "wal", format!("{other} PRAGMA journal_mode = WAL")),
+        ("restore", "delete", other),
+        ("restore what differs", "wal", few.to_owned()),
+        ("restore what differs", "delete", few.to_owned()),
     ];
     let mut died = std::collections::BTreeSet::new();
-    for (mode, after) in cases {
+    for (role, mode, after) in cases {
         for step in STEPS {
             let scene = Scene::new(mode, BANK, &after);
             let (old, new) = (state(&scene.live()), state(&scene.snapshot()));
-            let ended = child("restore", &scene).env("STRONGROOM_TEST_DIE_AT", step).output().unwrap();
+            let ended = child(role, &scene).env("STRONGROOM_TEST_DIE_AT", step).output().unwrap();
             let now = state(&scene.live());
             if !ended.status.success() {
                 died.insert(step);
                 let late = ["committed", "checkpointed"].contains(&step);
-                assert_eq!(now, if late { new.clone() } else { old }, "{mode} {step}");
+                assert_eq!(now, if late { new.clone() } else { old }, "{role} {mode} {step}");
             }
             scene.apply().unwrap();
-            assert_eq!(state(&scene.live()), new, "{mode} {step}");
+            assert_eq!(state(&scene.live()), new, "{role} {mode} {step}");
         }
     }
     let never: Vec<_> = STEPS.iter().filter(|step| !died.contains(*step)).collect();

@@ -1,0 +1,113 @@
+//! Restores that read only what the live database is not known to hold.
+
+use super::*;
+
+/// What a restore asked for.
+#[derive(Default)]
+struct Asked(Vec<u32>);
+
+/// Gives back what differs, where every page of the snapshot is known.
+pub fn give_back(live: &Path, snapshot: &Path) -> Result<Option<Applied>, ApplyError> {
+    run(live, snapshot, &mut Asked::default(), |_| true)
+}
+
+/// The same, where only some pages are known, by their places; notes which pages were asked for.
+fn run(
+    live: &Path,
+    snapshot: &Path,
+    asked: &mut Asked,
+    is_known: impl Fn(u32) -> bool + Send + Sync,
+) -> Result<Option<Applied>, ApplyError> {
+    let bytes = fs::read(snapshot).unwrap();
+    let size = header::Header::of(&bytes).unwrap().page_size() as usize;
+    let page = |number: u32| &bytes[(number as usize - 1) * size..number as usize * size];
+    let mut number = 0;
+    let mut is_wanted = |found: &[u8]| {
+        number += 1;
+        is_known(number) && found == page(number)
+    };
+    let mut pages = |numbers: &[u32], take: &mut differing::Take<'_>| {
+        asked.0.extend(numbers);
+        let content: Vec<u8> = numbers.iter().flat_map(|&number| page(number)).copied().collect();
+        // Blocks end within pages.
+        let blocks: Vec<_> = content.chunks(5_000).map(|block| Ok(block.to_vec())).collect();
+        take(&mut from(blocks.into_iter()))
+    };
+    let known = Known {
+        length: bytes.len() as u64,
+        first: bytes[..size].to_vec(),
+        is_wanted: &mut is_wanted,
+        pages: &mut pages,
+    };
+    let control = Control::default();
+    apply_differing(live, known, &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None })
+}
+
+/// The numbers of the pages of the one that the other does not have there, but the first.
+fn unlike(snapshot: &Path, live: &Path) -> Vec<u32> {
+    let (one, other) = (fs::read(snapshot).unwrap(), fs::read(live).unwrap());
+    let pages = one.chunks(4096).enumerate().skip(1);
+    pages.filter(|(at, page)| other.chunks(4096).nth(*at) != Some(page)).map(|(at, _)| at as u32 + 1).collect()
+}
+
+const FEW: &str = "UPDATE account SET balance = balance - 7 WHERE id % 3 = 0; DELETE FROM note WHERE id > 2700;";
+
+#[test]
+fn only_pages_that_are_not_known_to_be_there_are_asked_for() {
+    let more = "CREATE TABLE more AS SELECT hex(randomblob(3000)) x FROM note LIMIT 30;";
+    let (grew, shrank) = (format!("{FEW} {more}"), format!("{FEW} DROP TABLE more; PRAGMA incremental_vacuum(100)"));
+    let longer = format!("PRAGMA auto_vacuum = INCREMENTAL; {BANK} {more}");
+    let cases = [("wal", BANK, FEW), ("delete", BANK, FEW), ("wal", BANK, &*grew), ("delete", BANK, &*grew)];
+    for (mode, before, after) in cases.into_iter().chain([("wal", &*longer, &*shrank), ("delete", &*longer, &*shrank)])
+    {
+        let scene = Scene::new(mode, before, after);
+        let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
+        let applied = run(&scene.live(), &scene.snapshot(), &mut asked, |_| true).unwrap().unwrap();
+        assert_eq!(asked.0, unlike, "{mode} {after}");
+        assert!(unlike.len() > 3, "{unlike:?}");
+        assert_eq!((applied.way, applied.written as usize), (Way::Pages, unlike.len() + 1));
+        assert_eq!(applied.checked, Checked::Sound);
+        scene.assert_given_back();
+        assert_eq!(text(&scene.live(), "PRAGMA journal_mode"), mode);
+        let again = give_back(&scene.live(), &scene.snapshot()).unwrap().unwrap();
+        assert_eq!((again.written, again.checked), (0, Checked::Unchanged));
+    }
+}
+
+#[test]
+fn pages_of_which_nothing_is_known_are_asked_for_as_well() {
+    let scene = Scene::new("wal", BANK, FEW);
+    let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
+    run(&scene.live(), &scene.snapshot(), &mut asked, |number| number % 9 != 0).unwrap().unwrap();
+    assert!(unlike.iter().all(|number| asked.0.contains(number)) && asked.0.len() > unlike.len());
+    scene.assert_given_back();
+}
+
+#[test]
+fn where_most_differs_or_pages_do_not_fit_nothing_is_changed_and_another_way_is_left() {
+    let other = "PRAGMA journal_mode = DELETE; PRAGMA page_size = 8192; VACUUM";
+    for after in ["UPDATE note SET text = hex(randomblob(60))", other, "PRAGMA auto_vacuum = FULL; VACUUM"] {
+        let before = format!("{BANK} INSERT INTO note SELECT id + 3000, account, text FROM note;");
+        let scene = Scene::new("delete", &before, after);
+        let live = fs::read(scene.live()).unwrap();
+        assert_eq!(give_back(&scene.live(), &scene.snapshot()).unwrap(), None, "{after}");
+        assert!(fs::read(scene.live()).unwrap() == live, "{after}");
+        scene.apply().unwrap();
+        scene.assert_given_back();
+    }
+}
+
+#[test]
+fn a_result_that_is_not_sound_is_rolled_back() {
+    for mode in ["wal", "delete"] {
+        let scene = Scene::new(mode, BANK, FEW);
+        let before = number(&scene.live(), "SELECT count(*) FROM note");
+        let mut damaged = fs::read(scene.snapshot()).unwrap();
+        damaged[4096 * 7 + 8..4096 * 7 + 200].fill(0xff);
+        fs::write(scene.snapshot(), damaged).unwrap();
+        let error = give_back(&scene.live(), &scene.snapshot()).unwrap_err();
+        assert!(matches!(error, ApplyError::Unsound { .. }), "{error:?}");
+        assert_eq!(number(&scene.live(), "SELECT count(*) FROM note"), before);
+        assert_eq!(text(&scene.live(), "PRAGMA integrity_check"), "ok");
+    }
+}

@@ -1,0 +1,152 @@
+//! Is a page of a live database what a snapshot holds at its place? Told by the digests of this host's last capture,
+//! without reading the vault.
+//!
+//! Owns going along a snapshot's list of extents and the remembered pages side by side. A page of the snapshot that lies
+//! where the page remembered for that place lies has that one's digest. Of any other page nothing is known.
+
+use crate::base::entry::{Content, Entry, Extent};
+use crate::base::id::PlainDigest;
+use crate::base::name::Name;
+use crate::format::page::{PageDigest, PageKey};
+use crate::vault::Vault;
+use crate::vault::error::VaultError;
+use crate::vault::extents::{self, Extents};
+use crate::vault::page_memory::{PageMemory, PageRun};
+use crate::vault::read::Library;
+use crate::vault::recall::Place;
+
+/// Tells pages of a live database, from the first on.
+pub struct PageMatch<'l> {
+    key: PageKey,
+    page_size: u64,
+    /// None at the end of the database's pages: others follow.
+    memory: Option<PageMemory>,
+    run: Option<PageRun>,
+    /// Pages of the run that are behind.
+    passed: usize,
+    extents: Extents<'l>,
+    /// What is left of the extent that the next page lies in.
+    extent: Option<Extent>,
+}
+
+/// Where a page lies; nowhere if it is zeros.
+type Spot = Option<(PlainDigest, u64)>;
+
+impl Vault {
+    /// Matches pages with those of `entry`, which is a source's database. `memories` are the names that captures of the
+    /// source may be remembered under. `None` where this host remembers nothing of it.
+    pub fn page_match<'l>(
+        &self,
+        (app, source): (&Name, &Name),
+        memories: &[String],
+        entry: &Entry,
+        library: &'l Library<'l>,
+    ) -> Result<Option<PageMatch<'l>>, VaultError> {
+        for memory in memories {
+            let place = Place::new(self.host.cache("recall")?, app, source, memory);
+            // What it vouches for need not be in the vault any more: only which bytes have which digest is of interest.
+            let Some(mut memory) = place.pages() else { continue };
+            if let Some(page_size) = memory.page_size(&entry.path) {
+                return Ok(Some(PageMatch {
+                    key: PageKey::new(&self.keys.chunking),
+                    page_size: page_size.into(),
+                    memory: Some(memory),
+                    run: None,
+                    passed: 0,
+                    extents: extents::of_file(entry, library),
+                    extent: None,
+                }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl PageMatch<'_> {
+    pub fn page_size(&self) -> u32 {
+        self.page_size as u32
+    }
+
+    /// Is this, the next page, known to be what the snapshot holds there?
+    pub fn is_next(&mut self, page: &[u8]) -> bool {
+        let (wanted, remembered) = (self.wanted(), self.remembered());
+        let (Some(wanted), Some((spot, digest))) = (wanted, remembered) else { return false };
+        page.len() as u64 == self.page_size
+            && wanted == spot
+            && match digest {
+                None => page.iter().all(|&byte| byte == 0),
+                Some(digest) => self.key.digest(page) == digest,
+            }
+    }
+
+    /// Where the snapshot has its next page; `None` beyond its end, and where it lies in pieces.
+    fn wanted(&mut self) -> Option<Spot> {
+        let mut left = self.page_size;
+        let mut spot = None;
+        while left > 0 {
+            let mut extent = match self.extent.take() {
+                Some(extent) => extent,
+                None => self.extents.next()?.ok()?,
+            };
+            let now = extent.length.min(left);
+            if now == self.page_size {
+                spot = Some(extent.chunk.map(|chunk| (chunk, extent.offset)));
+            }
+            left -= now;
+            (extent.length, extent.offset) = (extent.length - now, extent.offset + now);
+            self.extent = Some(extent).filter(|extent| extent.length > 0);
+        }
+        spot
+    }
+
+    /// Where the remembered page lies, with its digest unless it is zeros.
+    fn remembered(&mut self) -> Option<(Spot, Option<PageDigest>)> {
+        while self.run.as_ref().is_none_or(|run| self.passed >= run.count as usize) {
+            self.run = self.memory.as_mut()?.run();
+            self.passed = 0;
+            if self.run.is_none() {
+                self.memory = None;
+            }
+        }
+        let (run, at) = (self.run.as_ref()?, self.passed);
+        self.passed += 1;
+        match &run.spot {
+            None => Some((None, None)),
+            Some(spot) => {
+                let offset = spot.offset + at as u64 * self.page_size;
+                Some((Some((spot.chunk, offset)), Some(*run.digests.get(at)?)))
+            }
+        }
+    }
+}
+
+/// An entry of nothing but these pages of another, one behind the other. Their numbers ascend.
+pub fn only(entry: &Entry, pages: &[u32], page_size: u32, library: &Library<'_>) -> Result<Entry, VaultError> {
+    let size = u64::from(page_size);
+    let (mut at, mut list, mut pages) = (0, Vec::<Extent>::new(), pages.iter().copied().peekable());
+    let mut length = 0;
+    for extent in extents::of_file(entry, library) {
+        let extent = extent?;
+        let end = at + extent.length;
+        while let Some(start) = pages.peek().map(|page| u64::from(page - 1) * size).filter(|start| *start < end) {
+            let part = start.max(at)..(start + size).min(end);
+            let offset = if extent.chunk.is_some() { extent.offset + part.start - at } else { 0 };
+            let more = Extent { chunk: extent.chunk, length: part.end - part.start, offset, first: None };
+            length += more.length;
+            match list.last_mut().filter(|last| goes_on(last, &more)) {
+                Some(last) => last.length += more.length,
+                None => list.push(more),
+            }
+            if start + size > end {
+                break;
+            }
+            pages.next();
+        }
+        at = end;
+    }
+    Ok(Entry { size: length, content: Content { depth: 0, extents: list }, ..entry.clone() })
+}
+
+fn goes_on(last: &Extent, next: &Extent) -> bool {
+    last.chunk == next.chunk && (next.chunk.is_none() || last.offset + last.length == next.offset)
+}
