@@ -1,6 +1,7 @@
 //! What belongs to a record: down along references, up only to what is required, never down again from there.
 //!
-//! Reads a snapshot. Live data has a say in one thing only: a parent that is there is not looked at further.
+//! Reads a snapshot. Live data is asked for parents only: one that is there is not looked at further, and what does nothing
+//! but tie rows together comes back only where all of them are there or come back too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,15 +83,21 @@ pub struct Walk<'w> {
     pub snapshot: &'w dyn Records,
     /// So many rows may come back.
     pub budget: u64,
-    /// A row between two others always brings back the one that is gone; otherwise only if both are.
-    pub both_ends: bool,
+    /// For each table, whether its rows do nothing but tie others together.
+    between: Vec<bool>,
     closure: Closure,
 }
 
 impl<'w> Walk<'w> {
     pub fn new(graph: &'w Graph, snapshot: &'w dyn Records, budget: u64) -> Self {
         let closure = Closure { members: vec![Members::new(); graph.tables.len()], ..Closure::default() };
-        Self { graph, snapshot, budget, both_ends: false, closure }
+        let between = (0..graph.tables.len()).map(|table| graph.is_between(table)).collect();
+        Self { graph, snapshot, budget, between, closure }
+    }
+
+    /// A row between two others always brings back the one that is gone; otherwise only if both are.
+    pub fn both_ends(self) -> Self {
+        Self { between: vec![false; self.graph.tables.len()], ..self }
     }
 
     /// Finds what belongs to the seeds.
@@ -174,29 +181,19 @@ impl<'w> Walk<'w> {
     }
 
     fn children(&self, link: &Link, parents: &[Key]) -> Result<Vec<Row>, RecordError> {
-        let members = &self.closure.members[link.parent];
-        let values = parents.iter().map(|key| self.graph.tied(link.parent, &members[key].ties, &link.to));
-        let values: BTreeSet<Row> = values.filter(|values| !values.iter().any(Value::is_null)).collect();
-        let values: Vec<Row> = values.into_iter().collect();
-        let (mut shape, mut found) = (self.graph.tables[link.child].clone(), Vec::new());
-        // What refers compares as what is referred to does.
-        for (at, to) in link.columns.iter().zip(&link.to) {
-            shape.columns[*at].ignores_case |= self.graph.tables[link.parent].columns[*to].ignores_case;
-        }
-        let mut over = false;
+        let (members, mut found, mut over) = (&self.closure.members[link.parent], Vec::new(), false);
         let mut take = |ties: Row| {
             // More than may come back is not kept either.
             over |= found.len() as u64 > self.budget;
-            let holds =
-                link.when.iter().all(|(column, value)| self.graph.tied(link.child, &ties, &[*column])[0] == *value);
-            if holds && !over {
+            if !over {
                 found.push(ties);
             }
             Ok::<(), Explained>(())
         };
-        self.snapshot.find(&shape, &link.columns, &values, &self.graph.ties[link.child], &mut take)?;
+        let rows = parents.iter().map(|key| &members[key].ties);
+        self.graph.referring(self.snapshot, link, rows, &mut take)?;
         if over {
-            let (budget, table) = (self.budget, shape.name);
+            let (budget, table) = (self.budget, self.graph.tables[link.child].name.clone());
             return Err(RecordError::Budget { budget, table, most: found.len() as u64 });
         }
         Ok(found)
@@ -228,35 +225,16 @@ impl<'w> Walk<'w> {
         (0..self.graph.links.len()).try_for_each(|at| self.parents(at, true, &mut seen, in_live))
     }
 
-    /// Does the row do nothing but tie two others together, and was it not asked for itself?
-    fn is_between(&self, table: usize, why: &Why) -> bool {
-        let (graph, shape) = (self.graph, &self.graph.tables[table]);
-        if self.both_ends || !matches!(why, Why::Belongs(_)) || graph.links.iter().any(|link| link.parent == table) {
-            return false;
-        }
-        let ends = graph.links.iter().filter(|link| link.child == table);
-        let ends: Vec<_> = ends.filter(|link| link.columns.iter().all(|at| shape.key.contains(at))).collect();
-        ends.len() > 1 && shape.key.iter().all(|at| ends.iter().any(|link| link.columns.contains(at)))
-    }
-
     /// Rows between two others that went with the one end that is gone, since their other ends are there. `None` where one
     /// of them went with both: then what is gone comes back, for all of them.
-    fn lonely(
-        &self,
-        at: usize,
-        keys: impl Iterator<Item = Key>,
-        in_live: &mut InLive<'_>,
-    ) -> Result<Option<Vec<Key>>, RecordError> {
+    fn lonely(&self, at: usize, keys: Vec<Key>, in_live: &mut InLive<'_>) -> Result<Option<Vec<Key>>, RecordError> {
         let (graph, child) = (self.graph, self.graph.links[at].child);
-        let keys: Vec<Key> = keys.collect();
-        for key in &keys {
-            for (_, link) in graph.links.iter().enumerate().filter(|(other, link)| *other != at && link.child == child)
-            {
-                if let Some(values) = graph.target(link, &self.closure.members[child][key].ties)
-                    && !in_live(link.parent, &link.to, &[values])?[0]
-                {
-                    return Ok(None);
-                }
+        let others = graph.links.iter().enumerate().filter(|(other, link)| *other != at && link.child == child);
+        for (_, link) in others {
+            let target = |key: &Key| graph.target(link, &self.closure.members[child][key].ties);
+            let values: BTreeSet<Row> = keys.iter().filter_map(target).collect();
+            if in_live(link.parent, &link.to, &Vec::from_iter(values))?.contains(&false) {
+                return Ok(None);
             }
         }
         Ok(Some(keys))
@@ -274,7 +252,7 @@ impl<'w> Walk<'w> {
         let mut wanted: BTreeMap<Row, Vec<Key>> = BTreeMap::new();
         for (key, member) in &self.closure.members[link.child] {
             let Some(values) = graph.target(link, &member.ties) else { continue };
-            if self.is_between(link.child, &member.why) != between {
+            if (self.between[link.child] && matches!(member.why, Why::Belongs(_))) != between {
                 continue;
             }
             if !seen.contains(&(at, values.clone())) {
@@ -301,7 +279,7 @@ impl<'w> Walk<'w> {
             match row {
                 // What may go on its own is not brought back because somebody once referred to it.
                 _ if link.on_delete.survives() && link.may_be_empty(graph) => self.closure.emptied.extend(keys),
-                Some(ties) if between => match self.lonely(at, keys.map(|(_, key, _)| key), in_live)? {
+                Some(ties) if between => match self.lonely(at, keys.map(|(_, key, _)| key).collect(), in_live)? {
                     Some(lonely) => {
                         *self.closure.lonely.entry(link.child).or_default() += lonely.len() as u64;
                         lonely.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));

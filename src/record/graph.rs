@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{OnDelete, Records, Row, Table, Value, pick, plain};
+use crate::base::record::{Each, OnDelete, Records, Row, Table, Value, pick, plain};
 use crate::base::text::nearest;
 use crate::record::error::RecordError;
 use crate::record::model::{Columns, Model, Relation};
@@ -26,8 +26,6 @@ pub struct Link {
     pub on_delete: OnDelete,
     /// Only rows with these values refer to that table.
     pub when: Vec<(usize, Value)>,
-    /// The store knows of it, and insists on it.
-    pub declared: bool,
 }
 
 impl Graph {
@@ -67,7 +65,6 @@ impl Graph {
                     to: to.collect::<Option<_>>()?,
                     on_delete: reference.on_delete,
                     when: Vec::new(),
-                    declared: true,
                 })
             });
             links.collect::<Vec<_>>()
@@ -88,8 +85,7 @@ impl Graph {
             let at = self.column(child, name)?;
             when.push((at, records.typed(&self.tables[child], at, value)?));
         }
-        let declared = false;
-        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, when, declared }))
+        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, when }))
     }
 
     pub fn column(&self, table: usize, name: &str) -> Result<usize, RecordError> {
@@ -130,11 +126,45 @@ impl Graph {
         plain(values).into_iter().zip(columns).map(one).collect()
     }
 
+    /// Do the rows of a table do nothing but tie others together? Its key is made of references, and nothing refers to it.
+    pub fn is_between(&self, table: usize) -> bool {
+        let key = &self.tables[table].key;
+        let ends =
+            self.links.iter().filter(|link| link.child == table && link.columns.iter().all(|at| key.contains(at)));
+        let ends: Vec<&Link> = ends.collect();
+        let is_end = |at: &usize| ends.iter().any(|link| link.columns.contains(at));
+        ends.len() > 1 && key.iter().all(is_end) && !self.links.iter().any(|link| link.parent == table)
+    }
+
     /// What the row refers to by this link; `None` if to nothing.
     pub fn target(&self, link: &Link, ties: &[Value]) -> Option<Row> {
-        let holds = link.when.iter().all(|(column, value)| self.tied(link.child, ties, &[*column])[0] == *value);
         let values = self.tied(link.child, ties, &link.columns);
-        (holds && !values.iter().any(Value::is_null)).then_some(values)
+        (self.holds(link, ties) && !values.iter().any(Value::is_null)).then_some(values)
+    }
+
+    /// Does the link hold for a row of this kind?
+    fn holds(&self, link: &Link, ties: &[Value]) -> bool {
+        link.when.iter().all(|(column, value)| self.tied(link.child, ties, &[*column])[0] == *value)
+    }
+
+    /// The rows that refer by a link to some of these of its other table: the ties of each. One search for all, since there
+    /// may be no index that helps.
+    pub fn referring<'r>(
+        &self,
+        records: &dyn Records,
+        link: &Link,
+        rows: impl Iterator<Item = &'r Row>,
+        each: &mut Each<'_>,
+    ) -> Result<(), RecordError> {
+        let (child, parent) = (&self.tables[link.child], &self.tables[link.parent]);
+        let values = rows.map(|ties| self.tied(link.parent, ties, &link.to));
+        let values: BTreeSet<Row> = values.filter(|values| !values.iter().any(Value::is_null)).collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        let shape = child.referring(&link.columns, parent, &link.to);
+        let mut take = |ties: Row| if self.holds(link, &ties) { each(ties) } else { Ok(()) };
+        Ok(records.find(&shape, &link.columns, &Vec::from_iter(values), &self.ties[link.child], &mut take)?)
     }
 }
 

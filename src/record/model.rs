@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::name::Name;
 use crate::base::record::OnDelete;
 
@@ -34,18 +36,19 @@ pub struct Linked {
 }
 
 /// A reference that the schema does not declare.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     pub source: Name,
     pub from: Columns,
     pub to: Columns,
     /// It holds only for rows with these values: the type of a polymorphic reference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<(String, String)>,
     pub on_delete: OnDelete,
 }
 
 /// Columns of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     pub table: String,
     pub columns: Vec<String>,
@@ -89,6 +92,23 @@ impl Model {
                 && rename.column.as_ref().is_some_and(|old| old.eq_ignore_ascii_case(column))
         };
         self.renames.iter().find(renamed).map_or(column, |rename| &rename.now)
+    }
+
+    /// The relations by the names that tables and columns have now.
+    pub fn relations_now(&self) -> Vec<Relation> {
+        let now = |some: &Columns| Columns {
+            table: self.table_now(&some.table).to_owned(),
+            columns: some.columns.iter().map(|column| self.column_now(&some.table, column).to_owned()).collect(),
+        };
+        let when = |one: &Relation| {
+            let named = |(column, value): &(String, String)| {
+                (self.column_now(&one.from.table, column).to_owned(), value.clone())
+            };
+            one.when.iter().map(named).collect()
+        };
+        let relation =
+            |one: &Relation| Relation { from: now(&one.from), to: now(&one.to), when: when(one), ..one.clone() };
+        self.relations.iter().map(relation).collect()
     }
 }
 

@@ -60,8 +60,7 @@ pub fn export(
     let kit = Kit { manifest, request, graph: &graph, model: &model, kept: &kept, place: &place };
     let (table, seeds) = kit.seeds(&mut |_, _| Ok(Vec::new()))?;
     let mut nothing = |_: usize, _: &[usize], values: &[Row]| Ok(vec![false; values.len()]);
-    let mut walk = Walk::new(&graph, &kept, request.budget);
-    walk.both_ends = true;
+    let walk = Walk::new(&graph, &kept, request.budget).both_ends();
     let closure = walk.run(table, &seeds, &mut nothing)?;
     kit.all_there(table, &seeds, &closure)?;
     let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
