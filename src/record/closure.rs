@@ -104,10 +104,6 @@ impl<'w> Walk<'w> {
     pub fn run(mut self, table: usize, seeds: &Seeds, in_live: &mut InLive<'_>) -> Result<Closure, RecordError> {
         let first = self.seeds(table, seeds)?;
         self.down(table, first)?;
-        let relinks = std::mem::take(&mut self.closure.relinks);
-        let members = &self.closure.members;
-        let outside = |(link, key, _): &(usize, Key, Row)| !members[self.graph.links[*link].child].contains_key(key);
-        self.closure.relinks = relinks.into_iter().filter(outside).collect();
         self.up(in_live)?;
         Ok(self.closure)
     }

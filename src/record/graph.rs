@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::base::record::{Each, OnDelete, Records, Row, Table, Value, pick, plain};
 use crate::base::text::nearest;
 use crate::record::error::RecordError;
-use crate::record::model::{Columns, Model, Relation};
+use crate::record::model::{Columns, Model, Relation, placeholders};
 
 /// The tables of a database and how they hang together. Tables are named by their place in it.
 #[derive(Clone, Debug)]
@@ -90,8 +90,7 @@ impl Graph {
 
     pub fn column(&self, table: usize, name: &str) -> Result<usize, RecordError> {
         let table = &self.tables[table];
-        let missing = || RecordError::NoColumn { table: table.name.clone(), column: name.to_owned() };
-        table.column(name).ok_or_else(missing)
+        table.column(name).ok_or_else(|| RecordError::no_column(table, name))
     }
 
     fn ties_of(&self, at: usize, model: &Model) -> Vec<usize> {
@@ -181,9 +180,4 @@ impl Link {
         let may = |at: &&usize| !table.columns[**at].required && !table.key.contains(at);
         self.columns.iter().filter(may).copied().collect()
     }
-}
-
-/// The columns in braces of a pattern.
-pub fn placeholders(pattern: &str) -> impl Iterator<Item = &str> {
-    pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }

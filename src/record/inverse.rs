@@ -122,8 +122,7 @@ fn remove(graph: &Graph, at: usize, key: &Key, live: &mut dyn Change) -> Result<
 fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Change) -> Result<(), RecordError> {
     let (mut columns, mut values) = (Vec::new(), Row::new());
     for (name, value) in row {
-        let missing = || RecordError::NoColumn { table: table.name.clone(), column: name.clone() };
-        columns.push(table.column(&name).ok_or_else(missing)?);
+        columns.push(table.column(&name).ok_or_else(|| RecordError::no_column(table, &name))?);
         values.push(value);
     }
     if !live.update(table, key, &columns, &values)? {

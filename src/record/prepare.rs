@@ -65,6 +65,11 @@ impl Draft {
         Self { act, into: None, differs: Vec::new(), emptied: BTreeSet::new(), there: false, seen: None, title: None }
     }
 
+    /// It is there, with something else, and is left so.
+    fn stays_changed(&self) -> bool {
+        self.there && !self.differs.is_empty() && matches!(self.act, Act::Leave { .. })
+    }
+
     fn leave(why: impl Into<String>) -> Self {
         Self::new(Act::Leave { why: why.into() })
     }
@@ -87,13 +92,14 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     let placed = order::order(ground.graph, closure);
     work.empty();
     work.dependents(&placed);
-    let mut steps = work.steps(&placed);
     let relinks = work.relinks()?;
+    let mut steps = work.steps(&placed);
     work.notes_on(&steps, &relinks);
     steps.extend(relinks);
     let tables = ground.graph.tables.iter().enumerate().map(|(at, table)| work.heading(at, table)).collect();
     let Title { snapshot, database, asked } = title;
     let Work { mut notes, mut refusals, .. } = work;
+    notes.extend(ground.model.strangers(&ground.graph.tables));
     let (mut told, mut refused) = (BTreeSet::new(), BTreeSet::new());
     notes.retain(|note| told.insert(note.clone()));
     refusals.retain(|refusal| refused.insert(refusal.what.clone()));

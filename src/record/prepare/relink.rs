@@ -8,7 +8,7 @@ use crate::record::compare::{self, Seen, glimpse, title};
 use crate::record::error::RecordError;
 use crate::record::graph::Link;
 use crate::record::plan::{Act, Glimpse, Step};
-use crate::record::prepare::{BATCH, Work};
+use crate::record::prepare::{BATCH, Draft, Work};
 
 /// A row, its live key, and the links by which it referred to what comes back.
 struct Outlived<'c> {
@@ -18,12 +18,15 @@ struct Outlived<'c> {
 }
 
 impl<'w> Work<'w> {
-    /// One step for each row that can refer again, and for each that cannot.
-    pub(super) fn relinks(&self) -> Result<Vec<Step>, RecordError> {
+    /// One step for each row that can refer again, and for each that cannot. Rows that belong to what comes back and are
+    /// there are steps already: what is done with them becomes this, where they were to be left.
+    pub(super) fn relinks(&mut self) -> Result<Vec<Step>, RecordError> {
         let mut rows: BTreeMap<usize, BTreeMap<&Key, Vec<(usize, &'w Row)>>> = BTreeMap::new();
         for (at, key, ties) in &self.closure.relinks {
             let child = self.ground.graph.links[*at].child;
-            rows.entry(child).or_default().entry(key).or_default().push((*at, ties));
+            if self.drafts[child].get(key).is_none_or(Draft::stays_changed) {
+                rows.entry(child).or_default().entry(key).or_default().push((*at, ties));
+            }
         }
         let mut steps = Vec::new();
         for (table, rows) in rows {
@@ -41,7 +44,21 @@ impl<'w> Work<'w> {
                 steps.extend(some.iter().filter_map(|row| self.relink(table, live, row, seen.get(&row.now)?)));
             }
         }
-        Ok(steps)
+        Ok(steps.into_iter().filter_map(|step| self.own(step)).collect())
+    }
+
+    /// Takes a step for a row that has one already into that one.
+    fn own(&mut self, step: Step) -> Option<Step> {
+        let Some(draft) = self.drafts[step.table].get_mut(&step.key) else { return Some(step) };
+        if let Act::Relink { columns } = &step.act {
+            let (fit, kept) = (&self.ground.fits[step.table], &self.ground.graph.tables[step.table]);
+            let now: Vec<usize> =
+                columns.iter().filter_map(|name| kept.column(name).and_then(|at| fit.to[at])).collect();
+            let live = fit.live.as_ref().expect("BUG: its rows were looked at");
+            draft.differs.retain(|one| live.column(&one.column).is_none_or(|at| !now.contains(&at)));
+            draft.act = step.act;
+        }
+        None
     }
 
     fn relink(&self, table: usize, live: &Table, row: &Outlived<'_>, seen: &Seen) -> Option<Step> {

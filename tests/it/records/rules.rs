@@ -154,6 +154,26 @@ fn a_part_of_a_tree_comes_back_with_what_is_below_it_and_not_above() {
 }
 
 #[test]
+fn a_row_of_the_record_that_came_back_without_its_reference_gets_it_with_what_it_refers_to() {
+    let bench = Bench::new(
+        "CREATE TABLE houses (id INTEGER PRIMARY KEY); \
+         CREATE TABLE rooms (id INTEGER PRIMARY KEY, house INTEGER REFERENCES houses(id) ON DELETE CASCADE); \
+         CREATE TABLE keys (id INTEGER PRIMARY KEY, room INTEGER REFERENCES rooms(id) ON DELETE CASCADE, \
+             house INTEGER REFERENCES houses(id) ON DELETE SET NULL, note TEXT); \
+         INSERT INTO houses VALUES (1); INSERT INTO rooms VALUES (2, 1); INSERT INTO keys VALUES (7, 2, 1, 'spare')",
+    );
+    run(&bench, "DELETE FROM houses");
+    run(&bench, "INSERT INTO rooms VALUES (2, NULL); INSERT INTO keys VALUES (7, 2, NULL, 'lost')");
+    let done = bench.recover("houses", &[number(1)]).unwrap();
+    let keys = on(&done.plan, "keys");
+    assert_eq!(keys[0].act, Act::Relink { columns: vec!["house".into()] });
+    assert_eq!(keys[0].differs.iter().map(|one| one.column.as_str()).collect::<Vec<_>>(), ["note"]);
+    assert_eq!(ask(&bench, "SELECT house || note FROM keys"), "Text(\"1lost\")", "what else has changed stays");
+    bench.undo(&done).unwrap();
+    assert_eq!(ask(&bench, "SELECT house FROM keys"), "Null");
+}
+
+#[test]
 fn a_row_that_refers_to_something_else_now_is_left_and_told() {
     let bench = office();
     delete_acme(&bench);
