@@ -174,6 +174,11 @@ impl Link {
         self.columns.iter().any(|at| !table.columns[*at].required && !table.key.contains(at))
     }
 
+    /// Does the row stay when what it refers to goes, and refer to nothing?
+    pub fn is_let_go(&self, graph: &Graph) -> bool {
+        self.on_delete.survives() && self.may_be_empty(graph)
+    }
+
     /// The columns that are emptied so that the row refers to nothing.
     pub fn emptied(&self, graph: &Graph) -> Vec<usize> {
         let table = &graph.tables[self.child];

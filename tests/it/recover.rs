@@ -263,7 +263,7 @@ fn find_tells_since_when_a_record_is_gone_and_reads_only_databases_that_changed(
     assert!(nowhere.starts_with("project 99 · in no snapshot · not in live data"), "{nowhere}");
     lose(&home, 7);
     let asked = home.ok(&["find", "--table", "projects", "--where", "id = 7 AND name <> 'x'"]).out;
-    let way = format!(r"recover {} --table projects --where 'id = 7 AND name <> '\''x'\'''", &last[..8]);
+    let way = format!("recover {} --table projects --where \"id = 7 AND name <> 'x'\"", &last[..8]);
     assert!(asked.contains(&way), "{asked}");
 }
 

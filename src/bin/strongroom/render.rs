@@ -77,9 +77,10 @@ pub fn wrapped(line: &str, width: usize) -> String {
 /// What a shell takes for one word and nothing else.
 pub fn shell_word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
-    match !text.is_empty() && text.bytes().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    match text {
+        _ if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
+        _ if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) => format!("\"{text}\""),
+        _ => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
@@ -146,7 +147,8 @@ mod tests {
     #[test]
     fn a_word_for_a_shell_is_in_quotes_where_it_has_to_be() {
         assert_eq!(shell_word("projects"), "projects");
-        assert_eq!(shell_word("name = 'Ada'"), r"'name = '\''Ada'\'''");
+        assert_eq!(shell_word("name = 'Ada'"), "\"name = 'Ada'\"");
+        assert_eq!(shell_word("name = 'A$a'"), r"'name = '\''A$a'\'''");
         assert_eq!(shell_word(""), "''");
     }
 }

@@ -42,7 +42,7 @@ impl Work<'_> {
                 format!("{} {}, which it needs, does not come back", graph.tables[link.parent].name, shown(parent));
             let draft = self.drafts[table].get_mut(key).expect("BUG: it was just there");
             // What would go with the other does not come back without it, though the reference may be empty.
-            if link.on_delete.survives() && link.may_be_empty(graph) {
+            if link.is_let_go(graph) {
                 let emptied = link.emptied(graph);
                 if emptied.iter().all(|column| draft.emptied.contains(column)) {
                     continue;

@@ -8,7 +8,7 @@ use strongroom::vault::select::Filter;
 use crate::commands::part;
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, local, shell_word, zone};
+use crate::render::{Lean, Table, local, shell_word, width, wrapped, zone};
 
 /// Tell which snapshots hold a record: since when, when it changed, and since when it is gone
 ///
@@ -96,7 +96,8 @@ fn words(report: &Report, args: &Args) -> String {
     };
     let (snapshots, read) = (counted(report.snapshots, "snapshot"), count(report.read));
     let none = if report.last.is_none() { "in no snapshot · " } else { "" };
-    out.push_str(&format!("{name} · {none}{live} · {snapshots}, {read} read · zone {}\n", zone()));
+    let line = format!("{name} · {none}{live} · {snapshots}, {read} read · zone {}", zone());
+    out.push_str(&format!("{}\n", wrapped(&line, width())));
     if let (Some(last), Some(false)) = (report.last, report.live) {
         out.push_str(&format!("give it back: strongroom recover {} {asked}\n", last.short()));
     }

@@ -132,6 +132,8 @@ impl Shown<'_> {
             return;
         }
         let _ = writeln!(out, "{title}:");
+        let mut steps = steps.to_vec();
+        steps.sort_by_key(|step| (step.table, &step.key));
         for step in steps.iter().take(NAMED) {
             line(out, format!("  {}  {}", self.name(step), words(step)).trim_end());
         }
