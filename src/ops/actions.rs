@@ -1,4 +1,5 @@
-//! What was done to live data on this host, so that it can be taken back: one file for each action.
+//! What was done to live data on this host, so that it can be taken back: one file for each action, and one beside it for
+//! the rows of those that wrote some, which may be many.
 //!
 //! Owns the form of these files and their order of writing: an action is on disk before the first change of live data and
 //! is marked as done after the last. One that was killed half way is known by that. They lie with the user's data, not in
@@ -15,6 +16,7 @@ use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::ops::recover::Recovered;
+use crate::record::trace::Trace;
 use crate::vault::host;
 
 /// Something done to live data.
@@ -138,7 +140,7 @@ impl Actions {
         let mut actions = files
             .filter(|file| file.extension().is_some_and(|end| end == "json"))
             .map(|file| read(&file))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Vec<Action>, _>>()?;
         actions.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
         Ok(actions)
     }
@@ -160,16 +162,38 @@ impl Actions {
 
     /// Writes it down, for good once this returns.
     pub fn keep(&self, action: &Action) -> Result<(), ActionError> {
-        let file = self.folder.join(format!("{}.json", action.id));
         let text = serde_json::to_vec_pretty(action).expect("BUG: plain fields");
-        let failed = |source| ActionError::Io { file: file.clone(), source };
+        self.write(&self.folder.join(format!("{}.json", action.id)), &text)
+    }
+
+    fn write(&self, file: &Path, bytes: &[u8]) -> Result<(), ActionError> {
+        let failed = |source| ActionError::Io { file: file.to_owned(), source };
         let host = |error| match error {
             crate::vault::error::VaultError::Host { source, .. } => failed(source),
             other => failed(std::io::Error::other(other.to_string())),
         };
         host::make_private_folder(&self.folder).map_err(host)?;
-        host::replace(&file, &text).map_err(host)?;
+        host::replace(file, bytes).map_err(host)?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
+    }
+
+    /// Writes down what the rows hold that an action is about to commit. Before the action says that it is ready.
+    pub fn keep_trace(&self, action: &Action, trace: &Trace) -> Result<(), ActionError> {
+        self.write(&self.trace_file(action), &serde_json::to_vec(trace).expect("BUG: plain fields"))
+    }
+
+    /// The rows that an action wrote. Actions of earlier versions hold them themselves.
+    pub fn trace(&self, action: &Action) -> Result<Trace, ActionError> {
+        let file = self.trace_file(action);
+        if file.exists() {
+            return read(&file);
+        }
+        let written = action.recovered.as_ref().map(|recovered| recovered.written.clone()).unwrap_or_default();
+        Ok(Trace { written, ..Trace::default() })
+    }
+
+    fn trace_file(&self, action: &Action) -> PathBuf {
+        self.folder.join(format!("{}.trace", action.id))
     }
 
     /// A fresh id: eight digits are enough for what one person did on one host.
@@ -180,7 +204,7 @@ impl Actions {
     }
 }
 
-fn read(file: &Path) -> Result<Action, ActionError> {
+fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, ActionError> {
     let bytes = fs::read(file).map_err(|source| ActionError::Io { file: file.to_owned(), source })?;
     serde_json::from_slice(&bytes).map_err(|source| ActionError::Unreadable { file: file.to_owned(), source })
 }

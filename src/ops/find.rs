@@ -246,8 +246,8 @@ fn all(table: &Table) -> Vec<usize> {
 
 fn key_columns(table: &Table, entity: Option<&Entity>) -> Result<Vec<usize>, RecordError> {
     let Some(entity) = entity.filter(|entity| !entity.key.is_empty()) else { return Ok(table.key.clone()) };
-    let missing = |name: &String| RecordError::NoColumn { table: table.name.clone(), column: name.clone() };
-    entity.key.iter().map(|name| table.column(name).ok_or_else(|| missing(name))).collect()
+    let column = |name: &String| table.column(name).ok_or_else(|| RecordError::no_column(table, name));
+    entity.key.iter().map(column).collect()
 }
 
 /// A key as a person types it: its values with commas between them.

@@ -7,46 +7,38 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value};
+use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value};
 use crate::record::compare;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::graph::{Graph, Link};
+use crate::record::model::Model;
 use crate::record::plan::{Act, Plan, Step, shown};
+use crate::record::trace::{BeforeCommit, Trace, look};
 
 /// Rows that are looked at together.
 const BATCH: usize = 200;
-
-/// A row that was written, and what it holds since; nothing where it was removed.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Written {
-    pub table: String,
-    pub key: Key,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest: Option<String>,
-}
-
-/// Is told what was written, before it lasts.
-pub type BeforeCommit<'b> = dyn FnMut(&[Written]) -> Result<(), Explained> + 'b;
 
 /// What a plan is done with.
 pub struct Tools<'t> {
     pub graph: &'t Graph,
     pub fits: &'t [Fit],
+    pub model: &'t Model,
     pub snapshot: &'t dyn Records,
     pub live: &'t mut dyn Change,
 }
 
 /// Does what the plan says.
-pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Result<Vec<Written>, RecordError> {
-    let Tools { graph, fits, snapshot, live } = tools;
+pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Result<Trace, RecordError> {
+    let Tools { graph, fits, model, snapshot, live } = tools;
     let references = !plan.steps.iter().any(|step| step.dangling);
     live.begin(Rules { triggers: plan.options.triggers, references })?;
     let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan, graph) };
-    let done = work.run().and_then(|written| {
-        told(&written)?;
+    let done = work.run().and_then(|()| {
+        let trace = work.trace(model)?;
+        told(&trace)?;
         work.live.commit()?;
-        Ok(written)
+        Ok(trace)
     });
     if done.is_err() {
         work.live.roll_back();
@@ -101,12 +93,12 @@ struct Work<'w> {
 }
 
 impl<'w> Work<'w> {
-    fn run(&mut self) -> Result<Vec<Written>, RecordError> {
+    fn run(&mut self) -> Result<(), RecordError> {
         unmoved(self.plan, self.fits, &*self.live)?;
-        let steps = || self.plan.steps.iter().filter(|step| step.act.writes());
         let mut later = Vec::new();
         // What is there is changed when everything is there that it may refer to.
-        let (added, changed): (Vec<&Step>, Vec<&Step>) = steps().partition(|step| step.act == Act::Insert);
+        let (mut added, changed): (Vec<&Step>, Vec<&Step>) = self.written().partition(|step| step.act == Act::Insert);
+        self.numbers_first(&mut added);
         for step in added {
             later.extend(self.write(step)?.map(|values| (step, values)));
         }
@@ -117,19 +109,42 @@ impl<'w> Work<'w> {
             let table = self.live_table(step);
             self.live.update(table, step.live_key(), &columns, &values)?;
         }
-        for step in steps() {
-            self.refers(step)?;
+        self.refer()
+    }
+
+    fn written(&self) -> impl Iterator<Item = &'w Step> + use<'w> {
+        self.plan.steps.iter().filter(|step| step.act.writes())
+    }
+
+    /// What a trigger adds gets the number after the highest: so that it gets none that a row of the plan has, the highest
+    /// is taken before any fires.
+    fn numbers_first(&self, added: &mut [&Step]) {
+        if !self.plan.options.triggers || !self.live.defers() {
+            return;
         }
-        let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
-        for step in steps() {
+        let mut highest: BTreeMap<usize, &Key> = BTreeMap::new();
+        for step in added.iter().filter(|step| self.live_table(step).numbered) {
+            let key = highest.entry(step.table).or_insert(step.live_key());
+            *key = (*key).max(step.live_key());
+        }
+        added.sort_by_key(|step| highest.get(&step.table) != Some(&step.live_key()));
+    }
+
+    /// What was written, by table, for whoever takes it back.
+    fn trace(&self, model: &Model) -> Result<Trace, RecordError> {
+        let (mut keys, mut added) = (BTreeMap::<usize, Vec<Key>>::new(), BTreeMap::<String, Vec<Key>>::new());
+        for step in self.written() {
             keys.entry(step.table).or_default().push(step.live_key().clone());
+            if step.act == Act::Insert {
+                added.entry(self.live_table(step).name.clone()).or_default().push(step.live_key().clone());
+            }
         }
         let mut written = Vec::new();
         for (table, keys) in keys {
             let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
             written.extend(look(&*self.live, table, &keys)?);
         }
-        Ok(written)
+        Trace::new(&*self.live, model, written, &added)
     }
 
     fn live_table(&self, step: &Step) -> &'w Table {
@@ -227,51 +242,48 @@ impl<'w> Work<'w> {
         Some((columns, key.into_iter().zip(*into).map(as_it_was).collect()))
     }
 
-    /// Is what a written row refers to there? The store's own check is not enough: it may be off, or be misled by what
+    /// Is what the written rows refer to there? The store's own check is not enough: it may be off, or be misled by what
     /// was wrong before.
-    fn refers(&self, step: &Step) -> Result<(), RecordError> {
-        if step.dangling {
-            return Ok(());
+    fn refer(&self) -> Result<(), RecordError> {
+        let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+        for step in self.written().filter(|step| !step.dangling) {
+            keys.entry(step.table).or_default().push(step.live_key().clone());
         }
-        let table = self.live_table(step);
-        for reference in &table.references {
-            let Some(to) = self
-                .fits
-                .iter()
-                .filter_map(|fit| fit.live.as_ref())
-                .find(|one| one.name.eq_ignore_ascii_case(&reference.to))
-            else {
-                continue;
-            };
-            let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
-            let Some(columns) = columns else { continue };
-            let mut values = None;
-            let mut take = |row: Row| {
-                values = Some(row);
-                Ok::<(), Explained>(())
-            };
-            let key = std::slice::from_ref(step.live_key());
-            self.live.find(table, &table.key, key, &reference.columns, &mut take)?;
-            let Some(values) = values.filter(|values| !values.iter().any(Value::is_null)) else { continue };
-            if !compare::there(&*self.live, to, &columns, std::slice::from_ref(&values))?[0] {
-                let (table, key) = (table.name.clone(), shown(step.live_key()));
-                return Err(RecordError::Dangling { table, key, to: format!("{} {}", to.name, shown(&values)) });
+        for (table, keys) in keys {
+            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
+            for (reference, some) in
+                table.references.iter().flat_map(|one| keys.chunks(BATCH).map(move |some| (one, some)))
+            {
+                self.refers(table, reference, some)?;
             }
         }
         Ok(())
     }
-}
 
-/// What rows hold, each told by its digest.
-pub fn look(live: &dyn Records, table: &Table, keys: &[Key]) -> Result<Vec<Written>, RecordError> {
-    let mut written = Vec::with_capacity(keys.len());
-    for some in keys.chunks(BATCH) {
-        let seen = compare::see(live, table, some)?;
-        written.extend(some.iter().map(|key| Written {
-            table: table.name.clone(),
-            key: key.clone(),
-            digest: seen.get(key).map(compare::Seen::digest),
-        }));
+    /// The same of some rows of a table and one of its references.
+    fn refers(&self, table: &Table, reference: &Reference, keys: &[Key]) -> Result<(), RecordError> {
+        let mut tables = self.fits.iter().filter_map(|fit| fit.live.as_ref());
+        let Some(to) = tables.find(|one| one.name.eq_ignore_ascii_case(&reference.to)) else { return Ok(()) };
+        let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
+        let Some(columns) = columns else { return Ok(()) };
+        let wanted: Vec<usize> = table.key.iter().chain(&reference.columns).copied().collect();
+        let mut held: BTreeMap<Row, Key> = BTreeMap::new();
+        let mut take = |mut key: Row| {
+            let values = key.split_off(table.key.len());
+            if !values.iter().any(Value::is_null) {
+                held.insert(values, key);
+            }
+            Ok::<(), Explained>(())
+        };
+        self.live.find(table, &table.key, keys, &wanted, &mut take)?;
+        let (values, keys): (Vec<Row>, Vec<Key>) = held.into_iter().unzip();
+        let there = compare::there(&*self.live, to, &columns, &values)?;
+        match there.iter().position(|there| !there) {
+            None => Ok(()),
+            Some(at) => {
+                let (table, key) = (table.name.clone(), shown(&keys[at]));
+                Err(RecordError::Dangling { table, key, to: format!("{} {}", to.name, shown(&values[at])) })
+            }
+        }
     }
-    Ok(written)
 }

@@ -1,6 +1,7 @@
 //! What belongs to a record: down along references, up only to what is required, never down again from there.
 //!
-//! Reads a snapshot. Live data has a say in one thing only: a parent that is there is not looked at further.
+//! Reads a snapshot. Live data is asked for parents only: one that is there is not looked at further, and what does nothing
+//! but tie rows together comes back only where all of them are there or come back too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,25 +83,39 @@ pub struct Walk<'w> {
     pub snapshot: &'w dyn Records,
     /// So many rows may come back.
     pub budget: u64,
-    /// A row between two others always brings back the one that is gone; otherwise only if both are.
-    pub both_ends: bool,
+    /// For each table, whether its rows do nothing but tie others together.
+    between: Vec<bool>,
+    /// For each link, where what it refers to by these values is.
+    targets: Vec<BTreeMap<Row, Target>>,
     closure: Closure,
+}
+
+/// Where a row is that another refers to.
+enum Target {
+    /// In live data.
+    There,
+    /// In the snapshot only, under this key.
+    Kept(Key),
+    Nowhere,
 }
 
 impl<'w> Walk<'w> {
     pub fn new(graph: &'w Graph, snapshot: &'w dyn Records, budget: u64) -> Self {
         let closure = Closure { members: vec![Members::new(); graph.tables.len()], ..Closure::default() };
-        Self { graph, snapshot, budget, both_ends: false, closure }
+        let between = (0..graph.tables.len()).map(|table| graph.is_between(table)).collect();
+        let targets = graph.links.iter().map(|_| BTreeMap::new()).collect();
+        Self { graph, snapshot, budget, between, targets, closure }
+    }
+
+    /// A row between two others always brings back the one that is gone; otherwise only if both are.
+    pub fn both_ends(self) -> Self {
+        Self { between: vec![false; self.graph.tables.len()], ..self }
     }
 
     /// Finds what belongs to the seeds.
     pub fn run(mut self, table: usize, seeds: &Seeds, in_live: &mut InLive<'_>) -> Result<Closure, RecordError> {
         let first = self.seeds(table, seeds)?;
         self.down(table, first)?;
-        let relinks = std::mem::take(&mut self.closure.relinks);
-        let members = &self.closure.members;
-        let outside = |(link, key, _): &(usize, Key, Row)| !members[self.graph.links[*link].child].contains_key(key);
-        self.closure.relinks = relinks.into_iter().filter(outside).collect();
         self.up(in_live)?;
         Ok(self.closure)
     }
@@ -174,29 +189,19 @@ impl<'w> Walk<'w> {
     }
 
     fn children(&self, link: &Link, parents: &[Key]) -> Result<Vec<Row>, RecordError> {
-        let members = &self.closure.members[link.parent];
-        let values = parents.iter().map(|key| self.graph.tied(link.parent, &members[key].ties, &link.to));
-        let values: BTreeSet<Row> = values.filter(|values| !values.iter().any(Value::is_null)).collect();
-        let values: Vec<Row> = values.into_iter().collect();
-        let (mut shape, mut found) = (self.graph.tables[link.child].clone(), Vec::new());
-        // What refers compares as what is referred to does.
-        for (at, to) in link.columns.iter().zip(&link.to) {
-            shape.columns[*at].ignores_case |= self.graph.tables[link.parent].columns[*to].ignores_case;
-        }
-        let mut over = false;
+        let (members, mut found, mut over) = (&self.closure.members[link.parent], Vec::new(), false);
         let mut take = |ties: Row| {
             // More than may come back is not kept either.
             over |= found.len() as u64 > self.budget;
-            let holds =
-                link.when.iter().all(|(column, value)| self.graph.tied(link.child, &ties, &[*column])[0] == *value);
-            if holds && !over {
+            if !over {
                 found.push(ties);
             }
             Ok::<(), Explained>(())
         };
-        self.snapshot.find(&shape, &link.columns, &values, &self.graph.ties[link.child], &mut take)?;
+        let rows = parents.iter().map(|key| &members[key].ties);
+        self.graph.referring(self.snapshot, link, rows, &mut take)?;
         if over {
-            let (budget, table) = (self.budget, shape.name);
+            let (budget, table) = (self.budget, self.graph.tables[link.child].name.clone());
             return Err(RecordError::Budget { budget, table, most: found.len() as u64 });
         }
         Ok(found)
@@ -211,117 +216,128 @@ impl<'w> Walk<'w> {
         }
     }
 
-    /// Adds what rows refer to and live data lacks, until nothing is missing any more. What only ties two rows together
-    /// is looked at last: by then it is known which of them are there.
+    /// Adds what rows refer to and live data lacks, until nothing is missing any more. What only ties rows together is
+    /// looked at when it is known which of them are there.
     fn up(&mut self, in_live: &mut InLive<'_>) -> Result<(), RecordError> {
-        let mut seen: BTreeSet<(usize, Row)> = BTreeSet::new();
         loop {
-            let before = self.closure.rows();
-            for at in 0..self.graph.links.len() {
-                self.parents(at, false, &mut seen, in_live)?;
+            let mut added = false;
+            for between in [false, true] {
+                for at in 0..self.graph.links.len() {
+                    added |= !(between && added) && self.parents(at, between, in_live)?;
+                }
             }
-            if self.closure.rows() == before {
+            if !added {
                 break;
             }
         }
-        let mut seen = BTreeSet::new();
-        (0..self.graph.links.len()).try_for_each(|at| self.parents(at, true, &mut seen, in_live))
+        (0..self.graph.links.len()).try_for_each(|at| self.missed(at, in_live))
     }
 
-    /// Does the row do nothing but tie two others together, and was it not asked for itself?
-    fn is_between(&self, table: usize, why: &Why) -> bool {
-        let (graph, shape) = (self.graph, &self.graph.tables[table]);
-        if self.both_ends || !matches!(why, Why::Belongs(_)) || graph.links.iter().any(|link| link.parent == table) {
-            return false;
-        }
-        let ends = graph.links.iter().filter(|link| link.child == table);
-        let ends: Vec<_> = ends.filter(|link| link.columns.iter().all(|at| shape.key.contains(at))).collect();
-        ends.len() > 1 && shape.key.iter().all(|at| ends.iter().any(|link| link.columns.contains(at)))
-    }
-
-    /// Rows between two others that went with the one end that is gone, since their other ends are there. `None` where one
-    /// of them went with both: then what is gone comes back, for all of them.
-    fn lonely(
-        &self,
-        at: usize,
-        keys: impl Iterator<Item = Key>,
-        in_live: &mut InLive<'_>,
-    ) -> Result<Option<Vec<Key>>, RecordError> {
+    /// Did rows between two others go with the one end that is gone, since their other ends are there? If one of them went
+    /// with both, what is gone comes back, for all of them.
+    fn lonely(&self, at: usize, keys: &[Key], in_live: &mut InLive<'_>) -> Result<bool, RecordError> {
         let (graph, child) = (self.graph, self.graph.links[at].child);
-        let keys: Vec<Key> = keys.collect();
-        for key in &keys {
-            for (_, link) in graph.links.iter().enumerate().filter(|(other, link)| *other != at && link.child == child)
-            {
-                if let Some(values) = graph.target(link, &self.closure.members[child][key].ties)
-                    && !in_live(link.parent, &link.to, &[values])?[0]
-                {
-                    return Ok(None);
-                }
+        let others = graph.links.iter().enumerate().filter(|(other, link)| *other != at && link.child == child);
+        for (_, link) in others {
+            let target = |key: &Key| graph.target(link, &self.closure.members[child][key].ties);
+            let values: BTreeSet<Row> = keys.iter().filter_map(target).collect();
+            if in_live(link.parent, &link.to, &Vec::from_iter(values))?.contains(&false) {
+                return Ok(false);
             }
         }
-        Ok(Some(keys))
+        Ok(true)
     }
 
-    /// Sees that what one link refers to will be there.
-    fn parents(
-        &mut self,
-        at: usize,
-        between: bool,
-        seen: &mut BTreeSet<(usize, Row)>,
-        in_live: &mut InLive<'_>,
-    ) -> Result<(), RecordError> {
+    /// Sees that what one link refers to will be there. Says whether it took more rows in.
+    fn parents(&mut self, at: usize, between: bool, in_live: &mut InLive<'_>) -> Result<bool, RecordError> {
         let (graph, link) = (self.graph, &self.graph.links[at]);
-        let mut wanted: BTreeMap<Row, Vec<Key>> = BTreeMap::new();
-        for (key, member) in &self.closure.members[link.child] {
-            let Some(values) = graph.target(link, &member.ties) else { continue };
-            if self.is_between(link.child, &member.why) != between {
-                continue;
-            }
-            if !seen.contains(&(at, values.clone())) {
-                wanted.entry(values).or_default().push(key.clone());
-            }
+        if link.is_let_go(graph) {
+            return Ok(false);
         }
+        let mut wanted = self.wanted(at, Some(between));
+        self.look(at, &wanted, in_live)?;
+        wanted.retain(
+            |values, _| matches!(&self.targets[at][values], Target::Kept(key) if !self.closure.holds(link.parent, key)),
+        );
         if wanted.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
-        let values: Vec<Row> = wanted.keys().cloned().collect();
-        seen.extend(values.iter().map(|values| (at, values.clone())));
-        let mut found = self.kept(link, &values)?;
-        let there = in_live(link.parent, &link.to, &values)?;
         let mut missing = Vec::new();
-        for (place, (values, there)) in values.into_iter().zip(there).enumerate() {
-            let row = found[place].take();
-            let inside = row.as_ref().is_some_and(|ties| {
-                self.closure.holds(link.parent, &graph.tied(link.parent, ties, &graph.tables[link.parent].key))
-            });
-            if there || inside {
-                continue;
-            }
-            let keys = wanted.remove(&values).unwrap_or_default().into_iter().map(|key| (link.child, key, at));
-            match row {
-                // What may go on its own is not brought back because somebody once referred to it.
-                _ if link.on_delete.survives() && link.may_be_empty(graph) => self.closure.emptied.extend(keys),
-                Some(ties) if between => match self.lonely(at, keys.map(|(_, key, _)| key), in_live)? {
-                    Some(lonely) => {
-                        *self.closure.lonely.entry(link.child).or_default() += lonely.len() as u64;
-                        lonely.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
-                    }
-                    None => missing.push(ties),
-                },
-                Some(ties) => missing.push(ties),
-                None => self.closure.dangling.extend(keys),
+        for ((_, keys), ties) in wanted.iter().zip(self.kept(link, wanted.keys())?) {
+            match between.then(|| self.lonely(at, keys, in_live)).transpose()? {
+                Some(true) => {
+                    *self.closure.lonely.entry(link.child).or_default() += keys.len() as u64;
+                    keys.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
+                }
+                _ => missing.extend(ties),
             }
         }
         let why = Why::Needed(graph.tables[link.child].name.clone());
-        self.add(link.parent, missing, &why)?;
+        Ok(!self.add(link.parent, missing, &why)?.is_empty())
+    }
+
+    /// Notes the rows whose reference by one link leads nowhere, now that it is known what comes back.
+    fn missed(&mut self, at: usize, in_live: &mut InLive<'_>) -> Result<(), RecordError> {
+        let (graph, link) = (self.graph, &self.graph.links[at]);
+        let wanted = self.wanted(at, None);
+        self.look(at, &wanted, in_live)?;
+        for (values, keys) in wanted {
+            let keys = keys.into_iter().map(|key| (link.child, key, at));
+            match &self.targets[at][&values] {
+                Target::There => {}
+                Target::Kept(key) if self.closure.holds(link.parent, key) => {}
+                // What may go on its own is not brought back because somebody once referred to it.
+                _ if link.is_let_go(graph) => self.closure.emptied.extend(keys),
+                _ => self.closure.dangling.extend(keys),
+            }
+        }
+        Ok(())
+    }
+
+    /// What rows refer to by a link: all of them, or those that only tie others together, or the rest.
+    fn wanted(&self, at: usize, between: Option<bool>) -> BTreeMap<Row, Vec<Key>> {
+        let link = &self.graph.links[at];
+        let mut wanted: BTreeMap<Row, Vec<Key>> = BTreeMap::new();
+        for (key, member) in &self.closure.members[link.child] {
+            let is_between = self.between[link.child] && matches!(member.why, Why::Belongs(_));
+            if between.is_none_or(|between| between == is_between)
+                && let Some(values) = self.graph.target(link, &member.ties)
+            {
+                wanted.entry(values).or_default().push(key.clone());
+            }
+        }
+        wanted
+    }
+
+    /// Finds where those are that were not looked for yet: in live data first, then in the snapshot.
+    fn look(
+        &mut self,
+        at: usize,
+        wanted: &BTreeMap<Row, Vec<Key>>,
+        in_live: &mut InLive<'_>,
+    ) -> Result<(), RecordError> {
+        let (graph, link) = (self.graph, &self.graph.links[at]);
+        let fresh: Vec<Row> = wanted.keys().filter(|values| !self.targets[at].contains_key(*values)).cloned().collect();
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let there = in_live(link.parent, &link.to, &fresh)?;
+        let (there, gone): (Vec<_>, Vec<_>) = fresh.into_iter().zip(there).partition(|(_, there)| *there);
+        let gone: Vec<Row> = gone.into_iter().map(|(values, _)| values).collect();
+        let kept = self.kept(link, gone.iter())?;
+        let key = |ties: Row| Target::Kept(graph.tied(link.parent, &ties, &graph.tables[link.parent].key));
+        let targets = &mut self.targets[at];
+        targets.extend(there.into_iter().map(|(values, _)| (values, Target::There)));
+        targets.extend(gone.into_iter().zip(kept).map(|(values, ties)| (values, ties.map_or(Target::Nowhere, key))));
         Ok(())
     }
 
     /// The rows of the snapshot that are referred to, one for each of these values.
-    fn kept(&self, link: &Link, values: &[Row]) -> Result<Vec<Option<Row>>, RecordError> {
+    fn kept<'r>(&self, link: &Link, values: impl Iterator<Item = &'r Row>) -> Result<Vec<Option<Row>>, RecordError> {
         let (shape, wanted) = (&self.graph.tables[link.parent], &self.graph.ties[link.parent]);
+        let values: Vec<Row> = values.cloned().collect();
         let mut found = vec![None; values.len()];
-        matched(self.snapshot, shape, &link.to, values, wanted, &mut |asked, row| found[asked] = Some(row))?;
+        matched(self.snapshot, shape, &link.to, &values, wanted, &mut |asked, row| found[asked] = Some(row))?;
         Ok(found)
     }
 }

@@ -11,6 +11,8 @@ use crate::record::plan::Glimpse;
 
 /// Values up to this many bytes are kept as they are.
 const SHORT: usize = 256;
+/// So many letters of a title are kept.
+const TITLE: usize = 40;
 /// Rows that are asked for together.
 const BATCH: usize = 200;
 
@@ -50,6 +52,18 @@ pub fn glimpse(value: &Value) -> Glimpse {
             Glimpse::Long { bytes: bytes.len() as u64, sha256: hex::encode(digest.finalize()) }
         }
         _ => Glimpse::Value(value.clone()),
+    }
+}
+
+/// What a row is known by, cut to fit into a line.
+pub fn title(glimpse: &Glimpse) -> Option<String> {
+    let Glimpse::Value(Value::Text(text)) = glimpse else { return None };
+    let text = String::from_utf8_lossy(text);
+    let text = text.trim();
+    let cut: String = text.chars().take(TITLE).collect();
+    match cut.len() < text.len() {
+        true => Some(format!("{}…", cut.trim_end())),
+        false => Some(cut).filter(|cut| !cut.is_empty()),
     }
 }
 

@@ -1,14 +1,15 @@
 //! What can go wrong with records. Whenever one of these is told, live data is as it was.
 
 use crate::base::error::{Class, Explain, Explained};
-use crate::base::text::counted;
+use crate::base::record::Table;
+use crate::base::text::{counted, nearest};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     #[error("there is no entity or table {name} in {place}")]
     NoTable { name: String, place: String, nearest: Option<String> },
     #[error("{table} has no column {column}")]
-    NoColumn { table: String, column: String },
+    NoColumn { table: String, column: String, nearest: Option<String> },
     #[error("relation: {what}")]
     Relation { what: String },
     #[error("{table} {key} is not in the snapshot")]
@@ -40,6 +41,12 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    pub fn no_column(table: &Table, column: &str) -> Self {
+        let known = table.columns.iter().map(|one| one.name.as_str());
+        let nearest = nearest(column, known).map(str::to_owned);
+        Self::NoColumn { table: table.name.clone(), column: column.to_owned(), nearest }
+    }
+
     pub fn store(error: Explained) -> Self {
         Self::Store(Passed(error))
     }
@@ -63,7 +70,9 @@ impl Explain for RecordError {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::NoTable { nearest: Some(nearest), .. } => return Some(format!("did you mean {nearest}?")),
+            Self::NoTable { nearest: Some(nearest), .. } | Self::NoColumn { nearest: Some(nearest), .. } => {
+                return Some(format!("did you mean {nearest}?"));
+            }
             Self::NoTable { .. } => "list the tables with strongroom query SNAPSHOT .tables",
             Self::NoColumn { table, .. } => {
                 return Some(format!("list its columns with strongroom query SNAPSHOT '.schema {table}'"));

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{OnDelete, Records, Row, Table, Value, pick, plain};
+use crate::base::record::{Each, OnDelete, Records, Row, Table, Value, pick, plain};
 use crate::base::text::nearest;
 use crate::record::error::RecordError;
-use crate::record::model::{Columns, Model, Relation};
+use crate::record::model::{Columns, Model, Relation, placeholders};
 
 /// The tables of a database and how they hang together. Tables are named by their place in it.
 #[derive(Clone, Debug)]
@@ -26,8 +26,6 @@ pub struct Link {
     pub on_delete: OnDelete,
     /// Only rows with these values refer to that table.
     pub when: Vec<(usize, Value)>,
-    /// The store knows of it, and insists on it.
-    pub declared: bool,
 }
 
 impl Graph {
@@ -67,7 +65,6 @@ impl Graph {
                     to: to.collect::<Option<_>>()?,
                     on_delete: reference.on_delete,
                     when: Vec::new(),
-                    declared: true,
                 })
             });
             links.collect::<Vec<_>>()
@@ -88,14 +85,12 @@ impl Graph {
             let at = self.column(child, name)?;
             when.push((at, records.typed(&self.tables[child], at, value)?));
         }
-        let declared = false;
-        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, when, declared }))
+        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, when }))
     }
 
     pub fn column(&self, table: usize, name: &str) -> Result<usize, RecordError> {
         let table = &self.tables[table];
-        let missing = || RecordError::NoColumn { table: table.name.clone(), column: name.to_owned() };
-        table.column(name).ok_or_else(missing)
+        table.column(name).ok_or_else(|| RecordError::no_column(table, name))
     }
 
     fn ties_of(&self, at: usize, model: &Model) -> Vec<usize> {
@@ -130,11 +125,45 @@ impl Graph {
         plain(values).into_iter().zip(columns).map(one).collect()
     }
 
+    /// Do the rows of a table do nothing but tie others together? Its key is made of references, and nothing refers to it.
+    pub fn is_between(&self, table: usize) -> bool {
+        let key = &self.tables[table].key;
+        let ends =
+            self.links.iter().filter(|link| link.child == table && link.columns.iter().all(|at| key.contains(at)));
+        let ends: Vec<&Link> = ends.collect();
+        let is_end = |at: &usize| ends.iter().any(|link| link.columns.contains(at));
+        ends.len() > 1 && key.iter().all(is_end) && !self.links.iter().any(|link| link.parent == table)
+    }
+
     /// What the row refers to by this link; `None` if to nothing.
     pub fn target(&self, link: &Link, ties: &[Value]) -> Option<Row> {
-        let holds = link.when.iter().all(|(column, value)| self.tied(link.child, ties, &[*column])[0] == *value);
         let values = self.tied(link.child, ties, &link.columns);
-        (holds && !values.iter().any(Value::is_null)).then_some(values)
+        (self.holds(link, ties) && !values.iter().any(Value::is_null)).then_some(values)
+    }
+
+    /// Does the link hold for a row of this kind?
+    fn holds(&self, link: &Link, ties: &[Value]) -> bool {
+        link.when.iter().all(|(column, value)| self.tied(link.child, ties, &[*column])[0] == *value)
+    }
+
+    /// The rows that refer by a link to some of these of its other table: the ties of each. One search for all, since there
+    /// may be no index that helps.
+    pub fn referring<'r>(
+        &self,
+        records: &dyn Records,
+        link: &Link,
+        rows: impl Iterator<Item = &'r Row>,
+        each: &mut Each<'_>,
+    ) -> Result<(), RecordError> {
+        let (child, parent) = (&self.tables[link.child], &self.tables[link.parent]);
+        let values = rows.map(|ties| self.tied(link.parent, ties, &link.to));
+        let values: BTreeSet<Row> = values.filter(|values| !values.iter().any(Value::is_null)).collect();
+        if values.is_empty() {
+            return Ok(());
+        }
+        let shape = child.referring(&link.columns, parent, &link.to);
+        let mut take = |ties: Row| if self.holds(link, &ties) { each(ties) } else { Ok(()) };
+        Ok(records.find(&shape, &link.columns, &Vec::from_iter(values), &self.ties[link.child], &mut take)?)
     }
 }
 
@@ -145,15 +174,15 @@ impl Link {
         self.columns.iter().any(|at| !table.columns[*at].required && !table.key.contains(at))
     }
 
+    /// Does the row stay when what it refers to goes, and refer to nothing?
+    pub fn is_let_go(&self, graph: &Graph) -> bool {
+        self.on_delete.survives() && self.may_be_empty(graph)
+    }
+
     /// The columns that are emptied so that the row refers to nothing.
     pub fn emptied(&self, graph: &Graph) -> Vec<usize> {
         let table = &graph.tables[self.child];
         let may = |at: &&usize| !table.columns[**at].required && !table.key.contains(at);
         self.columns.iter().filter(may).copied().collect()
     }
-}
-
-/// The columns in braces of a pattern.
-pub fn placeholders(pattern: &str) -> impl Iterator<Item = &str> {
-    pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }

@@ -3,16 +3,17 @@
 //! Owns the form of these images, one line of JSON each (docs/format.md), and the rule that nobody's newer work is lost
 //! silently. Holds one row in memory at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead, Write};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value, pick};
-use crate::record::apply::{BeforeCommit, Written, look};
+use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value};
 use crate::record::error::RecordError;
+use crate::record::graph::Graph;
 use crate::record::plan::shown;
+use crate::record::trace::{BeforeCommit, Trace, Written, children, look};
 
 /// What a row held; nothing where there was none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +27,8 @@ pub struct Image {
 pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> Result<(), RecordError> {
     let tables = live.tables()?;
     for (name, key) in rows {
-        let table = named(&tables, name)?;
+        let missing = || RecordError::NoTable { name: name.clone(), place: "live data".to_owned(), nearest: None };
+        let table = tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).ok_or_else(missing)?;
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let mut row = None;
         let mut take = |found: Row| {
@@ -42,27 +44,20 @@ pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> 
     Ok(())
 }
 
-fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, RecordError> {
-    tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).ok_or_else(|| RecordError::NoTable {
-        name: name.to_owned(),
-        place: "live data".to_owned(),
-        nearest: None,
-    })
-}
-
-/// Makes rows hold what their images say. What is `expected` is compared with what is there first; without it, whatever
-/// is there is replaced. Rows that others refer to since are never removed.
+/// Makes rows hold what their images say. What was written is compared with what is there first, unless `force` says that
+/// whatever is there is replaced. Rows that others refer to since are never removed.
 pub fn restore(
     images: &mut dyn BufRead,
     live: &mut dyn Change,
-    expected: Option<&[Written]>,
+    was: &Trace,
+    force: bool,
     told: &mut BeforeCommit<'_>,
-) -> Result<Vec<Written>, RecordError> {
+) -> Result<Trace, RecordError> {
     live.begin(Rules { triggers: false, references: false })?;
-    let done = back(images, live, expected).and_then(|written| {
-        told(&written)?;
+    let done = back(images, live, was, force).and_then(|trace| {
+        told(&trace)?;
         live.commit()?;
-        Ok(written)
+        Ok(trace)
     });
     if done.is_err() {
         live.roll_back();
@@ -70,41 +65,39 @@ pub fn restore(
     done
 }
 
-fn back(
-    images: &mut dyn BufRead,
-    live: &mut dyn Change,
-    expected: Option<&[Written]>,
-) -> Result<Vec<Written>, RecordError> {
-    let tables = live.tables()?;
-    if let Some(expected) = expected {
-        unchanged(&tables, live, expected)?;
+fn back(images: &mut dyn BufRead, live: &mut dyn Change, was: &Trace, force: bool) -> Result<Trace, RecordError> {
+    let graph = was.graph(live)?;
+    if !force {
+        unchanged(&graph, live, &was.written)?;
     }
-    let mut keys: BTreeMap<String, Vec<Key>> = BTreeMap::new();
-    let mut removed: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
+    let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+    let mut removed: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
     for line in images.lines() {
         let line = line.map_err(|error| RecordError::Image(error.to_string()))?;
         let image: Image = serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?;
-        let table = named(&tables, &image.table)?;
-        keys.entry(table.name.clone()).or_default().push(image.key.clone());
+        let at = named(&graph, &image.table)?;
+        keys.entry(at).or_default().push(image.key.clone());
         match image.row {
-            None => removed.entry(&table.name).or_default().extend(remove(table, &image.key, live)?),
-            Some(row) => put(table, &image.key, row, live)?,
+            None => removed.entry(at).or_default().extend(remove(&graph, at, &image.key, live)?),
+            Some(row) => put(&graph.tables[at], &image.key, row, live)?,
         }
     }
-    for (name, rows) in &removed {
-        unreferred(&tables, named(&tables, name)?, rows, live)?;
-    }
+    unreferred(&graph, &removed, was, live)?;
     let mut written = Vec::new();
-    for (name, keys) in keys {
-        written.extend(look(live, named(&tables, &name)?, &keys)?);
+    for (at, keys) in keys {
+        written.extend(look(live, &graph.tables[at], &keys)?);
     }
-    Ok(written)
+    Ok(Trace { written, ..was.clone() })
+}
+
+fn named(graph: &Graph, table: &str) -> Result<usize, RecordError> {
+    graph.named(table, "live data")
 }
 
 /// Is every row as it was left?
-fn unchanged(tables: &[Table], live: &dyn Change, expected: &[Written]) -> Result<(), RecordError> {
+fn unchanged(graph: &Graph, live: &dyn Change, expected: &[Written]) -> Result<(), RecordError> {
     for some in expected.chunk_by(|one, other| one.table == other.table) {
-        let table = named(tables, &some[0].table)?;
+        let table = &graph.tables[named(graph, &some[0].table)?];
         let keys: Vec<Key> = some.iter().map(|written| written.key.clone()).collect();
         let now = look(live, table, &keys)?;
         if let Some((was, _)) = some.iter().zip(&now).find(|(was, now)| was != now) {
@@ -115,26 +108,21 @@ fn unchanged(tables: &[Table], live: &dyn Change, expected: &[Written]) -> Resul
 }
 
 /// Removes a row; returns the values that others may refer to it by.
-fn remove(table: &Table, key: &Key, live: &mut dyn Change) -> Result<Option<Row>, RecordError> {
-    let all: Vec<usize> = (0..table.columns.len()).collect();
-    let ties: BTreeSet<usize> = table.key.iter().chain(table.unique.iter().flatten()).copied().collect();
-    let mut row = None;
-    let mut take = |mut found: Row| {
-        // What is long is no reference.
-        found.iter_mut().enumerate().filter(|(at, _)| !ties.contains(at)).for_each(|(_, value)| *value = Value::Null);
-        row = Some(found);
+fn remove(graph: &Graph, at: usize, key: &Key, live: &mut dyn Change) -> Result<Option<Row>, RecordError> {
+    let (table, mut ties) = (&graph.tables[at], None);
+    let mut take = |found: Row| {
+        ties = Some(found);
         Ok::<(), Explained>(())
     };
-    live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
+    live.find(table, &table.key, std::slice::from_ref(key), &graph.ties[at], &mut take)?;
     live.delete(table, key)?;
-    Ok(row)
+    Ok(ties)
 }
 
 fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Change) -> Result<(), RecordError> {
     let (mut columns, mut values) = (Vec::new(), Row::new());
     for (name, value) in row {
-        let missing = || RecordError::NoColumn { table: table.name.clone(), column: name.clone() };
-        columns.push(table.column(&name).ok_or_else(missing)?);
+        columns.push(table.column(&name).ok_or_else(|| RecordError::no_column(table, &name))?);
         values.push(value);
     }
     if !live.update(table, key, &columns, &values)? {
@@ -143,27 +131,23 @@ fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Ch
     Ok(())
 }
 
-/// Does nothing that stays refer to rows that were removed? One search for all: there may be no index that helps.
-fn unreferred(tables: &[Table], table: &Table, rows: &[Row], live: &mut dyn Change) -> Result<(), RecordError> {
-    for child in tables {
-        for reference in child.references.iter().filter(|one| one.to.eq_ignore_ascii_case(&table.name)) {
-            let to: Option<Vec<usize>> = reference.to_columns.iter().map(|name| table.column(name)).collect();
-            let Some(to) = to else { continue };
-            let values = rows.iter().map(|row| pick(row, &to)).filter(|row| !row.iter().any(Value::is_null));
-            let values: BTreeSet<Row> = values.collect();
-            if values.is_empty() {
-                continue;
+/// Does nothing that is newer refer to rows that were removed?
+fn unreferred(
+    graph: &Graph,
+    removed: &BTreeMap<usize, Vec<Row>>,
+    was: &Trace,
+    live: &dyn Change,
+) -> Result<(), RecordError> {
+    let older: HashSet<(&str, &Key)> = was.referring.iter().map(|(table, key)| (table.as_str(), key)).collect();
+    for (&parent, rows) in removed {
+        let mut newer = None;
+        children(graph, live, parent, rows, &mut |child, key| {
+            if newer.is_none() && !older.contains(&(child.name.as_str(), &key)) {
+                newer = Some((child.name.clone(), shown(&key)));
             }
-            let mut found = None;
-            let mut take = |key: Row| {
-                found = Some(key);
-                Ok::<(), Explained>(())
-            };
-            live.find(child, &reference.columns, &Vec::from_iter(values), &child.key, &mut take)?;
-            if let Some(key) = found {
-                let (table, key) = (child.name.clone(), shown(&key));
-                return Err(RecordError::Refers { table, key, to: reference.to.clone() });
-            }
+        })?;
+        if let Some((table, key)) = newer {
+            return Err(RecordError::Refers { table, key, to: graph.tables[parent].name.clone() });
         }
     }
     Ok(())

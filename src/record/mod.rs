@@ -15,3 +15,4 @@ pub mod model;
 pub mod order;
 pub mod plan;
 pub mod prepare;
+pub mod trace;

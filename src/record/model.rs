@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::name::Name;
-use crate::base::record::OnDelete;
+use crate::base::record::{OnDelete, Table};
+use crate::base::text::nearest;
 
 /// Everything that is said of the records of all sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,18 +37,19 @@ pub struct Linked {
 }
 
 /// A reference that the schema does not declare.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     pub source: Name,
     pub from: Columns,
     pub to: Columns,
     /// It holds only for rows with these values: the type of a polymorphic reference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub when: Vec<(String, String)>,
     pub on_delete: OnDelete,
 }
 
 /// Columns of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Columns {
     pub table: String,
     pub columns: Vec<String>,
@@ -90,6 +94,61 @@ impl Model {
         };
         self.renames.iter().find(renamed).map_or(column, |rename| &rename.now)
     }
+
+    /// What is said of tables and columns that the database does not have, in words. A snapshot may be older than they are.
+    pub fn strangers(&self, tables: &[Table]) -> Vec<String> {
+        let mut told = Vec::new();
+        let mut look = |what: &str, name: &str, columns: &[&str]| {
+            let Some(table) = tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)) else {
+                let known = tables.iter().map(|table| table.name.as_str());
+                return told.push(stranger(what, &format!("table {name}"), nearest(name, known)));
+            };
+            for column in columns.iter().filter(|column| table.column(column).is_none()) {
+                let known = table.columns.iter().map(|one| one.name.as_str());
+                told.push(stranger(what, &format!("column {name}.{column}"), nearest(column, known)));
+            }
+        };
+        for (name, entity) in &self.entities {
+            let in_files = entity.files.iter().flat_map(|linked| placeholders(&linked.path));
+            let columns: Vec<&str> =
+                entity.key.iter().chain(&entity.immutable).map(String::as_str).chain(in_files).collect();
+            look(&format!("entity.{name}"), &entity.table, &columns);
+        }
+        for one in &self.relations {
+            for end in [&one.from, &one.to] {
+                let columns: Vec<&str> = end.columns.iter().map(String::as_str).collect();
+                look("a relation", &end.table, &columns);
+            }
+        }
+        told
+    }
+
+    /// The relations by the names that tables and columns have now.
+    pub fn relations_now(&self) -> Vec<Relation> {
+        let now = |some: &Columns| Columns {
+            table: self.table_now(&some.table).to_owned(),
+            columns: some.columns.iter().map(|column| self.column_now(&some.table, column).to_owned()).collect(),
+        };
+        let when = |one: &Relation| {
+            let named = |(column, value): &(String, String)| {
+                (self.column_now(&one.from.table, column).to_owned(), value.clone())
+            };
+            one.when.iter().map(named).collect()
+        };
+        let relation =
+            |one: &Relation| Relation { from: now(&one.from), to: now(&one.to), when: when(one), ..one.clone() };
+        self.relations.iter().map(relation).collect()
+    }
+}
+
+fn stranger(what: &str, name: &str, nearest: Option<&str>) -> String {
+    let meant = nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+    format!("the configuration: {what} names {name}, which the snapshot does not have{meant}")
+}
+
+/// The columns in braces of a pattern.
+pub fn placeholders(pattern: &str) -> impl Iterator<Item = &str> {
+    pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
 }
 
 fn clone<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {

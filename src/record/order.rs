@@ -9,7 +9,7 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use crate::base::record::{Key, Row};
-use crate::record::closure::Closure;
+use crate::record::closure::{Closure, Member};
 use crate::record::graph::Graph;
 
 /// A row, and the links that are filled in when all rows are there.
@@ -23,28 +23,25 @@ pub struct Placed {
 }
 
 /// Every row of a closure, what others refer to first.
-pub fn order(graph: &Graph, closure: &Closure) -> Vec<Placed> {
+pub fn order<'c>(graph: &Graph, closure: &'c Closure) -> Vec<Placed> {
     let mut rows = DiGraph::<(usize, &Key, &Row), usize>::new();
+    let mut of: Vec<Vec<(NodeIndex, &Row)>> = Vec::with_capacity(closure.members.len());
     for (table, members) in closure.members.iter().enumerate() {
-        for (key, member) in members {
-            rows.add_node((table, key, &member.ties));
-        }
+        let node = |(key, member): (_, &'c Member)| (rows.add_node((table, key, &member.ties)), &member.ties);
+        of.push(members.iter().map(node).collect());
     }
     for (at, link) in graph.links.iter().enumerate() {
-        let of =
-            |table: usize| -> Vec<NodeIndex> { rows.node_indices().filter(|node| rows[*node].0 == table).collect() };
+        if of[link.child].is_empty() || of[link.parent].is_empty() {
+            continue;
+        }
         let meant = |values: &Row| graph.meant(link.parent, &link.to, values);
-        let parents: HashMap<Row, NodeIndex> = of(link.parent)
-            .into_iter()
-            .map(|node| (meant(&graph.tied(link.parent, rows[node].2, &link.to)), node))
-            .collect();
-        let ties: Vec<(NodeIndex, NodeIndex)> = of(link.child)
-            .into_iter()
-            .filter_map(|node| Some((node, *parents.get(&meant(&graph.target(link, rows[node].2)?))?)))
-            .filter(|(child, parent)| child != parent)
-            .collect();
-        for (child, parent) in ties {
-            rows.add_edge(child, parent, at);
+        let key = |ties: &Row| meant(&graph.tied(link.parent, ties, &link.to));
+        let parents: HashMap<Row, NodeIndex> = of[link.parent].iter().map(|(node, ties)| (key(ties), *node)).collect();
+        for (child, ties) in &of[link.child] {
+            let parent = graph.target(link, ties).and_then(|values| parents.get(&meant(&values)));
+            if let Some(parent) = parent.filter(|parent| *parent != child) {
+                rows.add_edge(*child, *parent, at);
+            }
         }
     }
     let mut placed = Vec::with_capacity(rows.node_count());

@@ -83,6 +83,9 @@ pub struct Step {
     pub table: usize,
     /// Its key in the snapshot.
     pub key: Key,
+    /// What people know it by, where a column says: the beginning of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// Its key in live data, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub into: Option<Key>,
@@ -159,9 +162,9 @@ impl std::fmt::Display for Glimpse {
 
 impl Step {
     pub fn new(table: usize, key: Key, why: Why, act: Act) -> Self {
-        let (into, seen, differs, emptied, later) = (None, None, Vec::new(), Vec::new(), Vec::new());
+        let (title, into, seen, differs, emptied, later) = (None, None, None, Vec::new(), Vec::new(), Vec::new());
         let (dangling, circular) = (false, false);
-        Self { table, key, into, why, act, seen, differs, emptied, later, dangling, circular }
+        Self { table, key, title, into, why, act, seen, differs, emptied, later, dangling, circular }
     }
 
     /// Its key in live data.

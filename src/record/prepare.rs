@@ -4,6 +4,7 @@
 
 mod clash;
 mod decide;
+mod dependents;
 mod numbered;
 mod rekey;
 mod relink;
@@ -15,7 +16,7 @@ use crate::base::id::SnapshotId;
 use crate::base::record::{Change, Key, Records, Row, Table};
 use crate::base::text::counted;
 use crate::record::closure::{Closure, Why};
-use crate::record::compare::{self, glimpse};
+use crate::record::compare::{self, glimpse, title};
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
@@ -55,11 +56,18 @@ struct Draft {
     there: bool,
     /// What live data holds under its live key.
     seen: Option<String>,
+    /// What people know it by.
+    title: Option<String>,
 }
 
 impl Draft {
     fn new(act: Act) -> Self {
-        Self { act, into: None, differs: Vec::new(), emptied: BTreeSet::new(), there: false, seen: None }
+        Self { act, into: None, differs: Vec::new(), emptied: BTreeSet::new(), there: false, seen: None, title: None }
+    }
+
+    /// It is there, with something else, and is left so.
+    fn stays_changed(&self) -> bool {
+        self.there && !self.differs.is_empty() && matches!(self.act, Act::Leave { .. })
     }
 
     fn leave(why: impl Into<String>) -> Self {
@@ -84,13 +92,14 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     let placed = order::order(ground.graph, closure);
     work.empty();
     work.dependents(&placed);
-    let mut steps = work.steps(&placed);
     let relinks = work.relinks()?;
+    let mut steps = work.steps(&placed);
     work.notes_on(&steps, &relinks);
     steps.extend(relinks);
     let tables = ground.graph.tables.iter().enumerate().map(|(at, table)| work.heading(at, table)).collect();
     let Title { snapshot, database, asked } = title;
     let Work { mut notes, mut refusals, .. } = work;
+    notes.extend(ground.model.strangers(&ground.graph.tables));
     let (mut told, mut refused) = (BTreeSet::new(), BTreeSet::new());
     notes.retain(|note| told.insert(note.clone()));
     refusals.retain(|refusal| refused.insert(refusal.what.clone()));
@@ -110,6 +119,8 @@ struct Work<'w> {
     twins: numbered::Twins,
     /// Live rows that stand for a row already, of the table that is looked at.
     taken: HashSet<Key>,
+    /// For each link, what rows refer to by it that neither is in live data nor comes back: values, and the row's key.
+    absent: Vec<HashMap<Row, Key>>,
 }
 
 impl<'w> Work<'w> {
@@ -123,6 +134,7 @@ impl<'w> Work<'w> {
             numbers: HashMap::new(),
             twins: HashMap::new(),
             taken: HashSet::new(),
+            absent: vec![HashMap::new(); ground.graph.links.len()],
         }
     }
 
@@ -188,16 +200,17 @@ impl<'w> Work<'w> {
         let asked: Vec<Key> = live_keys.values().cloned().collect();
         let seen = compare::see(ground.live, live, &asked)?;
         let all: Vec<usize> = (0..kept.columns.len()).collect();
-        let mut rows: Vec<(Key, Result<Fitted, String>)> = Vec::new();
+        let mut rows: Vec<(Key, Option<String>, Result<Fitted, String>)> = Vec::new();
         let mut take = |row: Row| {
             let key = kept.key_of(&row);
+            let title = kept.title().and_then(|at| title(&glimpse(&row[at])));
             let row = fit.row(kept, self.rewritten(at, &key, row), ground.live, false);
-            rows.push((key, row.map(|(columns, values)| (columns, values.iter().map(glimpse).collect()))));
+            rows.push((key, title, row.map(|(columns, values)| (columns, values.iter().map(glimpse).collect()))));
             Ok::<(), Explained>(())
         };
         ground.snapshot.find(kept, &kept.key, keys, &all, &mut take)?;
         if kept.numbered && live.numbered {
-            let compared = rows.iter().filter_map(|(key, row)| {
+            let compared = rows.iter().filter_map(|(key, _, row)| {
                 let (columns, values) = row.as_ref().ok()?;
                 Some(Compared { at, key, now: live_keys.get(key)?, columns, values })
             });
@@ -205,7 +218,7 @@ impl<'w> Work<'w> {
                 |row: &Compared<'_>| seen.get(row.now).is_some_and(|seen| row.differences(live, seen).is_empty());
             self.twins = self.twins(live, &compared.filter(|row| !same(row)).collect::<Vec<_>>())?;
         }
-        for (key, row) in rows {
+        for (key, title, row) in rows {
             let Some(now) = live_keys.get(&key) else { continue };
             let draft = match row {
                 Err(why) => {
@@ -218,71 +231,15 @@ impl<'w> Work<'w> {
                 }
             };
             self.taken.insert(draft.into.as_ref().unwrap_or(&key).clone());
-            self.drafts[at].insert(key, draft);
+            self.drafts[at].insert(key, Draft { title, ..draft });
         }
         Ok(())
     }
 
-    /// Leaves references empty whose rows are gone and may be.
-    fn empty(&mut self) {
-        for (table, key, link) in &self.closure.emptied {
-            if let Some(draft) = self.drafts[*table].get_mut(key) {
-                draft.emptied.extend(self.ground.graph.links[*link].emptied(self.ground.graph));
-            }
-        }
-    }
-
-    /// What needs a row that does not come back does not come back either, or does without.
-    fn dependents(&mut self, placed: &[order::Placed]) {
-        loop {
-            let mut changed = false;
-            for row in placed {
-                changed |= self.dependent(row.table, &row.key);
-            }
-            if !changed {
-                return;
-            }
-        }
-    }
-
-    fn dependent(&mut self, table: usize, key: &Key) -> bool {
-        let graph = self.ground.graph;
-        let Some(Act::Insert) = self.drafts[table].get(key).map(|draft| &draft.act) else { return false };
-        let ties = &self.closure.members[table][key].ties;
-        for link in graph.links.iter().filter(|link| link.child == table) {
-            let Some(values) = graph.target(link, ties) else { continue };
-            let Some(parent) = self.absent(link.parent, &link.to, &values) else { continue };
-            let draft = self.drafts[table].get_mut(key).expect("BUG: it was just there");
-            // What would go with the other does not come back without it, though the reference may be empty.
-            if link.on_delete.survives() && link.may_be_empty(graph) {
-                let emptied = link.emptied(graph);
-                if emptied.iter().all(|column| draft.emptied.contains(column)) {
-                    continue;
-                }
-                draft.emptied.extend(emptied);
-            } else {
-                let name = &graph.tables[link.parent].name;
-                draft.act =
-                    Act::Leave { why: format!("{name} {}, which it needs, does not come back", shown(&parent)) };
-            }
-            return true;
-        }
-        false
-    }
-
-    /// The row of the closure with these values, if it neither is in live data nor comes back.
-    fn absent(&self, table: usize, to: &[usize], values: &Row) -> Option<Key> {
-        let graph = self.ground.graph;
-        let left = |(_, draft): &(&Key, &Draft)| matches!(draft.act, Act::Leave { .. }) && !draft.there;
-        let mut left = self.drafts[table].iter().filter(left);
-        let values = graph.meant(table, to, values);
-        let ties = |key: &Key| graph.tied(table, &self.closure.members[table][key].ties, to);
-        let found = left.find(|(key, _)| graph.meant(table, to, &ties(key)) == values);
-        found.map(|(key, _)| key.clone())
-    }
-
     fn steps(&self, placed: &[order::Placed]) -> Vec<Step> {
         let graph = self.ground.graph;
+        let dangling: HashSet<(usize, &Key)> =
+            self.closure.dangling.iter().map(|(table, key, _)| (*table, key)).collect();
         let step = |row: &order::Placed| {
             let draft = self.drafts[row.table].get(&row.key)?.clone();
             let names = |columns: Vec<usize>| -> Vec<String> {
@@ -302,11 +259,12 @@ impl<'w> Work<'w> {
             Some(Step {
                 table: row.table,
                 key: row.key.clone(),
+                title: draft.title,
                 into: draft.into,
                 why: self.closure.members[row.table][&row.key].why.clone(),
                 act,
                 seen: draft.seen,
-                dangling: self.closure.dangling.iter().any(|(table, key, _)| (*table, key) == (row.table, &row.key)),
+                dangling: dangling.contains(&(row.table, &row.key)),
                 circular: row.circular,
                 differs: draft.differs,
                 emptied: if inserted { names(draft.emptied.into_iter().collect()) } else { Vec::new() },

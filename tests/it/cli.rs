@@ -34,7 +34,7 @@ fn the_first_backup_makes_a_vault_and_an_identity_and_says_where() {
     assert_eq!(fs::metadata(home.identity()).unwrap().mode() & 0o777, 0o600);
     assert!(ran.out.contains("3 files") && ran.out.contains("snapshot "), "{}", ran.out);
     let again = home.ok(&["backup", "app"]);
-    assert!(again.err.is_empty() && again.out.contains("unchanged"), "{}{}", again.err, again.out);
+    assert!(again.err.is_empty() && again.out.contains("nothing new"), "{}{}", again.err, again.out);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use strongroom::base::random::RandomRead;
 use strongroom::base::record::{Key, Row};
 use strongroom::engine::sqlite::ask::Session;
 use strongroom::engine::sqlite::records::{Kept, Live};
-use strongroom::record::apply::{self, Tools, Written};
+use strongroom::record::apply::{self, Tools};
 use strongroom::record::closure::{Closure, Seeds, Walk};
 use strongroom::record::drift::{self, Fit};
 use strongroom::record::error::RecordError;
@@ -20,6 +20,7 @@ use strongroom::record::graph::Graph;
 use strongroom::record::model::Model;
 use strongroom::record::plan::{Options, Plan};
 use strongroom::record::prepare::{self, Ground, Title};
+use strongroom::record::trace::Trace;
 use strongroom::record::{compare, inverse};
 
 mod conflicts;
@@ -55,7 +56,7 @@ impl RandomRead for Bytes {
 /// What was done, and how it is taken back.
 pub struct Done {
     pub plan: Plan,
-    pub written: Vec<Written>,
+    pub trace: Trace,
     images: Vec<u8>,
 }
 
@@ -147,9 +148,9 @@ impl Bench {
             .collect();
         let mut images = Vec::new();
         inverse::keep(&live, &rows, &mut images)?;
-        let tools = Tools { graph: &graph, fits: &fits, snapshot: &kept, live: &mut live };
-        let written = apply::apply(&plan, tools, &mut |_| Ok(()))?;
-        Ok(Done { plan, written, images })
+        let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: &kept, live: &mut live };
+        let trace = apply::apply(&plan, tools, &mut |_| Ok(()))?;
+        Ok(Done { plan, trace, images })
     }
 
     /// Gives rows of a table back by their keys.
@@ -160,8 +161,7 @@ impl Bench {
     }
 
     pub fn undo(&self, done: &Done) -> Result<(), RecordError> {
-        let expected = Some(&done.written[..]);
-        inverse::restore(&mut &done.images[..], &mut self.open(), expected, &mut |_| Ok(())).map(|_| ())
+        inverse::restore(&mut &done.images[..], &mut self.open(), &done.trace, false, &mut |_| Ok(())).map(|_| ())
     }
 }
 

@@ -259,7 +259,12 @@ fn find_tells_since_when_a_record_is_gone_and_reads_only_databases_that_changed(
     let last = found["last"].as_str().unwrap();
     home.ok(&["recover", last, "project", "7"]);
     assert_eq!(home.json(&["find", "project", "7"])["live"], true);
-    assert!(home.ok(&["find", "project", "99"]).out.contains("no snapshot holds it"));
+    let nowhere = home.ok(&["find", "project", "99"]).out;
+    assert!(nowhere.starts_with("project 99 · in no snapshot · not in live data"), "{nowhere}");
+    lose(&home, 7);
+    let asked = home.ok(&["find", "--table", "projects", "--where", "id = 7 AND name <> 'x'"]).out;
+    let way = format!("recover {} --table projects --where \"id = 7 AND name <> 'x'\"", &last[..8]);
+    assert!(asked.contains(&way), "{asked}");
 }
 
 #[test]

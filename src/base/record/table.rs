@@ -4,6 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::record::{Key, Row, Value};
 
+/// What columns are called that people know a row by, the best first.
+const TITLES: [&str; 11] = [
+    "name",
+    "title",
+    "label",
+    "subject",
+    "full_name",
+    "display_name",
+    "email",
+    "username",
+    "filename",
+    "file_name",
+    "slug",
+];
+
 /// A table as one state of a database has it. Columns that are computed are left out: they follow the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -77,6 +92,20 @@ impl Table {
 
     pub fn key_names(&self) -> Vec<&str> {
         self.names(&self.key)
+    }
+
+    /// The same table, with these columns compared as those that they refer to are.
+    pub fn referring(&self, columns: &[usize], to: &Table, to_columns: &[usize]) -> Self {
+        let mut table = self.clone();
+        for (at, to_at) in columns.iter().zip(to_columns) {
+            table.columns[*at].ignores_case |= to.columns[*to_at].ignores_case;
+        }
+        table
+    }
+
+    /// The column by which people know its rows, going by what it is called; nothing where the key says it already.
+    pub fn title(&self) -> Option<usize> {
+        TITLES.iter().find_map(|name| self.column(name)).filter(|at| !self.key.contains(at))
     }
 
     pub fn names(&self, columns: &[usize]) -> Vec<&str> {

@@ -8,7 +8,7 @@ use crate::commands::Command;
 
 /// Undo for your whole application: an encrypted, deduplicating, verifiable vault.
 #[derive(Parser)]
-#[command(name = "strongroom", version, about, long_about = None, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "strongroom", version, about, long_about = None, disable_help_subcommand = true, max_term_width = 80)]
 #[command(after_help = "Examples:\n  \
     strongroom backup ~/app                    take a snapshot; makes a vault the first time\n  \
     strongroom snapshots                       list what there is\n  \

@@ -48,6 +48,42 @@ impl Table {
     }
 }
 
+/// So many letters fit on a line of the terminal, or of whatever stands in for one.
+pub fn width() -> usize {
+    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
+    if columns == 0 { 80 } else { usize::from(columns).max(40) }
+}
+
+/// A line broken between words where it is too long, the rest of it further in.
+pub fn wrapped(line: &str, width: usize) -> String {
+    let start = line.len() - line.trim_start().len();
+    let inner = start + 4;
+    let (mut text, mut used) = (line[..start].to_owned(), start);
+    for (at, word) in line[start..].split(' ').enumerate() {
+        let length = word.chars().count();
+        if at > 0 && used + 1 + length > width && used > inner {
+            text = format!("{}\n{}", text.trim_end(), " ".repeat(inner));
+            used = inner;
+        } else if at > 0 {
+            text.push(' ');
+            used += 1;
+        }
+        text.push_str(word);
+        used += length;
+    }
+    text
+}
+
+/// What a shell takes for one word and nothing else.
+pub fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
+    match text {
+        _ if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
+        _ if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) => format!("\"{text}\""),
+        _ => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// `2026-11-21 02:00:04`, in the local zone.
 pub fn local(time: Instant) -> String {
     zoned(time).strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -95,4 +131,24 @@ pub fn paint(tone: Tone, text: &str) -> String {
         Tone::Lost => 31,
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{shell_word, wrapped};
+
+    #[test]
+    fn a_long_line_is_broken_between_words_and_goes_on_further_in() {
+        assert_eq!(wrapped("  projects 7  for links", 80), "  projects 7  for links");
+        assert_eq!(wrapped("note: one two three four", 14), "note: one two\n    three four");
+        assert_eq!(wrapped("  a-word-that-no-line-holds", 10), "  a-word-that-no-line-holds");
+    }
+
+    #[test]
+    fn a_word_for_a_shell_is_in_quotes_where_it_has_to_be() {
+        assert_eq!(shell_word("projects"), "projects");
+        assert_eq!(shell_word("name = 'Ada'"), "\"name = 'Ada'\"");
+        assert_eq!(shell_word("name = 'A$a'"), r"'name = '\''A$a'\'''");
+        assert_eq!(shell_word(""), "''");
+    }
 }

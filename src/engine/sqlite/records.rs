@@ -14,10 +14,8 @@ pub use write::Live;
 use rusqlite::Connection;
 
 use crate::base::error::Explained;
-use crate::base::record::{Each, Key, Records, Table, Value};
 use crate::engine::sqlite::ask::Session;
-
-use read::Reader;
+use crate::engine::sqlite::records::read::Rows;
 
 /// A snapshot's database.
 pub struct Kept<'s> {
@@ -28,48 +26,18 @@ impl<'s> Kept<'s> {
     pub fn new(session: &'s Session) -> Self {
         Self { session }
     }
+}
 
-    fn with<R>(&self, work: impl FnOnce(&Reader<'_>) -> Result<R, Explained>) -> Result<R, Explained> {
-        let explain = |error| Box::new(self.session.explain(error)) as Explained;
-        work(&Reader { connection: self.connection(), explain: &explain })
+impl Rows for Kept<'_> {
+    fn label(&self) -> String {
+        "the snapshot".to_owned()
     }
 
     fn connection(&self) -> &Connection {
         &self.session.connection
     }
-}
 
-impl Records for Kept<'_> {
-    fn label(&self) -> String {
-        "the snapshot".to_owned()
-    }
-
-    fn tables(&self) -> Result<Vec<Table>, Explained> {
-        self.with(|reader| reader.tables())
-    }
-
-    fn find(
-        &self,
-        table: &Table,
-        by: &[usize],
-        keys: &[Key],
-        wanted: &[usize],
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        self.with(|reader| reader.find(table, by, keys, wanted, each))
-    }
-
-    fn matching(
-        &self,
-        table: &Table,
-        condition: Option<&str>,
-        wanted: &[usize],
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        self.with(|reader| reader.matching(table, condition, wanted, each))
-    }
-
-    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
-        Ok(schema::typed(&table.columns[column].kind, text))
+    fn explain(&self, error: rusqlite::Error) -> Explained {
+        Box::new(self.session.explain(error))
     }
 }

@@ -24,9 +24,10 @@ use crate::ops::recover::safety::{self, Touches};
 use crate::ops::recover::{FileAct, FileStep, Recovery};
 use crate::ops::restore;
 use crate::ops::restore::in_place::{Settings, Step as Told};
-use crate::record::apply::{self, BeforeCommit, Tools, Written};
+use crate::record::apply::{self, Tools};
 use crate::record::error::RecordError;
 use crate::record::plan::{Act, Plan};
+use crate::record::trace::{BeforeCommit, Trace};
 use crate::vault::commit::Label;
 use crate::vault::read::Library;
 use crate::vault::select::SAFETY;
@@ -91,7 +92,7 @@ pub fn apply(
     work.keep_safe(&case.part.source.name, &case.live, &rows, whole)?;
     let kept = Kept::new(&case.session);
     let (graph, plan) = (&case.graph, &recovery.plan);
-    let tools = Tools { graph, fits: &fits, snapshot: &kept, live: &mut case.live };
+    let tools = Tools { graph, fits: &fits, model: &case.model, snapshot: &kept, live: &mut case.live };
     work.commit(!rows.is_empty(), |told| apply::apply(plan, tools, told))?;
     let count = |wanted: fn(&Act) -> bool| plan.steps.iter().filter(|step| wanted(&step.act)).count() as u64;
     let written = |file: &&FileStep| file.act.writes();
@@ -222,15 +223,14 @@ impl Work<'_> {
     pub fn commit(
         &mut self,
         rows: bool,
-        write: impl FnOnce(&mut BeforeCommit<'_>) -> Result<Vec<Written>, RecordError>,
+        write: impl FnOnce(&mut BeforeCommit<'_>) -> Result<Trace, RecordError>,
     ) -> Result<(), OpError> {
         let (actions, told) = (self.settings.actions, self.settings.told);
         self.recovered().ready = true;
-        let mut action = self.action.clone();
-        let mut before = |written: &[Written]| {
-            let recovered = action.recovered.as_mut().expect("BUG: it was made with it");
-            recovered.written = written.to_vec();
-            actions.keep(&action).map_err(|error| Box::new(error) as Explained)?;
+        let action = &self.action;
+        let mut before = |trace: &Trace| {
+            let kept = actions.keep_trace(action, trace).and_then(|()| actions.keep(action));
+            kept.map_err(|error| Box::new(error) as Explained)?;
             told(Told::Reached("written"));
             Ok(())
         };
@@ -238,9 +238,8 @@ impl Work<'_> {
             let done = write(&mut before).map_err(OpError::from);
             done.or_else(|error| self.give_up(error))?;
         } else {
-            before(&[]).map_err(RecordError::store)?;
+            before(&Trace::default()).map_err(RecordError::store)?;
         }
-        self.action = action;
         told(Told::Reached("committed"));
         self.recovered().place().map_err(|error| {
             let action = self.action.id.clone();

@@ -1,10 +1,11 @@
 //! One snapshot's database beside the live one, open for comparing.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Records, Row};
+use crate::base::record::{Key, Records, Row, plain};
 use crate::engine::sqlite::ask::Session;
 use crate::engine::sqlite::records::{Kept, Live};
 use crate::format::manifest::Manifest;
@@ -195,9 +196,10 @@ impl Kit<'_> {
                         _ => Ok(()),
                     };
                 }
-                let found: Vec<Row> =
-                    closure.members[table].values().map(|member| graph.tied(table, &member.ties, columns)).collect();
-                let lost = keys.iter().find(|key| !found.iter().any(|row| crate::base::record::alike(row, key)));
+                let members = closure.members[table].values();
+                let found: HashSet<Row> =
+                    members.map(|member| plain(&graph.tied(table, &member.ties, columns))).collect();
+                let lost = keys.iter().find(|key| !found.contains(&plain(key)));
                 match lost {
                     Some(key) if closure.members[table].len() < keys.len() => {
                         Err(RecordError::NoRecord { table: name.clone(), key: plan::shown(key) })

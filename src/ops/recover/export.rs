@@ -21,7 +21,7 @@ use crate::ops::recover::Request;
 use crate::ops::recover::case::{Kit, meant};
 use crate::ops::recover::files;
 use crate::ops::restore;
-use crate::record::closure::{Closure, Walk};
+use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::Graph;
 use crate::record::order;
 use crate::vault::random::Desk;
@@ -39,6 +39,9 @@ pub enum Form {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Exported {
     pub rows: BTreeMap<String, u64>,
+    /// Those of them that nobody asked for, and others need.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub needed: BTreeMap<String, u64>,
     pub files: u64,
     pub bytes: u64,
 }
@@ -60,15 +63,18 @@ pub fn export(
     let kit = Kit { manifest, request, graph: &graph, model: &model, kept: &kept, place: &place };
     let (table, seeds) = kit.seeds(&mut |_, _| Ok(Vec::new()))?;
     let mut nothing = |_: usize, _: &[usize], values: &[Row]| Ok(vec![false; values.len()]);
-    let mut walk = Walk::new(&graph, &kept, request.budget);
-    walk.both_ends = true;
+    let walk = Walk::new(&graph, &kept, request.budget).both_ends();
     let closure = walk.run(table, &seeds, &mut nothing)?;
     kit.all_there(table, &seeds, &closure)?;
     let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
     std::fs::create_dir_all(folder).map_err(failed)?;
     let mut out = Writer { form, folder, open: BTreeMap::new(), done: Exported::default() };
     for placed in order::order(&graph, &closure) {
-        out.row(&graph.tables[placed.table], &placed.key, &kept)?;
+        let table = &graph.tables[placed.table];
+        if matches!(closure.members[placed.table][&placed.key].why, Why::Needed(_)) {
+            *out.done.needed.entry(table.name.clone()).or_default() += 1;
+        }
+        out.row(table, &placed.key, &kept)?;
     }
     let mut done = out.finish()?;
     linked(&kit, &closure, &desk, folder, &mut done)?;

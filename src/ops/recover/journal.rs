@@ -22,15 +22,15 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::files::live;
 use crate::ops::restore::is_direct;
 use crate::ops::safety::place;
-use crate::record::apply::{Written, look};
 use crate::record::error::RecordError;
+use crate::record::trace::{Written, look};
 
 /// What a recovery touches, as its action has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
     /// The live database, written as paths are.
     pub live: String,
-    /// Its rows, and what they hold afterwards. Nothing before they were written.
+    /// Its rows, in actions of earlier versions; those of this one lie beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written: Vec<Written>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -179,7 +179,7 @@ pub fn settle(actions: &Actions, wait: Duration) -> Result<Vec<String>, OpError>
 
 /// Finishes one, or takes it back. Says which.
 fn settled(actions: &Actions, action: &Action, recovered: &Recovered, wait: Duration) -> Result<bool, OpError> {
-    if is_committed(recovered, wait)? {
+    if is_committed(&actions.trace(action)?.written, recovered, wait)? {
         recovered.place()?;
         finish(actions, action)?;
         return Ok(true);
@@ -203,14 +203,14 @@ pub fn finish(actions: &Actions, action: &Action) -> Result<(), OpError> {
 }
 
 /// Were the rows written for good? They were all or none, so one that is as it was to be tells of all.
-fn is_committed(recovered: &Recovered, wait: Duration) -> Result<bool, OpError> {
-    if recovered.written.is_empty() {
+fn is_committed(written: &[Written], recovered: &Recovered, wait: Duration) -> Result<bool, OpError> {
+    if written.is_empty() {
         return Ok(recovered.ready);
     }
     let passed = |error| OpError::from(RecordError::store(Box::new(error)));
     let live = Live::open(&recovered.database(), wait).map_err(passed)?;
     let tables = live.tables().map_err(RecordError::store)?;
-    for written in &recovered.written {
+    for written in written {
         let Some(table) = tables.iter().find(|table| table.name == written.table) else { continue };
         let now = look(&live, table, std::slice::from_ref::<Key>(&written.key))?;
         if now.first() == Some(written) {

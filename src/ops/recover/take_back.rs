@@ -29,6 +29,7 @@ pub fn take_back(
     settings: &Settings<'_>,
 ) -> Result<Report, OpError> {
     let was = done.recovered.clone().expect("BUG: only such actions come here");
+    let trace = settings.actions.trace(done)?;
     let _held = settings.actions.hold()?.ok_or(Problem::AnotherRecovery)?;
     let all = unlocked.snapshots()?.readable;
     let before = undo::manifest(&all, done, done.safety)?.expect("BUG: a recovery keeps something");
@@ -53,13 +54,12 @@ pub fn take_back(
     let mut work = Work { unlocked, settings, action };
     work.begin(|folder, source, paths| stage(&library, before, source, paths, folder, settings, &settings.control))?;
     let rows: Vec<(String, Key)> =
-        was.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
+        trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
     let source = database_source(before);
     work.keep_safe(&source, &live, &rows, false)?;
     let mut images = safety::images(unlocked, before, settings.actions.folder())?;
-    let expected = (!force).then_some(&was.written[..]);
     work.commit(!rows.is_empty(), |told| match &mut images {
-        Some(images) => inverse::restore(images, &mut live, expected, told),
+        Some(images) => inverse::restore(images, &mut live, &trace, force, told),
         None => Err(RecordError::Image("the safety snapshot has no rows".to_owned())),
     })?;
     let safety = if let Holding::Snapshot(id) = work.action.safety { Some(id) } else { None };

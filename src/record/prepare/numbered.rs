@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Row, Table, pick};
+use crate::base::record::{Key, Row, Table, Value, pick};
 use crate::record::compare::{Seen, glimpse};
 use crate::record::error::RecordError;
 use crate::record::plan::{Act, Difference, Glimpse};
@@ -26,13 +26,15 @@ impl Work<'_> {
             let draft = Draft { there: true, seen: Some(seen), ..Draft::new(Act::Keep) };
             return Ok(Some(Draft { into: Some(number).filter(|number| number != row.key), ..draft }));
         }
-        // A row that refers to something else under this number is another row.
+        // A row that refers to something else under this number is another row; one that is the same but for empty
+        // references is what came back without what it had referred to.
         let graph = self.ground.graph;
         let links = graph.links.iter().filter(|link| link.child == row.at);
         let fit = &self.ground.fits[row.at];
         let tied: BTreeSet<usize> = links.flat_map(|link| &link.columns).filter_map(|at| fit.to[*at]).collect();
-        let other = differs.iter().any(|one| live.column(&one.column).is_some_and(|at| tied.contains(&at)));
-        if !other {
+        let is_tied = |one: &Difference| live.column(&one.column).is_some_and(|at| tied.contains(&at));
+        let is_empty = |one: &Difference| is_tied(one) && one.live == Glimpse::Value(Value::Null);
+        if !differs.iter().any(is_tied) || differs.iter().all(is_empty) {
             return Ok(None);
         }
         let fresh = self.fresh_key(row.at, live, row.key)?;

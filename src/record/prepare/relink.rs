@@ -2,43 +2,73 @@
 
 use std::collections::BTreeMap;
 
-use crate::base::record::{Key, OnDelete, Row, Value};
+use crate::base::record::{Key, OnDelete, Row, Table, Value};
 use crate::record::closure::Why;
-use crate::record::compare::{self, Seen, glimpse};
+use crate::record::compare::{self, Seen, glimpse, title};
 use crate::record::error::RecordError;
 use crate::record::graph::Link;
 use crate::record::plan::{Act, Glimpse, Step};
-use crate::record::prepare::Work;
+use crate::record::prepare::{BATCH, Draft, Work};
 
-impl Work<'_> {
-    /// One step for each row that can refer again, and for each that cannot.
+/// A row, its live key, and the links by which it referred to what comes back.
+struct Outlived<'c> {
+    key: Key,
+    now: Key,
+    links: Vec<(usize, &'c Row)>,
+}
+
+impl<'w> Work<'w> {
+    /// One step for each row that can refer again, and for each that cannot. Rows that belong to what comes back and are
+    /// there are steps already: what is done with them becomes this, where they were to be left.
     pub(super) fn relinks(&mut self) -> Result<Vec<Step>, RecordError> {
-        let mut rows: BTreeMap<(usize, Key), Vec<(usize, &Row)>> = BTreeMap::new();
+        let mut rows: BTreeMap<usize, BTreeMap<&Key, Vec<(usize, &'w Row)>>> = BTreeMap::new();
         for (at, key, ties) in &self.closure.relinks {
             let child = self.ground.graph.links[*at].child;
-            rows.entry((child, key.clone())).or_default().push((*at, ties));
+            if self.drafts[child].get(key).is_none_or(Draft::stays_changed) {
+                rows.entry(child).or_default().entry(key).or_default().push((*at, ties));
+            }
         }
         let mut steps = Vec::new();
-        for ((table, key), links) in rows {
-            steps.extend(self.relink(table, key, &links)?);
+        for (table, rows) in rows {
+            let (kept, fit) = (&self.ground.graph.tables[table], &self.ground.fits[table]);
+            let (Some(live), true) = (&fit.live, fit.refusals.is_empty()) else { continue };
+            let outlived = |(key, links): (&Key, _)| {
+                let now = fit.key(kept, key, self.ground.live).ok()?;
+                Some(Outlived { key: key.clone(), now, links })
+            };
+            let rows: Vec<Outlived<'_>> = rows.into_iter().filter_map(outlived).collect();
+            for some in rows.chunks(BATCH) {
+                let keys: Vec<Key> = some.iter().map(|row| row.now.clone()).collect();
+                let seen = compare::see(self.ground.live, live, &keys)?;
+                // One that is gone was deleted on its own: it does not belong to what comes back.
+                steps.extend(some.iter().filter_map(|row| self.relink(table, live, row, seen.get(&row.now)?)));
+            }
         }
-        Ok(steps)
+        Ok(steps.into_iter().filter_map(|step| self.own(step)).collect())
     }
 
-    fn relink(&mut self, table: usize, key: Key, links: &[(usize, &Row)]) -> Result<Option<Step>, RecordError> {
+    /// Takes a step for a row that has one already into that one.
+    fn own(&mut self, step: Step) -> Option<Step> {
+        let Some(draft) = self.drafts[step.table].get_mut(&step.key) else { return Some(step) };
+        if let Act::Relink { columns } = &step.act {
+            let (fit, kept) = (&self.ground.fits[step.table], &self.ground.graph.tables[step.table]);
+            let now: Vec<usize> =
+                columns.iter().filter_map(|name| kept.column(name).and_then(|at| fit.to[at])).collect();
+            let live = fit.live.as_ref().expect("BUG: its rows were looked at");
+            draft.differs.retain(|one| live.column(&one.column).is_none_or(|at| !now.contains(&at)));
+            draft.act = step.act;
+        }
+        None
+    }
+
+    fn relink(&self, table: usize, live: &Table, row: &Outlived<'_>, seen: &Seen) -> Option<Step> {
         let (graph, fit) = (self.ground.graph, &self.ground.fits[table]);
-        let (Some(live), true) = (&fit.live, fit.refusals.is_empty()) else { return Ok(None) };
         let kept = &graph.tables[table];
-        let Ok(now) = fit.key(kept, &key, self.ground.live) else { return Ok(None) };
-        // One that is gone was deleted on its own: it does not belong to what comes back.
-        let Some(seen) = compare::see(self.ground.live, live, std::slice::from_ref(&now))?.remove(&now) else {
-            return Ok(None);
-        };
         let (mut columns, mut why, mut belongs) = (Vec::new(), None, None);
-        for (at, ties) in links {
+        for (at, ties) in &row.links {
             let link = &graph.links[*at];
             let Some(values) = graph.target(link, ties) else { continue };
-            if self.absent(link.parent, &link.to, &values).is_some() {
+            if self.absent(*at, &values).is_some() {
                 continue;
             }
             let to: Option<Vec<usize>> = link.columns.iter().map(|at| fit.to[*at]).collect();
@@ -48,7 +78,7 @@ impl Work<'_> {
             if holds.iter().zip(&values).all(|(held, value)| **held == glimpse(value)) {
                 continue;
             }
-            match self.is_let_go(link, &to, &seen) {
+            match is_let_go(link, live, &to, seen) {
                 true => columns.extend(link.columns.iter().map(|at| kept.columns[*at].name.clone())),
                 false => {
                     why = Some(format!("it refers to something else by {} now", kept.names(&link.columns).join(", ")))
@@ -59,29 +89,28 @@ impl Work<'_> {
         let act = match (columns.is_empty(), why) {
             (false, _) => Act::Relink { columns },
             (true, Some(why)) => Act::Leave { why },
-            (true, None) => return Ok(None),
+            (true, None) => return None,
         };
-        let seen = Some(seen.digest());
-        let into = (now != key).then_some(now);
+        let title = live.title().and_then(|at| title(&seen.columns[at]));
+        let into = (row.now != row.key).then(|| row.now.clone());
         let why = Why::Belongs(belongs.unwrap_or_default());
-        Ok(Some(Step { into, seen, ..Step::new(table, key, why, act) }))
+        Some(Step { title, into, seen: Some(seen.digest()), ..Step::new(table, row.key.clone(), why, act) })
     }
+}
 
-    /// Does a live row hold what it would if the store had let go of what it referred to?
-    fn is_let_go(&self, link: &Link, to: &[usize], seen: &Seen) -> bool {
-        let empty = |at: &usize| seen.columns[*at] == Glimpse::Value(Value::Null);
-        if link.on_delete != OnDelete::SetDefault {
-            return to.iter().any(empty);
-        }
-        let live = self.ground.fits[link.child].live.as_ref().expect("BUG: its rows were looked at");
-        to.iter().all(|at| {
-            let default = live.columns[*at].default.as_deref().unwrap_or("NULL");
-            let held = match &seen.columns[*at] {
-                Glimpse::Value(Value::Text(bytes)) => format!("'{}'", String::from_utf8_lossy(bytes)),
-                Glimpse::Value(value) => value.to_string(),
-                Glimpse::Long { .. } => return false,
-            };
-            held.eq_ignore_ascii_case(default)
-        })
+/// Does a live row hold what it would if the store had let go of what it referred to?
+fn is_let_go(link: &Link, live: &Table, to: &[usize], seen: &Seen) -> bool {
+    let empty = |at: &usize| seen.columns[*at] == Glimpse::Value(Value::Null);
+    if link.on_delete != OnDelete::SetDefault {
+        return to.iter().any(empty);
     }
+    to.iter().all(|at| {
+        let default = live.columns[*at].default.as_deref().unwrap_or("NULL");
+        let held = match &seen.columns[*at] {
+            Glimpse::Value(Value::Text(bytes)) => format!("'{}'", String::from_utf8_lossy(bytes)),
+            Glimpse::Value(value) => value.to_string(),
+            Glimpse::Long { .. } => return false,
+        };
+        held.eq_ignore_ascii_case(default)
+    })
 }

@@ -234,13 +234,14 @@ fn tell(report: &Report, context: &Context) {
     use Lean::{Left, Right};
     let mut table = Table::new(&[Left, Left, Right, Right, Right, Right, Left]);
     for source in &manifest.sources {
-        let unchanged = source.bytes_new == 0;
+        // Something may be gone all the same.
+        let nothing_new = source.bytes_new == 0;
         table.row(vec![
             source.name.to_string(),
             source.kind.clone(),
             size(source.bytes),
-            if unchanged { "unchanged".to_owned() } else { format!("{} new", size(source.bytes_new)) },
-            if unchanged { String::new() } else { format!("{} stored", size(source.bytes_stored)) },
+            if nothing_new { "nothing new".to_owned() } else { format!("{} new", size(source.bytes_new)) },
+            if nothing_new { String::new() } else { format!("{} stored", size(source.bytes_stored)) },
             duration(source.milliseconds),
             remark(source),
         ]);

@@ -1,6 +1,6 @@
 use std::ffi::OsString;
 
-use strongroom::base::text::{count, counted};
+use strongroom::base::text::{count, counted, printable};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::find::{self, Change, Report, Request, Wanted, What};
 use strongroom::vault::select::Filter;
@@ -8,7 +8,7 @@ use strongroom::vault::select::Filter;
 use crate::commands::part;
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, local, zone};
+use crate::render::{Lean, Table, local, shell_word, width, wrapped, zone};
 
 /// Tell which snapshots hold a record: since when, when it changed, and since when it is gone
 ///
@@ -77,27 +77,29 @@ fn words(report: &Report, args: &Args) -> String {
         table.row(vec![change.snapshot.short(), local(change.time), what(change)]);
     }
     let mut out = table.render();
-    let name = match (&args.entity, &args.key, &args.table) {
-        (Some(entity), Some(key), _) => format!("{entity} {key}"),
-        (.., table) => table.clone().unwrap_or_default(),
+    // As it is called in words, and as a shell takes it.
+    let (name, asked) = match (&args.entity, &args.key, &args.table, &args.condition) {
+        (.., Some(table), Some(condition)) => {
+            let asked = format!("--table {} --where {}", shell_word(table), shell_word(condition));
+            (format!("{table} where {}", printable(condition)), asked)
+        }
+        (entity, key, ..) => {
+            let (entity, key) = (entity.as_deref().unwrap_or_default(), key.as_deref().unwrap_or_default());
+            (format!("{entity} {}", printable(key)), format!("{} {}", shell_word(entity), shell_word(key)))
+        }
     };
-    let live = match report.live {
-        Some(true) => "in live data",
-        Some(false) => "gone from live data",
-        None => "live data is not here",
+    let live = match (report.live, report.last) {
+        (Some(true), _) => "in live data",
+        (Some(false), Some(_)) => "gone from live data",
+        (Some(false), None) => "not in live data",
+        (None, _) => "live data is not here",
     };
     let (snapshots, read) = (counted(report.snapshots, "snapshot"), count(report.read));
-    out.push_str(&format!("{name} · {live} · {snapshots}, {read} read · zone {}\n", zone()));
-    match (report.last, report.live) {
-        (Some(last), Some(false)) => {
-            let asked = match (&args.entity, &args.key, &args.table) {
-                (Some(entity), Some(key), _) => format!("{entity} {key}"),
-                (.., table) => format!("--table {} --where …", table.as_deref().unwrap_or_default()),
-            };
-            out.push_str(&format!("give it back: strongroom recover {} {asked}\n", last.short()));
-        }
-        (None, _) => out.push_str("no snapshot holds it\n"),
-        _ => {}
+    let none = if report.last.is_none() { "in no snapshot · " } else { "" };
+    let line = format!("{name} · {none}{live} · {snapshots}, {read} read · zone {}", zone());
+    out.push_str(&format!("{}\n", wrapped(&line, width())));
+    if let (Some(last), Some(false)) = (report.last, report.live) {
+        out.push_str(&format!("give it back: strongroom recover {} {asked}\n", last.short()));
     }
     out
 }

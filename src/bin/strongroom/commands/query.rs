@@ -15,6 +15,7 @@ use crate::answer::{Answer, Format};
 use crate::commands::{part, selector};
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
+use crate::render::width;
 
 /// Ask a SQLite database of a snapshot, with SQL; nothing is restored
 ///
@@ -135,12 +136,6 @@ fn done(answered: Result<(), OpError>) -> Result<Ending, Failure> {
         }
         result => Ok(result.map(|()| Ending::Done)?),
     }
-}
-
-/// As wide as the terminal; 80 where there is none.
-fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| size.ws_col);
-    if columns == 0 { 80 } else { usize::from(columns).max(40) }
 }
 
 /// The statements of `.schema`, as one would type them.

@@ -32,9 +32,9 @@ use crate::render::{duration, local_with_zone};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     strongroom recover @yesterday project 17 --dry-run         what would come back\n  \
-    strongroom recover @yesterday project 17                   one project, with all that belongs to it\n  \
+    strongroom recover @yesterday project 17                   with all that belongs to it\n  \
     strongroom recover latest --missing projects               everything that is gone\n  \
-    strongroom recover latest --table images --where \"created_at > '2024-01-19'\" --on-conflict overwrite\n  \
+    strongroom recover latest --table images --where \"created_at > '2024-01-19'\"\n  \
     strongroom recover latest project 17 --plan-out plan.json  for somebody to look at\n  \
     strongroom recover --plan plan.json                        and to do later")]
 pub struct Args {
@@ -231,7 +231,11 @@ fn written_down(
         return Ok(Ending::Done);
     }
     for (table, rows) in &done.rows {
-        context.print(&format!("  {table}  {}\n", counted(*rows, "row")));
+        let needed = match done.needed.get(table) {
+            Some(needed) => format!(", {} of them only because others need them", count(*needed)),
+            None => String::new(),
+        };
+        context.print(&format!("  {table}  {}{needed}\n", counted(*rows, "row")));
     }
     let files = if done.files == 0 { String::new() } else { format!(" and {}", counted(done.files, "file")) };
     let rows = counted(done.rows.values().sum(), "row");

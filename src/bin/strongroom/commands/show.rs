@@ -117,7 +117,8 @@ fn facts(source: &SourceRecord, database: &Database) -> String {
     let mut rows: Vec<_> = database.rows.iter().collect();
     rows.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
     for (table, rows) in rows.iter().take(TABLES) {
-        text.push_str(&format!("  {rows:>14} rows in {table}\n"));
+        let noun = if **rows == 1 { "row" } else { "rows" };
+        text.push_str(&format!("  {rows:>14} {noun} in {table}\n"));
     }
     if let Some(more) = rows.len().checked_sub(TABLES).filter(|more| *more > 0) {
         text.push_str(&format!("  and {} more; --json names them all\n", counted(more as u64, "table")));

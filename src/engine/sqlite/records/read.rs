@@ -1,24 +1,34 @@
 //! Finding rows, in whatever database a connection has open.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, Rows, ToSql};
+use rusqlite::{Connection, Row, ToSql};
 
 use crate::base::error::Explained;
-use crate::base::record::{Column, Each, Key, Table, Value};
+use crate::base::record::{Column, Each, Key, Records, Table, Value};
 use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::records::schema;
 
 /// So many parameters a statement may have, well below SQLite's own limit. Many, because a table without an index is
 /// read once for each statement.
 const PARAMETERS: usize = 8_000;
 
-/// A connection, and what its errors mean.
-pub struct Reader<'c> {
-    pub connection: &'c Connection,
-    pub explain: &'c dyn Fn(rusqlite::Error) -> Explained,
+/// A database that a connection has open: all that it takes to find rows in it.
+pub trait Rows {
+    fn label(&self) -> String;
+    fn connection(&self) -> &Connection;
+    fn explain(&self, error: rusqlite::Error) -> Explained;
 }
 
-impl Reader<'_> {
-    pub fn find(
+impl<D: Rows> Records for D {
+    fn label(&self) -> String {
+        Rows::label(self)
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, Explained> {
+        schema::tables(self.connection()).map_err(|error| self.explain(error))
+    }
+
+    fn find(
         &self,
         table: &Table,
         by: &[usize],
@@ -35,12 +45,12 @@ impl Reader<'_> {
                 _ => format!("({columns}) IN (VALUES {rows})"),
             };
             let sql = format!("{} WHERE {is_one_of}", select(table, wanted));
-            self.each(&sql, &mut some.iter().flatten(), wanted.len(), each)?;
+            each_row(self, &sql, &mut some.iter().flatten(), wanted.len(), each)?;
         }
         Ok(())
     }
 
-    pub fn matching(
+    fn matching(
         &self,
         table: &Table,
         condition: Option<&str>,
@@ -50,26 +60,31 @@ impl Reader<'_> {
         // On a line of its own: a condition may end with a comment.
         let only = condition.map(|condition| format!(" WHERE ({condition}\n)")).unwrap_or_default();
         let sql = format!("{}{only} ORDER BY {}", select(table, wanted), list(table, &table.key));
-        self.each(&sql, &mut [].iter(), wanted.len(), each)
+        each_row(self, &sql, &mut [].iter(), wanted.len(), each)
     }
 
-    fn each(
-        &self,
-        sql: &str,
-        values: &mut dyn Iterator<Item = &Value>,
-        width: usize,
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(self.explain)?;
-        for (at, value) in values.enumerate() {
-            statement.raw_bind_parameter(at + 1, value).map_err(self.explain)?;
-        }
-        let mut rows: Rows<'_> = statement.raw_query();
-        while let Some(row) = rows.next().map_err(self.explain)? {
-            each(values_of(row, width).map_err(self.explain)?)?;
-        }
-        Ok(())
+    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
+        Ok(schema::typed(&table.columns[column].kind, text))
     }
+}
+
+fn each_row(
+    database: &impl Rows,
+    sql: &str,
+    values: &mut dyn Iterator<Item = &Value>,
+    width: usize,
+    each: &mut Each<'_>,
+) -> Result<(), Explained> {
+    let explain = |error| database.explain(error);
+    let mut statement = database.connection().prepare_cached(sql).map_err(explain)?;
+    for (at, value) in values.enumerate() {
+        statement.raw_bind_parameter(at + 1, value).map_err(explain)?;
+    }
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(explain)? {
+        each(values_of(row, width).map_err(explain)?)?;
+    }
+    Ok(())
 }
 
 fn values_of(row: &Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>> {

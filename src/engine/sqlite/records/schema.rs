@@ -4,20 +4,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use crate::base::error::Explained;
 use crate::base::record::{Column, OnDelete, Reference, Table, Value};
-use crate::engine::sqlite::records::read::Reader;
 
 /// What SQLite calls the number it gives every row, unless a column is called so.
 const ROW_NUMBERS: [&str; 3] = ["rowid", "_rowid_", "oid"];
 
-impl Reader<'_> {
-    pub fn tables(&self) -> Result<Vec<Table>, Explained> {
-        tables(self.connection).map_err(self.explain)
-    }
-}
-
-fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
+pub fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
     let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' \
                AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name";
     let names: Vec<String> = connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;

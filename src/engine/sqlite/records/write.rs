@@ -7,11 +7,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Each, Key, Records, Rules, Table, Value};
+use crate::base::record::{Change, Rules, Table, Value};
 use crate::engine::sqlite::apply::patience;
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::records::error::RecordsError;
-use crate::engine::sqlite::records::read::{Reader, list};
+use crate::engine::sqlite::records::read::{Rows, list};
 use crate::engine::sqlite::records::schema;
 
 /// A live database.
@@ -36,7 +36,8 @@ impl Live {
 
     fn prepare(&mut self) -> rusqlite::Result<()> {
         self.connection.busy_handler(Some(patience(self.wait)))?;
-        self.connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY")?;
+        self.connection
+            .execute_batch("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000")?;
         // A file that is no database is found out now.
         self.connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
     }
@@ -49,10 +50,6 @@ impl Live {
         Box::new(RecordsError::of(self.path.clone(), self.wait, table, error))
     }
 
-    fn with<R>(&self, work: impl FnOnce(&Reader<'_>) -> Result<R, Explained>) -> Result<R, Explained> {
-        work(&Reader { connection: &self.connection, explain: &|error| self.failed(None, &error) })
-    }
-
     /// Runs a statement on one table's rows; how many it touched.
     fn run(&self, table: &Table, sql: &str, values: &mut dyn Iterator<Item = &Value>) -> Result<usize, Explained> {
         let run = || self.connection.prepare_cached(sql)?.execute(params_from_iter(values));
@@ -60,38 +57,17 @@ impl Live {
     }
 }
 
-impl Records for Live {
+impl Rows for Live {
     fn label(&self) -> String {
         self.path.display().to_string()
     }
 
-    fn tables(&self) -> Result<Vec<Table>, Explained> {
-        self.with(|reader| reader.tables())
+    fn connection(&self) -> &Connection {
+        &self.connection
     }
 
-    fn find(
-        &self,
-        table: &Table,
-        by: &[usize],
-        keys: &[Key],
-        wanted: &[usize],
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        self.with(|reader| reader.find(table, by, keys, wanted, each))
-    }
-
-    fn matching(
-        &self,
-        table: &Table,
-        condition: Option<&str>,
-        wanted: &[usize],
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        self.with(|reader| reader.matching(table, condition, wanted, each))
-    }
-
-    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
-        Ok(schema::typed(&table.columns[column].kind, text))
+    fn explain(&self, error: rusqlite::Error) -> Explained {
+        self.failed(None, &error)
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use strongroom::base::text::{count, counted, size};
+use strongroom::base::text::{count, counted, quoted, size};
 use strongroom::base::time::Instant;
 use strongroom::ops::recover::{FileAct, FileStep, Recovery};
 use strongroom::record::closure::Why;
 use strongroom::record::plan::{Act, Step, shown};
 
-use crate::render::{Lean, Table, Tone, local_with_zone, paint};
+use crate::render::{Lean, Table, Tone, local_with_zone, paint, width, wrapped};
 
 /// So many rows or files of one sort are named.
 const NAMED: usize = 8;
@@ -25,11 +25,17 @@ impl Shown<'_> {
         let plan = &self.recovery.plan;
         let mut out = String::new();
         let (id, time) = (plan.snapshot.short(), local_with_zone(self.time));
-        let _ = writeln!(out, "{} out of {id} of {time}", plan.asked);
+        let asked: Vec<&Step> = plan.steps.iter().filter(|step| step.why == Why::Asked).collect();
+        let title = match asked[..] {
+            [Step { title: Some(title), .. }] => format!(" {}", quoted(title)),
+            _ => String::new(),
+        };
+        line(&mut out, &format!("{}{title} out of {id} of {time}", plan.asked));
         let _ = writeln!(out, "into {}\n", self.recovery.live.display());
         for refusal in &plan.refusals {
-            let _ =
-                writeln!(out, "{}: {}\n  hint: {}", paint(Tone::Lost, "cannot be done"), refusal.what, refusal.hint);
+            let what = wrapped(&format!("cannot be done: {}", refusal.what), width());
+            let _ = writeln!(out, "{}", what.replacen("cannot be done", &paint(Tone::Lost, "cannot be done"), 1));
+            line(&mut out, &format!("  hint: {}", refusal.hint));
         }
         if !plan.refusals.is_empty() {
             return out;
@@ -38,7 +44,7 @@ impl Shown<'_> {
         self.rows(&mut out);
         self.files(&mut out);
         for note in &plan.notes {
-            let _ = writeln!(out, "note: {note}");
+            line(&mut out, &format!("note: {note}"));
         }
         out
     }
@@ -83,8 +89,13 @@ impl Shown<'_> {
     fn rows(&self, out: &mut String) {
         let steps =
             |wanted: &dyn Fn(&&Step) -> bool| self.recovery.plan.steps.iter().filter(wanted).collect::<Vec<_>>();
+        let asked = steps(&|step| step.act == Act::Insert && step.why == Why::Asked);
+        if asked.len() > 1 {
+            self.section(out, "come back with what belongs to them", &asked, |_| String::new());
+        }
         let needed = steps(&|step| step.act == Act::Insert && matches!(step.why, Why::Needed(_)));
-        self.section(out, "come back because others need them", &needed, |step| match &step.why {
+        let title = "come back because others need them, without what belongs to them";
+        self.section(out, title, &needed, |step| match &step.why {
             Why::Needed(by) => format!("for {by}"),
             _ => String::new(),
         });
@@ -101,7 +112,8 @@ impl Shown<'_> {
         });
         let changed = steps(&|step| matches!(step.act, Act::Update { .. }));
         self.differing(out, "are changed", "becomes", &changed);
-        let differ = steps(&|step| matches!(step.act, Act::Leave { .. }) && !step.differs.is_empty());
+        let stays = |act: &Act| matches!(act, Act::Leave { .. } | Act::Relink { .. });
+        let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty());
         self.differing(out, "have changed since, and stay as they are (--on-conflict)", "was", &differ);
         let left = steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty());
         self.section(out, "do not come back, or stay as they are", &left, |step| match &step.act {
@@ -111,7 +123,8 @@ impl Shown<'_> {
     }
 
     fn name(&self, step: &Step) -> String {
-        format!("{} {}", self.recovery.plan.tables[step.table].name, shown(&step.key))
+        let title = step.title.as_ref().map(|title| format!(" {}", quoted(title))).unwrap_or_default();
+        format!("{} {}{title}", self.recovery.plan.tables[step.table].name, shown(&step.key))
     }
 
     fn section(&self, out: &mut String, title: &str, steps: &[&Step], words: impl Fn(&Step) -> String) {
@@ -119,8 +132,10 @@ impl Shown<'_> {
             return;
         }
         let _ = writeln!(out, "{title}:");
+        let mut steps = steps.to_vec();
+        steps.sort_by_key(|step| (step.table, &step.key));
         for step in steps.iter().take(NAMED) {
-            let _ = writeln!(out, "  {}  {}", self.name(step), words(step));
+            line(out, format!("  {}  {}", self.name(step), words(step)).trim_end());
         }
         more(out, steps.len());
     }
@@ -132,9 +147,9 @@ impl Shown<'_> {
         }
         let _ = writeln!(out, "{title}:");
         for step in steps.iter().take(NAMED) {
-            let _ = writeln!(out, "  {}", self.name(step));
+            line(out, &format!("  {}", self.name(step)));
             for one in &step.differs {
-                let _ = writeln!(out, "    {}  is {}, {kept} {}", one.column, one.live, one.kept);
+                line(out, &format!("    {}  is {}, {kept} {}", one.column, one.live, one.kept));
             }
         }
         more(out, steps.len());
@@ -166,9 +181,13 @@ fn listed(out: &mut String, title: &str, files: &[&FileStep], words: impl Fn(&Fi
     }
     let _ = writeln!(out, "{title}");
     for file in files.iter().take(NAMED) {
-        let _ = writeln!(out, "  {}/{}{}", file.source, file.path, words(file));
+        line(out, &format!("  {}/{}{}", file.source, file.path, words(file)));
     }
     more(out, files.len());
+}
+
+fn line(out: &mut String, text: &str) {
+    let _ = writeln!(out, "{}", wrapped(text, width()));
 }
 
 fn more(out: &mut String, length: usize) {

@@ -1,0 +1,125 @@
+//! What a recovery leaves behind for whoever takes it back: the rows it wrote, and what referred to them by then.
+//!
+//! Owns the form in which this is kept beside the action. Everything is named as live data names it.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::Explained;
+use crate::base::record::{Key, Records, Row, Table};
+use crate::record::compare;
+use crate::record::error::RecordError;
+use crate::record::graph::Graph;
+use crate::record::model::{Columns, Model, Relation};
+
+/// Rows that are looked at together.
+const BATCH: usize = 200;
+
+/// A row that was written, and what it holds since; nothing where it was removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    pub table: String,
+    pub key: Key,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// Everything that an undo has to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trace {
+    pub written: Vec<Written>,
+    /// The references that only the configuration knew of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relations: Vec<Relation>,
+    /// Rows that were not written and yet referred to what came back, by table and key: they had outlived it. They are no
+    /// newer work, and may be left as they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub referring: Vec<(String, Key)>,
+}
+
+/// Is told what was written, before it lasts.
+pub type BeforeCommit<'b> = dyn FnMut(&Trace) -> Result<(), Explained> + 'b;
+
+impl Trace {
+    /// Looks which rows refer to those that were added, once all are written.
+    pub fn new(
+        live: &dyn Records,
+        model: &Model,
+        written: Vec<Written>,
+        added: &BTreeMap<String, Vec<Key>>,
+    ) -> Result<Self, RecordError> {
+        let mut trace = Self { written, relations: model.relations_now(), referring: Vec::new() };
+        let graph = trace.graph(live)?;
+        let own: HashSet<(&str, &Key)> = trace.written.iter().map(|one| (one.table.as_str(), &one.key)).collect();
+        let mut referring = Vec::new();
+        for (name, keys) in added {
+            let parent = graph.named(name, "live data")?;
+            if !graph.links.iter().any(|link| link.parent == parent) {
+                continue;
+            }
+            let (table, mut rows) = (&graph.tables[parent], Vec::new());
+            let mut take = |ties: Row| {
+                rows.push(ties);
+                Ok::<(), Explained>(())
+            };
+            live.find(table, &table.key, keys, &graph.ties[parent], &mut take)?;
+            children(&graph, live, parent, &rows, &mut |child, key| {
+                if !own.contains(&(child.name.as_str(), &key)) {
+                    referring.push((child.name.clone(), key));
+                }
+            })?;
+        }
+        drop(own);
+        trace.referring = referring;
+        Ok(trace)
+    }
+
+    /// Live data's tables and what ties them. Relations of tables and columns that are gone by now tie nothing.
+    pub fn graph(&self, live: &dyn Records) -> Result<Graph, RecordError> {
+        let tables = live.tables()?;
+        let has = |table: &str, column: &String| {
+            let table = tables.iter().find(|one| one.name.eq_ignore_ascii_case(table));
+            table.is_some_and(|table| table.column(column).is_some())
+        };
+        let there = |some: &Columns| some.columns.iter().all(|column| has(&some.table, column));
+        let holds = |one: &&Relation| {
+            there(&one.from) && there(&one.to) && one.when.iter().all(|(column, _)| has(&one.from.table, column))
+        };
+        let relations = self.relations.iter().filter(holds).cloned().collect();
+        Graph::read(live, &Model { relations, ..Model::default() })
+    }
+}
+
+/// Every row that refers to some of a table, by its table and key.
+pub fn children(
+    graph: &Graph,
+    live: &dyn Records,
+    parent: usize,
+    rows: &[Row],
+    each: &mut dyn FnMut(&Table, Key),
+) -> Result<(), RecordError> {
+    for link in graph.links.iter().filter(|link| link.parent == parent) {
+        let child = &graph.tables[link.child];
+        let mut take = |ties: Row| {
+            each(child, graph.tied(link.child, &ties, &child.key));
+            Ok::<(), Explained>(())
+        };
+        graph.referring(live, link, rows.iter(), &mut take)?;
+    }
+    Ok(())
+}
+
+/// What rows hold, each told by its digest.
+pub fn look(live: &dyn Records, table: &Table, keys: &[Key]) -> Result<Vec<Written>, RecordError> {
+    let mut written = Vec::with_capacity(keys.len());
+    for some in keys.chunks(BATCH) {
+        let seen = compare::see(live, table, some)?;
+        written.extend(some.iter().map(|key| Written {
+            table: table.name.clone(),
+            key: key.clone(),
+            digest: seen.get(key).map(compare::Seen::digest),
+        }));
+    }
+    Ok(written)
+}
