@@ -7,6 +7,7 @@ pub mod apply;
 pub mod ask;
 pub mod beside;
 pub mod check;
+pub mod decimal;
 pub mod error;
 pub mod facts;
 pub mod free;
@@ -16,6 +17,7 @@ pub mod records;
 pub mod rows;
 mod tree;
 pub mod vfs;
+pub mod vtab;
 
 /// What every SQLite database of the third version begins with.
 pub const HEADER: &[u8; 16] = b"SQLite format 3\0";
