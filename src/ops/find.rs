@@ -13,7 +13,7 @@ use crate::base::id::SnapshotId;
 use crate::base::record::{Key, Records, Row, Table};
 use crate::base::time::Instant;
 use crate::engine::sqlite::ask::Session;
-use crate::engine::sqlite::records::{Kept, Live};
+use crate::engine::sqlite::records::Kept;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
@@ -268,8 +268,9 @@ pub(in crate::ops) fn typed(
 
 /// Is it in live data?
 fn live(place: &Place<'_>, manifest: &Manifest, request: &Request) -> Result<Option<bool>, OpError> {
-    let Ok(path) = recover::live_place(manifest, place, &request.configured, &request.host) else { return Ok(None) };
-    let Ok(live) = Live::open(&path, std::time::Duration::from_secs(5)) else { return Ok(None) };
+    let place = recover::live_place(manifest, place, &request.configured, &request.host);
+    let Ok(database) = place else { return Ok(None) };
+    let Ok(live) = database.open(std::time::Duration::from_secs(5), &request.control) else { return Ok(None) };
     let model = &request.model;
-    Ok(Some(look(&live, request, &|name| model.table_now(name))?.rows > 0))
+    Ok(Some(look(&*live, request, &|name| model.table_now(name))?.rows > 0))
 }

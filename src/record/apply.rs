@@ -4,10 +4,10 @@
 //! references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
 //! takes everything back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value};
+use crate::base::error::{Explained, one_line};
+use crate::base::record::{Change, Ended, Key, Records, Row, Rules, Table, Value};
 use crate::record::compare;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
@@ -26,8 +26,8 @@ pub struct Written {
     pub digest: Option<String>,
 }
 
-/// Is told what was written, before it lasts.
-pub type BeforeCommit<'b> = dyn FnMut(&[Written]) -> Result<(), Explained> + 'b;
+/// Is told what was written before it lasts, and what the store can be asked by later whether it does.
+pub type BeforeCommit<'b> = dyn FnMut(&[Written], Option<String>) -> Result<(), Explained> + 'b;
 
 /// What a plan is done with.
 pub struct Tools<'t> {
@@ -41,17 +41,41 @@ pub struct Tools<'t> {
 pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Result<Vec<Written>, RecordError> {
     let Tools { graph, fits, snapshot, live } = tools;
     let references = !plan.steps.iter().any(|step| step.dangling);
-    live.begin(Rules { triggers: plan.options.triggers, references })?;
+    let circles = plan.steps.iter().any(|step| step.circular && step.act.writes());
+    let tables = written_to(plan);
+    live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables })?;
     let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan, graph) };
-    let done = work.run().and_then(|written| {
-        told(&written)?;
-        work.live.commit()?;
-        Ok(written)
+    let done = work.run();
+    end(done, work.live, told)
+}
+
+/// Makes what was written last, once it is told; or takes it back.
+pub(in crate::record) fn end(
+    done: Result<Vec<Written>, RecordError>,
+    live: &mut dyn Change,
+    told: &mut BeforeCommit<'_>,
+) -> Result<Vec<Written>, RecordError> {
+    let ended = done.and_then(|written| {
+        let mark = live.mark()?;
+        told(&written, mark)?;
+        Ok((written, live.commit()?))
     });
-    if done.is_err() {
-        work.live.roll_back();
+    match ended {
+        Ok((written, Ended::ForGood)) => Ok(written),
+        // There is nothing left that could take it back.
+        Ok((_, Ended::Unknown(error))) => Err(RecordError::Unknown { reason: one_line(&*error) }),
+        Err(error) => {
+            live.roll_back();
+            Err(error)
+        }
     }
-    done
+}
+
+/// The live tables that the plan writes rows of.
+fn written_to(plan: &Plan) -> Vec<String> {
+    let written = plan.steps.iter().filter(|step| step.act.writes());
+    let names: BTreeSet<&String> = written.filter_map(|step| plan.tables[step.table].live.as_ref()).collect();
+    names.into_iter().cloned().collect()
 }
 
 /// Is live data as the plan saw it? Asked again in the transaction that writes.
@@ -120,16 +144,9 @@ impl<'w> Work<'w> {
         for step in steps() {
             self.refers(step)?;
         }
-        let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
-        for step in steps() {
-            keys.entry(step.table).or_default().push(step.live_key().clone());
-        }
-        let mut written = Vec::new();
-        for (table, keys) in keys {
-            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
-            written.extend(look(&*self.live, table, &keys)?);
-        }
-        Ok(written)
+        let rows: Vec<(&Table, Key)> =
+            steps().map(|step| (self.live_table(step), step.live_key().clone())).collect();
+        look_at(&*self.live, &rows)
     }
 
     fn live_table(&self, step: &Step) -> &'w Table {
@@ -260,6 +277,23 @@ impl<'w> Work<'w> {
         }
         Ok(())
     }
+}
+
+/// What rows of several tables hold, in the order they are given in: whoever takes them back needs the order that they
+/// were written in.
+pub fn look_at(live: &dyn Records, rows: &[(&Table, Key)]) -> Result<Vec<Written>, RecordError> {
+    let mut of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (table, _)) in rows.iter().enumerate() {
+        of.entry(&table.name).or_default().push(at);
+    }
+    let mut written: Vec<Option<Written>> = vec![None; rows.len()];
+    for places in of.into_values() {
+        let keys: Vec<Key> = places.iter().map(|&at| rows[at].1.clone()).collect();
+        for (at, one) in places.iter().zip(look(live, rows[places[0]].0, &keys)?) {
+            written[*at] = Some(one);
+        }
+    }
+    Ok(written.into_iter().flatten().collect())
 }
 
 /// What rows hold, each told by its digest.

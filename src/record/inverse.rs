@@ -3,14 +3,14 @@
 //! Owns the form of these images, one line of JSON each (docs/format.md), and the rule that nobody's newer work is lost
 //! silently. Holds one row in memory at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, Write};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{BufRead, Seek, Write};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
 use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value, pick};
-use crate::record::apply::{BeforeCommit, Written, look};
+use crate::record::apply::{BeforeCommit, Written, end, look, look_at};
 use crate::record::error::RecordError;
 use crate::record::plan::shown;
 
@@ -50,28 +50,46 @@ fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, RecordError> 
     })
 }
 
+/// Images that can be read more than once.
+pub trait Images: BufRead + Seek {}
+
+impl<I: BufRead + Seek> Images for I {}
+
 /// Makes rows hold what their images say. What is `expected` is compared with what is there first; without it, whatever
 /// is there is replaced. Rows that others refer to since are never removed.
 pub fn restore(
-    images: &mut dyn BufRead,
+    images: &mut dyn Images,
     live: &mut dyn Change,
     expected: Option<&[Written]>,
     told: &mut BeforeCommit<'_>,
 ) -> Result<Vec<Written>, RecordError> {
-    live.begin(Rules { triggers: false, references: false })?;
-    let done = back(images, live, expected).and_then(|written| {
-        told(&written)?;
-        live.commit()?;
-        Ok(written)
-    });
-    if done.is_err() {
-        live.roll_back();
-    }
-    done
+    let mut names = BTreeSet::new();
+    each(images, &mut |image| {
+        names.insert(image.table);
+        Ok(())
+    })?;
+    let tables = Vec::from_iter(names);
+    live.begin(Rules { triggers: false, references: false, circles: false, tables: &tables })?;
+    let done = back(images, live, expected);
+    end(done, live, told)
 }
 
+/// Reads every image, from the first.
+fn each(images: &mut dyn Images, take: &mut dyn FnMut(Image) -> Result<(), RecordError>) -> Result<(), RecordError> {
+    let failed = |error: std::io::Error| RecordError::Image(error.to_string());
+    images.rewind().map_err(failed)?;
+    let mut line = String::new();
+    while images.read_line(&mut line).map_err(failed)? > 0 {
+        take(serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?)?;
+        line.clear();
+    }
+    Ok(())
+}
+
+/// Rows that stay are changed first, since they may refer to what goes; then what goes, the last that came first; then
+/// what comes back, in the order it was there. So it is the same whether the store looks after references or not.
 fn back(
-    images: &mut dyn BufRead,
+    images: &mut dyn Images,
     live: &mut dyn Change,
     expected: Option<&[Written]>,
 ) -> Result<Vec<Written>, RecordError> {
@@ -79,26 +97,29 @@ fn back(
     if let Some(expected) = expected {
         unchanged(&tables, live, expected)?;
     }
-    let mut keys: BTreeMap<String, Vec<Key>> = BTreeMap::new();
-    let mut removed: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
-    for line in images.lines() {
-        let line = line.map_err(|error| RecordError::Image(error.to_string()))?;
-        let image: Image = serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?;
+    let mut rows: Vec<(&Table, Key)> = Vec::new();
+    let (mut removed, mut added): (Vec<(&Table, Key)>, HashSet<usize>) = (Vec::new(), HashSet::new());
+    each(images, &mut |image| {
         let table = named(&tables, &image.table)?;
-        keys.entry(table.name.clone()).or_default().push(image.key.clone());
         match image.row {
-            None => removed.entry(&table.name).or_default().extend(remove(table, &image.key, live)?),
-            Some(row) => put(table, &image.key, row, live)?,
+            None => removed.push((table, image.key.clone())),
+            Some(row) if !put(table, &image.key, row, live)? => _ = added.insert(rows.len()),
+            Some(_) => {}
         }
-    }
-    for (name, rows) in &removed {
-        unreferred(&tables, named(&tables, name)?, rows, live)?;
-    }
-    let mut written = Vec::new();
-    for (name, keys) in keys {
-        written.extend(look(live, named(&tables, &name)?, &keys)?);
-    }
-    Ok(written)
+        rows.push((table, image.key));
+        Ok(())
+    })?;
+    remove(&tables, &removed, live)?;
+    let mut at = 0;
+    each(images, &mut |image| {
+        if let (true, Some(row)) = (added.contains(&at), image.row) {
+            let (columns, values) = split(rows[at].0, row)?;
+            live.insert(rows[at].0, &columns, &values)?;
+        }
+        at += 1;
+        Ok(())
+    })?;
+    look_at(live, &rows)
 }
 
 /// Is every row as it was left?
@@ -114,53 +135,74 @@ fn unchanged(tables: &[Table], live: &dyn Change, expected: &[Written]) -> Resul
     Ok(())
 }
 
-/// Removes a row; returns the values that others may refer to it by.
-fn remove(table: &Table, key: &Key, live: &mut dyn Change) -> Result<Option<Row>, RecordError> {
-    let all: Vec<usize> = (0..table.columns.len()).collect();
-    let ties: BTreeSet<usize> = table.key.iter().chain(table.unique.iter().flatten()).copied().collect();
-    let mut row = None;
-    let mut take = |mut found: Row| {
-        // What is long is no reference.
-        found.iter_mut().enumerate().filter(|(at, _)| !ties.contains(at)).for_each(|(_, value)| *value = Value::Null);
-        row = Some(found);
-        Ok::<(), Explained>(())
-    };
-    live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
-    live.delete(table, key)?;
-    Ok(row)
+/// Changes a row that is there. Says whether there was one.
+fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Change) -> Result<bool, RecordError> {
+    let (columns, values) = split(table, row)?;
+    Ok(live.update(table, key, &columns, &values)?)
 }
 
-fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Change) -> Result<(), RecordError> {
+fn split(table: &Table, row: BTreeMap<String, Value>) -> Result<(Vec<usize>, Row), RecordError> {
     let (mut columns, mut values) = (Vec::new(), Row::new());
     for (name, value) in row {
         let missing = || RecordError::NoColumn { table: table.name.clone(), column: name.clone() };
         columns.push(table.column(&name).ok_or_else(missing)?);
         values.push(value);
     }
-    if !live.update(table, key, &columns, &values)? {
-        live.insert(table, &columns, &values)?;
+    Ok((columns, values))
+}
+
+/// Removes rows, unless others refer to them.
+fn remove(tables: &[Table], rows: &[(&Table, Key)], live: &mut dyn Change) -> Result<(), RecordError> {
+    let mut going: BTreeMap<&str, Vec<Key>> = BTreeMap::new();
+    for (table, key) in rows {
+        going.entry(&table.name).or_default().push(key.clone());
+    }
+    for (name, keys) in &going {
+        let table = named(tables, name)?;
+        let ties: BTreeSet<usize> = table.key.iter().chain(table.unique.iter().flatten()).copied().collect();
+        let ties = Vec::from_iter(ties);
+        let mut found = Vec::new();
+        let mut take = |row: Row| {
+            found.push(row);
+            Ok::<(), Explained>(())
+        };
+        live.find(table, &table.key, keys, &ties, &mut take)?;
+        unreferred(tables, table, (&ties, &found), &going, live)?;
+    }
+    for (table, key) in rows.iter().rev() {
+        live.delete(table, key)?;
     }
     Ok(())
 }
 
-/// Does nothing that stays refer to rows that were removed? One search for all: there may be no index that helps.
-fn unreferred(tables: &[Table], table: &Table, rows: &[Row], live: &mut dyn Change) -> Result<(), RecordError> {
+/// Does nothing that stays refer to rows that go? One search for all: there may be no index that helps.
+fn unreferred(
+    tables: &[Table],
+    table: &Table,
+    (ties, rows): (&[usize], &[Row]),
+    going: &BTreeMap<&str, Vec<Key>>,
+    live: &dyn Change,
+) -> Result<(), RecordError> {
     for child in tables {
         for reference in child.references.iter().filter(|one| one.to.eq_ignore_ascii_case(&table.name)) {
-            let to: Option<Vec<usize>> = reference.to_columns.iter().map(|name| table.column(name)).collect();
+            let place = |name: &String| ties.binary_search(&table.column(name)?).ok();
+            let to: Option<Vec<usize>> = reference.to_columns.iter().map(place).collect();
             let Some(to) = to else { continue };
             let values = rows.iter().map(|row| pick(row, &to)).filter(|row| !row.iter().any(Value::is_null));
             let values: BTreeSet<Row> = values.collect();
             if values.is_empty() {
                 continue;
             }
-            let mut found = None;
+            let goes: HashSet<&Key> = going.get(child.name.as_str()).into_iter().flatten().collect();
+            let mut stays = None;
             let mut take = |key: Row| {
-                found = Some(key);
+                if !goes.contains(&key) {
+                    stays = Some(key);
+                }
                 Ok::<(), Explained>(())
             };
             live.find(child, &reference.columns, &Vec::from_iter(values), &child.key, &mut take)?;
-            if let Some(key) = found {
+            if let Some(key) = stays {
                 let (table, key) = (child.name.clone(), shown(&key));
                 return Err(RecordError::Refers { table, key, to: reference.to.clone() });
             }

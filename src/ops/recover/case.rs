@@ -1,18 +1,20 @@
 //! One snapshot's database beside the live one, open for comparing.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Records, Row};
+use crate::base::record::{Change, Key, Records, Row};
 use crate::engine::sqlite::ask::Session;
-use crate::engine::sqlite::records::{Kept, Live};
+use crate::engine::sqlite::records::Kept;
+use crate::engine::postgres::settings::BadSettings;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
+use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::{Asked, Recovery, Request, files};
+use crate::ops::restore::server::KIND;
 use crate::ops::safety::place;
 use crate::ops::show::Part;
 use crate::record::closure::{Closure, Seeds, Walk};
@@ -36,8 +38,8 @@ pub struct Case<'m> {
     pub(super) session: Session,
     pub(super) graph: Graph,
     pub(super) model: Model,
-    pub(super) live: Live,
-    pub(super) live_path: PathBuf,
+    pub(super) live: Box<dyn Change>,
+    pub(super) database: LiveDatabase,
     pub(super) part: Place<'m>,
 }
 
@@ -45,14 +47,16 @@ impl<'m> Case<'m> {
     pub fn open(unlocked: &UnlockedVault, manifest: &'m Manifest, request: Request) -> Result<Self, OpError> {
         let desk = Desk::new(unlocked.library()?.owned());
         let part = meant(manifest, &request)?;
-        let live_path =
-            request.into.clone().map_or_else(|| live_place(manifest, &part, &request.configured, &request.host), Ok)?;
+        let database = match &request.into {
+            Some(into) => into.clone().known(&request.configured),
+            None => live_place(manifest, &part, &request.configured, &request.host)?,
+        };
         let content = part.read(manifest, &desk)?;
         let session = Session::open(content, &part.label(), request.control.clone())?;
         let model = request.model.of(&part.source.name);
         let graph = Graph::read(&Kept::new(&session), &model)?;
-        let live = Live::open(&live_path, request.wait).map_err(|error| RecordError::store(Box::new(error)))?;
-        Ok(Self { manifest, request, desk, session, graph, model, live, live_path, part })
+        let live = database.open(request.wait, &request.control).map_err(RecordError::store)?;
+        Ok(Self { manifest, request, desk, session, graph, model, live, database, part })
     }
 
     /// Bytes of packs that were fetched so far.
@@ -73,7 +77,7 @@ impl<'m> Case<'m> {
         let ground = Ground {
             graph: &self.graph,
             snapshot: &kept,
-            live: &self.live,
+            live: &*self.live,
             fits: &fits,
             model: &self.model,
             options: &self.request.options,
@@ -81,7 +85,7 @@ impl<'m> Case<'m> {
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
         let plan = prepare::plan(&ground, &closure, title)?;
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
-        Ok(Recovery { plan, live: self.live_path.clone(), files })
+        Ok(Recovery { plan, live: self.database.clone(), files })
     }
 
     fn kit<'k>(&'k self, kept: &'k dyn Records) -> Kit<'k> {
@@ -90,7 +94,7 @@ impl<'m> Case<'m> {
     }
 
     pub(super) fn fits(&self) -> Result<Vec<Fit>, OpError> {
-        Ok(drift::fit(&self.graph, &self.live, &self.model, &self.request.options.set)?)
+        Ok(drift::fit(&self.graph, &*self.live, &self.model, &self.request.options.set)?)
     }
 
     fn in_live(&self, fits: &[Fit], table: usize, by: &[usize], values: &[Row]) -> Result<Vec<bool>, RecordError> {
@@ -98,7 +102,7 @@ impl<'m> Case<'m> {
         let fit = &fits[table];
         let columns: Option<Vec<usize>> = by.iter().map(|at| fit.to[*at]).collect();
         match (&fit.live, columns) {
-            (Some(live), Some(columns)) => compare::there(&self.live, live, &columns, values),
+            (Some(live), Some(columns)) => compare::there(&*self.live, live, &columns, values),
             _ => Ok(nowhere()),
         }
     }
@@ -239,8 +243,11 @@ pub(in crate::ops) fn live_place(
     part: &Place<'_>,
     configured: &[Planned],
     here: &str,
-) -> Result<PathBuf, OpError> {
+) -> Result<LiveDatabase, OpError> {
     let configured = configured.iter().find(|planned| planned.name == part.source.name);
+    if let Some(server) = configured.and_then(|planned| planned.source.server()) {
+        return Ok(LiveDatabase::Postgres(Box::new(server.clone())));
+    }
     let path = match configured {
         Some(planned) => {
             use std::os::unix::ffi::OsStrExt;
@@ -251,10 +258,14 @@ pub(in crate::ops) fn live_place(
         None if manifest.host != here => {
             return Err(Problem::Elsewhere { host: manifest.host.clone(), here: here.to_owned() }.into());
         }
+        None if part.source.kind == KIND => {
+            let wrong = |error: BadSettings| Problem::Server { url: part.source.root.clone(), why: error.to_string() };
+            return Ok(LiveDatabase::of(&part.source.root).map_err(wrong)?);
+        }
         None => part.live(),
     };
-    match Path::new(&path).is_file() {
-        true => Ok(path),
+    match path.is_file() {
+        true => Ok(LiveDatabase::Sqlite(path)),
         false => Err(Problem::NoLive { path }.into()),
     }
 }

@@ -26,7 +26,7 @@ impl Shown<'_> {
         let mut out = String::new();
         let (id, time) = (plan.snapshot.short(), local_with_zone(self.time));
         let _ = writeln!(out, "{} out of {id} of {time}", plan.asked);
-        let _ = writeln!(out, "into {}\n", self.recovery.live.display());
+        let _ = writeln!(out, "into {}\n", self.recovery.live);
         for refusal in &plan.refusals {
             let _ =
                 writeln!(out, "{}: {}\n  hint: {}", paint(Tone::Lost, "cannot be done"), refusal.what, refusal.hint);
