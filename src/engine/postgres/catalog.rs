@@ -4,8 +4,8 @@
 
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
-use crate::engine::postgres::layout::{Column, Qualified, Table, quoted};
-use crate::engine::postgres::segments::Shape;
+use crate::engine::postgres::layout::{Column, Qualified, Shape, Table, quoted};
+use crate::engine::postgres::segments;
 
 /// A table whose rows lie in the database itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,14 +68,19 @@ impl Relation {
     }
 
     /// What the cutter of its rows has to know.
-    pub fn shape(&self, salt: u64) -> Shape {
+    pub fn shape(&self, salt: u64) -> segments::Shape {
         let place =
             |(at, column): (usize, &Column)| self.filtered.contains(&column.name).then(|| (at, column.name.clone()));
-        Shape { key: self.key, filtered: self.columns.iter().enumerate().filter_map(place).collect(), salt }
+        segments::Shape { key: self.key, filtered: self.columns.iter().enumerate().filter_map(place).collect(), salt }
+    }
+
+    /// The table that others know: of a partition, the one at the top.
+    pub fn known_as(&self) -> &Qualified {
+        self.root.as_ref().unwrap_or(&self.name)
     }
 
     /// Its line in the list of tables.
-    pub fn line(&self, rows: u64, bytes: u64) -> Table {
+    pub fn line(&self, shape: Option<Shape>, rows: u64, bytes: u64) -> Table {
         Table {
             name: self.name.clone(),
             path: self.name.rows_path(),
@@ -83,11 +88,28 @@ impl Relation {
             key: self.columns.iter().take(self.key).map(|column| column.name.clone()).collect(),
             root: self.root.clone(),
             condition: self.condition.clone().filter(|_| !self.is_whole()),
+            shape,
             rows,
             bytes,
         }
     }
 }
+
+/// The key that tells the rows of a table apart, of `c` among `pg_class`: its columns, and its index.
+pub(super) const KEY: &str = r#"
+SELECT (SELECT array_agg(a.attname::text ORDER BY k.place)
+        FROM unnest(i.indkey) WITH ORDINALITY k (number, place)
+        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+        WHERE k.place <= i.indnkeyatts) AS names, i.indexrelid AS index
+FROM pg_index i
+WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND NOT EXISTS (
+      SELECT FROM unnest(i.indkey) WITH ORDINALITY k (number, place)
+      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+      WHERE k.place <= i.indnkeyatts AND (NOT a.attnotnull OR a.attgenerated <> ''))
+ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid
+LIMIT 1
+"#;
 
 /// Every table that holds rows, with those of extensions that are theirs to be configured.
 const RELATIONS: &str = r#"
@@ -109,20 +131,7 @@ CROSS JOIN LATERAL (
     LEFT JOIN pg_collation l ON l.oid = a.attcollation
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 ) columns
-LEFT JOIN LATERAL (
-    SELECT (SELECT array_agg(a.attname::text ORDER BY k.place)
-            FROM unnest(i.indkey) WITH ORDINALITY k (number, place)
-            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
-            WHERE k.place <= i.indnkeyatts) AS names
-    FROM pg_index i
-    WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
-      AND NOT EXISTS (
-          SELECT FROM unnest(i.indkey) WITH ORDINALITY k (number, place)
-          JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
-          WHERE k.place <= i.indnkeyatts AND (NOT a.attnotnull OR a.attgenerated <> ''))
-    ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indnkeyatts, i.indexrelid
-    LIMIT 1
-) key ON true
+LEFT JOIN LATERAL ({key}) key ON true
 CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(a.attname::text), '{}') AS names
     FROM pg_attribute a
@@ -144,7 +153,7 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
 
 /// The tables there are, in no order that means anything.
 pub fn relations(session: &mut Session) -> Result<Vec<Relation>, PostgresError> {
-    session.query(RELATIONS, &[])?.iter().map(relation).collect()
+    session.query(&RELATIONS.replace("{key}", KEY), &[])?.iter().map(relation).collect()
 }
 
 fn relation(row: &tokio_postgres::Row) -> Result<Relation, PostgresError> {

@@ -2,8 +2,12 @@
 //!
 //! Never reads a database.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::base::record::OnDelete;
 
 /// The folder of rows: it sorts before everything else, so that what must be read last can be.
 pub const DATA: &str = "data";
@@ -72,8 +76,49 @@ pub struct Table {
     /// Which of its rows these are, of a configuration table of an extension.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// How it hangs together with others; of a partition, what holds for the table at the top.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
     pub rows: u64,
     pub bytes: u64,
+}
+
+/// What holds for a table beside its columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// What tells its rows apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
+    /// Other columns that no two rows may share.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unique: Vec<Vec<String>>,
+    /// Columns that may not be empty.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub required: BTreeSet<String>,
+    /// Columns that the server has a value for where none is given, and which.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub defaults: BTreeMap<String, String>,
+    /// Columns whose text is the same in small and capital letters.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub ignores_case: BTreeSet<String>,
+    /// The types under those of columns whose type is a domain.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bases: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub references: Vec<Reference>,
+    /// Triggers that fire.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triggers: Vec<String>,
+}
+
+/// Columns that refer to those of another table; of a partitioned one, to the table at the top.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reference {
+    pub columns: Vec<String>,
+    #[serde(flatten)]
+    pub to: Qualified,
+    pub to_columns: Vec<String>,
+    pub on_delete: OnDelete,
 }
 
 /// A line of `sequences.jsonl`.
@@ -167,6 +212,7 @@ mod tests {
             key: vec!["id".into()],
             root: None,
             condition: None,
+            shape: None,
             rows: 2,
             bytes: 4,
         };

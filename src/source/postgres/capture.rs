@@ -3,6 +3,7 @@
 //! Owns the order: the moment, rows while the definitions are written beside them, large objects, then what must be
 //! read last.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,8 +17,9 @@ use crate::engine::postgres::catalog::{self, Relation};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::copy_out;
 use crate::engine::postgres::facts;
-use crate::engine::postgres::layout::{self, Qualified, Table};
+use crate::engine::postgres::layout::{self, Qualified, Shape, Table};
 use crate::engine::postgres::moment::Moment;
+use crate::engine::postgres::records::schema;
 use crate::source::SourceError;
 use crate::source::postgres::PostgresSource;
 use crate::source::postgres::definitions::{Definitions, Tools};
@@ -36,12 +38,14 @@ pub(super) struct Course<'s> {
     pub entries: Entries<'s>,
     /// The tables whose rows are there.
     pub tables: Vec<Table>,
+    /// How all there are hang together.
+    shapes: HashMap<Qualified, Shape>,
 }
 
 pub(super) fn run(source: &PostgresSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
     let Capture { cutter, recall, control, .. } = capture;
     let entries = Entries::new(sink, recall);
-    let mut course = Course { source, cutter, control, entries, tables: Vec::new() };
+    let mut course = Course { source, cutter, control, entries, tables: Vec::new(), shapes: HashMap::new() };
     for _ in 1..TRIES {
         match course.attempt() {
             Err(SourceError::Postgres(error)) if error.is_locked() && !course.entries.has_begun() => {}
@@ -76,6 +80,8 @@ impl Course<'_> {
         let ascii = facts.get("encoding").is_some_and(|name| name == "SQL_ASCII");
         let encoding = if ascii { "SQL_ASCII" } else { "UTF8" };
         let tools = Tools::find(source, &mut moment, encoding)?;
+        let described = schema::read(&mut moment.session)?.into_iter();
+        self.shapes = described.map(|table| (table.name, table.shape)).collect();
         let (relations, absent) = self.relations(&mut moment, facts.contains_key("in recovery"))?;
         let definitions = self.rows(&mut moment, &relations, tools, encoding)?;
         for path in absent {
@@ -186,7 +192,8 @@ impl Course<'_> {
             let counted = rows.counted();
             self.entries.file(&path, counted.bytes, content)?;
             self.entries.later(notes, counted.notes, notes_content);
-            self.tables.push(relation.line(counted.rows, counted.bytes));
+            let shape = self.shapes.get(relation.known_as()).cloned();
+            self.tables.push(relation.line(shape, counted.rows, counted.bytes));
             control.items.add(1);
         }
         Ok(())

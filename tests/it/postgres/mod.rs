@@ -8,6 +8,7 @@ mod lost;
 mod memory;
 mod restore;
 mod segments;
+mod shapes;
 mod trouble;
 
 use std::path::Path;

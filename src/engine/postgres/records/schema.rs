@@ -1,0 +1,193 @@
+//! How the tables of a database hang together, as its catalog tells, and as the engine of records takes them.
+//!
+//! Owns what a table is called in records: `users` in the schema `public`, `app.users` in another. A partitioned table
+//! is one table, under the name of its root: its partitions are where rows lie, and nobody refers to them. A table
+//! that inherits from another in the old way is a table of its own, and the other has its own rows only.
+//!
+//! A table without a key is told row by row: its key is all of its columns. Rows that are equal in every column, twins,
+//! are one record then, and come back once; a row with an empty column cannot be told from others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::base::record::{Column, Reference, Table};
+use crate::engine::postgres::catalog::KEY;
+use crate::engine::postgres::connect::Session;
+use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::layout::{self, Qualified, Shape};
+
+/// The schema whose name is left out.
+const PUBLIC: &str = "public";
+
+/// A table as it is in a database, whether it was captured or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    pub name: Qualified,
+    /// Its rows lie in partitions: it is asked for without `ONLY`.
+    pub partitioned: bool,
+    /// The key's columns first, then the others in the order they were made in. Without generated ones.
+    pub columns: Vec<layout::Column>,
+    pub shape: Shape,
+}
+
+impl Described {
+    /// As the engine of records takes it.
+    pub fn table(&self) -> Table {
+        table(&self.name, &self.columns, Some(&self.shape))
+    }
+}
+
+/// What a table is called in records.
+pub fn name(of: &Qualified) -> String {
+    // A dot in the name itself would be taken for the one behind a schema.
+    if of.schema == PUBLIC && !of.name.contains('.') { of.name.clone() } else { of.shown() }
+}
+
+/// A table of these columns. Without a shape nothing is known of it but that: no key, and no references.
+pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) -> Table {
+    let none = Shape::default();
+    let shape = shape.unwrap_or(&none);
+    let place = |name: &String| columns.iter().position(|column| column.name == *name);
+    let places = |names: &[String]| names.iter().map(place).collect::<Option<Vec<_>>>();
+    let column = |column: &layout::Column| Column {
+        name: column.name.clone(),
+        kind: shape.bases.get(&column.name).unwrap_or(&column.kind).clone(),
+        required: shape.required.contains(&column.name),
+        default: shape.defaults.get(&column.name).cloned(),
+        ignores_case: shape.ignores_case.contains(&column.name),
+    };
+    let reference = |reference: &layout::Reference| {
+        Some(Reference {
+            columns: places(&reference.columns)?,
+            to: name(&reference.to),
+            to_columns: reference.to_columns.clone(),
+            on_delete: reference.on_delete,
+        })
+    };
+    let key = places(&shape.key).filter(|key| !key.is_empty());
+    Table {
+        name: name(of),
+        columns: columns.iter().map(column).collect(),
+        key: key.unwrap_or_else(|| (0..columns.len()).collect()),
+        numbered: false,
+        unique: shape.unique.iter().filter_map(|names| places(names)).collect(),
+        references: shape.references.iter().filter_map(reference).collect(),
+        triggers: shape.triggers.clone(),
+    }
+}
+
+/// The tables there are, except partitions, in the order of their names.
+///
+/// The session's `search_path` must be empty: types and defaults are named by their schemas then.
+pub fn read(session: &mut Session) -> Result<Vec<Described>, PostgresError> {
+    let rows = session.query(&TABLES.replace("{key}", KEY), &[])?;
+    let mut tables: Vec<Described> = rows.iter().map(described).collect();
+    tables.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(tables)
+}
+
+/// A column as the query tells it.
+#[derive(Deserialize)]
+struct Found {
+    name: String,
+    #[serde(rename = "type")]
+    kind: String,
+    base: String,
+    required: bool,
+    default: Option<String>,
+    ignores_case: bool,
+}
+
+fn described(row: &tokio_postgres::Row) -> Described {
+    fn of<'t, T: Deserialize<'t>>(text: &'t str) -> T {
+        serde_json::from_str(text).expect("BUG: the query makes it so")
+    }
+    let mut found: Vec<Found> = of(row.get(3));
+    let key: Vec<String> = row.get(4);
+    found.sort_by_key(|column| key.iter().position(|name| *name == column.name).unwrap_or(key.len()));
+    let names = |is: &dyn Fn(&Found) -> bool| -> BTreeSet<String> {
+        found.iter().filter(|column| is(column)).map(|column| column.name.clone()).collect()
+    };
+    let base = |column: &Found| (column.name.clone(), column.base.clone());
+    let shape = Shape {
+        required: names(&|column| column.required),
+        defaults: found.iter().filter_map(|column| Some((column.name.clone(), column.default.clone()?))).collect(),
+        ignores_case: names(&|column| column.ignores_case),
+        bases: found.iter().filter(|column| column.base != column.kind).map(base).collect::<BTreeMap<_, _>>(),
+        unique: of(row.get(5)),
+        references: of(row.get(6)),
+        triggers: row.get(7),
+        key,
+    };
+    let columns = found.into_iter().map(|column| layout::Column { name: column.name, kind: column.kind });
+    let name = Qualified { schema: row.get(0), name: row.get(1) };
+    Described { name, partitioned: row.get(2), columns: columns.collect(), shape }
+}
+
+/// Every table that somebody else may refer to. A reference to a partition is one to the whole table.
+const TABLES: &str = r#"
+SELECT n.nspname::text, c.relname::text, c.relkind = 'p', columns.told, coalesce(key.names, '{}'), uniques.told,
+       refs.told, triggers.names
+FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (
+    SELECT coalesce(json_agg(json_build_object(
+        'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'base', format_type(base.oid, base.typmod),
+        'required', a.attnotnull OR base.required, 'ignores_case', base.name = 'citext',
+        'default', CASE WHEN a.attidentity <> '' THEN 'the next number'
+                   ELSE coalesce(pg_get_expr(d.adbin, d.adrelid), base.preset) END) ORDER BY a.attnum), '[]')::text AS told
+    FROM pg_attribute a
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    CROSS JOIN LATERAL (
+        WITH RECURSIVE under (oid, typmod, required, preset) AS (
+            SELECT a.atttypid, a.atttypmod, false, NULL::text COLLATE "C"
+            UNION ALL
+            SELECT t.typbasetype, t.typtypmod, under.required OR t.typnotnull, coalesce(under.preset, t.typdefault) COLLATE "C"
+            FROM under JOIN pg_type t ON t.oid = under.oid WHERE t.typtype = 'd'
+        )
+        SELECT under.*, t.typname AS name FROM under JOIN pg_type t ON t.oid = under.oid WHERE t.typtype <> 'd'
+    ) base
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+) columns
+LEFT JOIN LATERAL ({key}) key ON true
+CROSS JOIN LATERAL (
+    SELECT coalesce(json_agg(one.names ORDER BY one.index), '[]')::text AS told
+    FROM (
+        SELECT i.indexrelid AS index, (
+            SELECT json_agg(a.attname ORDER BY k.place)
+            FROM unnest(i.indkey) WITH ORDINALITY k (number, place)
+            JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number
+            WHERE k.place <= i.indnkeyatts) AS names
+        FROM pg_index i
+        WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+          AND i.indexrelid IS DISTINCT FROM key.index
+    ) one
+) uniques
+CROSS JOIN LATERAL (
+    SELECT coalesce(json_agg(json_build_object(
+        'columns', (SELECT json_agg(a.attname ORDER BY k.place) FROM unnest(f.conkey) WITH ORDINALITY k (number, place)
+                    JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.number),
+        'schema', rn.nspname, 'name', rc.relname,
+        'to_columns', (SELECT json_agg(a.attname ORDER BY k.place) FROM unnest(f.confkey) WITH ORDINALITY k (number, place)
+                       JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.number),
+        'on_delete', CASE f.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set-null' WHEN 'd' THEN 'set-default'
+                     ELSE 'restrict' END) ORDER BY f.conname), '[]')::text AS told
+    FROM pg_constraint f
+    JOIN pg_class direct ON direct.oid = f.confrelid
+    JOIN pg_class rc ON rc.oid = CASE WHEN direct.relispartition THEN pg_partition_root(direct.oid)::oid ELSE direct.oid END
+    JOIN pg_namespace rn ON rn.oid = rc.relnamespace
+    -- The server keeps one more for each partition of what is referred to.
+    WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0
+) refs
+CROSS JOIN LATERAL (
+    SELECT coalesce(array_agg(t.tgname::text ORDER BY t.tgname), '{}') AS names
+    FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+) triggers
+WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+  AND (NOT EXISTS (SELECT FROM pg_depend e
+                   WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0
+                     AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e')
+       OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig)))
+"#;
