@@ -141,9 +141,7 @@ impl<'w> Work<'w> {
             let table = self.live_table(step);
             self.live.update(table, step.live_key(), &columns, &values)?;
         }
-        for step in steps() {
-            self.refers(step)?;
-        }
+        self.refer()?;
         let rows: Vec<(&Table, Key)> =
             steps().map(|step| (self.live_table(step), step.live_key().clone())).collect();
         look_at(&*self.live, &rows)
@@ -244,38 +242,49 @@ impl<'w> Work<'w> {
         Some((columns, key.into_iter().zip(*into).map(as_it_was).collect()))
     }
 
-    /// Is what a written row refers to there? The store's own check is not enough: it may be off, or be misled by what
+    /// Is what the written rows refer to there? The store's own check is not enough: it may be off, or be misled by what
     /// was wrong before.
-    fn refers(&self, step: &Step) -> Result<(), RecordError> {
-        if step.dangling {
-            return Ok(());
+    fn refer(&self) -> Result<(), RecordError> {
+        let mut rows: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+        for step in self.plan.steps.iter().filter(|step| step.act.writes() && !step.dangling) {
+            rows.entry(step.table).or_default().push(step.live_key().clone());
         }
-        let table = self.live_table(step);
-        for reference in &table.references {
-            let Some(to) = self
-                .fits
-                .iter()
-                .filter_map(|fit| fit.live.as_ref())
-                .find(|one| one.name.eq_ignore_ascii_case(&reference.to))
-            else {
-                continue;
-            };
-            let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
-            let Some(columns) = columns else { continue };
-            let mut values = None;
-            let mut take = |row: Row| {
-                values = Some(row);
-                Ok::<(), Explained>(())
-            };
-            let key = std::slice::from_ref(step.live_key());
-            self.live.find(table, &table.key, key, &reference.columns, &mut take)?;
-            let Some(values) = values.filter(|values| !values.iter().any(Value::is_null)) else { continue };
-            if !compare::there(&*self.live, to, &columns, std::slice::from_ref(&values))?[0] {
-                let (table, key) = (table.name.clone(), shown(step.live_key()));
-                return Err(RecordError::Dangling { table, key, to: format!("{} {}", to.name, shown(&values)) });
+        let live: Vec<&Table> = self.fits.iter().filter_map(|fit| fit.live.as_ref()).collect();
+        for (at, keys) in rows {
+            let table = self.fits[at].live.as_ref().expect("BUG: it was written to");
+            for reference in &table.references {
+                let Some(to) = live.iter().find(|one| one.name.eq_ignore_ascii_case(&reference.to)) else { continue };
+                let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
+                let Some(columns) = columns else { continue };
+                for some in keys.chunks(BATCH) {
+                    self.refers((table, some), &reference.columns, (to, &columns))?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn refers(
+        &self,
+        (table, keys): (&Table, &[Key]),
+        by: &[usize],
+        (to, columns): (&Table, &[usize]),
+    ) -> Result<(), RecordError> {
+        let (mut own, mut targets): (Vec<usize>, Vec<Row>) = (Vec::new(), Vec::new());
+        compare::matched(&*self.live, table, &table.key, keys, by, &mut |asked, values| {
+            if !values.iter().any(Value::is_null) {
+                own.push(asked);
+                targets.push(values);
+            }
+        })?;
+        let there = compare::there(&*self.live, to, columns, &targets)?;
+        match there.iter().position(|there| !there) {
+            None => Ok(()),
+            Some(at) => {
+                let to = format!("{} {}", to.name, shown(&targets[at]));
+                Err(RecordError::Dangling { table: table.name.clone(), key: shown(&keys[own[at]]), to })
+            }
+        }
     }
 }
 

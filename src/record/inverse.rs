@@ -9,7 +9,7 @@ use std::io::{BufRead, Seek, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value, pick};
+use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value, pick};
 use crate::record::apply::{BeforeCommit, Written, end, look, look_at};
 use crate::record::error::RecordError;
 use crate::record::plan::shown;
@@ -103,18 +103,34 @@ fn back(
         let table = named(&tables, &image.table)?;
         match image.row {
             None => removed.push((table, image.key.clone())),
-            Some(row) if !put(table, &image.key, row, live)? => _ = added.insert(rows.len()),
-            Some(_) => {}
+            Some(row) => {
+                if !put(table, &image.key, row, live)? {
+                    added.insert(rows.len());
+                }
+            }
         }
         rows.push((table, image.key));
         Ok(())
     })?;
     remove(&tables, &removed, live)?;
+    let names: BTreeSet<&str> = added.iter().map(|&at| rows[at].0.name.as_str()).collect();
+    let mut again = HashSet::new();
     let mut at = 0;
     each(images, &mut |image| {
         if let (true, Some(row)) = (added.contains(&at), image.row) {
-            let (columns, values) = split(rows[at].0, row)?;
+            let (columns, mut values) = split(rows[at].0, row)?;
+            if empty(rows[at].0, &names, &columns, &mut values, live) {
+                again.insert(at);
+            }
             live.insert(rows[at].0, &columns, &values)?;
+        }
+        at += 1;
+        Ok(())
+    })?;
+    let mut at = 0;
+    each(images, &mut |image| {
+        if let (true, Some(row)) = (again.contains(&at), image.row) {
+            put(rows[at].0, &image.key, row, live)?;
         }
         at += 1;
         Ok(())
@@ -169,10 +185,42 @@ fn remove(tables: &[Table], rows: &[(&Table, Key)], live: &mut dyn Change) -> Re
         live.find(table, &table.key, keys, &ties, &mut take)?;
         unreferred(tables, table, (&ties, &found), &going, live)?;
     }
+    let names: BTreeSet<&str> = going.keys().copied().collect();
+    for (table, key) in rows {
+        let columns = put_off(table, &names, live);
+        if !columns.is_empty() {
+            live.update(table, key, &columns, &vec![Value::Null; columns.len()])?;
+        }
+    }
     for (table, key) in rows.iter().rev() {
         live.delete(table, key)?;
     }
     Ok(())
+}
+
+/// Where the store checks each row at once: the columns that may be empty and refer to rows of these tables, among which
+/// there may be a circle.
+fn put_off(table: &Table, to: &BTreeSet<&str>, live: &dyn Change) -> Vec<usize> {
+    if live.defers() {
+        return Vec::new();
+    }
+    let meant = |one: &&Reference| to.iter().any(|name| name.eq_ignore_ascii_case(&one.to));
+    let columns = table.references.iter().filter(meant).flat_map(|one| &one.columns).copied();
+    let columns: BTreeSet<usize> = columns.filter(|at| !table.columns[*at].required && !table.key.contains(at)).collect();
+    columns.into_iter().collect()
+}
+
+/// Empties what is put off. Says whether there was something.
+fn empty(table: &Table, to: &BTreeSet<&str>, columns: &[usize], values: &mut [Value], live: &dyn Change) -> bool {
+    let off = put_off(table, to, live);
+    let mut emptied = false;
+    for (at, value) in columns.iter().zip(values) {
+        if off.contains(at) && !value.is_null() {
+            *value = Value::Null;
+            emptied = true;
+        }
+    }
+    emptied
 }
 
 /// Does nothing that stays refer to rows that go? One search for all: there may be no index that helps.

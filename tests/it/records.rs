@@ -1,5 +1,6 @@
 //! The engine of records against databases that it has never seen: what is deleted comes back, and nothing else changes.
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use strongroom::record::{compare, inverse};
 mod conflicts;
 mod economy;
 mod moved_on;
-mod random;
+pub mod random;
 mod rules;
 mod strangers;
 
@@ -148,7 +149,7 @@ impl Bench {
         let mut images = Vec::new();
         inverse::keep(&live, &rows, &mut images)?;
         let tools = Tools { graph: &graph, fits: &fits, snapshot: &kept, live: &mut live };
-        let written = apply::apply(&plan, tools, &mut |_| Ok(()))?;
+        let written = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
         Ok(Done { plan, written, images })
     }
 
@@ -161,7 +162,7 @@ impl Bench {
 
     pub fn undo(&self, done: &Done) -> Result<(), RecordError> {
         let expected = Some(&done.written[..]);
-        inverse::restore(&mut &done.images[..], &mut self.open(), expected, &mut |_| Ok(())).map(|_| ())
+        inverse::restore(&mut Cursor::new(&done.images), &mut self.open(), expected, &mut |_, _| Ok(())).map(|_| ())
     }
 }
 

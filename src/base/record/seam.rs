@@ -84,10 +84,14 @@ pub trait Change: Records {
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained>;
 
     /// What the store can be asked by later whether the transaction lasted; nothing where only its rows can tell.
-    fn mark(&mut self) -> Result<Option<String>, Explained>;
+    fn mark(&mut self) -> Result<Option<String>, Explained> {
+        Ok(None)
+    }
 
     /// Did the transaction of this mark last? Nothing where the store does not know any more.
-    fn lasted(&self, mark: &str) -> Result<Option<bool>, Explained>;
+    fn lasted(&self, _mark: &str) -> Result<Option<bool>, Explained> {
+        Ok(None)
+    }
 
     /// Makes everything that was written last.
     fn commit(&mut self) -> Result<Ended, Explained>;

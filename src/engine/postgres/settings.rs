@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use crate::engine::postgres::passfile;
 
 /// Where Debian and others, and where PostgreSQL itself, puts a server's socket.
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+/// What stands in a URL as something else than itself.
+const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 const PORT: u16 = 5432;
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -168,8 +170,8 @@ impl Settings {
 
     /// The same, with how the connection is protected: read as a URL, it leads there again.
     pub fn address(&self) -> String {
-        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let (user, dbname) = (encoded(&self.user), encoded(&self.dbname));
+        let encoded = |text: &str| utf8_percent_encode(text, SPECIAL).to_string();
+        let (user, dbname) = (encoded(&self.user).replace('/', "%2F"), encoded(&self.dbname).replace('/', "%2F"));
         let mut address = match self.is_local() {
             true => format!("postgres://{user}@/{dbname}?host={}&port={}&", encoded(&self.host), self.port),
             false if self.host.contains(':') => format!("postgres://{user}@[{}]:{}/{dbname}?", self.host, self.port),

@@ -9,6 +9,7 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::config::Config;
+use strongroom::ops::live_database::LiveDatabase;
 use strongroom::ops::recover::{self, Asked, BUDGET, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;

@@ -151,14 +151,6 @@ impl Change for Live {
         ask().map_err(|error| self.failed(None, &error))
     }
 
-    fn mark(&mut self) -> Result<Option<String>, Explained> {
-        Ok(None)
-    }
-
-    fn lasted(&self, _: &str) -> Result<Option<bool>, Explained> {
-        Ok(None)
-    }
-
     fn commit(&mut self) -> Result<Ended, Explained> {
         let done = self.connection.execute_batch("COMMIT").map_err(|error| self.failed(None, &error));
         done.map(|()| Ended::ForGood)
