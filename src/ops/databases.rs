@@ -15,6 +15,9 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::show::{self, Part};
 use crate::vault::random::{ContentReader, Desk};
 
+const SQLITE: &str = "sqlite";
+const POSTGRES: &str = "postgres";
+
 /// A database of a snapshot.
 #[derive(Clone, Debug)]
 pub struct Place<'m> {
@@ -28,8 +31,9 @@ impl<'m> Place<'m> {
     /// The databases that were captured as such.
     pub fn all(manifest: &'m Manifest) -> Vec<Self> {
         let of = |source: &'m SourceRecord| {
-            let sqlite = source.databases.iter().filter(|database| database.engine == "sqlite");
-            sqlite.map(move |known| Self { source, path: known.path.clone(), known: Some(known) })
+            let known = |database: &&Database| [SQLITE, POSTGRES].contains(&&*database.engine);
+            let all = source.databases.iter().filter(known);
+            all.map(move |known| Self { source, path: known.path.clone(), known: Some(known) })
         };
         manifest.sources.iter().flat_map(of).collect()
     }
@@ -57,6 +61,11 @@ impl<'m> Place<'m> {
                 Err(Problem::WhichDatabase { snapshot: manifest.id.short(), databases }.into())
             }
         }
+    }
+
+    /// Is it one that was captured from a PostgreSQL server?
+    pub fn is_postgres(&self) -> bool {
+        self.known.is_some_and(|known| known.engine == POSTGRES)
     }
 
     /// How it is named on the command line.

@@ -91,6 +91,10 @@ pub enum Problem {
     NoDatabase { snapshot: String },
     #[error("snapshot {snapshot} holds several databases; name one")]
     WhichDatabase { snapshot: String, databases: Vec<String> },
+    #[error("the rows that {path} holds are not in the snapshot")]
+    NoRows { path: String },
+    #[error("{one} and {other} are databases of different kinds")]
+    OtherEngine { one: String, other: String },
     #[error("{path} is not a SQLite database")]
     NotADatabase { path: String },
     #[error("there is nothing to back up")]
@@ -142,6 +146,7 @@ impl Explain for Problem {
         match self {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
             Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
+            Self::OtherEngine { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::AnotherRecovery => Class::Busy,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),

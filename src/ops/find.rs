@@ -12,14 +12,13 @@ use crate::base::error::Explained;
 use crate::base::id::SnapshotId;
 use crate::base::record::{Key, Records, Row, Table};
 use crate::base::time::Instant;
-use crate::engine::sqlite::ask::Session;
-use crate::engine::sqlite::records::Kept;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover;
 use crate::ops::show::Part;
+use crate::ops::side::{self, Side};
 use crate::record::compare::Seen;
 use crate::record::error::RecordError;
 use crate::record::model::{Entity, Model};
@@ -82,7 +81,7 @@ pub enum What {
 pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request) -> Result<Report, OpError> {
     let desk = Desk::new(unlocked.library()?.owned());
     let mut report = Report::default();
-    let (mut before, mut content): (Sight, Option<Content>) = (Sight::default(), None);
+    let (mut before, mut content): (Sight, Option<Vec<Content>>) = (Sight::default(), None);
     let mut last_place = None;
     for manifest in snapshots {
         if request.control.stopped() {
@@ -90,15 +89,14 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
         }
         let Ok(place) = meant(manifest, request) else { continue };
         report.snapshots += 1;
-        let entry = place.entry(manifest, &desk)?;
-        let same = content.as_ref() == Some(&entry.content);
-        if !same {
+        let (held, open) = content_of(&place, manifest, &desk, request)?;
+        if content.as_ref() != Some(&held) {
             report.read += 1;
-            let session = Session::open(place.read(manifest, &desk)?, &place.label(), request.control.clone())?;
-            let now = look(&Kept::new(&session), request, &|name| name)?;
+            let side = open.map_or_else(|| Side::open(&place, manifest, &desk, &request.control), Ok)?;
+            let now = look(&*side.records(), request, &|name| name)?;
             report.note(manifest, &before, &now);
             before = now;
-            content = Some(entry.content);
+            content = Some(held);
         }
         // One that was made before a change is a way back, but seldom what people look for.
         if before.rows > 0 && (manifest.reason != SAFETY || report.last.is_none()) {
@@ -113,6 +111,35 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
     report.live = live(&place, manifest, request)?;
     report.fetched = desk.library().fetched();
     Ok(report)
+}
+
+/// What has to be the same for a record to be: the whole database where it is one file, and the rows of the table where
+/// it is many. A database that is open by then is handed back.
+fn content_of(
+    place: &Place<'_>,
+    manifest: &Manifest,
+    desk: &Arc<Desk>,
+    request: &Request,
+) -> Result<(Vec<Content>, Option<Side>), OpError> {
+    if !place.is_postgres() {
+        return Ok((vec![place.entry(manifest, desk)?.content], None));
+    }
+    let side = Side::open(place, manifest, desk, &request.control)?;
+    let Side::Postgres(kept) = &side else { return Ok((Vec::new(), Some(side))) };
+    let name = match (entity(request), &request.wanted) {
+        (Some(entity), _) => &entity.table,
+        (None, Wanted::Key { name, .. }) => name,
+        (None, Wanted::Where { table, .. }) => table,
+    };
+    let files = match &request.wanted {
+        // A condition may look into other tables.
+        Wanted::Where { condition, .. } if condition.to_ascii_lowercase().contains("select") => {
+            kept.database.tables.iter().flat_map(|table| table.paths.clone()).collect()
+        }
+        _ => side::files_of(&kept.database, name),
+    };
+    let contents = side::contents(place, &files, desk)?;
+    Ok((contents, Some(side)))
 }
 
 impl Report {

@@ -18,5 +18,6 @@ pub mod restore;
 pub mod rows;
 pub mod safety;
 pub mod show;
+pub mod side;
 pub mod undo;
 pub mod verify;

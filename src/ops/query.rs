@@ -1,26 +1,43 @@
 //! SQL over snapshots: nothing is restored, and only what the question touches is fetched.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::base::control::Control;
 use crate::base::id::SnapshotId;
+use crate::base::path;
 use crate::engine::sqlite::ask::{self, Rows, Session};
 use crate::format::manifest::Manifest;
 use crate::ops::databases::Place;
-use crate::ops::error::OpError;
+use crate::ops::error::{OpError, Problem};
 use crate::ops::show::Part;
+use crate::ops::side;
 use crate::vault::random::Desk;
 use crate::vault::unlocked::UnlockedVault;
 
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    Sql(String),
+    /// Which tables there are, of every database of the question.
+    Tables,
+    /// What made a table and what belongs to it; without one, everything.
+    Schema(Option<String>),
+}
+
 /// Tables and views of every database of the question.
-pub const TABLES: &str = "SELECT schema, name, type, ncol AS columns FROM pragma_table_list \
+const TABLES: &str = "SELECT schema, name, type, ncol AS columns FROM pragma_table_list \
     WHERE schema <> 'temp' AND type <> 'shadow' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY schema <> 'main', schema, name";
 
 /// The statements that made a table and what belongs to it; with NULL, those that made everything.
-pub const SCHEMA: &str = "SELECT name, sql FROM sqlite_schema \
+const SCHEMA: &str = "SELECT name, sql FROM sqlite_schema \
     WHERE sql IS NOT NULL AND (?1 IS NULL OR tbl_name = ?1 COLLATE NOCASE OR name = ?1 COLLATE NOCASE) ORDER BY rowid";
+
+/// The same of a captured PostgreSQL database: all of its tables lie elsewhere.
+const KEPT_TABLES: &str = "SELECT schema, name, 'table' AS type, ncol AS columns FROM pragma_table_list \
+    WHERE type = 'virtual' ORDER BY schema <> 'public', schema, name";
 
 pub struct Request<'m> {
     pub manifest: &'m Manifest,
@@ -28,7 +45,7 @@ pub struct Request<'m> {
     pub part: Option<Part>,
     /// The same database of further snapshots, under these names.
     pub attach: Vec<(String, &'m Manifest)>,
-    pub sql: String,
+    pub statement: Statement,
     /// `VALUE` for the next parameter, `NAME=VALUE` for that one.
     pub values: Vec<String>,
     /// The host this is: `live` means its databases, not those of others.
@@ -59,22 +76,21 @@ pub struct Query {
 impl Query {
     pub fn open(unlocked: &UnlockedVault, request: Request<'_>) -> Result<Self, OpError> {
         let desk = Desk::new(unlocked.library()?.owned());
-        let manifest = request.manifest;
-        let place = Place::find(manifest, request.part.as_ref())?;
-        let content = place.read(manifest, &desk)?;
-        let mut session = Session::open(content, &place.label(), request.control)?;
-        let mut warnings: Vec<String> = warning(&place, manifest, &desk)?.into_iter().collect();
-        for (name, manifest) in &request.attach {
-            let other = beside(&place, manifest)?;
-            session.attach(name, other.read(manifest, &desk)?)?;
-            warnings.extend(warning(&other, manifest, &desk)?);
-        }
+        let place = Place::find(request.manifest, request.part.as_ref())?;
+        let mut warnings = Vec::new();
+        let mut session = match place.is_postgres() {
+            true => over_tables(&place, &request, &desk)?,
+            false => over_pages(&place, &request, &desk, &mut warnings)?,
+        };
         let taken = request.attach.iter().any(|(name, _)| name.eq_ignore_ascii_case(ask::LIVE));
-        if !taken && ask::names_live(&request.sql) {
-            attach_live(&mut session, &place, manifest, &request.host);
+        if let (Statement::Sql(sql), false) = (&request.statement, taken)
+            && ask::names_live(sql)
+        {
+            attach_live(&mut session, &place, request.manifest, &request.host);
         }
-        let (snapshot, database) = (manifest.id, place.label());
-        Ok(Self { session, desk, request: (request.sql, request.values), snapshot, database, warnings })
+        let (snapshot, database) = (request.manifest.id, place.label());
+        let asked = asked(request.statement, request.values, place.is_postgres());
+        Ok(Self { session, desk, request: asked, snapshot, database, warnings })
     }
 
     /// Hands the answer to `rows` as it comes.
@@ -85,13 +101,66 @@ impl Query {
     }
 }
 
+/// The statement as SQL.
+fn asked(statement: Statement, values: Vec<String>, is_postgres: bool) -> (String, Vec<String>) {
+    let kept = format!(
+        "SELECT name, sql FROM {} WHERE sql <> '' AND (?1 IS NULL OR name = ?1 COLLATE NOCASE \
+         OR schema || '.' || name = ?1 COLLATE NOCASE) ORDER BY rowid",
+        ask::STATEMENTS
+    );
+    let schema = || if is_postgres { kept } else { SCHEMA.to_owned() };
+    match statement {
+        Statement::Sql(sql) => (sql, values),
+        Statement::Tables => ((if is_postgres { KEPT_TABLES } else { TABLES }).to_owned(), Vec::new()),
+        Statement::Schema(None) => (schema().replace("?1", "NULL"), Vec::new()),
+        Statement::Schema(Some(table)) => (schema(), vec![table]),
+    }
+}
+
+/// A session over SQLite databases, which are files of pages.
+fn over_pages(
+    place: &Place<'_>,
+    request: &Request<'_>,
+    desk: &Arc<Desk>,
+    warnings: &mut Vec<String>,
+) -> Result<Session, OpError> {
+    let content = place.read(request.manifest, desk)?;
+    let mut session = Session::open(content, &place.label(), request.control.clone())?;
+    warnings.extend(warning(place, request.manifest, desk)?);
+    for (name, manifest) in &request.attach {
+        let other = beside(place, manifest)?;
+        session.attach(name, other.read(manifest, desk)?)?;
+        warnings.extend(warning(&other, manifest, desk)?);
+    }
+    Ok(session)
+}
+
+/// A session over tables that were captured from a server.
+fn over_tables(place: &Place<'_>, request: &Request<'_>, desk: &Arc<Desk>) -> Result<Session, OpError> {
+    let mut tables = side::tables(place, request.manifest, desk)?.placed(request.attach.len());
+    for (name, manifest) in &request.attach {
+        let other = beside(place, manifest)?;
+        tables.extend(side::tables(&other, manifest, desk)?.placed_under(name));
+    }
+    Ok(Session::over(tables, &place.label(), request.control.clone())?)
+}
+
 /// The same database in another snapshot; the only one there, if it is not called so.
 fn beside<'m>(place: &Place<'_>, manifest: &'m Manifest) -> Result<Place<'m>, OpError> {
     let part = Part { source: Some(place.source.name.to_string()), path: place.path.clone() };
-    Place::find(manifest, Some(&part)).or_else(|error| Place::find(manifest, None).map_err(|_| error))
+    let other = Place::find(manifest, Some(&part)).or_else(|error| Place::find(manifest, None).map_err(|_| error))?;
+    if other.is_postgres() != place.is_postgres() {
+        return Err(Problem::OtherEngine { one: place.label(), other: other.label() }.into());
+    }
+    Ok(other)
 }
 
 fn attach_live(session: &mut Session, place: &Place<'_>, manifest: &Manifest, host: &str) {
+    if place.is_postgres() {
+        let path = path::decode(&place.source.root).unwrap_or_default();
+        let path = PathBuf::from(String::from_utf8_lossy(&path).into_owned());
+        return session.without_live(&path, "query reads what was captured; ask a server with psql");
+    }
     let path = place.live();
     if manifest.host != host {
         return session.without_live(&path, &format!("it is on {}, and this is {host}", manifest.host));

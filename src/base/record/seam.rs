@@ -37,6 +37,41 @@ pub trait Records {
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained>;
 }
 
+impl<R: Records + ?Sized> Records for &R {
+    fn label(&self) -> String {
+        (**self).label()
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, Explained> {
+        (**self).tables()
+    }
+
+    fn find(
+        &self,
+        table: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        (**self).find(table, by, keys, wanted, each)
+    }
+
+    fn matching(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        (**self).matching(table, condition, wanted, each)
+    }
+
+    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
+        (**self).typed(table, column, text)
+    }
+}
+
 /// How a live database is to take changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules<'r> {

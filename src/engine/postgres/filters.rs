@@ -33,32 +33,57 @@ pub struct Filter {
     pub bloom: Option<String>,
 }
 
+/// A value that is looked for in many segments.
+#[derive(Clone, Debug)]
+pub struct Sought {
+    text: String,
+    number: Option<i64>,
+    words: (u64, u64),
+}
+
+impl Sought {
+    /// A value as it stands in a file of rows.
+    pub fn new(text: &str) -> Self {
+        let digest = Sha256::digest(text);
+        let word = |at: usize| u64::from_be_bytes(digest[at..at + 8].try_into().expect("BUG: eight bytes"));
+        Self { text: text.to_owned(), number: text.parse().ok(), words: (word(0), word(8)) }
+    }
+
+    /// The bits that the value sets in a Bloom filter of so many.
+    fn places(&self, bits: u64) -> impl Iterator<Item = usize> {
+        let (start, step) = self.words;
+        (0..HASHES).map(move |i| (start.wrapping_add(i.wrapping_mul(step)) % bits) as usize)
+    }
+}
+
 impl Filter {
     /// May this value, as it stands in a file of rows, be in the segment?
     pub fn admits(&self, value: &str) -> bool {
+        self.admits_one_of(&[Sought::new(value)])
+    }
+
+    /// May one of these values be in the segment?
+    pub fn admits_one_of(&self, sought: &[Sought]) -> bool {
         if let Some(values) = &self.values {
-            return values.iter().any(|known| known == value);
+            return sought.iter().any(|sought| values.contains(&sought.text));
         }
-        if let (Some(min), Some(max), Ok(number)) = (self.min, self.max, value.parse::<i64>())
-            && !(min..=max).contains(&number)
-        {
+        let inside = |sought: &&Sought| match (self.min, self.max, sought.number) {
+            (Some(min), Some(max), Some(number)) => (min..=max).contains(&number),
+            _ => true,
+        };
+        let mut possible = sought.iter().filter(inside).peekable();
+        // Most segments are ruled out before their bits are looked at.
+        if possible.peek().is_none() {
             return false;
         }
         match self.bloom.as_ref().and_then(|bloom| STANDARD.decode(bloom).ok()) {
             Some(bits) if !bits.is_empty() => {
-                places(value.as_bytes(), bits.len() as u64 * 8).all(|bit| bits[bit / 8] & (1 << (bit % 8)) != 0)
+                let is_set = |bit: usize| bits[bit / 8] & (1 << (bit % 8)) != 0;
+                possible.any(|sought| sought.places(bits.len() as u64 * 8).all(is_set))
             }
             _ => true,
         }
     }
-}
-
-/// The bits that a value sets in a Bloom filter of so many.
-fn places(value: &[u8], bits: u64) -> impl Iterator<Item = usize> {
-    let digest = Sha256::digest(value);
-    let word = |at: usize| u64::from_be_bytes(digest[at..at + 8].try_into().expect("BUG: eight bytes"));
-    let (start, step) = (word(0), word(8));
-    (0..HASHES).map(move |i| (start.wrapping_add(i.wrapping_mul(step)) % bits) as usize)
 }
 
 /// Collects one column's values over one segment.
@@ -119,7 +144,7 @@ fn bloom(values: &[&str]) -> String {
     let mut bits = vec![0u8; (values.len() * BITS).div_ceil(8)];
     let count = bits.len() as u64 * 8;
     for value in values {
-        places(value.as_bytes(), count).for_each(|bit| bits[bit / 8] |= 1 << (bit % 8));
+        Sought::new(value).places(count).for_each(|bit| bits[bit / 8] |= 1 << (bit % 8));
     }
     STANDARD.encode(bits)
 }

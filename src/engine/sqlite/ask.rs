@@ -21,6 +21,7 @@ use crate::base::random::RandomRead;
 use crate::engine::sqlite::error::words;
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::vfs::{self, Shown};
+use crate::engine::sqlite::vtab::{self, Failure, Virtual};
 
 use authority::Authority;
 pub use error::AskError;
@@ -47,12 +48,26 @@ pub trait Rows {
     fn row(&mut self, cells: &[ValueRef<'_>]) -> io::Result<()>;
 }
 
+/// A table whose rows lie elsewhere, and where it stands in a session.
+pub struct Placed {
+    pub schema: String,
+    pub name: String,
+    pub table: Arc<dyn Virtual>,
+    /// What would make it, for people.
+    pub sql: String,
+}
+
+/// Where a session over such tables keeps what would make them.
+pub const STATEMENTS: &str = "strongroom_tables";
+
 /// A database, and others beside it, open for asking.
 pub struct Session {
     // Dropped before what it reads from.
     pub(super) connection: Connection,
     label: String,
     shown: Vec<Shown>,
+    /// Why rows that lie elsewhere could not be had.
+    rows: Failure,
     authority: Authority,
     /// The live database, or why there is none.
     live: Option<(PathBuf, Option<String>)>,
@@ -69,7 +84,32 @@ impl Session {
             (opened, None) => opened.map_err(|error| unopened(label, &error))?,
         };
         let authority = restrict(&mut connection, control).map_err(|error| unopened(label, &error))?;
-        Ok(Self { connection, label: label.to_owned(), shown: vec![shown], authority, live: None })
+        Ok(Self {
+            connection,
+            label: label.to_owned(),
+            shown: vec![shown],
+            rows: Failure::default(),
+            authority,
+            live: None,
+        })
+    }
+
+    /// Opens tables whose rows lie elsewhere. Names without a schema are looked up in the order of the tables.
+    pub fn over(tables: Vec<Placed>, label: &str, control: Arc<Control>) -> Result<Self, AskError> {
+        let rows = Failure::default();
+        let open = || {
+            let mut connection = Connection::open_in_memory()?;
+            place(&connection, tables, rows.clone())?;
+            let authority = restrict(&mut connection, control)?;
+            Ok((connection, authority))
+        };
+        let (connection, authority) = open().map_err(|error| unopened(label, &error))?;
+        Ok(Self { connection, label: label.to_owned(), shown: Vec::new(), rows, authority, live: None })
+    }
+
+    /// For those who ask in their own way.
+    pub(in crate::engine) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// Makes more content a database of the session, under this name.
@@ -140,11 +180,11 @@ impl Session {
 
     /// Why content could not be read, which SQLite hides behind an error of its own.
     pub(super) fn failure(&self) -> Option<AskError> {
-        self.shown.iter().find_map(Shown::failure).map(AskError::Content)
+        self.shown.iter().find_map(Shown::failure).or_else(|| self.rows.take()).map(AskError::Content)
     }
 
     /// The reason behind SQLite's error, in words for people.
-    pub(super) fn explain(&self, error: rusqlite::Error) -> AskError {
+    pub(in crate::engine) fn explain(&self, error: rusqlite::Error) -> AskError {
         if let Some(failure) = self.failure() {
             return failure;
         }
@@ -159,6 +199,7 @@ impl Session {
                 let label = if self.shown.len() == 1 && self.live.is_none() { &*self.label } else { "a database" };
                 AskError::Unsound { label: label.to_owned(), reason: message }
             }
+            _ if message.ends_with("may not be modified") => AskError::Writes,
             Some(ErrorCode::DiskFull | ErrorCode::OutOfMemory) => AskError::Full { limit: vfs::MOST_SCRATCH as u64 },
             _ if message.contains("no such table: live.") || message.contains("unknown database live") => {
                 match &self.live {
@@ -183,6 +224,27 @@ impl Session {
             None => tables,
         }
     }
+}
+
+/// Makes tables in schemas of their own, which are attached first, and notes what would make them.
+fn place(connection: &Connection, tables: Vec<Placed>, rows: Failure) -> rusqlite::Result<()> {
+    let mut schemas = vec!["main".to_owned()];
+    connection.execute_batch(&format!("CREATE TABLE {STATEMENTS} (schema TEXT, name TEXT, sql TEXT)"))?;
+    connection.execute_batch("BEGIN")?;
+    let mut note = connection.prepare(&format!("INSERT INTO {STATEMENTS} VALUES (?, ?, ?)"))?;
+    for table in &tables {
+        note.execute([&table.schema, &table.name, &table.sql])?;
+    }
+    drop(note);
+    connection.execute_batch("COMMIT")?;
+    for table in &tables {
+        if !schemas.contains(&table.schema) {
+            connection.execute_batch(&format!("ATTACH ':memory:' AS {}", quoted(&table.schema)))?;
+            schemas.push(table.schema.clone());
+        }
+    }
+    let tables = tables.into_iter().map(|table| (table.schema, table.name, table.table)).collect();
+    vtab::create(connection, tables, rows)
 }
 
 /// Why there is no session: content that is no database, mostly.

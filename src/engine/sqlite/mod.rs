@@ -14,6 +14,7 @@ pub mod pages;
 pub mod records;
 pub mod rows;
 pub mod vfs;
+pub mod vtab;
 
 /// What every SQLite database of the third version begins with.
 pub const HEADER: &[u8; 16] = b"SQLite format 3\0";

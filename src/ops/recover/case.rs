@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use crate::base::error::Explained;
 use crate::base::record::{Change, Key, Records, Row};
-use crate::engine::sqlite::ask::Session;
-use crate::engine::sqlite::records::Kept;
 use crate::engine::postgres::settings::BadSettings;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
@@ -14,9 +12,9 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::{Asked, Recovery, Request, files};
-use crate::ops::restore::server::KIND;
 use crate::ops::safety::place;
 use crate::ops::show::Part;
+use crate::ops::side::Side;
 use crate::record::closure::{Closure, Seeds, Walk};
 use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
@@ -35,7 +33,7 @@ pub struct Case<'m> {
     pub(super) manifest: &'m Manifest,
     pub(super) request: Request,
     pub(super) desk: Arc<Desk>,
-    pub(super) session: Session,
+    pub(super) side: Side,
     pub(super) graph: Graph,
     pub(super) model: Model,
     pub(super) live: Box<dyn Change>,
@@ -51,12 +49,11 @@ impl<'m> Case<'m> {
             Some(into) => into.clone().known(&request.configured),
             None => live_place(manifest, &part, &request.configured, &request.host)?,
         };
-        let content = part.read(manifest, &desk)?;
-        let session = Session::open(content, &part.label(), request.control.clone())?;
+        let side = Side::open(&part, manifest, &desk, &request.control)?;
         let model = request.model.of(&part.source.name);
-        let graph = Graph::read(&Kept::new(&session), &model)?;
+        let graph = Graph::read(&*side.records(), &model)?;
         let live = database.open(request.wait, &request.control).map_err(RecordError::store)?;
-        Ok(Self { manifest, request, desk, session, graph, model, live, database, part })
+        Ok(Self { manifest, request, desk, side, graph, model, live, database, part })
     }
 
     /// Bytes of packs that were fetched so far.
@@ -66,17 +63,17 @@ impl<'m> Case<'m> {
 
     /// Makes the plan.
     pub fn plan(&self) -> Result<Recovery, OpError> {
-        let kept = Kept::new(&self.session);
+        let kept = &*self.side.records();
         let fits = self.fits()?;
-        let kit = self.kit(&kept);
+        let kit = self.kit(kept);
         let (table, seeds) = kit.seeds(&mut |kept, table| Ok(self.missing(kept, &fits, table)?))?;
         let mut in_live = |table: usize, by: &[usize], values: &[Row]| self.in_live(&fits, table, by, values);
-        let walk = Walk::new(&self.graph, &kept, self.request.budget);
+        let walk = Walk::new(&self.graph, kept, self.request.budget);
         let closure = walk.run(table, &seeds, &mut in_live)?;
         kit.all_there(table, &seeds, &closure)?;
         let ground = Ground {
             graph: &self.graph,
-            snapshot: &kept,
+            snapshot: kept,
             live: &*self.live,
             fits: &fits,
             model: &self.model,
@@ -258,7 +255,7 @@ pub(in crate::ops) fn live_place(
         None if manifest.host != here => {
             return Err(Problem::Elsewhere { host: manifest.host.clone(), here: here.to_owned() }.into());
         }
-        None if part.source.kind == KIND => {
+        None if part.is_postgres() => {
             let wrong = |error: BadSettings| Problem::Server { url: part.source.root.clone(), why: error.to_string() };
             return Ok(LiveDatabase::of(&part.source.root).map_err(wrong)?);
         }

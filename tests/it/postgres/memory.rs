@@ -40,6 +40,14 @@ fn rows_of_fifty_megabytes_take_no_more_memory_than_others() {
     home.ok(&["init"]);
     let peak = watched(&home, &["backup", "--quiet"]);
     assert!(peak < 192, "{peak} MiB");
+    for sql in
+        ["SELECT id, length(document), length(raw) FROM huge WHERE raw > x'00' ORDER BY id DESC", "SELECT * FROM huge"]
+    {
+        let peak = watched(&home, &["query", "latest", sql]);
+        assert!(peak < 192, "{sql}: {peak} MiB");
+    }
+    let said = home.json(&["query", "latest", "SELECT sum(length(document)), sum(length(raw)) FROM huge"]);
+    assert_eq!(said["rows"], serde_json::json!([[4 * 52_428_800, 4 * 26_214_400]]));
     let rows = home.ok(&["show", "latest", "db:data/public/huge.copy", "--cat"]).bytes;
     let expected =
         cluster.sql(&name, "SET bytea_output = hex; COPY (SELECT id, document, raw FROM huge ORDER BY id) TO STDOUT");

@@ -14,7 +14,7 @@ use crate::support::vaults::Lab;
 
 const ROWS: u32 = 200_000;
 
-fn filled() -> String {
+pub(super) fn filled() -> String {
     let (cluster, name) = (cluster(), cluster().database());
     cluster.sql(
         &name,

@@ -12,7 +12,7 @@ use strongroom::engine::sqlite::ask::{Cell, Rows};
 use strongroom::format::layout;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::error::OpError;
-use strongroom::ops::query::{Query, Report, Request};
+use strongroom::ops::query::{Query, Report, Request, Statement};
 use strongroom::vault::random::Desk;
 use strongroom::vault::read;
 use strongroom::vault::unlocked::UnlockedVault;
@@ -45,7 +45,7 @@ fn query(lab: &Lab, manifest: &Manifest, sql: &str, lines: &mut Lines) -> Result
         manifest,
         part: None,
         attach: Vec::new(),
-        sql: sql.to_owned(),
+        statement: Statement::Sql(sql.to_owned()),
         values: Vec::new(),
         host: "here".to_owned(),
         control: Arc::default(),

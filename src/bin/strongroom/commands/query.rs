@@ -7,7 +7,7 @@ use strongroom::base::selector::Selector;
 use strongroom::engine::sqlite::ask::{AskError, Cell, Rows};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::error::OpError;
-use strongroom::ops::query::{self, Query, Request};
+use strongroom::ops::query::{Query, Request, Statement};
 use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
@@ -16,11 +16,13 @@ use crate::commands::{part, selector};
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 
-/// Ask a SQLite database of a snapshot, with SQL; nothing is restored
+/// Ask a database of a snapshot, with SQL; nothing is restored
 ///
 /// Only what the question touches is fetched. The statement reads: what writes is refused, and nothing is written
-/// anywhere. The database as it is now is called live, where it lies on this host: live.projects is the table as it is
-/// now. In place of SQL, .tables and .schema [TABLE] tell what there is.
+/// anywhere. A SQLite database as it is now is called live, where it lies on this host: live.projects is the table as
+/// it is now. A captured PostgreSQL database is asked in SQLite's SQL too: users, or app.users in another schema than
+/// public; numerics, times and what SQLite has no type for are text. In place of SQL, .tables and .schema [TABLE] tell
+/// what there is.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     strongroom query latest .tables\n  \
@@ -66,10 +68,11 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let found = |(_, other): &(String, Selector)| Ok((other.to_string(), find(&args, other, &vault, context)?));
     let others: BTreeMap<String, Manifest> = args.attach.iter().map(found).collect::<Result<_, Failure>>()?;
     let part = args.source.as_deref().map(|text| part(text, &manifest)).transpose()?;
-    let (sql, values) = statement(&args)?;
+    let statement = statement(&args)?;
     let attach = args.attach.iter().map(|(name, selector)| (name.clone(), &others[&selector.to_string()])).collect();
     let control = context.control.clone();
-    let request = Request { manifest: &manifest, part, attach, sql, values, host: host_name(), control };
+    let values = args.values.clone();
+    let request = Request { manifest: &manifest, part, attach, statement, values, host: host_name(), control };
     let query = Query::open(&vault, request)?;
     query.warnings.iter().for_each(|warning| context.say(&format!("warning: {warning}")));
     answer(&query, &args, context)
@@ -88,17 +91,17 @@ fn find(args: &Args, selector: &Selector, vault: &UnlockedVault, context: &Conte
     }
 }
 
-/// The SQL that is meant, with its values.
-fn statement(args: &Args) -> Result<(String, Vec<String>), Failure> {
+/// What is meant.
+fn statement(args: &Args) -> Result<Statement, Failure> {
     let text = args.sql.trim();
     if !text.starts_with('.') {
-        return Ok((args.sql.clone(), args.values.clone()));
+        return Ok(Statement::Sql(args.sql.clone()));
     }
     let (command, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     match (command, rest.trim()) {
-        (".tables", "") => Ok((query::TABLES.to_owned(), Vec::new())),
-        (".schema", "") => Ok((query::SCHEMA.replace("?1", "NULL"), Vec::new())),
-        (".schema", table) => Ok((query::SCHEMA.to_owned(), vec![table.to_owned()])),
+        (".tables", "") => Ok(Statement::Tables),
+        (".schema", "") => Ok(Statement::Schema(None)),
+        (".schema", table) => Ok(Statement::Schema(Some(table.to_owned()))),
         _ => Err(Failure::usage(format!("{command} is not known here"), "there are .tables and .schema [TABLE]")),
     }
 }

@@ -18,7 +18,7 @@ use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::{self, Qualified, Shape};
 
 /// The schema whose name is left out.
-const PUBLIC: &str = "public";
+pub const PUBLIC: &str = "public";
 
 /// A table as it is in a database, whether it was captured or not.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,265 @@
+//! A captured database as tables: what a snapshot holds, found without loading it into a server.
+//!
+//! Owns which tables there are and where in SQLite each of them stands: `app.users` is `users` in a schema `app`, and
+//! what is asked without a schema is found in `public` first. Reads files through a seam (`Files`), never a vault.
+
+mod runs;
+mod scan;
+mod table;
+
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::base::control::Control;
+use crate::base::error::Explained;
+use crate::base::random::RandomRead;
+use crate::base::record::{Each, Key, Records, Table, Value};
+use crate::engine::postgres::layout::{self, Qualified};
+use crate::engine::postgres::records::schema::PUBLIC;
+use crate::engine::postgres::records::value::Kind;
+use crate::engine::sqlite::ask::{AskError, Placed, Session};
+use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::vtab::MOST_COLUMNS;
+
+pub use table::{Files, KeptTable, Starts};
+
+/// SQLite attaches no more schemas to one connection.
+const MOST_SCHEMAS: usize = 10;
+/// The schemas that every connection has.
+const MAIN: &str = "main";
+const TEMPORARY: &str = "temp";
+
+/// The tables of a snapshot.
+pub struct KeptDatabase {
+    pub tables: Vec<Arc<KeptTable>>,
+}
+
+impl KeptDatabase {
+    /// Reads the list of tables. `files` says where those of a line are.
+    pub fn read(list: &dyn RandomRead, files: &dyn Fn(&layout::Table) -> Arc<dyn Files>) -> Result<Self, Explained> {
+        let mut found: BTreeMap<Qualified, KeptTable> = BTreeMap::new();
+        runs::lines(list, &mut |line| {
+            // What a newer version has added is no reason to know nothing of the rest.
+            let Ok(line) = serde_json::from_slice::<layout::Table>(line) else { return };
+            let name = line.root.clone().unwrap_or_else(|| line.name.clone());
+            match found.get_mut(&name) {
+                Some(table) => table.add(&line, files(&line)),
+                None => _ = found.insert(name, KeptTable::new(&line, files(&line))),
+            }
+        })?;
+        // SQLite knows no table without columns, nor can its rows be told apart.
+        let named = |table: &KeptTable| (1..=MOST_COLUMNS).contains(&table.record.columns.len());
+        Ok(Self { tables: found.into_values().filter(named).map(Arc::new).collect() })
+    }
+
+    /// The tables where a session has them: in schemas of their own, with so many other databases beside it.
+    pub fn placed(&self, beside: usize) -> Vec<Placed> {
+        self.places(None, beside).into_iter().map(|(_, placed)| placed).collect()
+    }
+
+    /// The tables where a session has them beside others: all under one name.
+    pub fn placed_under(&self, name: &str) -> Vec<Placed> {
+        self.places(Some(name), 0).into_iter().map(|(_, placed)| placed).collect()
+    }
+
+    fn places(&self, under: Option<&str>, beside: usize) -> Vec<(&KeptTable, Placed)> {
+        let room = MOST_SCHEMAS.saturating_sub(beside);
+        let mut places = Places { under, room, schemas: BTreeSet::new(), taken: BTreeSet::new() };
+        let mut tables: Vec<&Arc<KeptTable>> = self.tables.iter().collect();
+        tables.sort_by_key(|table| table.name.schema != PUBLIC);
+        tables.into_iter().map(|table| (&**table, places.place(table))).collect()
+    }
+
+    fn named(&self, name: &str) -> Option<&Arc<KeptTable>> {
+        self.tables.iter().find(|table| table.record.name == name)
+    }
+}
+
+/// Gives every table a place of its own.
+struct Places<'u> {
+    under: Option<&'u str>,
+    /// So many schemas may stand beside each other.
+    room: usize,
+    schemas: BTreeSet<String>,
+    taken: BTreeSet<(String, String)>,
+}
+
+impl Places<'_> {
+    fn place(&mut self, table: &Arc<KeptTable>) -> Placed {
+        let (schema, mut name) = match self.under {
+            Some(under) => (under.to_owned(), table.record.name.clone()),
+            None => self.own(table),
+        };
+        // SQLite tells no capital letters in names.
+        while !self.taken.insert((schema.to_lowercase(), name.to_lowercase())) {
+            name.push('_');
+        }
+        let sql = if self.under.is_none() { statement(table) } else { String::new() };
+        Placed { schema, name, table: Arc::new(table::Shown(table.clone())), sql }
+    }
+
+    /// A schema of the same name, if there may be one more.
+    fn own(&mut self, table: &KeptTable) -> (String, String) {
+        let Qualified { schema, name } = &table.name;
+        let is_like = |known: &String| known.eq_ignore_ascii_case(schema) && known != schema;
+        let is_other = self.schemas.iter().any(is_like) || schema.eq_ignore_ascii_case(TEMPORARY);
+        if schema.eq_ignore_ascii_case(MAIN) {
+            return (MAIN.to_owned(), name.clone());
+        }
+        if is_other || (!self.schemas.contains(schema) && self.schemas.len() >= self.room) {
+            return (MAIN.to_owned(), table.name.shown());
+        }
+        self.schemas.insert(schema.clone());
+        (schema.clone(), name.clone())
+    }
+}
+
+/// What would make the table, as far as it is known: for people.
+fn statement(table: &KeptTable) -> String {
+    let word = |name: &str| {
+        let is_plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        let begins = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        if is_plain && begins { name.to_owned() } else { layout::quoted(name) }
+    };
+    let record = &table.record;
+    let list =
+        |columns: &[usize]| columns.iter().map(|&at| word(&record.columns[at].name)).collect::<Vec<_>>().join(", ");
+    let column = |(column, kind): (&crate::base::record::Column, &String)| {
+        let default = column.default.as_ref().map(|default| format!(" DEFAULT {default}")).unwrap_or_default();
+        format!("{} {kind}{}{default}", word(&column.name), if column.required { " NOT NULL" } else { "" })
+    };
+    let mut lines: Vec<String> = record.columns.iter().zip(&table.declared).map(column).collect();
+    if record.key.len() < record.columns.len() || record.columns.iter().all(|column| column.required) && table.is_shaped
+    {
+        lines.push(format!("PRIMARY KEY ({})", list(&record.key)));
+    }
+    lines.extend(record.unique.iter().map(|columns| format!("UNIQUE ({})", list(columns))));
+    for reference in &record.references {
+        use crate::base::record::OnDelete;
+        let to = reference.to_columns.iter().map(|name| word(name)).collect::<Vec<_>>().join(", ");
+        let on_delete = match reference.on_delete {
+            OnDelete::Cascade => " ON DELETE CASCADE",
+            OnDelete::Restrict => "",
+            OnDelete::SetNull => " ON DELETE SET NULL",
+            OnDelete::SetDefault => " ON DELETE SET DEFAULT",
+        };
+        lines.push(format!("FOREIGN KEY ({}) REFERENCES {} ({to}){on_delete}", list(&reference.columns), reference.to));
+    }
+    format!("CREATE TABLE {}.{} (\n    {}\n)", word(&table.name.schema), word(&table.name.name), lines.join(",\n    "))
+}
+
+/// A snapshot's database, as the engine of records takes it.
+pub struct Kept {
+    pub database: Arc<KeptDatabase>,
+    label: String,
+    control: Arc<Control>,
+    /// The same tables, to look for conditions in.
+    asked: OnceCell<Asked>,
+}
+
+struct Asked {
+    session: Session,
+    /// Where a table stands in the session, by its name in records.
+    places: BTreeMap<String, String>,
+}
+
+impl Kept {
+    pub fn new(database: Arc<KeptDatabase>, label: &str, control: Arc<Control>) -> Self {
+        Self { database, label: label.to_owned(), control, asked: OnceCell::new() }
+    }
+
+    fn asked(&self) -> Result<&Asked, AskError> {
+        if let Some(asked) = self.asked.get() {
+            return Ok(asked);
+        }
+        let (places, placed) = self
+            .database
+            .places(None, 0)
+            .into_iter()
+            .map(|(table, one)| {
+                let place = format!("{}.{}", quoted(&one.schema), quoted(&one.name));
+                ((table.record.name.clone(), place), one)
+            })
+            .unzip();
+        let session = Session::over(placed, &self.label, self.control.clone())?;
+        Ok(self.asked.get_or_init(|| Asked { session, places }))
+    }
+
+    fn table(&self, table: &Table) -> &Arc<KeptTable> {
+        self.database.named(&table.name).expect("BUG: it is one of its own")
+    }
+
+    /// The numbers of the rows that a condition holds for, in the order of the key.
+    fn numbers(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        each: &mut dyn FnMut(i64) -> Result<(), Explained>,
+    ) -> Result<(), Explained> {
+        let Asked { session, places } = self.asked().map_err(|error| Box::new(error) as Explained)?;
+        let explain = |error| Box::new(session.explain(error)) as Explained;
+        let only = condition.map(|condition| format!(" WHERE ({condition}\n)")).unwrap_or_default();
+        let key = table.key_names().into_iter().map(quoted).collect::<Vec<_>>().join(", ");
+        let sql = format!("SELECT rowid FROM {}{only} ORDER BY {key}", places[&table.name]);
+        let mut statement = session.connection().prepare(&sql).map_err(explain)?;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(explain)? {
+            each(row.get(0).map_err(explain)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Records for Kept {
+    fn label(&self) -> String {
+        "the snapshot".to_owned()
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, Explained> {
+        Ok(self.database.tables.iter().map(|table| table.record.clone()).collect())
+    }
+
+    fn find(
+        &self,
+        table: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        self.table(table).find(table, by, keys, wanted, each)
+    }
+
+    /// The condition is SQL as SQLite has it, over values as `query` shows them.
+    fn matching(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        let kept = self.table(table);
+        if condition.is_none() && kept.is_sorted() {
+            return kept.each(wanted, each);
+        }
+        // Values are read here and not through SQLite, which would have a long one in memory once more.
+        self.numbers(table, condition, &mut |number| each(kept.row(number, wanted)?))
+    }
+
+    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
+        Ok(typed(&table.columns[column].kind, text))
+    }
+}
+
+/// What somebody typed, as a column of this type keeps it.
+fn typed(kind: &str, text: &str) -> Value {
+    let kind = Kind::of(kind);
+    let trimmed = text.trim();
+    match (kind, trimmed.to_ascii_lowercase().as_str()) {
+        (Kind::Boolean, "true" | "yes" | "on" | "1") => Value::Integer(1),
+        (Kind::Boolean, "false" | "no" | "off" | "0") => Value::Integer(0),
+        (Kind::Integer | Kind::Real | Kind::Boolean | Kind::Bytes, _) => kind.value(trimmed.as_bytes()),
+        (Kind::Numeric | Kind::Text, _) => Value::text(text),
+    }
+}

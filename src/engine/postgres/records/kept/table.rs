@@ -1,0 +1,449 @@
+//! A captured table: its rows, read where they lie, as a table of SQLite and as records.
+//!
+//! Owns what of a file is read for what is asked, and which conditions leave rows out before anybody sees them. A table
+//! whose rows lie in partitions is one table of several files.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use crate::base::error::Explained;
+use crate::base::random::RandomRead;
+use crate::base::record::{Each, Key, Table, Value};
+use crate::engine::postgres::filters::Sought;
+use crate::engine::postgres::layout::{self, Qualified};
+use crate::engine::postgres::records::kept::runs::{self, Asked, Mark, Order, Runs};
+use crate::engine::postgres::records::kept::scan::{Blocks, Scan, Sieve};
+use crate::engine::postgres::records::schema;
+use crate::engine::postgres::records::value::{Kind, escaped};
+use crate::engine::sqlite::vtab::{Comparison, Condition, Declared, Rows, Virtual, Worth, decimal};
+
+/// Where in its file a row begins takes so many bits of its number; the others say which file.
+const PLACE: u32 = 51;
+
+/// Where a file of rows begins to hold which key.
+pub type Starts = Vec<(u64, Option<Vec<u8>>)>;
+
+/// The files of one table, or of one partition, as whoever keeps them reads them.
+pub trait Files: Send + Sync {
+    fn rows(&self) -> Result<Arc<dyn RandomRead>, Explained>;
+
+    /// What is noted of the segments of the rows.
+    fn notes(&self) -> Result<Option<Arc<dyn RandomRead>>, Explained>;
+
+    /// Where the extents of the rows begin, and the key of the first row in each, as it stands in the file.
+    fn starts(&self) -> Result<Starts, Explained>;
+}
+
+/// A file of rows.
+struct Part {
+    files: Arc<dyn Files>,
+    /// Which field of a row each column is.
+    fields: Vec<Option<usize>>,
+    /// Which columns the rows are sorted by, as far as their order is known.
+    key: Vec<(usize, Order)>,
+    open: OnceLock<Open>,
+}
+
+/// What is read of a file but once.
+struct Open {
+    rows: Arc<dyn RandomRead>,
+    runs: Runs,
+    blocks: Arc<Blocks>,
+}
+
+pub struct KeptTable {
+    pub name: Qualified,
+    pub record: Table,
+    /// The types as they were declared.
+    pub declared: Vec<String>,
+    /// Is it known how it hangs together with others?
+    pub is_shaped: bool,
+    pub rows: u64,
+    /// The files of its rows.
+    pub paths: Vec<String>,
+    kinds: Vec<Kind>,
+    parts: Vec<Part>,
+    order: Vec<usize>,
+}
+
+impl KeptTable {
+    /// A table of one file, by its line in the list of tables.
+    pub fn new(line: &layout::Table, files: Arc<dyn Files>) -> Self {
+        let name = line.root.clone().unwrap_or_else(|| line.name.clone());
+        let record = schema::table(&name, &line.columns, line.shape.as_ref());
+        let kinds = record.columns.iter().map(|column| Kind::of(&column.kind)).collect();
+        let declared = line.columns.iter().map(|column| column.kind.clone()).collect();
+        let is_shaped = line.shape.is_some();
+        let mut table = Self {
+            name,
+            record,
+            declared,
+            is_shaped,
+            rows: 0,
+            paths: Vec::new(),
+            kinds,
+            parts: Vec::new(),
+            order: Vec::new(),
+        };
+        table.add(line, files);
+        table.order = table.parts[0].key.iter().map(|(column, _)| *column).collect();
+        table
+    }
+
+    /// Takes in one more file of its rows.
+    pub fn add(&mut self, line: &layout::Table, files: Arc<dyn Files>) {
+        let place = |name: &String| line.columns.iter().position(|column| column.name == *name);
+        let fields: Vec<Option<usize>> = self.record.columns.iter().map(|column| place(&column.name)).collect();
+        // A domain that nothing is known of has no order that is known.
+        let known = |name: &String| {
+            let column = self.record.columns.iter().position(|column| column.name == *name)?;
+            Some((column, Order::of(&self.record.columns[column].kind)?))
+        };
+        let key = line.key.iter().map_while(known).collect();
+        self.parts.push(Part { files, fields, key, open: OnceLock::new() });
+        self.rows += line.rows;
+        self.paths.push(line.path.clone());
+        // Several files are sorted each for itself.
+        if self.parts.len() > 1 {
+            self.order.clear();
+        }
+    }
+
+    /// The rows whose columns hold one of these values, and what is wanted of them.
+    pub fn find(
+        &self,
+        shape: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        let compared: Vec<Compared> =
+            by.iter().map(|&at| Compared::of(self.kinds[at], shape.columns[at].ignores_case)).collect();
+        let form = |values: &[Value]| -> Option<Vec<Vec<u8>>> {
+            by.iter()
+                .zip(&compared)
+                .zip(values)
+                .map(|((at, compared), value)| compared.form(self.kinds[*at], value))
+                .collect()
+        };
+        let keys: HashSet<Vec<Vec<u8>>> = keys.iter().filter_map(|key| form(key)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let column = |at: usize| keys.iter().map(|key| key[at].as_slice()).collect::<HashSet<_>>();
+        // Only what compares as it is written can be looked for as it is written.
+        let plain: Vec<(usize, HashSet<&[u8]>)> =
+            (0..by.len()).filter(|at| compared[*at] == Compared::AsWritten).map(|at| (by[at], column(at))).collect();
+        for part in &self.parts {
+            let asked = part.points(by, &compared, &keys);
+            let sieves: Vec<Sieve> =
+                plain.iter().filter_map(|(column, values)| part.sieve(*column, values.iter().copied())).collect();
+            let mut scan = part.scan(self, asked.as_ref(), sieves)?;
+            while scan.next()?.is_some() {
+                let mut value = |at: usize| part.value(&mut scan, at, self.kinds[at]);
+                let held = by.iter().map(|&at| value(at)).collect::<Result<Vec<_>, _>>()?;
+                if form(&held).is_some_and(|held| keys.contains(&held)) {
+                    each(wanted.iter().map(|&at| value(at)).collect::<Result<_, _>>()?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every row, in the order of its files.
+    pub fn each(&self, wanted: &[usize], each: &mut Each<'_>) -> Result<(), Explained> {
+        for part in &self.parts {
+            let mut scan = part.scan(self, None, Vec::new())?;
+            while scan.next()?.is_some() {
+                each(wanted.iter().map(|&at| part.value(&mut scan, at, self.kinds[at])).collect::<Result<_, _>>()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one file hold all of its rows, sorted by its key?
+    pub fn is_sorted(&self) -> bool {
+        self.parts.len() == 1
+    }
+
+    /// The row of a number that was told before.
+    pub fn row(&self, number: i64, wanted: &[usize]) -> Result<Vec<Value>, Explained> {
+        let part = &self.parts[(number >> PLACE) as usize];
+        let start = number as u64 & ((1 << PLACE) - 1);
+        let open = part.open()?;
+        let run = open.runs.at(start);
+        let mut scan = Scan::new(open.rows.clone(), open.blocks.clone(), vec![run.clone()], Vec::new());
+        scan.from(start, run)?;
+        wanted.iter().map(|&at| part.value(&mut scan, at, self.kinds[at])).collect()
+    }
+}
+
+/// How values of a column are told apart when they are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compared {
+    AsWritten,
+    AsNumbers,
+    WithoutCase,
+}
+
+impl Compared {
+    fn of(kind: Kind, ignores_case: bool) -> Self {
+        match kind {
+            Kind::Real | Kind::Numeric => Self::AsNumbers,
+            _ if ignores_case => Self::WithoutCase,
+            _ => Self::AsWritten,
+        }
+    }
+
+    /// A value so that equal ones are the same bytes; none for an empty one, which nothing equals.
+    fn form(self, kind: Kind, value: &Value) -> Option<Vec<u8>> {
+        if let (Kind::Integer, Value::Real(real)) = (kind, value)
+            && real.fract() == 0.0
+        {
+            return Some(format!("{real:.0}").into_bytes());
+        }
+        let text = kind.text(value)?;
+        Some(match self {
+            Self::AsWritten => text.into_owned(),
+            Self::WithoutCase => text.to_ascii_lowercase(),
+            Self::AsNumbers => number(&text),
+        })
+    }
+}
+
+/// A number without zeros that do not change it.
+fn number(text: &[u8]) -> Vec<u8> {
+    let Ok(written) = std::str::from_utf8(text) else { return text.to_vec() };
+    // Digits with an exponent are a number of the machine's.
+    if written.contains(['e', 'E'])
+        && let Ok(real) = written.parse::<f64>()
+    {
+        return format!("{real:?}").into_bytes();
+    }
+    if decimal(written, "0") == Ordering::Equal {
+        return b"0".to_vec();
+    }
+    let (sign, digits) = written.strip_prefix('-').map_or(("", written), |digits| ("-", digits));
+    let digits = digits.trim_start_matches('0');
+    let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
+    format!("{sign}{digits}").into_bytes()
+}
+
+impl Part {
+    fn open(&self) -> Result<&Open, Explained> {
+        if let Some(open) = self.open.get() {
+            return Ok(open);
+        }
+        let rows = self.files.rows()?;
+        let orders: Vec<Order> = self.key.iter().map(|(_, order)| *order).collect();
+        let runs = Runs::new(&self.files.starts()?, &orders, rows.length());
+        Ok(self.open.get_or_init(|| Open { rows, runs, blocks: Arc::default() }))
+    }
+
+    /// A column's value in the row that a scan stands at. A partition may lack a column: then it is empty.
+    fn value(&self, scan: &mut Scan, column: usize, kind: Kind) -> Result<Value, Explained> {
+        self.fields[column].map_or(Ok(Value::Null), |field| scan.value(field, kind))
+    }
+
+    /// Passes rows over whose column is none of these texts.
+    fn sieve<'v>(&self, column: usize, texts: impl Iterator<Item = &'v [u8]>) -> Option<Sieve> {
+        let admitted = texts.map(|text| escaped(Some(text))).collect();
+        Some(Sieve { field: self.fields[column]?, admitted })
+    }
+
+    /// What keys ask of the columns that the rows are sorted by.
+    fn points(&self, by: &[usize], compared: &[Compared], keys: &HashSet<Vec<Vec<u8>>>) -> Option<Asked> {
+        let place = |(column, order): &(usize, Order)| {
+            let at = by.iter().position(|by| by == column).filter(|at| compared[*at] == Compared::AsWritten)?;
+            Some((at, *order))
+        };
+        let places: Vec<(usize, Order)> = self.key.iter().map_while(place).collect();
+        if places.is_empty() {
+            return None;
+        }
+        // What is no number is in no column of numbers.
+        let marks =
+            |key: &Vec<Vec<u8>>| places.iter().map(|(at, order)| order.mark(&key[*at])).collect::<Option<Vec<Mark>>>();
+        Some(Asked::Points(keys.iter().filter_map(marks).collect()))
+    }
+
+    fn scan(&self, table: &KeptTable, asked: Option<&Asked>, sieves: Vec<Sieve>) -> Result<Scan, Explained> {
+        let open = self.open()?;
+        let mut runs = asked.map(|asked| open.runs.holding(asked));
+        if runs.is_none() {
+            for sieve in &sieves {
+                runs = self.admitting(&table.record, sieve, open.rows.length())?.or(runs);
+            }
+        }
+        let runs = runs.unwrap_or_else(|| open.runs.all());
+        Ok(Scan::new(open.rows.clone(), open.blocks.clone(), runs, sieves))
+    }
+
+    /// The segments that may hold what a sieve lets through.
+    fn admitting(&self, record: &Table, sieve: &Sieve, length: u64) -> Result<Option<Vec<Range<u64>>>, Explained> {
+        let column = self.fields.iter().position(|field| *field == Some(sieve.field));
+        let texts: Option<Vec<&str>> = sieve.admitted.iter().map(|text| std::str::from_utf8(text).ok()).collect();
+        let (Some(column), Some(texts), Some(notes)) = (column, texts, self.files.notes()?) else { return Ok(None) };
+        let sought: Vec<Sought> = texts.into_iter().map(Sought::new).collect();
+        runs::admitting(&*notes, &record.columns[column].name, &sought, length)
+    }
+}
+
+/// The rows of several files, as SQLite takes them.
+struct Chain {
+    table: Arc<KeptTable>,
+    waiting: std::vec::IntoIter<(usize, Scan)>,
+    at: Option<(usize, std::cell::RefCell<Scan>)>,
+}
+
+impl Rows for Chain {
+    fn next(&mut self) -> Result<Option<i64>, Explained> {
+        loop {
+            if let Some((part, scan)) = &mut self.at
+                && let Some(start) = scan.get_mut().next()?
+            {
+                return Ok(Some(((*part as i64) << PLACE) | start as i64));
+            }
+            match self.waiting.next() {
+                Some((part, scan)) => self.at = Some((part, scan.into())),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn value(&self, column: usize) -> Result<Value, Explained> {
+        let (part, scan) = self.at.as_ref().expect("BUG: it stands at a row");
+        self.table.parts[*part].value(&mut scan.borrow_mut(), column, self.table.kinds[column])
+    }
+}
+
+/// A table in SQLite.
+pub struct Shown(pub Arc<KeptTable>);
+
+impl Virtual for Shown {
+    fn columns(&self) -> Vec<Declared> {
+        let mut taken = HashSet::new();
+        let declared = |(column, kind): (&crate::base::record::Column, &Kind)| {
+            let kind = match kind {
+                Kind::Integer | Kind::Boolean => "INTEGER",
+                Kind::Real => "REAL",
+                Kind::Bytes => "BLOB",
+                Kind::Numeric => "TEXT COLLATE DECIMAL",
+                Kind::Text if column.ignores_case => "TEXT COLLATE NOCASE",
+                Kind::Text => "TEXT",
+            };
+            // SQLite tells no capital letters in names.
+            let mut name = column.name.clone();
+            while !taken.insert(name.to_lowercase()) {
+                name.push('_');
+            }
+            Declared { name, kind }
+        };
+        self.0.record.columns.iter().zip(&self.0.kinds).map(declared).collect()
+    }
+
+    fn rows(&self) -> u64 {
+        self.0.rows
+    }
+
+    fn worth(&self, column: usize, comparison: Comparison) -> Option<Worth> {
+        let table = &self.0;
+        let is_first = table.parts.iter().all(|part| part.key.first().is_some_and(|(first, _)| *first == column));
+        match (table.kinds[column], comparison) {
+            (Kind::Real | Kind::Numeric, _) => None,
+            (_, _) if is_first => Some(Worth::Key),
+            (_, Comparison::Equal) if self.is_noted(column) => Some(Worth::Filter),
+            (_, Comparison::Equal) => Some(Worth::Sieve),
+            _ => None,
+        }
+    }
+
+    fn order(&self) -> &[usize] {
+        &self.0.order
+    }
+
+    fn open(&self, conditions: &[Condition]) -> Result<Box<dyn Rows>, Explained> {
+        let mut scans = Vec::new();
+        for (at, part) in self.0.parts.iter().enumerate() {
+            let (asked, sieves) = self.asked(part, conditions);
+            scans.push((at, part.scan(&self.0, asked.as_ref(), sieves)?));
+        }
+        Ok(Box::new(Chain { table: self.0.clone(), waiting: scans.into_iter(), at: None }))
+    }
+}
+
+impl Shown {
+    /// Filters are kept of columns that refer to others, and of those that indexes begin with.
+    fn is_noted(&self, column: usize) -> bool {
+        let record = &self.0.record;
+        record.references.iter().any(|reference| reference.columns.contains(&column))
+            || record.unique.iter().any(|columns| columns.first() == Some(&column))
+    }
+
+    /// What conditions ask of a file: of its key, and of other columns.
+    fn asked(&self, part: &Part, conditions: &[Condition]) -> (Option<Asked>, Vec<Sieve>) {
+        let (mut sieves, mut points): (Vec<Sieve>, Vec<(usize, BTreeSet<Mark>)>) = (Vec::new(), Vec::new());
+        let (mut low, mut high) = (None, None);
+        for one in conditions {
+            let kind = self.0.kinds[one.column];
+            let Some(texts) = one.values.iter().map(|value| as_kept(kind, value)).collect::<Option<Vec<_>>>() else {
+                continue;
+            };
+            let place = part.key.iter().position(|(column, _)| *column == one.column);
+            let mark = |text: &Vec<u8>| part.key[place?].1.mark(text);
+            match one.comparison {
+                Comparison::Equal => {
+                    sieves.extend(part.sieve(one.column, texts.iter().map(Vec::as_slice)));
+                    if let (Some(place), Some(marks)) = (place, texts.iter().map(mark).collect()) {
+                        points.push((place, marks));
+                    }
+                }
+                Comparison::Below | Comparison::AtMost if place == Some(0) => high = mark(&texts[0]),
+                Comparison::Above | Comparison::AtLeast if place == Some(0) => low = mark(&texts[0]),
+                _ => {}
+            }
+        }
+        (keys(points).or_else(|| (low.is_some() || high.is_some()).then_some(Asked::Between(low, high))), sieves)
+    }
+}
+
+/// The keys that conditions on single columns leave.
+fn keys(mut points: Vec<(usize, BTreeSet<Mark>)>) -> Option<Asked> {
+    points.sort_by_key(|(place, _)| *place);
+    points.dedup_by_key(|(place, _)| *place);
+    let mut leading = points.into_iter().enumerate().map_while(|(at, (place, marks))| (at == place).then_some(marks));
+    let mut found: BTreeSet<Vec<Mark>> = leading.next()?.into_iter().map(|mark| vec![mark]).collect();
+    for marks in leading {
+        // A list for each of several columns: one column is enough to find the place.
+        let [only] = &marks.iter().collect::<Vec<_>>()[..] else { break };
+        found = found
+            .into_iter()
+            .map(|mut key| {
+                key.push((*only).clone());
+                key
+            })
+            .collect();
+    }
+    Some(Asked::Points(found))
+}
+
+/// A value as fields of such a column would be written, if SQLite's idea of what is equal to it is no other.
+fn as_kept(kind: Kind, value: &Value) -> Option<Vec<u8>> {
+    match (kind, value) {
+        (Kind::Integer, Value::Integer(number)) => Some(number.to_string().into_bytes()),
+        (Kind::Integer, Value::Real(real)) if real.fract() == 0.0 && real.abs() < 9e15 => {
+            Some((*real as i64).to_string().into_bytes())
+        }
+        (Kind::Integer, Value::Text(text)) => {
+            let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
+            (number.to_string().as_bytes() == text.as_slice()).then(|| text.clone())
+        }
+        (Kind::Boolean, Value::Integer(0 | 1)) | (Kind::Text, Value::Text(_)) | (Kind::Bytes, Value::Blob(_)) => {
+            kind.text(value).map(std::borrow::Cow::into_owned)
+        }
+        _ => None,
+    }
+}

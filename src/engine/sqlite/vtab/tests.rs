@@ -1,0 +1,124 @@
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Rows in memory, sorted by their first column, that note what they are asked.
+struct Held {
+    rows: Vec<Vec<Value>>,
+    asked: Mutex<Vec<Vec<Condition>>>,
+}
+
+struct At(Vec<(i64, Vec<Value>)>, usize);
+
+impl Rows for At {
+    fn next(&mut self) -> std::result::Result<Option<i64>, Explained> {
+        self.1 += 1;
+        Ok(self.0.get(self.1 - 1).map(|(number, _)| *number))
+    }
+
+    fn value(&self, column: usize) -> std::result::Result<Value, Explained> {
+        Ok(self.0[self.1 - 1].1[column].clone())
+    }
+}
+
+impl Virtual for Held {
+    fn columns(&self) -> Vec<Declared> {
+        let column = |name: &str, kind| Declared { name: name.to_owned(), kind };
+        vec![column("id", "INTEGER"), column("od\"d", "TEXT"), column("amount", "TEXT COLLATE DECIMAL")]
+    }
+
+    fn rows(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    fn worth(&self, column: usize, comparison: Comparison) -> Option<Worth> {
+        match (column, comparison) {
+            (0, _) => Some(Worth::Key),
+            (1 | 2, Comparison::Equal) => Some(Worth::Sieve),
+            _ => None,
+        }
+    }
+
+    fn order(&self) -> &[usize] {
+        &[0]
+    }
+
+    fn open(&self, conditions: &[Condition]) -> std::result::Result<Box<dyn Rows>, Explained> {
+        self.asked.lock().unwrap().push(conditions.to_vec());
+        let holds = |row: &Vec<Value>| {
+            let equal = |one: &&Condition| one.comparison == Comparison::Equal;
+            conditions.iter().filter(equal).all(|one| one.values.contains(&row[one.column]))
+        };
+        let rows = self.rows.iter().cloned().enumerate().map(|(at, row)| (at as i64, row));
+        Ok(Box::new(At(rows.filter(|(_, row)| holds(row)).collect(), 0)))
+    }
+}
+
+fn connection() -> (Connection, Arc<Held>) {
+    let row = |id: i64| {
+        let amount = ["10", "9.50", "-3", "9.5", "100000000000000000000.01", "NaN"][id as usize % 6];
+        vec![Value::Integer(id), Value::text(&format!("n{id}")), Value::text(amount)]
+    };
+    let held = Arc::new(Held { rows: (0..12).map(row).collect(), asked: Mutex::default() });
+    let connection = Connection::open_in_memory().unwrap();
+    create(&connection, vec![("main".into(), "it's".into(), held.clone())], Failure::default()).unwrap();
+    (connection, held)
+}
+
+fn ids(connection: &Connection, sql: &str) -> Vec<i64> {
+    connection.prepare(sql).unwrap().query_map([], |row| row.get(0)).unwrap().map(|id| id.unwrap()).collect()
+}
+
+#[test]
+fn conditions_on_columns_are_handed_on_and_lists_in_one_piece() {
+    let (connection, held) = connection();
+    let asked = || std::mem::take(&mut *held.asked.lock().unwrap());
+    assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE id IN (3, 5, 7) AND \"od\"\"d\" = 'n5'"), [5]);
+    let [conditions] = &asked()[..] else { panic!("asked more than once") };
+    let list = conditions.iter().find(|one| one.column == 0).unwrap();
+    assert_eq!(list.values, [3, 5, 7].map(Value::Integer));
+    assert_eq!(conditions.iter().find(|one| one.column == 1).unwrap().values, [Value::text("n5")]);
+    assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE id > 2 AND id <= 4"), [3, 4]);
+    let comparisons: Vec<_> = asked()[0].iter().map(|one| one.comparison).collect();
+    assert_eq!(comparisons, [Comparison::Above, Comparison::AtMost]);
+    assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE \"od\"\"d\" = 'N5' COLLATE NOCASE"), [5]);
+    assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE amount = '9.50'"), [1, 3, 7, 9]);
+    assert!(asked().iter().all(|conditions| conditions.is_empty()), "they compare in another way than by bytes");
+}
+
+#[test]
+fn numbers_written_as_text_compare_as_numbers() {
+    let (connection, _) = connection();
+    assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE amount > 9.6 AND id < 6"), [0, 4, 5]);
+    assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE id < 6 ORDER BY amount, id"), [2, 1, 3, 0, 4, 5]);
+    assert_eq!(ids(&connection, "SELECT count(DISTINCT amount) FROM \"it's\""), [5]);
+}
+
+#[test]
+fn rows_that_are_sorted_already_are_not_sorted_again_and_none_are_written() {
+    let (connection, _) = connection();
+    let plan = |sql: &str| -> String {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let lines = statement.query_map([], |row| row.get::<_, String>(3)).unwrap();
+        lines.map(|line| line.unwrap() + "\n").collect()
+    };
+    assert!(!plan("SELECT id FROM \"it's\" ORDER BY id").contains("ORDER BY"));
+    assert!(plan("SELECT id FROM \"it's\" ORDER BY id DESC").contains("ORDER BY"));
+    assert!(plan("SELECT id FROM \"it's\" ORDER BY amount").contains("ORDER BY"));
+    assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE rowid = 4 OR amount = 10"), [0, 4, 6]);
+    assert!(connection.execute("DELETE FROM \"it's\"", []).unwrap_err().to_string().contains("may not be modified"));
+}
+
+proptest! {
+    #[test]
+    fn digits_are_in_the_order_of_their_numbers(one in -10_000i64..10_000, other in -10_000i64..10_000, zeros in 0usize..3) {
+        let written = |number: i64| {
+            let sign = if number < 0 { "-" } else { "" };
+            format!("{sign}{}.{:02}{}", number.abs() / 100, number.abs() % 100, "0".repeat(zeros))
+        };
+        let plain = |number: i64| if number % 100 == 0 { (number / 100).to_string() } else { written(number) };
+        prop_assert_eq!(decimal(&written(one), &plain(other)), one.cmp(&other));
+    }
+}
