@@ -19,9 +19,9 @@ use crate::engine::postgres::settings::{BadSettings, Settings};
 use crate::engine::sqlite::records::Live as FileLive;
 use crate::ops::backup::Planned;
 use crate::ops::safety::place;
+use crate::source::Source;
 use crate::source::postgres::{PostgresSource, reach};
 use crate::source::sqlite::SqliteSource;
-use crate::source::Source;
 
 #[derive(Clone, Debug)]
 pub enum LiveDatabase {

@@ -142,8 +142,7 @@ impl<'w> Work<'w> {
             self.live.update(table, step.live_key(), &columns, &values)?;
         }
         self.refer()?;
-        let rows: Vec<(&Table, Key)> =
-            steps().map(|step| (self.live_table(step), step.live_key().clone())).collect();
+        let rows: Vec<(&Table, Key)> = steps().map(|step| (self.live_table(step), step.live_key().clone())).collect();
         look_at(&*self.live, &rows)
     }
 

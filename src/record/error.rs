@@ -79,7 +79,9 @@ impl Explain for RecordError {
             Self::Refers { .. } => {
                 "nothing was changed; delete that row or let it refer to something else, then undo again"
             }
-            Self::Unknown { .. } => "the next strongroom undo --list asks the database, and finishes it or says that nothing was changed",
+            Self::Unknown { .. } => {
+                "the next strongroom undo --list asks the database, and finishes it or says that nothing was changed"
+            }
             Self::Image(_) => return None,
             Self::NotAsPlanned { .. } => "make the plan again",
             Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",

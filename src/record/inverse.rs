@@ -206,7 +206,8 @@ fn put_off(table: &Table, to: &BTreeSet<&str>, live: &dyn Change) -> Vec<usize> 
     }
     let meant = |one: &&Reference| to.iter().any(|name| name.eq_ignore_ascii_case(&one.to));
     let columns = table.references.iter().filter(meant).flat_map(|one| &one.columns).copied();
-    let columns: BTreeSet<usize> = columns.filter(|at| !table.columns[*at].required && !table.key.contains(at)).collect();
+    let columns: BTreeSet<usize> =
+        columns.filter(|at| !table.columns[*at].required && !table.key.contains(at)).collect();
     columns.into_iter().collect()
 }
 

@@ -24,6 +24,7 @@ use strongroom::record::{compare, inverse};
 use crate::support::postgres::{Cluster, cluster};
 
 mod hard;
+mod program;
 mod random;
 mod rules;
 

@@ -278,7 +278,8 @@ fn request(
 
 /// A database that is named on the command line.
 fn into(named: &OsStr) -> Result<LiveDatabase, Failure> {
-    let wrong = |why: String| Failure::usage(format!("--into: {why}"), "name a file, or postgres://user@host:port/dbname");
+    let wrong =
+        |why: String| Failure::usage(format!("--into: {why}"), "name a file, or postgres://user@host:port/dbname");
     let database = match named.to_str() {
         Some(text) => LiveDatabase::of(text).map_err(|error| wrong(format!("the URL {error}")))?,
         None => LiveDatabase::Sqlite(PathBuf::from(named)),

@@ -106,10 +106,7 @@ impl Live {
 }
 
 /// What the server says of a transaction; nothing where it does not know any more.
-fn status(
-    session: &crate::engine::postgres::connect::Session,
-    id: &str,
-) -> Result<Option<String>, PostgresError> {
+fn status(session: &crate::engine::postgres::connect::Session, id: &str) -> Result<Option<String>, PostgresError> {
     let id: i64 = id.parse().unwrap_or_default();
     let rows = session.query("SELECT txid_status($1)", &[&id])?;
     Ok(rows[0].get(0))
@@ -126,10 +123,7 @@ impl Change for Live {
 
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
         let fits = |pending: &Pending| {
-            pending.table == table.name
-                && pending.columns == columns
-                && pending.rows < ROWS
-                && pending.sql.len() < LONG
+            pending.table == table.name && pending.columns == columns && pending.rows < ROWS && pending.sql.len() < LONG
         };
         if !self.pending.borrow().as_ref().is_some_and(fits) {
             self.flush()?;
@@ -159,11 +153,14 @@ impl Change for Live {
         self.flush()?;
         self.note_before(table, key)?;
         // A number that the server always gives itself cannot even be set to what it is.
-        let same = |at: &usize, value: &Value| {
-            table.key.iter().zip(key).any(|(column, own)| column == at && own == value)
-        };
-        let (columns, values): (Vec<usize>, Row) =
-            columns.iter().zip(values).filter(|(at, value)| !same(at, value)).map(|(at, value)| (*at, value.clone())).unzip();
+        let same =
+            |at: &usize, value: &Value| table.key.iter().zip(key).any(|(column, own)| column == at && own == value);
+        let (columns, values): (Vec<usize>, Row) = columns
+            .iter()
+            .zip(values)
+            .filter(|(at, value)| !same(at, value))
+            .map(|(at, value)| (*at, value.clone()))
+            .unzip();
         if columns.is_empty() {
             return self.is_there(table, key);
         }

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn what_a_column_cannot_hold_is_not_asked_for() {
-        let keys = [vec![Value::Integer(5_000_000_000)], vec![Value::text("x")], vec![Value::text("-7")], vec![Value::Null]];
+        let keys =
+            [vec![Value::Integer(5_000_000_000)], vec![Value::text("x")], vec![Value::text("-7")], vec![Value::Null]];
         assert_eq!(among(&[0], &keys).unwrap(), "\"id\" IN (5000000000, (-7))");
         assert_eq!(among(&[0], &keys[1..2]), None);
         assert_eq!(among(&[3], &[vec![Value::text("x")]]), None);

@@ -108,7 +108,8 @@ fn somebody_else_who_holds_the_table_is_waited_for_and_then_told() {
     other.batch("BEGIN; LOCK TABLE p IN ROW EXCLUSIVE MODE").unwrap();
     let kept = bench.before();
     let mut live =
-        Live::open(&settings(cluster(), KEEPER, bench.live_name()), Duration::from_millis(300), &Arc::default()).unwrap();
+        Live::open(&settings(cluster(), KEEPER, bench.live_name()), Duration::from_millis(300), &Arc::default())
+            .unwrap();
     let error = bench.recover_with((&kept, &mut live), "p", &[number(1)]).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("stayed locked"), "{error}");
     assert_eq!(strongroom::base::error::Explain::class(&error), strongroom::base::error::Class::Busy);
