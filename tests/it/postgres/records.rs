@@ -73,7 +73,8 @@ impl Bench {
         keeper();
         let (kept, live) = (cluster().database(), cluster().database());
         for database in [&kept, &live] {
-            cluster().sql(database, &format!("ALTER SCHEMA public OWNER TO {user}"));
+            let own = format!("ALTER SCHEMA public OWNER TO {user}; ALTER DATABASE {database} OWNER TO {user}");
+            cluster().sql(database, &own);
         }
         Self { kept, live, user, model: Model::default(), options: Options::default() }
     }
@@ -198,7 +199,7 @@ pub fn dump(session: &Session) -> Vec<String> {
     if tables.is_empty() {
         return Vec::new();
     }
-    let one = |name: &String| format!("SELECT '{name} ' || t::text FROM {name} t");
+    let one = |name: &String| format!("SELECT '{name} ' || one_row::text FROM {name} one_row");
     let sql = tables.iter().map(one).collect::<Vec<_>>().join(" UNION ALL ");
     let mut lines: Vec<String> = session.query(&sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     lines.sort();

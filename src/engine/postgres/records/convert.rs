@@ -3,6 +3,7 @@
 //! Owns when a value is still the same: the server casts it, and what comes of that must mean what it meant.
 
 use crate::base::record::{Table, Value};
+use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::records::live::Live;
 use crate::engine::postgres::records::value::{Kind, literal, typed_literal};
 
@@ -18,7 +19,11 @@ impl Live {
         let there = typed_literal(kind, &Value::Text(Kind::of(kind).text(value).unwrap_or_default().into_owned()));
         let same = same(kind, own, &given, &there);
         let made = self.tried(&format!("CASE WHEN {same} THEN ({there})::text END"));
-        match made.map_err(|error| refused(&error.to_string()))? {
+        let why = |error| match error {
+            PostgresError::Server { reason, .. } => reason,
+            other => other.to_string(),
+        };
+        match made.map_err(|error| refused(&why(error)))? {
             Some(text) if Kind::of(kind) == Kind::Boolean => Ok(Kind::Boolean.value(&text.as_bytes()[..1])),
             Some(text) => Ok(Kind::of(kind).value(text.as_bytes())),
             None => Err(refused("it would not be the same")),

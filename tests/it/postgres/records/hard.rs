@@ -82,7 +82,7 @@ fn live_data_that_has_another_schema_takes_what_it_can_without_loss() {
     let plan = bench.plan_with((&kept, &live), "p", &all).unwrap();
     let refused: Vec<&str> = plan.refusals.iter().map(|refusal| refusal.what.as_str()).collect();
     assert!(refused.iter().any(|what| what.contains("p.must is new and must have a value")), "{refused:?}");
-    assert!(refused.iter().any(|what| what.contains("n: x is no integer")), "{refused:?}");
+    assert!(refused.iter().any(|what| what.contains("n: 'x' is no integer")), "{refused:?}");
     bench.options.set = vec!["p.must=given".parse().unwrap()];
     bench.recover_where("p", "id = 1").unwrap();
     assert_eq!(bench.ask("SELECT p::text FROM p"), "(1,17,\"2024-01-20 10:00:00+00\",name,1.5000,new,given)");

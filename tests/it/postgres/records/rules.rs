@@ -51,7 +51,7 @@ fn triggers_stay_still_for_the_owner_and_are_as_they_were_afterwards() {
     bench.run("ALTER TABLE p DISABLE TRIGGER asleep; ALTER TABLE p ENABLE ALWAYS TRIGGER watchful");
     bench.recover("p", &[number(1)]).unwrap();
     assert_eq!(bench.ask("SELECT string_agg(v, ' ') FROM p"), "one");
-    let states = "SELECT string_agg(tgname || tgenabled, ' ' ORDER BY tgname) FROM pg_trigger WHERE NOT tgisinternal";
+    let states = "SELECT string_agg(tgname::text || tgenabled::text, ' ' ORDER BY tgname) FROM pg_trigger WHERE NOT tgisinternal";
     assert_eq!(bench.ask(states), "asleepD loudO watchfulA");
 }
 
