@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod ask;
 pub mod check;
+pub mod decimal;
 pub mod error;
 pub mod facts;
 pub mod free;

@@ -10,7 +10,6 @@
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::ffi::{CStr, CString, c_int};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +23,7 @@ use rusqlite::{Connection, Error, Result};
 
 use crate::base::error::Explained;
 use crate::base::record::Value;
+use crate::engine::sqlite::decimal::decimal;
 use crate::engine::sqlite::facts::quoted;
 
 /// The module's name in `CREATE VIRTUAL TABLE`.
@@ -345,68 +345,6 @@ pub fn value_of(value: ValueRef<'_>) -> Value {
         ValueRef::Real(number) => Value::Real(number),
         ValueRef::Text(bytes) => Value::Text(bytes.to_vec()),
         ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-    }
-}
-
-/// Texts of digits in the order of their numbers, however many digits: `-Infinity`, numbers, `Infinity`, `NaN`, and
-/// whatever else is no number behind them.
-pub fn decimal(one: &str, other: &str) -> Ordering {
-    let (one_rank, other_rank) = (rank(one), rank(other));
-    if one_rank != other_rank || one_rank != Rank::Number {
-        return one_rank
-            .cmp(&other_rank)
-            .then_with(|| if one_rank == Rank::Other { one.cmp(other) } else { Ordering::Equal });
-    }
-    let (one, other) = (Digits::of(one), Digits::of(other));
-    match (one.negative, other.negative) {
-        (false, true) => Ordering::Greater,
-        (true, false) => Ordering::Less,
-        (false, false) => one.size(&other),
-        (true, true) => other.size(&one),
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Least,
-    Number,
-    Most,
-    NotANumber,
-    Other,
-}
-
-fn rank(text: &str) -> Rank {
-    match text {
-        "-Infinity" => Rank::Least,
-        "Infinity" => Rank::Most,
-        "NaN" => Rank::NotANumber,
-        _ => {
-            let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-            let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
-            let all = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-            let is_number = all(whole) && all(part) && !(whole.is_empty() && part.is_empty());
-            if is_number && !digits.is_empty() { Rank::Number } else { Rank::Other }
-        }
-    }
-}
-
-/// A number without what does not change it: zeros in front and behind, the sign of nothing.
-struct Digits<'t> {
-    negative: bool,
-    whole: &'t str,
-    part: &'t str,
-}
-
-impl<'t> Digits<'t> {
-    fn of(text: &'t str) -> Self {
-        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-        let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
-        let (whole, part) = (whole.trim_start_matches('0'), part.trim_end_matches('0'));
-        Self { negative: text.starts_with('-') && !(whole.is_empty() && part.is_empty()), whole, part }
-    }
-
-    fn size(&self, other: &Self) -> Ordering {
-        (self.whole.len(), self.whole, self.part).cmp(&(other.whole.len(), other.whole, other.part))
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod runs;
 mod scan;
+mod shown;
 mod table;
 
 use std::cell::OnceCell;
@@ -96,7 +97,7 @@ impl Places<'_> {
             name.push('_');
         }
         let sql = if self.under.is_none() { statement(table) } else { String::new() };
-        Placed { schema, name, table: Arc::new(table::Shown(table.clone())), sql }
+        Placed { schema, name, table: Arc::new(shown::Shown(table.clone())), sql }
     }
 
     /// A schema of the same name, if there may be one more.
@@ -263,3 +264,6 @@ fn typed(kind: &str, text: &str) -> Value {
         (Kind::Numeric | Kind::Text, _) => Value::text(text),
     }
 }
+
+#[cfg(test)]
+mod tests;

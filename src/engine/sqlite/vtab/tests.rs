@@ -1,7 +1,5 @@
 use std::sync::Mutex;
 
-use proptest::prelude::*;
-
 use super::*;
 
 /// Rows in memory, sorted by their first column, that note what they are asked.
@@ -109,16 +107,4 @@ fn rows_that_are_sorted_already_are_not_sorted_again_and_none_are_written() {
     assert!(plan("SELECT id FROM \"it's\" ORDER BY amount").contains("ORDER BY"));
     assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE rowid = 4 OR amount = 10"), [0, 4, 6]);
     assert!(connection.execute("DELETE FROM \"it's\"", []).unwrap_err().to_string().contains("may not be modified"));
-}
-
-proptest! {
-    #[test]
-    fn digits_are_in_the_order_of_their_numbers(one in -10_000i64..10_000, other in -10_000i64..10_000, zeros in 0usize..3) {
-        let written = |number: i64| {
-            let sign = if number < 0 { "-" } else { "" };
-            format!("{sign}{}.{:02}{}", number.abs() / 100, number.abs() % 100, "0".repeat(zeros))
-        };
-        let plain = |number: i64| if number % 100 == 0 { (number / 100).to_string() } else { written(number) };
-        prop_assert_eq!(decimal(&written(one), &plain(other)), one.cmp(&other));
-    }
 }

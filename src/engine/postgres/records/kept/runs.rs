@@ -193,6 +193,7 @@ pub fn lines(content: &dyn RandomRead, each: &mut dyn FnMut(&[u8])) -> Result<()
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "runs are ranges, be it one")]
 mod tests {
     use proptest::prelude::*;
 
@@ -225,7 +226,8 @@ mod tests {
             let runs = Runs::new(&starts, &[Order::Numbers, Order::Bytes], keys.len() as u64);
             let (number, mark) = (low, Mark::Number(low));
             let pair = vec![mark.clone(), Mark::Bytes(text.clone().into_bytes())];
-            let asks: [(Asked, &dyn Fn(&(i64, String)) -> bool); 3] = [
+            type Holds<'h> = &'h dyn Fn(&(i64, String)) -> bool;
+            let asks: [(Asked, Holds<'_>); 3] = [
                 (Asked::Points([vec![mark.clone()]].into()), &|key| key.0 == number),
                 (Asked::Points([pair].into()), &|key| key.0 == number && key.1 == text),
                 (Asked::Between(Some(mark), Some(Mark::Number(low + width))), &|key| key.0 >= low && key.0 <= low + width),

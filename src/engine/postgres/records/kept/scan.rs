@@ -19,7 +19,9 @@ const KEPT: usize = 6;
 
 /// Blocks that several scans of one file share.
 #[derive(Default)]
-pub struct Blocks(Mutex<VecDeque<(Range<u64>, Arc<Vec<u8>>)>>);
+pub struct Blocks(Mutex<VecDeque<Block>>);
+
+type Block = (Range<u64>, Arc<Vec<u8>>);
 
 impl Blocks {
     fn read(&self, content: &dyn RandomRead, range: &Range<u64>) -> Result<Arc<Vec<u8>>, Explained> {
@@ -262,4 +264,5 @@ fn whole(part: &[u8], is_bytes: bool) -> usize {
 }
 
 #[cfg(test)]
+#[allow(clippy::single_range_in_vec_init, reason = "runs are ranges, be it one")]
 mod tests;
