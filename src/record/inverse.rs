@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::Explained;
 use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value, pick};
 use crate::record::apply::{BeforeCommit, Written, end, look, look_at};
+use crate::record::compare;
 use crate::record::error::RecordError;
 use crate::record::plan::shown;
+
+/// Rows that are asked for together.
+const BATCH: usize = 200;
 
 /// What a row held; nothing where there was none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +29,8 @@ pub struct Image {
 /// Writes the images of rows, as live data has them now.
 pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> Result<(), RecordError> {
     let tables = live.tables()?;
-    for (name, key) in rows {
+    let there = there(live, &tables, rows)?;
+    for (at, (name, key)) in rows.iter().enumerate() {
         let table = named(&tables, name)?;
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let mut row = None;
@@ -34,12 +39,32 @@ pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> 
             row = Some(names.zip(found).collect());
             Ok::<(), Explained>(())
         };
-        live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
+        if there[at] {
+            live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
+        }
         let image = Image { table: table.name.clone(), key: key.clone(), row };
         serde_json::to_writer(&mut *out, &image).map_err(|error| RecordError::Image(error.to_string()))?;
         out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))?;
     }
     Ok(())
+}
+
+/// Which rows there are: most of those that will be written are none yet, and are not asked for one by one.
+fn there(live: &dyn Records, tables: &[Table], rows: &[(String, Key)]) -> Result<Vec<bool>, RecordError> {
+    let mut of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (name, _)) in rows.iter().enumerate() {
+        of.entry(name).or_default().push(at);
+    }
+    let mut there = vec![false; rows.len()];
+    for (name, places) in of {
+        let table = named(tables, name)?;
+        for some in places.chunks(BATCH) {
+            let keys: Vec<Key> = some.iter().map(|&at| rows[at].1.clone()).collect();
+            let found = compare::there(live, table, &table.key, &keys)?;
+            some.iter().zip(found).for_each(|(&at, found)| there[at] = found);
+        }
+    }
+    Ok(there)
 }
 
 fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, RecordError> {
@@ -70,7 +95,7 @@ pub fn restore(
     })?;
     let tables = Vec::from_iter(names);
     live.begin(Rules { triggers: false, references: false, circles: false, tables: &tables })?;
-    let done = back(images, live, expected);
+    let done = back(images, &tables, live, expected);
     end(done, live, told)
 }
 
@@ -90,6 +115,7 @@ fn each(images: &mut dyn Images, take: &mut dyn FnMut(Image) -> Result<(), Recor
 /// what comes back, in the order it was there. So it is the same whether the store looks after references or not.
 fn back(
     images: &mut dyn Images,
+    touched: &[String],
     live: &mut dyn Change,
     expected: Option<&[Written]>,
 ) -> Result<Vec<Written>, RecordError> {
@@ -99,13 +125,20 @@ fn back(
     }
     let mut rows: Vec<(&Table, Key)> = Vec::new();
     let (mut removed, mut added): (Vec<(&Table, Key)>, HashSet<usize>) = (Vec::new(), HashSet::new());
+    // What has to be written once more, when everything is there that it may refer to.
+    let mut again: HashSet<usize> = HashSet::new();
+    let names: BTreeSet<&str> = touched.iter().map(String::as_str).collect();
     each(images, &mut |image| {
-        let table = named(&tables, &image.table)?;
+        let (table, at) = (named(&tables, &image.table)?, rows.len());
         match image.row {
             None => removed.push((table, image.key.clone())),
             Some(row) => {
-                if !put(table, &image.key, row, live)? {
-                    added.insert(rows.len());
+                let (columns, mut values) = split(table, row)?;
+                let emptied = empty(table, &names, &columns, &mut values, live);
+                match live.update(table, &image.key, &columns, &values)? {
+                    true if emptied => _ = again.insert(at),
+                    true => {}
+                    false => _ = added.insert(at),
                 }
             }
         }
@@ -113,8 +146,6 @@ fn back(
         Ok(())
     })?;
     remove(&tables, &removed, live)?;
-    let names: BTreeSet<&str> = added.iter().map(|&at| rows[at].0.name.as_str()).collect();
-    let mut again = HashSet::new();
     let mut at = 0;
     each(images, &mut |image| {
         if let (true, Some(row)) = (added.contains(&at), image.row) {
@@ -130,7 +161,8 @@ fn back(
     let mut at = 0;
     each(images, &mut |image| {
         if let (true, Some(row)) = (again.contains(&at), image.row) {
-            put(rows[at].0, &image.key, row, live)?;
+            let (columns, values) = split(rows[at].0, row)?;
+            live.update(rows[at].0, &image.key, &columns, &values)?;
         }
         at += 1;
         Ok(())
@@ -149,12 +181,6 @@ fn unchanged(tables: &[Table], live: &dyn Change, expected: &[Written]) -> Resul
         }
     }
     Ok(())
-}
-
-/// Changes a row that is there. Says whether there was one.
-fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Change) -> Result<bool, RecordError> {
-    let (columns, values) = split(table, row)?;
-    Ok(live.update(table, key, &columns, &values)?)
 }
 
 fn split(table: &Table, row: BTreeMap<String, Value>) -> Result<(Vec<usize>, Row), RecordError> {
