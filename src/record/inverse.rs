@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
 use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value, pick};
-use crate::record::apply::{BeforeCommit, Written, end, look, look_at};
+use crate::record::apply::{BeforeCommit, Written, end, look_at};
 use crate::record::compare;
 use crate::record::error::RecordError;
 use crate::record::plan::shown;
@@ -172,15 +172,13 @@ fn back(
 
 /// Is every row as it was left?
 fn unchanged(tables: &[Table], live: &dyn Change, expected: &[Written]) -> Result<(), RecordError> {
-    for some in expected.chunk_by(|one, other| one.table == other.table) {
-        let table = named(tables, &some[0].table)?;
-        let keys: Vec<Key> = some.iter().map(|written| written.key.clone()).collect();
-        let now = look(live, table, &keys)?;
-        if let Some((was, _)) = some.iter().zip(&now).find(|(was, now)| was != now) {
-            return Err(RecordError::Newer { table: table.name.clone(), key: shown(&was.key) });
-        }
+    let row = |written: &Written| Ok((named(tables, &written.table)?, written.key.clone()));
+    let rows: Vec<(&Table, Key)> = expected.iter().map(row).collect::<Result<_, RecordError>>()?;
+    let now = look_at(live, &rows)?;
+    match expected.iter().zip(&now).find(|(was, now)| was != now) {
+        Some((was, _)) => Err(RecordError::Newer { table: was.table.clone(), key: shown(&was.key) }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn split(table: &Table, row: BTreeMap<String, Value>) -> Result<(Vec<usize>, Row), RecordError> {

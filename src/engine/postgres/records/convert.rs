@@ -19,7 +19,7 @@ impl Live {
         let there = typed_literal(kind, &Value::Text(Kind::of(kind).text(value).unwrap_or_default().into_owned()));
         let same = same(kind, own, &given, &there);
         let made = self.tried(&format!("CASE WHEN {same} THEN ({there})::text END"));
-        let why = |error| match error {
+        let why = |error: PostgresError| match error {
             PostgresError::Server { reason, .. } => reason,
             other => other.to_string(),
         };
