@@ -123,6 +123,8 @@ pub enum Problem {
     WhichFile { path: String, count: u64, files: Vec<String> },
     #[error("{} is not there", .path.display())]
     NoLive { path: std::path::PathBuf },
+    #[error("{url} is no database that can be reached: it {why}")]
+    Server { url: String, why: String },
     #[error("the plan cannot be done: {what}")]
     Refused { what: String, hint: String },
     #[error("another recovery is going on")]
@@ -182,6 +184,7 @@ impl Explain for Problem {
             Self::NoLive { .. } => {
                 Some("give the whole database back with strongroom restore, or name another with --into".into())
             }
+            Self::Server { .. } => Some("name another with --into, or put the source into the configuration".into()),
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::AnotherRecovery => Some("nothing was written; run this again when it is done".into()),
             Self::Linked { .. } => Some("nothing was written".into()),

@@ -12,7 +12,6 @@ use crate::base::error::Explained;
 use crate::base::id::SnapshotId;
 use crate::base::record::{Key, Records, Row, Table};
 use crate::base::time::Instant;
-use crate::engine::sqlite::records::Live;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
@@ -94,7 +93,7 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
         if content.as_ref() != Some(&held) {
             report.read += 1;
             let side = open.map_or_else(|| Side::open(&place, manifest, &desk, &request.control), Ok)?;
-            let now = look(&*side.records(), request, &|name| name)?;
+            let now = look(side.records(), request, &|name| name)?;
             report.note(manifest, &before, &now);
             before = now;
             content = Some(held);
@@ -296,8 +295,9 @@ pub(in crate::ops) fn typed(
 
 /// Is it in live data?
 fn live(place: &Place<'_>, manifest: &Manifest, request: &Request) -> Result<Option<bool>, OpError> {
-    let Ok(path) = recover::live_place(manifest, place, &request.configured, &request.host) else { return Ok(None) };
-    let Ok(live) = Live::open(&path, std::time::Duration::from_secs(5)) else { return Ok(None) };
+    let place = recover::live_place(manifest, place, &request.configured, &request.host);
+    let Ok(database) = place else { return Ok(None) };
+    let Ok(live) = database.open(std::time::Duration::from_secs(5), &request.control) else { return Ok(None) };
     let model = &request.model;
-    Ok(Some(look(&live, request, &|name| model.table_now(name))?.rows > 0))
+    Ok(Some(look(&*live, request, &|name| model.table_now(name))?.rows > 0))
 }

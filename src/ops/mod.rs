@@ -11,6 +11,7 @@ pub mod discover;
 pub mod error;
 pub mod find;
 pub mod hooks;
+pub mod live_database;
 pub mod query;
 pub mod recover;
 pub mod restore;

@@ -13,7 +13,6 @@ mod named;
 mod safety;
 mod take_back;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::control::Control;
 use crate::ops::backup::Planned;
+use crate::ops::live_database::LiveDatabase;
 use crate::ops::show::Part;
 use crate::record::model::Model;
 use crate::record::plan::{Options, Plan};
@@ -59,7 +59,7 @@ pub struct Request {
     /// The configuration's sources, which say where they live.
     pub configured: Vec<Planned>,
     /// Another database than the one it was captured from.
-    pub into: Option<PathBuf>,
+    pub into: Option<LiveDatabase>,
     /// The host this is: live data of others is not here.
     pub host: String,
     /// How long a locked database is waited for.
@@ -73,7 +73,7 @@ pub struct Recovery {
     #[serde(flatten)]
     pub plan: Plan,
     /// The live database.
-    pub live: PathBuf,
+    pub live: LiveDatabase,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileStep>,
 }

@@ -13,7 +13,6 @@ use crate::base::random::RandomRead;
 use crate::base::record::Records;
 use crate::engine::postgres::layout;
 use crate::engine::postgres::records::kept::{Files, Kept, KeptDatabase, Starts};
-use crate::engine::sqlite;
 use crate::engine::sqlite::ask::Session;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
@@ -43,10 +42,10 @@ impl Side {
     }
 
     /// As the engine of records takes it.
-    pub fn records(&self) -> Box<dyn Records + '_> {
+    pub fn records(&self) -> &dyn Records {
         match self {
-            Self::Sqlite(session) => Box::new(sqlite::records::Kept::new(session)),
-            Self::Postgres(kept) => Box::new(kept),
+            Self::Sqlite(session) => session,
+            Self::Postgres(kept) => kept,
         }
     }
 }

@@ -41,7 +41,7 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
         return Err(Problem::TakenBack { action: done.id.clone(), by: by.clone() }.into());
     }
     if done.recovered.is_some() {
-        let report = recover::take_back(unlocked, &done, force, &settings)?;
+        let report = recover::take_back(unlocked, &done, &configured, force, &settings)?;
         return Ok((done, report));
     }
     let all = unlocked.snapshots()?.readable;

@@ -4,17 +4,17 @@
 //! references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
 //! takes everything back.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value};
+use crate::base::error::{Explained, one_line};
+use crate::base::record::{Change, Ended, Key, Records, Reference, Row, Rules, Table, Value};
 use crate::record::compare;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::graph::{Graph, Link};
 use crate::record::model::Model;
 use crate::record::plan::{Act, Plan, Step, shown};
-use crate::record::trace::{BeforeCommit, Trace, look};
+use crate::record::trace::{BeforeCommit, Trace, look_at};
 
 /// Rows that are looked at together.
 const BATCH: usize = 200;
@@ -32,18 +32,41 @@ pub struct Tools<'t> {
 pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Result<Trace, RecordError> {
     let Tools { graph, fits, model, snapshot, live } = tools;
     let references = !plan.steps.iter().any(|step| step.dangling);
-    live.begin(Rules { triggers: plan.options.triggers, references })?;
+    let circles = plan.steps.iter().any(|step| step.circular && step.act.writes());
+    let tables = written_to(plan);
+    live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables })?;
     let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan, graph) };
-    let done = work.run().and_then(|()| {
-        let trace = work.trace(model)?;
-        told(&trace)?;
-        work.live.commit()?;
-        Ok(trace)
+    let done = work.run().and_then(|()| work.trace(model));
+    end(done, work.live, told)
+}
+
+/// Makes what was written last, once it is told; or takes it back.
+pub(in crate::record) fn end(
+    done: Result<Trace, RecordError>,
+    live: &mut dyn Change,
+    told: &mut BeforeCommit<'_>,
+) -> Result<Trace, RecordError> {
+    let ended = done.and_then(|trace| {
+        let mark = live.mark()?;
+        told(&trace, mark)?;
+        Ok((trace, live.commit()?))
     });
-    if done.is_err() {
-        work.live.roll_back();
+    match ended {
+        Ok((trace, Ended::ForGood)) => Ok(trace),
+        // There is nothing left that could take it back.
+        Ok((_, Ended::Unknown(error))) => Err(RecordError::Unknown { reason: one_line(&*error) }),
+        Err(error) => {
+            live.roll_back();
+            Err(error)
+        }
     }
-    done
+}
+
+/// The live tables that the plan writes rows of.
+fn written_to(plan: &Plan) -> Vec<String> {
+    let written = plan.steps.iter().filter(|step| step.act.writes());
+    let names: BTreeSet<&String> = written.filter_map(|step| plan.tables[step.table].live.as_ref()).collect();
+    names.into_iter().cloned().collect()
 }
 
 /// Is live data as the plan saw it? Asked again in the transaction that writes.
@@ -130,21 +153,17 @@ impl<'w> Work<'w> {
         added.sort_by_key(|step| highest.get(&step.table) != Some(&step.live_key()));
     }
 
-    /// What was written, by table, for whoever takes it back.
+    /// What was written, in that order, for whoever takes it back.
     fn trace(&self, model: &Model) -> Result<Trace, RecordError> {
-        let (mut keys, mut added) = (BTreeMap::<usize, Vec<Key>>::new(), BTreeMap::<String, Vec<Key>>::new());
+        let (mut rows, mut added) = (Vec::new(), BTreeMap::<String, Vec<Key>>::new());
         for step in self.written() {
-            keys.entry(step.table).or_default().push(step.live_key().clone());
+            let table = self.live_table(step);
+            rows.push((table, step.live_key().clone()));
             if step.act == Act::Insert {
-                added.entry(self.live_table(step).name.clone()).or_default().push(step.live_key().clone());
+                added.entry(table.name.clone()).or_default().push(step.live_key().clone());
             }
         }
-        let mut written = Vec::new();
-        for (table, keys) in keys {
-            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
-            written.extend(look(&*self.live, table, &keys)?);
-        }
-        Trace::new(&*self.live, model, written, &added)
+        Trace::new(&*self.live, model, look_at(&*self.live, &rows)?, &added)
     }
 
     fn live_table(&self, step: &Step) -> &'w Table {

@@ -34,6 +34,8 @@ pub enum RecordError {
     Newer { table: String, key: String },
     #[error("{table} {key} is newer and refers to what would be removed of {to}")]
     Refers { table: String, key: String, to: String },
+    #[error("it is not known whether what was written lasts: {reason}")]
+    Unknown { reason: String },
     #[error("cannot keep or read what rows held: {0}")]
     Image(String),
     #[error("{0}")]
@@ -85,6 +87,9 @@ impl Explain for RecordError {
             Self::Newer { .. } => "nothing was changed; --force takes it back all the same, and what is newer with it",
             Self::Refers { .. } => {
                 "nothing was changed; delete that row or let it refer to something else, then undo again"
+            }
+            Self::Unknown { .. } => {
+                "the next strongroom undo --list asks the database, and finishes it or says that nothing was changed"
             }
             Self::Image(_) => return None,
             Self::NotAsPlanned { .. } => "make the plan again",

@@ -3,17 +3,22 @@
 //! Owns the form of these images, one line of JSON each (docs/format.md), and the rule that nobody's newer work is lost
 //! silently. Holds one row in memory at a time.
 
-use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead, Write};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{BufRead, Seek, Write};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Row, Rules, Table, Value};
+use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value};
+use crate::record::apply::end;
+use crate::record::compare;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
 use crate::record::plan::shown;
-use crate::record::trace::{BeforeCommit, Trace, Written, children, look};
+use crate::record::trace::{BeforeCommit, Trace, Written, children, look_at};
+
+/// Rows that are asked for together.
+const BATCH: usize = 200;
 
 /// What a row held; nothing where there was none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +31,9 @@ pub struct Image {
 /// Writes the images of rows, as live data has them now.
 pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> Result<(), RecordError> {
     let tables = live.tables()?;
-    for (name, key) in rows {
-        let missing = || RecordError::NoTable { name: name.clone(), place: "live data".to_owned(), nearest: None };
-        let table = tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).ok_or_else(missing)?;
+    let there = there(live, &tables, rows)?;
+    for (at, (name, key)) in rows.iter().enumerate() {
+        let table = named(&tables, name)?;
         let all: Vec<usize> = (0..table.columns.len()).collect();
         let mut row = None;
         let mut take = |found: Row| {
@@ -36,7 +41,9 @@ pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> 
             row = Some(names.zip(found).collect());
             Ok::<(), Explained>(())
         };
-        live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
+        if there[at] {
+            live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
+        }
         let image = Image { table: table.name.clone(), key: key.clone(), row };
         serde_json::to_writer(&mut *out, &image).map_err(|error| RecordError::Image(error.to_string()))?;
         out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))?;
@@ -44,105 +51,217 @@ pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> 
     Ok(())
 }
 
+/// Which rows there are: most of those that will be written are none yet, and are not asked for one by one.
+fn there(live: &dyn Records, tables: &[Table], rows: &[(String, Key)]) -> Result<Vec<bool>, RecordError> {
+    let mut of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (name, _)) in rows.iter().enumerate() {
+        of.entry(name).or_default().push(at);
+    }
+    let mut there = vec![false; rows.len()];
+    for (name, places) in of {
+        let table = named(tables, name)?;
+        for some in places.chunks(BATCH) {
+            let keys: Vec<Key> = some.iter().map(|&at| rows[at].1.clone()).collect();
+            let found = compare::there(live, table, &table.key, &keys)?;
+            some.iter().zip(found).for_each(|(&at, found)| there[at] = found);
+        }
+    }
+    Ok(there)
+}
+
+fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, RecordError> {
+    tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).ok_or_else(|| RecordError::NoTable {
+        name: name.to_owned(),
+        place: "live data".to_owned(),
+        nearest: None,
+    })
+}
+
+/// Images that can be read more than once.
+pub trait Images: BufRead + Seek {}
+
+impl<I: BufRead + Seek> Images for I {}
+
 /// Makes rows hold what their images say. What was written is compared with what is there first, unless `force` says that
 /// whatever is there is replaced. Rows that others refer to since are never removed.
 pub fn restore(
-    images: &mut dyn BufRead,
+    images: &mut dyn Images,
     live: &mut dyn Change,
     was: &Trace,
     force: bool,
     told: &mut BeforeCommit<'_>,
 ) -> Result<Trace, RecordError> {
-    live.begin(Rules { triggers: false, references: false })?;
-    let done = back(images, live, was, force).and_then(|trace| {
-        told(&trace)?;
-        live.commit()?;
-        Ok(trace)
-    });
-    if done.is_err() {
-        live.roll_back();
-    }
-    done
+    let mut names = BTreeSet::new();
+    each(images, &mut |image| {
+        names.insert(image.table);
+        Ok(())
+    })?;
+    let tables = Vec::from_iter(names);
+    live.begin(Rules { triggers: false, references: false, circles: false, tables: &tables })?;
+    let done = back(images, &tables, live, was, force);
+    end(done, live, told)
 }
 
-fn back(images: &mut dyn BufRead, live: &mut dyn Change, was: &Trace, force: bool) -> Result<Trace, RecordError> {
-    let graph = was.graph(live)?;
-    if !force {
-        unchanged(&graph, live, &was.written)?;
-    }
-    let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
-    let mut removed: BTreeMap<usize, Vec<Row>> = BTreeMap::new();
-    for line in images.lines() {
-        let line = line.map_err(|error| RecordError::Image(error.to_string()))?;
-        let image: Image = serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?;
-        let at = named(&graph, &image.table)?;
-        keys.entry(at).or_default().push(image.key.clone());
-        match image.row {
-            None => removed.entry(at).or_default().extend(remove(&graph, at, &image.key, live)?),
-            Some(row) => put(&graph.tables[at], &image.key, row, live)?,
-        }
-    }
-    unreferred(&graph, &removed, was, live)?;
-    let mut written = Vec::new();
-    for (at, keys) in keys {
-        written.extend(look(live, &graph.tables[at], &keys)?);
-    }
-    Ok(Trace { written, ..was.clone() })
-}
-
-fn named(graph: &Graph, table: &str) -> Result<usize, RecordError> {
-    graph.named(table, "live data")
-}
-
-/// Is every row as it was left?
-fn unchanged(graph: &Graph, live: &dyn Change, expected: &[Written]) -> Result<(), RecordError> {
-    for some in expected.chunk_by(|one, other| one.table == other.table) {
-        let table = &graph.tables[named(graph, &some[0].table)?];
-        let keys: Vec<Key> = some.iter().map(|written| written.key.clone()).collect();
-        let now = look(live, table, &keys)?;
-        if let Some((was, _)) = some.iter().zip(&now).find(|(was, now)| was != now) {
-            return Err(RecordError::Newer { table: table.name.clone(), key: shown(&was.key) });
-        }
+/// Reads every image, from the first.
+fn each(images: &mut dyn Images, take: &mut dyn FnMut(Image) -> Result<(), RecordError>) -> Result<(), RecordError> {
+    let failed = |error: std::io::Error| RecordError::Image(error.to_string());
+    images.rewind().map_err(failed)?;
+    let mut line = String::new();
+    while images.read_line(&mut line).map_err(failed)? > 0 {
+        take(serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?)?;
+        line.clear();
     }
     Ok(())
 }
 
-/// Removes a row; returns the values that others may refer to it by.
-fn remove(graph: &Graph, at: usize, key: &Key, live: &mut dyn Change) -> Result<Option<Row>, RecordError> {
-    let (table, mut ties) = (&graph.tables[at], None);
-    let mut take = |found: Row| {
-        ties = Some(found);
-        Ok::<(), Explained>(())
-    };
-    live.find(table, &table.key, std::slice::from_ref(key), &graph.ties[at], &mut take)?;
-    live.delete(table, key)?;
-    Ok(ties)
+/// Rows that stay are changed first, since they may refer to what goes; then what goes, the last that came first; then
+/// what comes back, in the order it was there. So it is the same whether the store looks after references or not.
+fn back(
+    images: &mut dyn Images,
+    touched: &[String],
+    live: &mut dyn Change,
+    was: &Trace,
+    force: bool,
+) -> Result<Trace, RecordError> {
+    let graph = was.graph(live)?;
+    let tables = &graph.tables[..];
+    if !force {
+        unchanged(tables, live, &was.written)?;
+    }
+    let mut rows: Vec<(&Table, Key)> = Vec::new();
+    let (mut removed, mut added): (Vec<(&Table, Key)>, HashSet<usize>) = (Vec::new(), HashSet::new());
+    // What has to be written once more, when everything is there that it may refer to.
+    let mut again: HashSet<usize> = HashSet::new();
+    let names: BTreeSet<&str> = touched.iter().map(String::as_str).collect();
+    each(images, &mut |image| {
+        let (table, at) = (named(tables, &image.table)?, rows.len());
+        match image.row {
+            None => removed.push((table, image.key.clone())),
+            Some(row) => {
+                let (columns, mut values) = split(table, row)?;
+                let emptied = empty(table, &names, &columns, &mut values, live);
+                match live.update(table, &image.key, &columns, &values)? {
+                    true if emptied => _ = again.insert(at),
+                    true => {}
+                    false => _ = added.insert(at),
+                }
+            }
+        }
+        rows.push((table, image.key));
+        Ok(())
+    })?;
+    remove(&graph, &removed, was, live)?;
+    let mut at = 0;
+    each(images, &mut |image| {
+        if let (true, Some(row)) = (added.contains(&at), image.row) {
+            let (columns, mut values) = split(rows[at].0, row)?;
+            if empty(rows[at].0, &names, &columns, &mut values, live) {
+                again.insert(at);
+            }
+            live.insert(rows[at].0, &columns, &values)?;
+        }
+        at += 1;
+        Ok(())
+    })?;
+    let mut at = 0;
+    each(images, &mut |image| {
+        if let (true, Some(row)) = (again.contains(&at), image.row) {
+            let (columns, values) = split(rows[at].0, row)?;
+            live.update(rows[at].0, &image.key, &columns, &values)?;
+        }
+        at += 1;
+        Ok(())
+    })?;
+    Ok(Trace { written: look_at(live, &rows)?, ..was.clone() })
 }
 
-fn put(table: &Table, key: &Key, row: BTreeMap<String, Value>, live: &mut dyn Change) -> Result<(), RecordError> {
+/// Is every row as it was left?
+fn unchanged(tables: &[Table], live: &dyn Change, expected: &[Written]) -> Result<(), RecordError> {
+    let row = |written: &Written| Ok((named(tables, &written.table)?, written.key.clone()));
+    let rows: Vec<(&Table, Key)> = expected.iter().map(row).collect::<Result<_, RecordError>>()?;
+    let now = look_at(live, &rows)?;
+    match expected.iter().zip(&now).find(|(was, now)| was != now) {
+        Some((was, _)) => Err(RecordError::Newer { table: was.table.clone(), key: shown(&was.key) }),
+        None => Ok(()),
+    }
+}
+
+fn split(table: &Table, row: BTreeMap<String, Value>) -> Result<(Vec<usize>, Row), RecordError> {
     let (mut columns, mut values) = (Vec::new(), Row::new());
     for (name, value) in row {
         columns.push(table.column(&name).ok_or_else(|| RecordError::no_column(table, &name))?);
         values.push(value);
     }
-    if !live.update(table, key, &columns, &values)? {
-        live.insert(table, &columns, &values)?;
+    Ok((columns, values))
+}
+
+/// Removes rows, unless others refer to them.
+fn remove(graph: &Graph, rows: &[(&Table, Key)], was: &Trace, live: &mut dyn Change) -> Result<(), RecordError> {
+    let mut going: BTreeMap<&str, Vec<Key>> = BTreeMap::new();
+    for (table, key) in rows {
+        going.entry(&table.name).or_default().push(key.clone());
+    }
+    unreferred(graph, &going, was, live)?;
+    let names: BTreeSet<&str> = going.keys().copied().collect();
+    for (table, key) in rows {
+        let columns = put_off(table, &names, live);
+        if !columns.is_empty() {
+            live.update(table, key, &columns, &vec![Value::Null; columns.len()])?;
+        }
+    }
+    for (table, key) in rows.iter().rev() {
+        live.delete(table, key)?;
     }
     Ok(())
 }
 
-/// Does nothing that is newer refer to rows that were removed?
+/// Where the store checks each row at once: the columns that may be empty and refer to rows of these tables, among which
+/// there may be a circle.
+fn put_off(table: &Table, to: &BTreeSet<&str>, live: &dyn Change) -> Vec<usize> {
+    if live.defers() {
+        return Vec::new();
+    }
+    let meant = |one: &&Reference| to.iter().any(|name| name.eq_ignore_ascii_case(&one.to));
+    let columns = table.references.iter().filter(meant).flat_map(|one| &one.columns).copied();
+    let columns: BTreeSet<usize> =
+        columns.filter(|at| !table.columns[*at].required && !table.key.contains(at)).collect();
+    columns.into_iter().collect()
+}
+
+/// Empties what is put off. Says whether there was something.
+fn empty(table: &Table, to: &BTreeSet<&str>, columns: &[usize], values: &mut [Value], live: &dyn Change) -> bool {
+    let off = put_off(table, to, live);
+    let mut emptied = false;
+    for (at, value) in columns.iter().zip(values) {
+        if off.contains(at) && !value.is_null() {
+            *value = Value::Null;
+            emptied = true;
+        }
+    }
+    emptied
+}
+
+/// Does nothing that is newer refer to rows that go? What goes with them may, and what had outlived them.
 fn unreferred(
     graph: &Graph,
-    removed: &BTreeMap<usize, Vec<Row>>,
+    going: &BTreeMap<&str, Vec<Key>>,
     was: &Trace,
     live: &dyn Change,
 ) -> Result<(), RecordError> {
-    let older: HashSet<(&str, &Key)> = was.referring.iter().map(|(table, key)| (table.as_str(), key)).collect();
-    for (&parent, rows) in removed {
+    let older = was.referring.iter().map(|(table, key)| (table.as_str(), key));
+    let goes = going.iter().flat_map(|(table, keys)| keys.iter().map(|key| (*table, key)));
+    let allowed: HashSet<(&str, &Key)> = older.chain(goes).collect();
+    for (name, keys) in going {
+        let parent = graph.named(name, "live data")?;
+        let (table, mut rows) = (&graph.tables[parent], Vec::new());
+        let mut take = |ties: Row| {
+            rows.push(ties);
+            Ok::<(), Explained>(())
+        };
+        live.find(table, &table.key, keys, &graph.ties[parent], &mut take)?;
         let mut newer = None;
-        children(graph, live, parent, rows, &mut |child, key| {
-            if newer.is_none() && !older.contains(&(child.name.as_str(), &key)) {
+        children(graph, live, parent, &rows, &mut |child, key| {
+            if newer.is_none() && !allowed.contains(&(child.name.as_str(), &key)) {
                 newer = Some((child.name.clone(), shown(&key)));
             }
         })?;

@@ -38,8 +38,8 @@ pub struct Trace {
     pub referring: Vec<(String, Key)>,
 }
 
-/// Is told what was written, before it lasts.
-pub type BeforeCommit<'b> = dyn FnMut(&Trace) -> Result<(), Explained> + 'b;
+/// Is told what was written before it lasts, and what the store can be asked by later whether it does.
+pub type BeforeCommit<'b> = dyn FnMut(&Trace, Option<String>) -> Result<(), Explained> + 'b;
 
 impl Trace {
     /// Looks which rows refer to those that were added, once all are written.
@@ -108,6 +108,23 @@ pub fn children(
         graph.referring(live, link, rows.iter(), &mut take)?;
     }
     Ok(())
+}
+
+/// What rows of several tables hold, in the order they are given in: whoever takes them back needs the order that they
+/// were written in.
+pub fn look_at(live: &dyn Records, rows: &[(&Table, Key)]) -> Result<Vec<Written>, RecordError> {
+    let mut of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (table, _)) in rows.iter().enumerate() {
+        of.entry(&table.name).or_default().push(at);
+    }
+    let mut written: Vec<Option<Written>> = vec![None; rows.len()];
+    for places in of.into_values() {
+        let keys: Vec<Key> = places.iter().map(|&at| rows[at].1.clone()).collect();
+        for (at, one) in places.iter().zip(look(live, rows[places[0]].0, &keys)?) {
+            written[*at] = Some(one);
+        }
+    }
+    Ok(written.into_iter().flatten().collect())
 }
 
 /// What rows hold, each told by its digest.

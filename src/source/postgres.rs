@@ -37,6 +37,17 @@ pub struct PostgresSource {
     globals: bool,
 }
 
+impl PostgresSource {
+    /// One database, with everything in it but what belongs to its server.
+    pub fn of(connection: Connection) -> Self {
+        Self { connection, selection: Selection::default(), workers: default_workers(), globals: false }
+    }
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4))
+}
+
 /// Makes a `postgres` source of its configuration table.
 pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError> {
     const KEYS: [&str; 11] = [
@@ -60,7 +71,7 @@ pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError
         exclude_tables: selection::globs("exclude_tables", &settings)?,
     };
     let workers = match settings.number("workers")? {
-        None => std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4)),
+        None => default_workers(),
         Some(workers @ 1..=MOST_WORKERS) => workers as usize,
         Some(other) => {
             let problem = format!("{other} is not between 1 and {MOST_WORKERS}");

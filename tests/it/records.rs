@@ -1,5 +1,6 @@
 //! The engine of records against databases that it has never seen: what is deleted comes back, and nothing else changes.
 
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use strongroom::base::id::SnapshotId;
 use strongroom::base::random::RandomRead;
 use strongroom::base::record::{Key, Row};
 use strongroom::engine::sqlite::ask::Session;
-use strongroom::engine::sqlite::records::{Kept, Live};
+use strongroom::engine::sqlite::records::Live;
 use strongroom::record::apply::{self, Tools};
 use strongroom::record::closure::{Closure, Seeds, Walk};
 use strongroom::record::drift::{self, Fit};
@@ -26,7 +27,7 @@ use strongroom::record::{compare, inverse};
 mod conflicts;
 mod economy;
 mod moved_on;
-mod random;
+pub mod random;
 mod rules;
 mod strangers;
 
@@ -123,8 +124,7 @@ impl Bench {
 
     /// What would be done to give back the rows of a table that `seeds` chooses.
     pub fn plan(&self, table: &str, seeds: &dyn Fn(&Graph, usize) -> Seeds) -> Result<Plan, RecordError> {
-        let (session, live) = (self.session(), self.open());
-        let kept = Kept::new(&session);
+        let (kept, live) = (self.session(), self.open());
         let graph = Graph::read(&kept, &self.model)?;
         let fits = drift::fit(&graph, &live, &self.model, &self.options.set)?;
         let at = graph.named(table, "the snapshot")?;
@@ -136,8 +136,7 @@ impl Bench {
     }
 
     pub fn apply(&self, plan: Plan) -> Result<Done, RecordError> {
-        let (session, mut live) = (self.session(), self.open());
-        let kept = Kept::new(&session);
+        let (kept, mut live) = (self.session(), self.open());
         let graph = Graph::read(&kept, &self.model)?;
         let fits = drift::fit(&graph, &live, &self.model, &self.options.set)?;
         let rows: Vec<(String, Key)> = plan
@@ -149,7 +148,7 @@ impl Bench {
         let mut images = Vec::new();
         inverse::keep(&live, &rows, &mut images)?;
         let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: &kept, live: &mut live };
-        let trace = apply::apply(&plan, tools, &mut |_| Ok(()))?;
+        let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
         Ok(Done { plan, trace, images })
     }
 
@@ -161,13 +160,14 @@ impl Bench {
     }
 
     pub fn undo(&self, done: &Done) -> Result<(), RecordError> {
-        inverse::restore(&mut &done.images[..], &mut self.open(), &done.trace, false, &mut |_| Ok(())).map(|_| ())
+        let mut images = Cursor::new(&done.images);
+        inverse::restore(&mut images, &mut self.open(), &done.trace, false, &mut |_, _| Ok(())).map(|_| ())
     }
 }
 
 fn closure(
     graph: &Graph,
-    kept: &Kept<'_>,
+    kept: &Session,
     live: &Live,
     fits: &[Fit],
     table: usize,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::program::Home;
 
-mod killed;
+pub mod killed;
 
 const SCHEMA: &str = "
     CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL);
@@ -304,7 +304,7 @@ fn what_is_asked_wrongly_is_told_by_name() {
 }
 
 /// This test binary again, in a role.
-fn child(home: &Home, step: &str) -> Command {
+pub fn child(home: &Home, step: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["recover::killed::another_process", "--exact", "--nocapture"]);
     command.env("STRONGROOM_TEST_STEP", step).env("STRONGROOM_TEST_WORK", home.path(""));

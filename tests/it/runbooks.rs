@@ -6,6 +6,7 @@ use std::process::Command;
 
 use rusqlite::Connection;
 
+use crate::support::postgres::cluster;
 use crate::support::program::{Home, blocks, page, shell};
 
 const PAGE: &str = "runbooks/recover-a-deleted-project.md";
@@ -150,4 +151,64 @@ fn the_example_system_is_laid_out_once_and_refers_to_nothing_that_is_not_there()
     assert_eq!(there(&home), BACK);
     let again = Command::new(fixture("make.sh")).arg(home.path("")).output().unwrap();
     assert_eq!(again.status.code(), Some(1));
+}
+
+const ROWS: &str = "runbooks/recover-rows-postgres.md";
+
+/// A line of what a server's page shows, without what is another one each time.
+fn masked_server(line: &str) -> String {
+    let word = |word: &str| if word.starts_with("postgres://") { "URL".to_owned() } else { word.to_owned() };
+    masked(line).split_whitespace().map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_commands_of_the_runbook_of_rows_bring_them_back_into_a_server_that_is_in_use() {
+    let (cluster, mut home) = (cluster(), Home::new());
+    let name = cluster.database();
+    cluster.sql(&name, include_str!("../../fixtures/postgres/shop.sql"));
+    let url = cluster.url(&name);
+    home.write(
+        "strongroom.toml",
+        format!(
+            "app = 'shop'\n[source.db]\nkind = 'postgres'\nurl = '{url}'\n\
+             [entity.project]\nsource = 'db'\ntable = 'projects'\n"
+        ),
+    );
+    for (name, value) in cluster.command("psql", &name).get_envs() {
+        home.set(&name.to_string_lossy(), value.unwrap().to_string_lossy());
+    }
+    home.ok(&["backup"]);
+    cluster.sql(&name, "DELETE FROM projects WHERE id = 7; UPDATE images SET path = 'broken' WHERE id IN (20, 30)");
+    let sum = || {
+        cluster.sql(
+            &name,
+            "SELECT (SELECT count(*) FROM projects), (SELECT count(*) FROM images), \
+             (SELECT count(*) FROM images WHERE path = 'broken'), (SELECT count(project_id) FROM invoices)",
+        )
+    };
+    let (gone, back) = ("8|40|2|8", "9|45|2|9");
+    assert_eq!(sum(), gone);
+    let page = page(ROWS);
+    let blocks = blocks(&page);
+    let [find, plan, recover, check, undo, missing, seed, reviewed] = &blocks[..] else {
+        panic!("the page has {} blocks: {blocks:#?}", blocks.len());
+    };
+    let mut said = String::new();
+    let mut run = |block: &String, then: &str| {
+        said += &home.shell(block);
+        assert_eq!(sum(), then, "after {block}");
+    };
+    run(find, gone);
+    run(plan, gone);
+    run(recover, back);
+    run(check, back);
+    run(undo, gone);
+    run(missing, back);
+    run(seed, "9|45|0|9");
+    run(reviewed, "9|45|0|9");
+    let said: BTreeSet<String> = said.lines().map(masked_server).collect();
+    let shown = examples(&page).into_iter().map(|line| masked_server(&line));
+    for line in shown {
+        assert!(said.contains(&line), "the page shows {line:?}; what is printed:\n{said:#?}");
+    }
 }

@@ -37,54 +37,33 @@ pub trait Records {
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained>;
 }
 
-impl<R: Records + ?Sized> Records for &R {
-    fn label(&self) -> String {
-        (**self).label()
-    }
-
-    fn tables(&self) -> Result<Vec<Table>, Explained> {
-        (**self).tables()
-    }
-
-    fn find(
-        &self,
-        table: &Table,
-        by: &[usize],
-        keys: &[Key],
-        wanted: &[usize],
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        (**self).find(table, by, keys, wanted, each)
-    }
-
-    fn matching(
-        &self,
-        table: &Table,
-        condition: Option<&str>,
-        wanted: &[usize],
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        (**self).matching(table, condition, wanted, each)
-    }
-
-    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
-        (**self).typed(table, column, text)
-    }
-}
-
 /// How a live database is to take changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct Rules<'r> {
     /// Triggers fire, as they would for the app.
     pub triggers: bool,
-    /// The store checks references itself when the transaction ends. Otherwise it is told not to look.
+    /// The store checks references itself when the transaction ends. Otherwise it is told not to look, where it can be:
+    /// whoever writes has looked.
     pub references: bool,
+    /// Rows will refer to each other in a circle that cannot be opened.
+    pub circles: bool,
+    /// The tables whose rows are written.
+    pub tables: &'r [String],
+}
+
+/// How a transaction ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// What was written lasts.
+    ForGood,
+    /// The store was lost before it could say.
+    Unknown(Explained),
 }
 
 /// A live database that rows are written to, in one transaction.
 pub trait Change: Records {
-    /// Begins the transaction: from here on nobody else writes.
-    fn begin(&mut self, rules: Rules) -> Result<(), Explained>;
+    /// Begins the transaction: from here on nobody else writes to the tables it names.
+    fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained>;
 
     /// Can a reference be wrong as long as the transaction lasts?
     fn defers(&self) -> bool;
@@ -104,8 +83,18 @@ pub trait Change: Records {
     /// A number above every one that this column holds or has held.
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained>;
 
+    /// What the store can be asked by later whether the transaction lasted; nothing where only its rows can tell.
+    fn mark(&mut self) -> Result<Option<String>, Explained> {
+        Ok(None)
+    }
+
+    /// Did the transaction of this mark last? Nothing where the store does not know any more.
+    fn lasted(&self, _mark: &str) -> Result<Option<bool>, Explained> {
+        Ok(None)
+    }
+
     /// Makes everything that was written last.
-    fn commit(&mut self) -> Result<(), Explained>;
+    fn commit(&mut self) -> Result<Ended, Explained>;
 
     /// Takes everything back that was written.
     fn roll_back(&mut self);

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Row};
+use tokio_postgres::{Client, Config, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::base::control::Control;
 use crate::engine::postgres::error::PostgresError;
@@ -25,6 +25,8 @@ use crate::engine::postgres::wire::{Either, Gathered};
 const GLANCE: Duration = Duration::from_millis(100);
 /// How long to wait for the server to take note of it.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Rows that are handed on without looking whether to stop.
+const ROWS_AT_ONCE: usize = 64;
 
 /// One connection. Dropping it ends what the server does for it.
 pub struct Session {
@@ -135,18 +137,55 @@ impl Session {
     }
 
     /// The rows that a query answers with.
-    pub fn query(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
+    pub fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
         self.wait(self.client.query(sql, values))
     }
 
     /// Runs one statement, and says how many rows it was about.
-    pub fn execute(&mut self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, PostgresError> {
+    pub fn execute(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<u64, PostgresError> {
         self.wait(self.client.execute(sql, values))
     }
 
     /// Runs statements, one after another.
-    pub fn batch(&mut self, sql: &str) -> Result<(), PostgresError> {
+    pub fn batch(&self, sql: &str) -> Result<(), PostgresError> {
         self.wait(self.client.batch_execute(sql))
+    }
+
+    /// Runs one statement that names its values itself, and says how many rows it was about.
+    pub fn run(&self, sql: &str) -> Result<u64, PostgresError> {
+        let messages = self.wait(self.client.simple_query(sql))?;
+        let count = |message: &SimpleQueryMessage| match message {
+            SimpleQueryMessage::CommandComplete(count) => Some(*count),
+            _ => None,
+        };
+        Ok(messages.iter().rev().find_map(count).unwrap_or_default())
+    }
+
+    /// Is it one statement, and does it mean something? Nothing of it is done.
+    pub fn check(&self, sql: &str) -> Result<(), PostgresError> {
+        self.wait(self.client.prepare(sql)).map(|_| ())
+    }
+
+    /// The rows that one statement answers with, as text: each goes to `take` as it comes. An error of `take` ends it.
+    /// Nothing else may be asked of this session meanwhile.
+    pub fn rows<E>(
+        &self,
+        sql: &str,
+        mut take: impl FnMut(&SimpleQueryRow) -> Result<(), E>,
+    ) -> Result<Result<(), E>, PostgresError> {
+        let stream = self.wait(self.client.simple_query_raw(sql))?;
+        let mut stream = std::pin::pin!(stream.ready_chunks(ROWS_AT_ONCE));
+        // Whoever takes a row may wait for something else himself.
+        while let Some(some) = self.wait(async { Ok(stream.next().await) })? {
+            for message in some {
+                let message = message.map_err(|error| PostgresError::of(&self.settings.server(), &error))?;
+                let SimpleQueryMessage::Row(row) = message else { continue };
+                if let Err(error) = take(&row) {
+                    return Ok(Err(error));
+                }
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Copies out: `take` gets the bytes as they come, rows or parts of them, and says whether it wants more.

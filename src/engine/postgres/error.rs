@@ -35,6 +35,8 @@ pub enum PostgresError {
     Undefined { reason: String },
     #[error("the server at {server} says: {reason}")]
     Server { server: String, reason: String },
+    #[error("the server at {server} says: {reason}")]
+    Constraint { server: String, reason: String, reference: bool },
     #[error("the server at {server} is PostgreSQL {version}: the oldest that can be captured is {oldest}")]
     ServerTooOld { server: String, version: String, oldest: u32 },
     #[error("tables come and go faster than they can be locked")]
@@ -62,11 +64,12 @@ impl PostgresError {
             Some(code) => match code.code() {
                 "42501" if reason.contains("row-level security") => Self::Hidden { reason },
                 "42501" => Self::Denied { server, reason },
-                "55P03" => Self::Locked { reason },
+                "55P03" | "40P01" => Self::Locked { reason },
                 "53300" => Self::Crowded { server },
                 "40001" if reason.contains("recovery") => Self::Conflict { reason },
                 "42P01" | "3F000" => Self::Undefined { reason },
                 "57P01" | "57P02" | "57P03" | "57P05" | "08006" | "08003" => Self::Lost { server, reason },
+                code if code.starts_with("23") => Self::Constraint { server, reason, reference: code == "23503" },
                 _ => Self::Server { server, reason },
             },
         }

@@ -14,7 +14,7 @@ use crate::engine::postgres::layout::Qualified;
 use crate::engine::postgres::settings::Settings;
 
 /// The oldest server that is spoken to: older ones lack what is asked of the catalog.
-const OLDEST: u32 = 12;
+pub(super) const OLDEST: u32 = 12;
 /// So often the locks are taken anew because tables came and went meanwhile.
 const TRIES: usize = 10;
 /// Tables locked by one statement.
@@ -53,7 +53,7 @@ impl Moment {
                 oldest: OLDEST,
             });
         }
-        pin(&mut session)?;
+        pin(&session)?;
         for _ in 0..TRIES {
             if let Some(id) = try_begin(&mut session, wanted)? {
                 return Ok(Self { session, id, version });
@@ -67,7 +67,7 @@ impl Moment {
     /// behind somebody who waits for the first connection to let go.
     pub fn join(&self, tables: &[String], control: &Arc<Control>) -> Result<Session, PostgresError> {
         let mut session = self.session.settings().connect(control)?;
-        pin(&mut session)?;
+        pin(&session)?;
         session.batch("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
         session.batch(&format!("SET TRANSACTION SNAPSHOT '{}'", self.id.replace('\'', "''")))?;
         // Sorting in memory what fits there, without asking for more than a server has to spare.
@@ -89,7 +89,8 @@ fn lock(session: &mut Session, tables: &[String]) -> Result<(), PostgresError> {
     groups.map(|names| format!("LOCK TABLE {names} IN ACCESS SHARE MODE")).try_for_each(|sql| session.batch(&sql))
 }
 
-fn pin(session: &mut Session) -> Result<(), PostgresError> {
+/// Every value is written as in any other session, and no row is hidden.
+pub(super) fn pin(session: &Session) -> Result<(), PostgresError> {
     session.batch(PINNED)?;
     // Newer servers have one more clock.
     session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")

@@ -156,7 +156,7 @@ fn tables(dump: &dyn Dump, what: &What) -> Result<Vec<Table>, LoadError> {
 }
 
 fn connect(to: &Settings, options: &Options) -> Result<Session, LoadError> {
-    let mut session = to.connect(&options.control)?;
+    let session = to.connect(&options.control)?;
     session.batch(PINNED)?;
     session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")?;
     for (name, room) in ROOM {

@@ -9,13 +9,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use crate::engine::postgres::passfile;
 
 /// Where Debian and others, and where PostgreSQL itself, puts a server's socket.
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+/// What stands in a URL as something else than itself.
+const SPECIAL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 const PORT: u16 = 5432;
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -166,6 +168,22 @@ impl Settings {
         format!("postgres://{}@{host}:{}/{}", self.user, self.port, self.dbname)
     }
 
+    /// The same, with how the connection is protected: read as a URL, it leads there again.
+    pub fn address(&self) -> String {
+        let encoded = |text: &str| utf8_percent_encode(text, SPECIAL).to_string();
+        let (user, dbname) = (encoded(&self.user).replace('/', "%2F"), encoded(&self.dbname).replace('/', "%2F"));
+        let mut address = match self.is_local() {
+            true => format!("postgres://{user}@/{dbname}?host={}&port={}&", encoded(&self.host), self.port),
+            false if self.host.contains(':') => format!("postgres://{user}@[{}]:{}/{dbname}?", self.host, self.port),
+            false => format!("postgres://{user}@{}:{}/{dbname}?", encoded(&self.host), self.port),
+        };
+        address += &format!("sslmode={}", self.protection.word());
+        if let Some(file) = self.root_certificate.as_ref().and_then(|file| file.to_str()) {
+            address += &format!("&sslrootcert={}", encoded(file));
+        }
+        address
+    }
+
     /// The server, for people.
     pub fn server(&self) -> String {
         if self.is_local() {
@@ -260,8 +278,12 @@ mod tests {
         assert_eq!((settings.dbname.as_str(), settings.protection), ("app", Protection::VerifyFull));
         assert_eq!(settings.shown(), "postgres://me@db.example:5433/app");
         assert!(!format!("{settings:?}").contains("p@ss"));
+        let again = of_url(&settings.address()).unwrap();
+        assert_eq!((again.shown(), again.protection), (settings.shown(), settings.protection));
+        assert!(again.password.is_none());
         let local = of_url("postgres://%2Frun%2Fpg/app?user=me").unwrap();
         assert_eq!((local.host.as_str(), local.is_local(), local.user.as_str()), ("/run/pg", true, "me"));
+        assert_eq!(of_url(&local.address()).unwrap().shown(), local.shown());
         let same = of_url("postgres:///app?host=/run/pg&user=me").unwrap();
         assert_eq!((same.shown(), same.server()), (local.shown(), "/run/pg/.s.PGSQL.5432".to_owned()));
         let driver = of_url("postgresql+asyncpg://me@h/app?schema=public").unwrap();

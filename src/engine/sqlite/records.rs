@@ -18,26 +18,16 @@ use crate::engine::sqlite::ask::Session;
 use crate::engine::sqlite::records::read::Rows;
 
 /// A snapshot's database.
-pub struct Kept<'s> {
-    session: &'s Session,
-}
-
-impl<'s> Kept<'s> {
-    pub fn new(session: &'s Session) -> Self {
-        Self { session }
-    }
-}
-
-impl Rows for Kept<'_> {
+impl Rows for Session {
     fn label(&self) -> String {
         "the snapshot".to_owned()
     }
 
     fn connection(&self) -> &Connection {
-        &self.session.connection
+        &self.connection
     }
 
     fn explain(&self, error: rusqlite::Error) -> Explained {
-        Box::new(self.session.explain(error))
+        Box::new(Session::explain(self, error))
     }
 }

@@ -12,12 +12,12 @@ use crate::base::error::Explained;
 use crate::base::id::SnapshotId;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
-use crate::base::record::Key;
+use crate::base::record::{Key, Records};
 use crate::base::time::Instant;
-use crate::engine::sqlite::records::Kept;
 use crate::format::manifest::Manifest;
 use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::error::{OpError, Problem};
+use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::case::Case;
 use crate::ops::recover::journal::{self, Placed, Recovered};
 use crate::ops::recover::safety::{self, Touches};
@@ -63,7 +63,7 @@ pub fn apply(
         return Ok(Report::default());
     }
     let fits = case.fits()?;
-    apply::unmoved(&recovery.plan, &fits, &case.live)?;
+    apply::unmoved(&recovery.plan, &fits, &*case.live)?;
     if let Some(file) = recovery.files.iter().find(|file| file.act.writes() && !file.is_unmoved()) {
         let (table, key) = ("the file".to_owned(), format!("{}:{}", file.source, file.path));
         return Err(RecordError::Moved { table, key }.into());
@@ -83,16 +83,16 @@ pub fn apply(
         parts: Vec::new(),
         undoes: None,
         undone_by: None,
-        recovered: Some(Recovered { live: journal::encoded(&case.live_path), files, ..Recovered::default() }),
+        recovered: Some(Recovered { live: case.database.written(), files, ..Recovered::default() }),
     };
     let mut work = Work { unlocked, settings, action };
     let (library, control) = (case.desk.library(), &*settings.control);
     work.begin(|folder, source, paths| stage(library, case.manifest, source, paths, folder, settings, control))?;
     let whole = recovery.plan.options.triggers;
-    work.keep_safe(&case.part.source.name, &case.live, &rows, whole)?;
-    let kept = Kept::new(&case.session);
+    work.keep_safe(&case.part.source.name, (&case.database, &*case.live), &rows, whole)?;
+    let kept = case.side.records();
     let (graph, plan) = (&case.graph, &recovery.plan);
-    let tools = Tools { graph, fits: &fits, model: &case.model, snapshot: &kept, live: &mut case.live };
+    let tools = Tools { graph, fits: &fits, model: &case.model, snapshot: kept, live: &mut *case.live };
     work.commit(!rows.is_empty(), |told| apply::apply(plan, tools, told))?;
     let count = |wanted: fn(&Act) -> bool| plan.steps.iter().filter(|step| wanted(&step.act)).count() as u64;
     let written = |file: &&FileStep| file.act.writes();
@@ -199,7 +199,7 @@ impl Work<'_> {
     pub fn keep_safe(
         &mut self,
         source: &Name,
-        live: &dyn crate::base::record::Records,
+        (database, live): (&LiveDatabase, &dyn Records),
         rows: &[(String, Key)],
         whole: bool,
     ) -> Result<(), OpError> {
@@ -209,8 +209,8 @@ impl Work<'_> {
         };
         let label = Label { app: self.action.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
         let recovered = self.action.recovered.clone().unwrap_or_default();
-        let (live_path, folder) = (recovered.database(), self.settings.actions.folder());
-        let touches = Touches { source, live, live_path: &live_path, rows, files: &recovered.files, whole, folder };
+        let folder = self.settings.actions.folder();
+        let touches = Touches { source, live, database, rows, files: &recovered.files, whole, folder };
         let control: &Arc<Control> = &self.settings.control;
         let made = safety::snapshot(self.unlocked, &touches, label, control);
         let manifest = made.or_else(|error| self.give_up(error))?;
@@ -227,19 +227,26 @@ impl Work<'_> {
     ) -> Result<(), OpError> {
         let (actions, told) = (self.settings.actions, self.settings.told);
         self.recovered().ready = true;
-        let action = &self.action;
-        let mut before = |trace: &Trace| {
-            let kept = actions.keep_trace(action, trace).and_then(|()| actions.keep(action));
+        let mut action = self.action.clone();
+        let mut before = |trace: &Trace, mark: Option<String>| {
+            let recovered = action.recovered.as_mut().expect("BUG: it was made with it");
+            recovered.transaction = mark;
+            let kept = actions.keep_trace(&action, trace).and_then(|()| actions.keep(&action));
             kept.map_err(|error| Box::new(error) as Explained)?;
             told(Told::Reached("written"));
             Ok(())
         };
         if rows {
-            let done = write(&mut before).map_err(OpError::from);
-            done.or_else(|error| self.give_up(error))?;
+            match write(&mut before) {
+                Ok(_) => {}
+                // The action stays begun: the next command finds out.
+                Err(error @ RecordError::Unknown { .. }) => return Err(error.into()),
+                Err(error) => self.give_up(error.into())?,
+            }
         } else {
-            before(&Trace::default()).map_err(RecordError::store)?;
+            before(&Trace::default(), None).map_err(RecordError::store)?;
         }
+        self.action = action;
         told(Told::Reached("committed"));
         self.recovered().place().map_err(|error| {
             let action = self.action.id.clone();

@@ -1,21 +1,21 @@
 //! One snapshot's database beside the live one, open for comparing.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Records, Row, plain};
-use crate::engine::sqlite::ask::Session;
-use crate::engine::sqlite::records::{Kept, Live};
+use crate::base::record::{Change, Key, Records, Row, plain};
+use crate::engine::postgres::settings::BadSettings;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
+use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::{Asked, Recovery, Request, files};
 use crate::ops::safety::place;
 use crate::ops::show::Part;
+use crate::ops::side::Side;
 use crate::record::closure::{Closure, Seeds, Walk};
 use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
@@ -34,11 +34,11 @@ pub struct Case<'m> {
     pub(super) manifest: &'m Manifest,
     pub(super) request: Request,
     pub(super) desk: Arc<Desk>,
-    pub(super) session: Session,
+    pub(super) side: Side,
     pub(super) graph: Graph,
     pub(super) model: Model,
-    pub(super) live: Live,
-    pub(super) live_path: PathBuf,
+    pub(super) live: Box<dyn Change>,
+    pub(super) database: LiveDatabase,
     pub(super) part: Place<'m>,
 }
 
@@ -46,14 +46,15 @@ impl<'m> Case<'m> {
     pub fn open(unlocked: &UnlockedVault, manifest: &'m Manifest, request: Request) -> Result<Self, OpError> {
         let desk = Desk::new(unlocked.library()?.owned());
         let part = meant(manifest, &request)?;
-        let live_path =
-            request.into.clone().map_or_else(|| live_place(manifest, &part, &request.configured, &request.host), Ok)?;
-        let content = part.read(manifest, &desk)?;
-        let session = Session::open(content, &part.label(), request.control.clone())?;
+        let database = match &request.into {
+            Some(into) => into.clone().known(&request.configured),
+            None => live_place(manifest, &part, &request.configured, &request.host)?,
+        };
+        let side = Side::open(&part, manifest, &desk, &request.control)?;
         let model = request.model.of(&part.source.name);
-        let graph = Graph::read(&Kept::new(&session), &model)?;
-        let live = Live::open(&live_path, request.wait).map_err(|error| RecordError::store(Box::new(error)))?;
-        Ok(Self { manifest, request, desk, session, graph, model, live, live_path, part })
+        let graph = Graph::read(side.records(), &model)?;
+        let live = database.open(request.wait, &request.control).map_err(RecordError::store)?;
+        Ok(Self { manifest, request, desk, side, graph, model, live, database, part })
     }
 
     /// Bytes of packs that were fetched so far.
@@ -63,18 +64,18 @@ impl<'m> Case<'m> {
 
     /// Makes the plan.
     pub fn plan(&self) -> Result<Recovery, OpError> {
-        let kept = Kept::new(&self.session);
+        let kept = self.side.records();
         let fits = self.fits()?;
-        let kit = self.kit(&kept);
+        let kit = self.kit(kept);
         let (table, seeds) = kit.seeds(&mut |kept, table| Ok(self.missing(kept, &fits, table)?))?;
         let mut in_live = |table: usize, by: &[usize], values: &[Row]| self.in_live(&fits, table, by, values);
-        let walk = Walk::new(&self.graph, &kept, self.request.budget);
+        let walk = Walk::new(&self.graph, kept, self.request.budget);
         let closure = walk.run(table, &seeds, &mut in_live)?;
         kit.all_there(table, &seeds, &closure)?;
         let ground = Ground {
             graph: &self.graph,
-            snapshot: &kept,
-            live: &self.live,
+            snapshot: kept,
+            live: &*self.live,
             fits: &fits,
             model: &self.model,
             options: &self.request.options,
@@ -82,7 +83,7 @@ impl<'m> Case<'m> {
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
         let plan = prepare::plan(&ground, &closure, title)?;
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
-        Ok(Recovery { plan, live: self.live_path.clone(), files })
+        Ok(Recovery { plan, live: self.database.clone(), files })
     }
 
     fn kit<'k>(&'k self, kept: &'k dyn Records) -> Kit<'k> {
@@ -91,7 +92,7 @@ impl<'m> Case<'m> {
     }
 
     pub(super) fn fits(&self) -> Result<Vec<Fit>, OpError> {
-        Ok(drift::fit(&self.graph, &self.live, &self.model, &self.request.options.set)?)
+        Ok(drift::fit(&self.graph, &*self.live, &self.model, &self.request.options.set)?)
     }
 
     fn in_live(&self, fits: &[Fit], table: usize, by: &[usize], values: &[Row]) -> Result<Vec<bool>, RecordError> {
@@ -99,7 +100,7 @@ impl<'m> Case<'m> {
         let fit = &fits[table];
         let columns: Option<Vec<usize>> = by.iter().map(|at| fit.to[*at]).collect();
         match (&fit.live, columns) {
-            (Some(live), Some(columns)) => compare::there(&self.live, live, &columns, values),
+            (Some(live), Some(columns)) => compare::there(&*self.live, live, &columns, values),
             _ => Ok(nowhere()),
         }
     }
@@ -241,8 +242,11 @@ pub(in crate::ops) fn live_place(
     part: &Place<'_>,
     configured: &[Planned],
     here: &str,
-) -> Result<PathBuf, OpError> {
+) -> Result<LiveDatabase, OpError> {
     let configured = configured.iter().find(|planned| planned.name == part.source.name);
+    if let Some(server) = configured.and_then(|planned| planned.source.server()) {
+        return Ok(LiveDatabase::Postgres(Box::new(server.clone())));
+    }
     let path = match configured {
         Some(planned) => {
             use std::os::unix::ffi::OsStrExt;
@@ -253,10 +257,14 @@ pub(in crate::ops) fn live_place(
         None if manifest.host != here => {
             return Err(Problem::Elsewhere { host: manifest.host.clone(), here: here.to_owned() }.into());
         }
+        None if part.is_postgres() => {
+            let wrong = |error: BadSettings| Problem::Server { url: part.source.root.clone(), why: error.to_string() };
+            return Ok(LiveDatabase::of(&part.source.root).map_err(wrong)?);
+        }
         None => part.live(),
     };
-    match Path::new(&path).is_file() {
-        true => Ok(path),
+    match path.is_file() {
+        true => Ok(LiveDatabase::Sqlite(path)),
         false => Err(Problem::NoLive { path }.into()),
     }
 }

@@ -12,15 +12,14 @@ use serde::Serialize;
 
 use crate::base::error::Explained;
 use crate::base::record::{Key, Records, Row, Table, Value};
-use crate::engine::sqlite::ask::Session;
 use crate::engine::sqlite::facts::quoted;
-use crate::engine::sqlite::records::Kept;
 use crate::format::manifest::Manifest;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::Request;
 use crate::ops::recover::case::{Kit, meant};
 use crate::ops::recover::files;
 use crate::ops::restore;
+use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::Graph;
 use crate::record::order;
@@ -56,14 +55,14 @@ pub fn export(
 ) -> Result<Exported, OpError> {
     let desk = Desk::new(unlocked.library()?.owned());
     let place = meant(manifest, request)?;
-    let session = Session::open(place.read(manifest, &desk)?, &place.label(), request.control.clone())?;
+    let side = Side::open(&place, manifest, &desk, &request.control)?;
     let model = request.model.of(&place.source.name);
-    let kept = Kept::new(&session);
-    let graph = Graph::read(&kept, &model)?;
-    let kit = Kit { manifest, request, graph: &graph, model: &model, kept: &kept, place: &place };
+    let kept = side.records();
+    let graph = Graph::read(kept, &model)?;
+    let kit = Kit { manifest, request, graph: &graph, model: &model, kept, place: &place };
     let (table, seeds) = kit.seeds(&mut |_, _| Ok(Vec::new()))?;
     let mut nothing = |_: usize, _: &[usize], values: &[Row]| Ok(vec![false; values.len()]);
-    let walk = Walk::new(&graph, &kept, request.budget).both_ends();
+    let walk = Walk::new(&graph, kept, request.budget).both_ends();
     let closure = walk.run(table, &seeds, &mut nothing)?;
     kit.all_there(table, &seeds, &closure)?;
     let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
@@ -74,7 +73,7 @@ pub fn export(
         if matches!(closure.members[placed.table][&placed.key].why, Why::Needed(_)) {
             *out.done.needed.entry(table.name.clone()).or_default() += 1;
         }
-        out.row(table, &placed.key, &kept)?;
+        out.row(table, &placed.key, kept)?;
     }
     let mut done = out.finish()?;
     linked(&kit, &closure, &desk, folder, &mut done)?;

@@ -8,17 +8,20 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::one_line;
 use crate::base::name::Name;
-use crate::base::path::{self, EntryPath};
-use crate::base::record::{Key, Records};
-use crate::engine::sqlite::records::Live;
+use crate::base::path::EntryPath;
+use crate::base::record::Key;
+use crate::engine::postgres::settings::BadSettings;
 use crate::ops::actions::{Action, Actions, State};
+use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::files::live;
 use crate::ops::restore::is_direct;
 use crate::ops::safety::place;
@@ -28,8 +31,11 @@ use crate::record::trace::{Written, look};
 /// What a recovery touches, as its action has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
-    /// The live database, written as paths are.
+    /// The live database, written as paths are, or as a URL without a password.
     pub live: String,
+    /// What the database can be asked by whether the rows were written for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
     /// Its rows, in actions of earlier versions; those of this one lie beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written: Vec<Written>,
@@ -55,8 +61,9 @@ pub struct Placed {
 }
 
 impl Recovered {
-    pub fn database(&self) -> PathBuf {
-        place(&self.live)
+    pub fn database(&self, configured: &[Planned]) -> Result<LiveDatabase, OpError> {
+        let wrong = |error: BadSettings| Problem::Server { url: self.live.clone(), why: error.to_string() };
+        Ok(LiveDatabase::of_action(&self.live).map_err(wrong)?.known(configured))
     }
 
     /// The folders in which files wait.
@@ -159,14 +166,14 @@ fn sync(folder: Option<&Path>) -> io::Result<()> {
 
 /// Finishes or takes back recoveries that were killed. Returns what was done with each, in words. One that cannot be
 /// finished now keeps nobody from what else is to be done: it is told, and tried again by the next command.
-pub fn settle(actions: &Actions, wait: Duration) -> Result<Vec<String>, OpError> {
+pub fn settle(actions: &Actions, configured: &[Planned], wait: Duration) -> Result<Vec<String>, OpError> {
     // Somebody is at it this moment: what looks broken off may be going on.
     let Some(_held) = actions.hold()? else { return Ok(Vec::new()) };
     let begun = |action: &Action| action.state == State::Begun && action.undone_by.is_none();
     let mut told = Vec::new();
     for action in actions.list()?.into_iter().filter(begun) {
         let Some(recovered) = &action.recovered else { continue };
-        told.push(match settled(actions, &action, recovered, wait) {
+        told.push(match settled(actions, configured, (&action, recovered), wait) {
             Ok(true) => format!("finished what was broken off: {}", action.id),
             Ok(false) => format!("{} was broken off before anything was changed", action.id),
             Err(error) => {
@@ -178,8 +185,13 @@ pub fn settle(actions: &Actions, wait: Duration) -> Result<Vec<String>, OpError>
 }
 
 /// Finishes one, or takes it back. Says which.
-fn settled(actions: &Actions, action: &Action, recovered: &Recovered, wait: Duration) -> Result<bool, OpError> {
-    if is_committed(&actions.trace(action)?.written, recovered, wait)? {
+fn settled(
+    actions: &Actions,
+    configured: &[Planned],
+    (action, recovered): (&Action, &Recovered),
+    wait: Duration,
+) -> Result<bool, OpError> {
+    if is_committed(&actions.trace(action)?.written, recovered, configured, wait)? {
         recovered.place()?;
         finish(actions, action)?;
         return Ok(true);
@@ -202,25 +214,30 @@ pub fn finish(actions: &Actions, action: &Action) -> Result<(), OpError> {
     Ok(actions.keep(&Action { undone_by: None, ..before })?)
 }
 
-/// Were the rows written for good? They were all or none, so one that is as it was to be tells of all.
-fn is_committed(written: &[Written], recovered: &Recovered, wait: Duration) -> Result<bool, OpError> {
+/// Were the rows written for good? Where the database cannot say, one that is as it was to be tells of all: they were
+/// all written or none.
+fn is_committed(
+    written: &[Written],
+    recovered: &Recovered,
+    configured: &[Planned],
+    wait: Duration,
+) -> Result<bool, OpError> {
     if written.is_empty() {
         return Ok(recovered.ready);
     }
-    let passed = |error| OpError::from(RecordError::store(Box::new(error)));
-    let live = Live::open(&recovered.database(), wait).map_err(passed)?;
+    let live = recovered.database(configured)?.open(wait, &Arc::default()).map_err(RecordError::store)?;
+    if let Some(mark) = &recovered.transaction
+        && let Some(lasted) = live.lasted(mark).map_err(RecordError::store)?
+    {
+        return Ok(lasted);
+    }
     let tables = live.tables().map_err(RecordError::store)?;
     for written in written {
         let Some(table) = tables.iter().find(|table| table.name == written.table) else { continue };
-        let now = look(&live, table, std::slice::from_ref::<Key>(&written.key))?;
+        let now = look(&*live, table, std::slice::from_ref::<Key>(&written.key))?;
         if now.first() == Some(written) {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// A path as actions have it.
-pub fn encoded(path: &Path) -> String {
-    path::encode(path.as_os_str().as_encoded_bytes())
 }

@@ -17,13 +17,13 @@ use crate::base::record::{Key, Records};
 use crate::format::manifest::Manifest;
 use crate::ops::backup::{self, Planned};
 use crate::ops::error::{OpError, Problem};
+use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::journal::Placed;
 use crate::ops::safety::{place, refused};
 use crate::ops::show::{self, Part};
 use crate::ops::{config, recover};
 use crate::record::inverse;
 use crate::source::files::{Databases, FilesOptions, FilesSource};
-use crate::source::sqlite::SqliteSource;
 use crate::source::{Source, SourceError};
 use crate::vault::commit::Label;
 use crate::vault::host;
@@ -36,7 +36,7 @@ pub const KIND: &str = "rows";
 pub struct Touches<'t> {
     pub source: &'t Name,
     pub live: &'t dyn Records,
-    pub live_path: &'t Path,
+    pub database: &'t LiveDatabase,
     pub rows: &'t [(String, Key)],
     pub files: &'t [Placed],
     /// Triggers fire, which may touch anything: the whole database is kept.
@@ -55,12 +55,11 @@ pub fn snapshot(
     let images = Images::write(touches)?;
     let options = FilesOptions { path: images.0.clone(), databases: Databases::Plain, ..FilesOptions::default() };
     let files = FilesSource::new(options).expect("BUG: there is no pattern that could be wrong");
-    let root = crate::base::path::encode(touches.live_path.as_os_str().as_encoded_bytes());
+    let root = touches.database.written();
     let name = Name::lossy(&format!("{}-rows", touches.source));
     let mut sources = vec![Planned { name, source: Box::new(RowsSource { files, root }) }];
     if touches.whole {
-        let source = Box::new(SqliteSource::of(touches.live_path.to_owned()));
-        sources.push(Planned { name: touches.source.clone(), source });
+        sources.push(Planned { name: touches.source.clone(), source: touches.database.source() });
     }
     sources.extend(files_of(touches.files)?);
     let control = control.clone();

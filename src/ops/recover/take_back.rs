@@ -5,9 +5,9 @@
 use crate::base::path::EntryPath;
 use crate::base::record::Key;
 use crate::base::time::Instant;
-use crate::engine::sqlite::records::Live;
 use crate::format::manifest::Manifest;
 use crate::ops::actions::{Action, Actions, Holding, Kind, State};
+use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::act::{Work, fresh_folder, stage};
 use crate::ops::recover::files::{is_as, live};
@@ -25,6 +25,7 @@ use crate::vault::unlocked::UnlockedVault;
 pub fn take_back(
     unlocked: &UnlockedVault,
     done: &Action,
+    configured: &[Planned],
     force: bool,
     settings: &Settings<'_>,
 ) -> Result<Report, OpError> {
@@ -36,8 +37,8 @@ pub fn take_back(
     if !force {
         unchanged(unlocked, &all, done, &was)?;
     }
-    let passed = |error| OpError::from(RecordError::store(Box::new(error)));
-    let mut live = Live::open(&was.database(), settings.wait).map_err(passed)?;
+    let database = was.database(configured)?;
+    let mut live = database.open(settings.wait, &settings.control).map_err(RecordError::store)?;
     let action = Action {
         id: Actions::fresh_id(),
         time: Instant::now(),
@@ -56,10 +57,10 @@ pub fn take_back(
     let rows: Vec<(String, Key)> =
         trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
     let source = database_source(before);
-    work.keep_safe(&source, &live, &rows, false)?;
+    work.keep_safe(&source, (&database, &*live), &rows, false)?;
     let mut images = safety::images(unlocked, before, settings.actions.folder())?;
     work.commit(!rows.is_empty(), |told| match &mut images {
-        Some(images) => inverse::restore(images, &mut live, &trace, force, told),
+        Some(images) => inverse::restore(images, &mut *live, &trace, force, told),
         None => Err(RecordError::Image("the safety snapshot has no rows".to_owned())),
     })?;
     let safety = if let Holding::Snapshot(id) = work.action.safety { Some(id) } else { None };

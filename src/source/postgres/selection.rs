@@ -7,7 +7,7 @@ use crate::source::ConfigError;
 use crate::source::settings::Settings;
 
 /// What the configuration says; an absent list says nothing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Selection {
     pub schemas: Option<GlobSet>,
     pub exclude_schemas: Option<GlobSet>,

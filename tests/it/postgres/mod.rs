@@ -7,6 +7,7 @@ mod everything;
 mod killed;
 mod lost;
 mod memory;
+mod records;
 mod restore;
 mod segments;
 mod shapes;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use strongroom::base::record::{Change, Each, Records, Rules, Table, Value};
+use strongroom::base::record::{Change, Each, Ended, Records, Rules, Table, Value};
 
 use super::rules::{alter, number, run};
 use super::*;
@@ -67,7 +67,7 @@ impl<D: Records + ?Sized> Records for Counted<'_, D> {
 }
 
 impl<D: Change + ?Sized> Change for Counted<'_, D> {
-    fn begin(&mut self, rules: Rules) -> Result<(), Explained> {
+    fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained> {
         self.0.begin(rules)
     }
 
@@ -95,7 +95,7 @@ impl<D: Change + ?Sized> Change for Counted<'_, D> {
         self.0.next_number(table, column)
     }
 
-    fn commit(&mut self) -> Result<(), Explained> {
+    fn commit(&mut self) -> Result<Ended, Explained> {
         self.0.commit()
     }
 
@@ -137,9 +137,9 @@ fn cost(bench: &Bench) -> (u64, BTreeMap<String, usize>) {
     run(bench, "DELETE FROM projects WHERE id = 100");
     let read = Arc::<AtomicU64>::default();
     let bytes = Read(std::fs::read(bench.folder.path().join("kept.db")).unwrap(), Arc::clone(&read));
-    let session = Session::open(Arc::new(bytes), "kept", Arc::<Control>::default()).unwrap();
+    let mut kept = Session::open(Arc::new(bytes), "kept", Arc::<Control>::default()).unwrap();
     let scans = RefCell::default();
-    let (mut kept, mut live) = (Kept::new(&session), bench.open());
+    let mut live = bench.open();
     let (kept, mut live) = (Counted(&mut kept, &scans), Counted(&mut live, &scans));
     let graph = Graph::read(&kept, &bench.model).unwrap();
     let fits = drift::fit(&graph, &live, &bench.model, &[]).unwrap();
@@ -157,9 +157,9 @@ fn cost(bench: &Bench) -> (u64, BTreeMap<String, usize>) {
     let mut images = Vec::new();
     inverse::keep(&live, &rows, &mut images).unwrap();
     let tools = Tools { graph: &graph, fits: &fits, model: &bench.model, snapshot: &kept, live: &mut live };
-    let trace = apply::apply(&plan, tools, &mut |_| Ok(())).unwrap();
+    let trace = apply::apply(&plan, tools, &mut |_, _| Ok(())).unwrap();
     assert_eq!(bench.dump(), whole);
-    inverse::restore(&mut &images[..], &mut live, &trace, false, &mut |_| Ok(())).unwrap();
+    inverse::restore(&mut std::io::Cursor::new(&images), &mut live, &trace, false, &mut |_, _| Ok(())).unwrap();
     assert_ne!(bench.dump(), whole);
     (read.load(Ordering::Relaxed), scans.into_inner())
 }

@@ -297,8 +297,7 @@ fn a_row_of_a_table_without_a_key_moves_aside_where_its_number_was_given_to_anot
 #[test]
 fn more_rows_than_are_allowed_is_a_refusal_that_names_the_table() {
     let bench = office();
-    let session = bench.session();
-    let kept = Kept::new(&session);
+    let kept = bench.session();
     let graph = Graph::read(&kept, &bench.model).unwrap();
     let projects = graph.table("projects").unwrap();
     let seeds = Seeds::Where("id > 1".to_owned());

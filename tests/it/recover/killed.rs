@@ -20,7 +20,7 @@ use strongroom::vault::people::Credentials;
 use super::*;
 
 /// Every step, and whether the rows are written when it is reached.
-const STEPS: [(&str, bool); 6] =
+pub const STEPS: [(&str, bool); 6] =
     [("begun", false), ("staged", false), ("safe", false), ("written", false), ("committed", true), ("placed", true)];
 
 /// Not a test of its own: recovers project 7 and is killed at the step it is told.

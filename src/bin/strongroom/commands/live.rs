@@ -72,7 +72,8 @@ impl LiveArgs {
 
 /// Finishes or takes back what was broken off, before anything else is done to live data.
 pub fn settle(vault: &UnlockedVault, context: &Context) -> Result<(), Failure> {
-    let settled = recover::settle(&context.actions(vault)?, Duration::from_secs(10))?;
+    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    let settled = recover::settle(&context.actions(vault)?, &configured, Duration::from_secs(10))?;
     settled.iter().for_each(|line| context.say(line));
     Ok(())
 }

@@ -9,6 +9,7 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::config::Config;
+use strongroom::ops::live_database::LiveDatabase;
 use strongroom::ops::recover::{self, Asked, BUDGET, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;
@@ -90,8 +91,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME[:PATH]")]
     source: Option<OsString>,
     /// Another database than the one it was captured from
-    #[arg(long, value_name = "FILE")]
-    into: Option<PathBuf>,
+    #[arg(long, value_name = "FILE|URL")]
+    into: Option<OsString>,
     /// Only snapshots of this app
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -272,13 +273,24 @@ fn request(
         options: given.map_or_else(own, |recovery| recovery.plan.options.clone()),
         budget: args.limit,
         configured,
-        into: given
-            .map(|recovery| recovery.live.clone())
-            .or(args.into.clone())
-            .map(|path| std::path::absolute(&path).unwrap_or(path)),
+        into: given.map(|recovery| Ok(recovery.live.clone())).or(args.into.as_deref().map(into)).transpose()?,
         host: host_name(),
         wait: Duration::from_secs(args.live.wait()),
         control: context.control.clone(),
+    })
+}
+
+/// A database that is named on the command line.
+fn into(named: &OsStr) -> Result<LiveDatabase, Failure> {
+    let wrong =
+        |why: String| Failure::usage(format!("--into: {why}"), "name a file, or postgres://user@host:port/dbname");
+    let database = match named.to_str() {
+        Some(text) => LiveDatabase::of(text).map_err(|error| wrong(format!("the URL {error}")))?,
+        None => LiveDatabase::Sqlite(PathBuf::from(named)),
+    };
+    Ok(match database {
+        LiveDatabase::Sqlite(path) => LiveDatabase::Sqlite(std::path::absolute(&path).unwrap_or(path)),
+        server => server,
     })
 }
 

@@ -80,7 +80,7 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
 /// The tables there are, except partitions, in the order of their names.
 ///
 /// The session's `search_path` must be empty: types and defaults are named by their schemas then.
-pub fn read(session: &mut Session) -> Result<Vec<Described>, PostgresError> {
+pub fn read(session: &Session) -> Result<Vec<Described>, PostgresError> {
     let rows = session.query(&TABLES.replace("{key}", KEY), &[])?;
     let mut tables: Vec<Described> = rows.iter().map(described).collect();
     tables.sort_by(|one, other| one.name.cmp(&other.name));

@@ -36,7 +36,7 @@ impl Server {
         let mut refused = None;
         for name in ADMINISTRATIVE.into_iter().filter(|name| *name != settings.dbname) {
             match settings.with_database(name).connect(control) {
-                Ok(mut session) => {
+                Ok(session) => {
                     session.batch(
                         "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0",
                     )?;
@@ -205,7 +205,7 @@ pub(super) fn finish(session: &mut Session, name: &str) -> Result<(), PostgresEr
 }
 
 /// Ends the sessions of others in these databases, until it is told to stop.
-fn send_away(mut session: Session, names: &[&str], done: &AtomicBool) {
+fn send_away(session: Session, names: &[&str], done: &AtomicBool) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                WHERE datname = ANY ($1) AND pid <> pg_backend_pid() AND backend_type <> 'logical replication launcher'";

@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Rules, Table, Value};
+use crate::base::record::{Change, Ended, Rules, Table, Value};
 use crate::engine::sqlite::apply::patience;
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::records::error::RecordsError;
@@ -72,7 +72,7 @@ impl Rows for Live {
 }
 
 impl Change for Live {
-    fn begin(&mut self, rules: Rules) -> Result<(), Explained> {
+    fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained> {
         let begin = || {
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, rules.triggers)?;
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, rules.references)?;
@@ -127,8 +127,9 @@ impl Change for Live {
         ask().map_err(|error| self.failed(None, &error))
     }
 
-    fn commit(&mut self) -> Result<(), Explained> {
-        self.connection.execute_batch("COMMIT").map_err(|error| self.failed(None, &error))
+    fn commit(&mut self) -> Result<Ended, Explained> {
+        let done = self.connection.execute_batch("COMMIT").map_err(|error| self.failed(None, &error));
+        done.map(|()| Ended::ForGood)
     }
 
     fn roll_back(&mut self) {

@@ -1,0 +1,93 @@
+//! References, looked after by us where the server does not: of every row that was written, and to every row that was
+//! changed or removed.
+
+use std::collections::BTreeMap;
+
+use crate::base::record::{Key, Row, Table, Value};
+use crate::engine::postgres::layout::{Reference, quoted};
+use crate::engine::postgres::records::compared::Condition;
+use crate::engine::postgres::records::error::LiveError;
+use crate::engine::postgres::records::live::Live;
+use crate::engine::postgres::records::rules::{Transaction, ties};
+use crate::engine::postgres::records::schema::{self, Described};
+
+/// Rows that one statement is about.
+const BATCH: usize = 400;
+
+impl Live {
+    /// Is every reference of and to what was touched right?
+    pub(super) fn check(
+        &self,
+        known: &BTreeMap<String, Described>,
+        transaction: &Transaction,
+    ) -> Result<(), LiveError> {
+        for (name, keys) in &transaction.rows {
+            let Some(child) = known.get(name) else { continue };
+            for reference in &child.shape.references {
+                let table = child.table();
+                for some in keys.chunks(BATCH) {
+                    self.refers(&table, reference, (&table.key, some))?;
+                }
+            }
+        }
+        for (name, rows) in &transaction.before {
+            let Some(parent) = known.get(name).map(Described::table) else { continue };
+            let ties = ties(&parent);
+            for child in known.values() {
+                let to_it = |one: &&Reference| schema::name(&one.to) == *name;
+                for reference in child.shape.references.iter().filter(to_it) {
+                    let table = child.table();
+                    let Some((columns, values)) = referring(&table, &parent, reference, &ties, rows) else { continue };
+                    for some in values.chunks(BATCH) {
+                        self.refers(&table, reference, (&columns, some))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Do the rows whose columns hold one of some keys refer to something by this reference, or to nothing at all?
+    fn refers(&self, table: &Table, reference: &Reference, (by, keys): (&[usize], &[Key])) -> Result<(), LiveError> {
+        let mut condition = Condition::new(table, by, "c.");
+        keys.iter().for_each(|key| condition.add(key));
+        let Some(condition) = condition.sql() else { return Ok(()) };
+        let to = schema::name(&reference.to);
+        let full = reference.columns.iter().map(|name| format!("c.{} IS NOT NULL", quoted(name)));
+        let same = reference.columns.iter().zip(&reference.to_columns);
+        let same = same.map(|(own, theirs)| format!("p.{} = c.{}", quoted(theirs), quoted(own)));
+        let key: Vec<String> = table.key_names().into_iter().map(|name| format!("c.{}::text", quoted(name))).collect();
+        let expression = format!(
+            "(SELECT concat_ws(',', {}) FROM {} c WHERE {condition} AND {} \
+              AND NOT EXISTS (SELECT FROM {} p WHERE {}) LIMIT 1)",
+            key.join(", "),
+            self.from(&table.name)?,
+            full.collect::<Vec<_>>().join(" AND "),
+            self.from(&to)?,
+            same.collect::<Vec<_>>().join(" AND "),
+        );
+        match self.value(&expression).map_err(|error| self.failed(None, error))? {
+            None => Ok(()),
+            Some(key) => {
+                let reason = format!("{} {key} refers to a row of {to}", table.name);
+                Err(LiveError::Reference { database: self.database(), reason })
+            }
+        }
+    }
+}
+
+/// The columns that refer, and what they would hold to refer to these rows.
+fn referring(
+    child: &Table,
+    parent: &Table,
+    reference: &Reference,
+    ties: &[usize],
+    rows: &[Row],
+) -> Option<(Vec<usize>, Vec<Key>)> {
+    let columns = reference.columns.iter().map(|name| child.column(name)).collect::<Option<Vec<_>>>()?;
+    let place = |name: &String| ties.binary_search(&parent.column(name)?).ok();
+    let places = reference.to_columns.iter().map(place).collect::<Option<Vec<_>>>()?;
+    let key = |row: &Row| -> Key { places.iter().map(|&at| row[at].clone()).collect() };
+    let keys = rows.iter().map(key).filter(|key| !key.iter().any(Value::is_null));
+    Some((columns, keys.collect()))
+}
