@@ -7,6 +7,7 @@ mod large;
 mod matching;
 mod met;
 mod pages;
+mod place;
 mod reading;
 mod rows;
 mod schemas;

@@ -145,6 +145,14 @@ fn rows_in_pages_that_both_snapshots_share_are_not_read() {
         assert_eq!((report.tables.len(), report.tables[0].changed), (1, rows), "{which}");
         assert!(report.fetched > 0 && report.fetched * share < stored, "{which}: {} of {stored}", report.fetched);
     }
+    // The pages of a database that was not sound say nothing of themselves.
+    let (mut damaged, after) = (capture(&lab, &live), capture(&lab, &live));
+    damaged.sources[0].databases[0].damage = Some("some".to_owned());
+    let (path, source) = (EntryPath::root(), &damaged.sources[0]);
+    let later = Some((&after, &after.sources[0]));
+    let request = Request { before: &damaged, source, path: &path, after: later, table: None, control: Arc::default() };
+    let report = rows::differences(&unlocked, &request, &mut |_, _| Ok(())).unwrap();
+    assert!(report.tables.is_empty() && report.fetched > stored / 2);
     let (lines, _) = compare(&lab, &before, None, Some("t"));
     assert_eq!(lines.len(), 2_021);
 }

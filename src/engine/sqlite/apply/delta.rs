@@ -216,6 +216,8 @@ impl<'c> Transaction<'c, '_> {
         if numbers.is_empty() {
             return Ok(Some(0));
         }
+        let mut look = self.connection.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1").map_err(&failed)?;
+        let mut written = 0;
         (known.pages)(&numbers, &mut |blocks| {
             let mut pages = Pages::some(blocks, goal.page_size(), numbers.len());
             for &number in &numbers {
@@ -223,13 +225,19 @@ impl<'c> Transaction<'c, '_> {
                     return Err(ApplyError::Interrupted);
                 }
                 let Some((_, page)) = pages.next()? else { unreachable!("BUG: there are as many pages as numbers") };
+                // What nobody knew of may be there all the same.
+                let is_there = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_blob().is_ok_and(|data| data == page));
+                if number <= live_count && look.query_row([number], is_there).map_err(&failed)? {
+                    continue;
+                }
                 put(&mut write, number, page).map_err(&failed)?;
+                written += 1;
                 self.hold(goal.page_size())?;
                 reach("page written");
             }
             Ok(())
         })?;
-        Ok(Some(numbers.len() as u32))
+        Ok(Some(written))
     }
 
     /// Gets ready to write pages.

@@ -78,7 +78,8 @@ fn only_pages_that_are_not_known_to_be_there_are_asked_for() {
 fn pages_of_which_nothing_is_known_are_asked_for_as_well() {
     let scene = Scene::new("wal", BANK, FEW);
     let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
-    run(&scene.live(), &scene.snapshot(), &mut asked, |number| number % 9 != 0).unwrap().unwrap();
+    let applied = run(&scene.live(), &scene.snapshot(), &mut asked, |number| number % 9 != 0).unwrap().unwrap();
+    assert_eq!(applied.written as usize, unlike.len() + 1, "those that are there are not written");
     assert!(unlike.iter().all(|number| asked.0.contains(number)) && asked.0.len() > unlike.len());
     scene.assert_given_back();
 }

@@ -1,0 +1,94 @@
+//! A database given back where it lives: what is read for it, and what somebody writes meanwhile.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom::engine::sqlite::apply::{Checked, OnDamage, Way};
+use strongroom::format::layout;
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::actions::Actions;
+use strongroom::ops::hooks::Hooks;
+use strongroom::ops::restore::in_place::{self, Report, Request, Settings, Step};
+use strongroom::store::Faults;
+use strongroom::vault::commit::Label;
+
+use super::{ask, capture, open, some_rows};
+use crate::support::vaults::Lab;
+
+/// Gives the only database of a snapshot back; `saved` is called when the safety snapshot is there. Says how many bytes
+/// were read of the vault.
+fn give_back(lab: &Lab, manifest: &Manifest, safety: bool, saved: &dyn Fn()) -> (Report, u64) {
+    let faults = Faults::new();
+    let store = lab.store.clone().with_faults(faults.clone());
+    let unlocked = lab.unlock(&store, &lab.folders).unwrap();
+    let actions = Actions::new(lab.path("actions"));
+    let label = Label {
+        host: manifest.host.clone(),
+        user: String::new(),
+        app: manifest.app.clone(),
+        tags: Vec::new(),
+        labels: BTreeMap::new(),
+        reason: String::new(),
+        tool: String::new(),
+    };
+    let told = |step: Step| {
+        if matches!(step, Step::Safe(_)) {
+            saved();
+        }
+    };
+    let settings = Settings {
+        safety: safety.then_some(label),
+        wait: Duration::from_secs(5),
+        on_damage: OnDamage::Refuse,
+        numeric_ids: false,
+        actions: &actions,
+        hooks: Hooks::default(),
+        told: &told,
+        control: Arc::default(),
+    };
+    let request = Request { parts: Vec::new(), configured: Vec::new(), settings };
+    let report = in_place::restore(&unlocked, manifest, request).unwrap();
+    (report, faults.bytes_read())
+}
+
+fn rows(live: &Path) -> Vec<String> {
+    ask(&open(live), "SELECT id, body FROM t ORDER BY id")
+}
+
+#[test]
+fn a_restore_in_place_reads_what_the_live_database_does_not_hold_also_when_somebody_writes_meanwhile() {
+    for mode in ["WAL", "DELETE"] {
+        let lab = Lab::in_memory();
+        let live = lab.path("live.db");
+        some_rows(&live, 60_000);
+        let app = open(&live);
+        ask(&app, &format!("PRAGMA journal_mode = {mode}"));
+        let manifest = capture(&lab, &live);
+        let stored: u64 = lab.store.list(layout::PACKS).unwrap().iter().map(|object| object.size).sum();
+        let wanted = rows(&live);
+        for (safety, late) in [(true, false), (true, true), (false, true)] {
+            app.execute("UPDATE t SET body = 'harmed' WHERE id BETWEEN 7000 AND 7040", []).unwrap();
+            let write = || {
+                if late {
+                    open(&live).execute("UPDATE t SET body = 'late' WHERE id IN (1, 20000, 59999)", []).unwrap();
+                }
+            };
+            let (report, read) = give_back(&lab, &manifest, safety, &write);
+            let [database] = &report.given.databases[..] else { panic!("{report:?}") };
+            assert_eq!((database.applied.way, &database.applied.checked), (Way::Pages, &Checked::Sound));
+            // The pages of the rows, some of which began elsewhere, and the first one.
+            assert!((3..20).contains(&database.applied.written), "{mode} {late}: {}", database.applied.written);
+            assert!(rows(&live) == wanted, "{mode} {safety} {late}");
+            assert!(read * 5 < stored, "{mode} {safety} {late}: {read} of {stored}");
+        }
+        // A host that remembers nothing reads everything, and comes to the same.
+        fs::remove_dir_all(&lab.folders.cache).unwrap();
+        app.execute("UPDATE t SET body = 'harmed' WHERE id = 9", []).unwrap();
+        let (report, read) = give_back(&lab, &manifest, false, &|| ());
+        assert_eq!((report.given.databases[0].applied.written, read > stored / 2), (2, true));
+        assert!(rows(&live) == wanted);
+    }
+}
