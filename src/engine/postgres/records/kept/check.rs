@@ -98,7 +98,7 @@ impl Part {
                 astray += u64::from(!is_behind);
             }
             last = key;
-            if rows % GLANCE == 0 {
+            if rows.is_multiple_of(GLANCE) {
                 control.bytes.add(start - before);
                 before = start;
                 if control.stopped() {
