@@ -38,6 +38,12 @@ impl<'m> Place<'m> {
         manifest.sources.iter().flat_map(of).collect()
     }
 
+    /// The database at a path of a source.
+    pub fn at(source: &'m SourceRecord, path: &EntryPath) -> Self {
+        let known = source.databases.iter().find(|database| database.path == *path);
+        Self { source, path: path.clone(), known }
+    }
+
     /// The database that `part` means; without it, the only one there is.
     pub fn find(manifest: &'m Manifest, part: Option<&Part>) -> Result<Self, OpError> {
         let source = part.map(|part| part.source_of(manifest)).transpose()?;

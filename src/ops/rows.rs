@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::control::Control;
+use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::base::random::RandomRead;
 use crate::engine::sqlite::ask::{self, AskError, Session};
@@ -10,7 +11,8 @@ use crate::engine::sqlite::beside::{Beside, MOST_RUNS};
 use crate::engine::sqlite::rows::{Row, Table};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
-use crate::ops::error::OpError;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::side;
 use crate::vault::random::{ContentReader, Desk};
 use crate::vault::unlocked::UnlockedVault;
 
@@ -20,7 +22,7 @@ pub struct Request<'m> {
     pub source: &'m SourceRecord,
     /// The database's entry.
     pub path: &'m EntryPath,
-    /// The later snapshot and its source; `None` for what is there now.
+    /// The later snapshot and its source; `None` for what is there now, which only SQLite databases are compared with.
     pub after: Option<(&'m Manifest, &'m SourceRecord)>,
     /// Only this table.
     pub table: Option<&'m str>,
@@ -43,15 +45,39 @@ pub fn differences(
     request: &Request<'_>,
     each: &mut dyn FnMut(&str, Row) -> Result<(), AskError>,
 ) -> Result<Report, OpError> {
-    let Request { before, source, path, after, table, control } = request;
     let desk = Desk::new(unlocked.library()?.owned());
+    let tables = match Place::at(request.source, request.path).is_postgres() {
+        true => of_postgres(request, &desk, each)?,
+        false => of_sqlite(request, &desk, each)?,
+    };
+    Ok(Report { tables, fetched: desk.library().fetched() })
+}
+
+fn of_postgres(
+    request: &Request<'_>,
+    desk: &Arc<Desk>,
+    each: &mut dyn FnMut(&str, Row) -> Result<(), AskError>,
+) -> Result<Vec<Table>, OpError> {
+    let Some((manifest, later)) = request.after else { return Ok(Vec::new()) };
+    let old = side::tables(&Place::at(request.source, request.path), request.before, desk)?;
+    let new = side::tables(&Place::at(later, request.path), manifest, desk)?;
+    let mut each = |name: &str, row: Row| each(name, row).map_err(|error| Box::new(error) as Explained);
+    Ok(old.differences(&new, request.table, &mut each).map_err(Problem::Content)?)
+}
+
+fn of_sqlite(
+    request: &Request<'_>,
+    desk: &Arc<Desk>,
+    each: &mut dyn FnMut(&str, Row) -> Result<(), AskError>,
+) -> Result<Vec<Table>, OpError> {
+    let Request { before, source, path, after, table, control } = request;
     let place = |source| Place { source, path: (*path).clone(), known: None };
     let (own, label) = (place(source), place(source).label());
-    let content = own.read(before, &desk)?;
+    let content = own.read(before, desk)?;
     let mut session = Session::open(content.clone(), &label, control.clone())?;
     let (name, pages) = match after {
         Some((manifest, later)) => {
-            let other = place(later).read(manifest, &desk)?;
+            let other = place(later).read(manifest, desk)?;
             session.attach(AFTER, other.clone())?;
             let sound = is_sound(source, path) && is_sound(later, path);
             (AFTER, if sound { beside(&content, &other)? } else { None })
@@ -62,8 +88,7 @@ pub fn differences(
             (ask::LIVE, None)
         }
     };
-    let tables = session.differences(name, *table, pages.as_ref(), each)?;
-    Ok(Report { tables, fetched: desk.library().fetched() })
+    Ok(session.differences(name, *table, pages.as_ref(), each)?)
 }
 
 /// Was it captured page by page, and found sound? Only then do its pages tell what they are.

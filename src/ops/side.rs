@@ -12,7 +12,7 @@ use crate::base::path::{self, EntryPath};
 use crate::base::random::RandomRead;
 use crate::base::record::Records;
 use crate::engine::postgres::layout;
-use crate::engine::postgres::records::kept::{Files, Kept, KeptDatabase, Starts};
+use crate::engine::postgres::records::kept::{Files, Kept, KeptDatabase, Start};
 use crate::engine::sqlite::ask::Session;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
@@ -99,11 +99,13 @@ impl TableFiles {
         Ok(self.found.get_or_init(|| found))
     }
 
-    fn read_starts(&self) -> Result<Starts, OpError> {
-        let (mut at, mut starts) = (0, Starts::new());
+    fn read_starts(&self) -> Result<Vec<Start>, OpError> {
+        let (mut at, mut starts) = (0, Vec::new());
         for extent in extents::of_file(self.entry()?, self.desk.library()) {
             let extent = extent?;
-            starts.push((at, extent.first.as_deref().and_then(path::decode)));
+            let chunk = extent.chunk.map(|chunk| chunk.to_string()).unwrap_or_default();
+            let content = format!("{chunk} {} {}", extent.offset, extent.length);
+            starts.push(Start { at, first: extent.first.as_deref().and_then(path::decode), content });
             at += extent.length;
         }
         Ok(starts)
@@ -125,7 +127,7 @@ impl Files for TableFiles {
         read().map_err(|error| Box::new(error) as Explained)
     }
 
-    fn starts(&self) -> Result<Starts, Explained> {
+    fn starts(&self) -> Result<Vec<Start>, Explained> {
         self.read_starts().map_err(|error| Box::new(error) as Explained)
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use strongroom::base::path;
+use strongroom::base::path::{self, EntryPath};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, size};
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
@@ -61,6 +61,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
             let is_database = source.databases.iter().any(|database| database.path == difference.path);
             if is_database && difference.change == Change::Content {
                 changed.push(difference.path);
+            } else if holds_rows(source, &difference) && after.is_some() && !changed.contains(&EntryPath::root()) {
+                changed.push(EntryPath::root());
             }
             Ok(())
         };
@@ -86,6 +88,14 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     }
     output.finish(&before);
     Ok(if output.skipped == 0 { Ending::Done } else { Ending::Incomplete })
+}
+
+/// Is it a file of rows of a captured PostgreSQL database?
+fn holds_rows(source: &SourceRecord, difference: &Difference) -> bool {
+    source.kind == "postgres"
+        && difference.change != Change::Metadata
+        && difference.path.as_bytes().starts_with(b"data/")
+        && difference.path.as_bytes().ends_with(b".copy")
 }
 
 /// The configuration's source of that name; otherwise the place the snapshot was made of.

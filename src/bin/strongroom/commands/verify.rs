@@ -15,7 +15,8 @@ use crate::render::{Lean, Table, Tone, duration, paint};
 /// Without options every manifest, listing and catalog is read and every reference resolved. --stored needs no key and
 /// works on any copy of a vault. --read-data reads, opens and hashes every chunk again. --deep has SQLite check every
 /// database of a snapshot, of the newest if none is named, and compares how many rows its tables have with how many they
-/// had; nothing is restored for it.
+/// had; of a captured PostgreSQL database every row is read, whether it has all of its fields and comes in order. Nothing
+/// is restored for it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom verify\n  strongroom verify --read-data --sample 5%\n  \
     strongroom verify latest --deep\n  \
@@ -33,7 +34,7 @@ pub struct Args {
     /// With --read-data: only this share of the packs, another one each time, all of them in turn
     #[arg(long, value_name = "N%", value_parser = percent, requires = "read_data")]
     sample: Option<f64>,
-    /// Have SQLite check the databases of the snapshot, or of the newest
+    /// Check the databases of the snapshot, or of the newest
     #[arg(long, conflicts_with = "stored")]
     deep: bool,
     #[command(flatten)]

@@ -3,6 +3,8 @@
 //! Owns which tables there are and where in SQLite each of them stands: `app.users` is `users` in a schema `app`, and
 //! what is asked without a schema is found in `public` first. Reads files through a seam (`Files`), never a vault.
 
+mod check;
+mod differences;
 mod runs;
 mod scan;
 mod shown;
@@ -19,11 +21,12 @@ use crate::base::record::{Each, Key, Records, Table, Value};
 use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::schema::PUBLIC;
 use crate::engine::postgres::records::value::Kind;
-use crate::engine::sqlite::ask::{AskError, Placed, Session};
+use crate::engine::sqlite::ask::{AskError, Placed, STATEMENTS, Session};
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::vtab::MOST_COLUMNS;
 
-pub use table::{Files, KeptTable, Starts};
+pub use check::Soundness;
+pub use table::{Files, KeptTable, Start};
 
 /// SQLite attaches no more schemas to one connection.
 const MOST_SCHEMAS: usize = 10;
@@ -66,7 +69,8 @@ impl KeptDatabase {
 
     fn places(&self, under: Option<&str>, beside: usize) -> Vec<(&KeptTable, Placed)> {
         let room = MOST_SCHEMAS.saturating_sub(beside);
-        let mut places = Places { under, room, schemas: BTreeSet::new(), taken: BTreeSet::new() };
+        let taken = BTreeSet::from([(MAIN.to_owned(), STATEMENTS.to_owned())]);
+        let mut places = Places { under, room, schemas: BTreeSet::new(), taken };
         let mut tables: Vec<&Arc<KeptTable>> = self.tables.iter().collect();
         tables.sort_by_key(|table| table.name.schema != PUBLIC);
         tables.into_iter().map(|table| (&**table, places.place(table))).collect()
@@ -92,7 +96,11 @@ impl Places<'_> {
             Some(under) => (under.to_owned(), table.record.name.clone()),
             None => self.own(table),
         };
-        // SQLite tells no capital letters in names.
+        // These are SQLite's own.
+        if name.to_lowercase().starts_with("sqlite_") {
+            name.insert(0, '_');
+        }
+        // It tells no capital letters in names.
         while !self.taken.insert((schema.to_lowercase(), name.to_lowercase())) {
             name.push('_');
         }

@@ -6,10 +6,12 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::base::error::Explained;
 use crate::base::random::RandomRead;
 use crate::engine::postgres::filters::Sought;
+use crate::engine::postgres::records::kept::table::Start;
 use crate::engine::postgres::records::value::unescaped;
 use crate::engine::postgres::segments::Segment;
 
@@ -75,11 +77,10 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// `starts` are where extents begin, each with the fields of its first row's key; `orders` those of the columns the key
-    /// begins with. What has no first key belongs to what comes before it.
-    pub fn new(starts: &[(u64, Option<Vec<u8>>)], orders: &[Order], end: u64) -> Self {
+    /// `orders` are those of the columns the key begins with. What has no first key belongs to what comes before it.
+    pub fn new(starts: &[Start], orders: &[Order], end: u64) -> Self {
         let mut runs: Vec<Run> = Vec::new();
-        for (start, first) in starts {
+        for Start { at: start, first, .. } in starts {
             let first = first.as_deref().and_then(|key| marks(key, orders));
             match first {
                 Some(first) if runs.last().is_none_or(|last| last.first <= first) => {
@@ -145,27 +146,49 @@ fn marks(key: &[u8], orders: &[Order]) -> Option<Vec<Mark>> {
     orders.iter().map(mark).collect()
 }
 
-/// The segments that may hold one of the values in a column, by what is noted of them. Nothing where the notes are not
-/// those of a file of this length.
-pub fn admitting(
-    notes: &dyn RandomRead,
-    column: &str,
-    sought: &[Sought],
-    length: u64,
-) -> Result<Option<Vec<Range<u64>>>, Explained> {
-    let (mut found, mut start, mut is_sound) = (Vec::new(), 0, true);
-    lines(notes, &mut |line| {
-        let Ok(segment) = serde_json::from_slice::<Segment>(line) else {
-            is_sound = false;
-            return;
+/// Notes of no more bytes are kept: a join asks the same ones for every row of the other table.
+const KEPT: u64 = 8 << 20;
+
+/// What is noted of segments, once it was read, if it is not too much.
+#[derive(Default)]
+pub struct Notes(OnceLock<Vec<Segment>>);
+
+impl Notes {
+    /// The segments that may hold one of the values in a column. Nothing where the notes are not those of a file of this
+    /// length.
+    pub fn admitting(
+        &self,
+        notes: &dyn RandomRead,
+        column: &str,
+        sought: &[Sought],
+        length: u64,
+    ) -> Result<Option<Vec<Range<u64>>>, Explained> {
+        let (mut found, mut start) = (Vec::new(), 0);
+        let mut admit = |segment: &Segment| {
+            let end = start + segment.bytes;
+            if segment.filters.get(column).is_none_or(|filter| filter.admits_one_of(sought)) {
+                found.push(start..end);
+            }
+            start = end;
         };
-        let end = start + segment.bytes;
-        if segment.filters.get(column).is_none_or(|filter| filter.admits_one_of(sought)) {
-            found.push(start..end);
+        if notes.length() > KEPT {
+            each(notes, &mut |segment| admit(&segment))?;
+        } else {
+            if self.0.get().is_none() {
+                let mut read = Vec::new();
+                each(notes, &mut |segment| read.push(segment))?;
+                // Whoever was faster has read the same.
+                let _ = self.0.set(read);
+            }
+            self.0.get().into_iter().flatten().for_each(admit);
         }
-        start = end;
-    })?;
-    Ok((is_sound && start == length).then_some(found))
+        Ok((start == length).then_some(found))
+    }
+}
+
+/// What is noted of each segment. One that nothing is known of has no length, and then none of it is believed.
+pub fn each(notes: &dyn RandomRead, take: &mut dyn FnMut(Segment)) -> Result<(), Explained> {
+    lines(notes, &mut |line| take(serde_json::from_slice(line).unwrap_or_default()))
 }
 
 /// Hands over lines, one after another.
@@ -199,10 +222,14 @@ mod tests {
 
     use super::*;
 
+    fn start((at, first): (u64, Option<Vec<u8>>)) -> Start {
+        Start { at, first, content: at.to_string() }
+    }
+
     #[test]
     fn runs_without_a_first_key_belong_to_the_one_before() {
         let key = |text: &str| Some(text.as_bytes().to_vec());
-        let starts = [(0, key("5\tx")), (10, None), (20, None), (30, key("7\ty")), (40, key("7\tz"))];
+        let starts = [(0, key("5\tx")), (10, None), (20, None), (30, key("7\ty")), (40, key("7\tz"))].map(start);
         let runs = Runs::new(&starts, &[Order::Numbers], 50);
         assert_eq!(runs.all(), [0..30, 30..40, 40..50]);
         let point = |number| Asked::Points([vec![Mark::Number(number)]].into());
@@ -210,7 +237,7 @@ mod tests {
         assert_eq!(runs.holding(&point(7)), [0..30, 30..40, 40..50]);
         assert_eq!(runs.holding(&point(4)), []);
         assert_eq!(runs.holding(&Asked::Between(Some(Mark::Number(8)), None)), [40..50]);
-        assert_eq!(Runs::new(&[(0, None)], &[Order::Bytes], 9).holding(&point(1)), [0..9]);
+        assert_eq!(Runs::new(&[start((0, None))], &[Order::Bytes], 9).holding(&point(1)), [0..9]);
     }
 
     proptest! {
@@ -221,8 +248,8 @@ mod tests {
             low in -25i64..25, width in 0i64..10, text in "[a-c]{0,2}",
         ) {
             let keys: Vec<(i64, String)> = keys.into_iter().collect();
-            let starts: Vec<(u64, Option<Vec<u8>>)> = keys.iter().enumerate().filter(|(at, _)| *at == 0 || cuts[*at])
-                .map(|(at, (number, text))| (at as u64, Some(format!("{number}\t{text}").into_bytes()))).collect();
+            let starts: Vec<Start> = keys.iter().enumerate().filter(|(at, _)| *at == 0 || cuts[*at])
+                .map(|(at, (number, text))| (at as u64, Some(format!("{number}\t{text}").into_bytes()))).map(start).collect();
             let runs = Runs::new(&starts, &[Order::Numbers, Order::Bytes], keys.len() as u64);
             let (number, mark) = (low, Mark::Number(low));
             let pair = vec![mark.clone(), Mark::Bytes(text.clone().into_bytes())];

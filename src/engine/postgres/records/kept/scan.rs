@@ -3,6 +3,7 @@
 //! Memory is bounded by a block and the value that is handed over: a row longer than a block is gone through and not
 //! kept.
 
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -200,6 +201,47 @@ impl Scan {
         }
         let start = if field == 0 { self.row.start } else { self.ends[field - 1] + 1 };
         Some(start..self.ends[field])
+    }
+
+    /// Is a field of the row the same as one of the row that another scan stands at? However long, little of them is in
+    /// memory.
+    pub fn is_same(&mut self, field: usize, other: &mut Self, other_field: usize) -> Result<bool, Explained> {
+        let (one, two) = match (self.field(field), other.field(other_field)) {
+            (Some(one), Some(two)) => (one, two),
+            (one, two) => return Ok(one.is_none() && two.is_none()),
+        };
+        if one.end - one.start != two.end - two.start {
+            return Ok(false);
+        }
+        if let (Some(one), Some(two)) = (self.held(&one), other.held(&two)) {
+            return Ok(one == two);
+        }
+        for at in (0..one.end - one.start).step_by(BLOCK as usize) {
+            let part = |range: &Range<u64>| range.start + at..(range.start + at + BLOCK).min(range.end);
+            if read(&*self.content, part(&one))? != read(&*other.content, part(&two))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How many fields the row has.
+    pub fn width(&mut self) -> usize {
+        // Beyond the last one there is none.
+        while self.field(self.ends.len()).is_some() {}
+        self.ends.len()
+    }
+
+    /// A field as it was before it was written; none for an empty one, and for one that lies in no block.
+    pub fn text(&mut self, field: usize) -> Result<Option<Vec<u8>>, Explained> {
+        let Some(range) = self.field(field) else { return Ok(None) };
+        match self.held(&range) {
+            Some(bytes) => Ok(unescaped(bytes).map(Cow::into_owned)),
+            None if range.end - range.start <= BLOCK => {
+                Ok(unescaped(&read(&*self.content, range)?).map(Cow::into_owned))
+            }
+            None => Ok(None),
+        }
     }
 
     /// A field's value.

@@ -12,7 +12,7 @@ use crate::base::random::RandomRead;
 use crate::base::record::{Each, Key, Table, Value};
 use crate::engine::postgres::filters::Sought;
 use crate::engine::postgres::layout::{self, Qualified};
-use crate::engine::postgres::records::kept::runs::{self, Asked, Mark, Order, Runs};
+use crate::engine::postgres::records::kept::runs::{Asked, Mark, Notes, Order, Runs};
 use crate::engine::postgres::records::kept::scan::{Blocks, Scan, Sieve};
 use crate::engine::postgres::records::schema;
 use crate::engine::postgres::records::value::{Kind, escaped};
@@ -21,8 +21,16 @@ use crate::engine::sqlite::decimal::decimal;
 /// Where in its file a row begins takes so many bits of its number; the others say which file.
 pub(super) const PLACE: u32 = 51;
 
-/// Where a file of rows begins to hold which key.
-pub type Starts = Vec<(u64, Option<Vec<u8>>)>;
+/// Where an extent of a file of rows begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub at: u64,
+    /// The key of the first row in it, as it stands in the file; none where a row goes on that began before, and where
+    /// there is no key.
+    pub first: Option<Vec<u8>>,
+    /// What it consists of, in a word: the same where the bytes are the same.
+    pub content: String,
+}
 
 /// The files of one table, or of one partition, as whoever keeps them reads them.
 pub trait Files: Send + Sync {
@@ -31,18 +39,28 @@ pub trait Files: Send + Sync {
     /// What is noted of the segments of the rows.
     fn notes(&self) -> Result<Option<Arc<dyn RandomRead>>, Explained>;
 
-    /// Where the extents of the rows begin, and the key of the first row in each, as it stands in the file.
-    fn starts(&self) -> Result<Starts, Explained>;
+    /// Where the extents of the rows begin, in order.
+    fn starts(&self) -> Result<Vec<Start>, Explained>;
 }
 
 /// A file of rows.
 pub(super) struct Part {
-    files: Arc<dyn Files>,
+    pub(super) name: Qualified,
+    pub(super) files: Arc<dyn Files>,
+    /// As they were counted when it was captured: rows, bytes, and fields of a row.
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) width: usize,
     /// Which field of a row each column is.
     pub(super) fields: Vec<Option<usize>>,
     /// Which columns the rows are sorted by, as far as their order is known.
     pub(super) key: Vec<(usize, Order)>,
+    /// The columns that they are sorted by, by name; none for physical order.
+    pub(super) sorted: Vec<String>,
+    /// They are all of its columns: no two rows are the same there.
+    pub(super) is_key_known: bool,
     open: OnceLock<Open>,
+    notes: Notes,
 }
 
 /// What is read of a file but once.
@@ -100,8 +118,20 @@ impl KeptTable {
             let column = self.record.columns.iter().position(|column| column.name == *name)?;
             Some((column, Order::of(&self.record.columns[column].kind)?))
         };
-        let key = line.key.iter().map_while(known).collect();
-        self.parts.push(Part { files, fields, key, open: OnceLock::new() });
+        let key: Vec<(usize, Order)> = line.key.iter().map_while(known).collect();
+        self.parts.push(Part {
+            name: line.name.clone(),
+            files,
+            rows: line.rows,
+            bytes: line.bytes,
+            width: line.columns.len(),
+            fields,
+            sorted: line.key.clone(),
+            is_key_known: key.len() == line.key.len(),
+            key,
+            open: OnceLock::new(),
+            notes: Notes::default(),
+        });
         self.rows += line.rows;
         self.paths.push(line.path.clone());
         // Several files are sorted each for itself.
@@ -242,6 +272,16 @@ impl Part {
         Ok(self.open.get_or_init(|| Open { rows, runs, blocks: Arc::default() }))
     }
 
+    /// A scan of these runs, whatever is in them.
+    pub(super) fn scan_runs(&self, runs: Vec<Range<u64>>) -> Result<Scan, Explained> {
+        let open = self.open()?;
+        Ok(Scan::new(open.rows.clone(), open.blocks.clone(), runs, Vec::new()))
+    }
+
+    pub(super) fn length(&self) -> Result<u64, Explained> {
+        Ok(self.open()?.rows.length())
+    }
+
     /// A column's value in the row that a scan stands at. A partition may lack a column: then it is empty.
     pub(super) fn value(&self, scan: &mut Scan, column: usize, kind: Kind) -> Result<Value, Explained> {
         self.fields[column].map_or(Ok(Value::Null), |field| scan.value(field, kind))
@@ -287,6 +327,6 @@ impl Part {
         let texts: Option<Vec<&str>> = sieve.admitted.iter().map(|text| std::str::from_utf8(text).ok()).collect();
         let (Some(column), Some(texts), Some(notes)) = (column, texts, self.files.notes()?) else { return Ok(None) };
         let sought: Vec<Sought> = texts.into_iter().map(Sought::new).collect();
-        runs::admitting(&*notes, &record.columns[column].name, &sought, length)
+        self.notes.admitting(&*notes, &record.columns[column].name, &sought, length)
     }
 }

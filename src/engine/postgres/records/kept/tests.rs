@@ -34,13 +34,16 @@ impl Files for InMemory {
         Ok(None)
     }
 
-    fn starts(&self) -> Result<Starts, Explained> {
-        let (mut at, mut starts) = (0, Starts::new());
+    fn starts(&self) -> Result<Vec<Start>, Explained> {
+        let (mut at, mut starts) = (0, Vec::new());
         for (number, row) in self.file.split_inclusive(|&byte| byte == b'\n').enumerate() {
             if number % 3 == 0 {
                 let fields: Vec<&[u8]> = row.strip_suffix(b"\n").unwrap().split(|&byte| byte == b'\t').collect();
-                starts.push((at, (self.key > 0).then(|| fields[..self.key].join(&b'\t'))));
+                let first = (self.key > 0).then(|| fields[..self.key].join(&b'\t'));
+                starts.push(Start { at, first, content: String::new() });
             }
+            let content = &mut starts.last_mut().expect("there is one").content;
+            *content += &String::from_utf8_lossy(row);
             at += row.len() as u64;
         }
         Ok(starts)
@@ -191,5 +194,24 @@ proptest! {
             let expected: Vec<Vec<Value>> = rows.iter().filter(holds).cloned().collect();
             prop_assert_eq!(matching(&kept, Some(&condition), &[0, 1, 2]), expected, "{}", condition);
         }
+    }
+}
+
+#[test]
+fn files_that_are_not_what_the_list_says_are_told() {
+    let sound = b"1\ta\n2\tb\n5\tc\n";
+    let told = |file: &[u8]| {
+        let line =
+            Line { rows: 3, bytes: sound.len() as u64, ..line("t", &[("id", "integer"), ("x", "text")], &["id"]) };
+        database(vec![(line, file.to_vec())]).check(&Control::default()).unwrap().complaints.join("; ")
+    };
+    assert_eq!(told(sound), "");
+    for (file, expected) in [
+        (&b"1\ta\n2\tb\n"[..], "public.t: 2 rows in 8 bytes, and 3 rows in 12 bytes when it was captured"),
+        (b"1\ta\n5\tb\n2\tc\n", "public.t: 1 row not in the order of the key"),
+        (b"1\ta\n2\tb\n2\tc\n", "public.t: 1 row not in the order of the key"),
+        (b"1\ta\n2 b\n5\tc\n", "public.t: 1 row without all of their fields"),
+    ] {
+        assert!(told(file).contains(expected), "{}", told(file));
     }
 }
