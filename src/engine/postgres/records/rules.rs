@@ -98,8 +98,8 @@ const TRIGGERS: &str = "WITH RECURSIVE written (oid, depth) AS ( \
     ORDER BY written.depth, 1, 2, 3";
 
 /// Can every reference between some tables be checked at the end? One that restricts deletes never, where rows go.
-const DEFERS: &str = "SELECT coalesce(bool_and(f.condeferrable AND (f.confdeltype <> 'r' OR NOT $2::boolean)), true) FROM pg_constraint f \
-    WHERE f.contype = 'f' AND f.conparentid = 0 \
+const DEFERS: &str = "SELECT coalesce(bool_and(f.condeferrable AND (f.confdeltype <> 'r' OR NOT $2::boolean)), true) \
+    FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0 \
       AND f.conrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name) \
       AND f.confrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name)";
 
