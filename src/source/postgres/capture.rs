@@ -80,7 +80,7 @@ impl Course<'_> {
         let ascii = facts.get("encoding").is_some_and(|name| name == "SQL_ASCII");
         let encoding = if ascii { "SQL_ASCII" } else { "UTF8" };
         let tools = Tools::find(source, &mut moment, encoding)?;
-        let described = schema::read(&mut moment.session)?.into_iter();
+        let described = schema::read(&moment.session)?.into_iter();
         self.shapes = described.map(|table| (table.name, table.shape)).collect();
         let (relations, absent) = self.relations(&mut moment, facts.contains_key("in recovery"))?;
         let definitions = self.rows(&mut moment, &relations, tools, encoding)?;

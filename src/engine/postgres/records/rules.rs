@@ -97,9 +97,9 @@ const TRIGGERS: &str = "WITH RECURSIVE written (oid, depth) AS ( \
     JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' \
     ORDER BY written.depth, 1, 2, 3";
 
-/// Can every reference between some tables be checked at the end?
-const DEFERS: &str = "SELECT coalesce(bool_and(f.condeferrable), true) FROM pg_constraint f \
-    WHERE f.contype = 'f' AND f.conparentid = 0 \
+/// Can every reference between some tables be checked at the end? One that restricts deletes never, where rows go.
+const DEFERS: &str = "SELECT coalesce(bool_and(f.condeferrable AND (f.confdeltype <> 'r' OR NOT $2::boolean)), true) \
+    FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0 \
       AND f.conrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name) \
       AND f.confrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name)";
 
@@ -132,7 +132,7 @@ impl Live {
         let written: BTreeSet<&str> = rules.tables.iter().map(String::as_str).collect();
         self.lock(&written)?;
         let names: Vec<String> = written.iter().filter_map(|name| Some(known.get(*name)?.name.quoted())).collect();
-        let defers: bool = self.session.query(DEFERS, &[&names]).map_err(failed)?[0].get(0);
+        let defers: bool = self.session.query(DEFERS, &[&names, &!rules.references]).map_err(failed)?[0].get(0);
         let mut transaction = Transaction { defers, ..Transaction::default() };
         if !rules.triggers {
             self.still(&mut transaction, rules, &names)?;

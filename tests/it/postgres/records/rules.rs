@@ -117,3 +117,18 @@ fn somebody_else_who_holds_the_table_is_waited_for_and_then_told() {
     bench.recover_with((&kept, &mut live), "p", &[number(1)]).unwrap();
     assert_eq!(bench.ask("SELECT count(*) FROM p"), "1");
 }
+
+#[test]
+fn rows_that_keep_each_other_from_going_go_again_with_an_undo() {
+    let bench = Bench::new(
+        KEEPER,
+        "CREATE TABLE p (id integer PRIMARY KEY, next integer REFERENCES p ON DELETE RESTRICT DEFERRABLE);
+         INSERT INTO p VALUES (1, NULL), (2, 1); UPDATE p SET next = 2 WHERE id = 1",
+    );
+    let whole = bench.dump();
+    bench.run("UPDATE p SET next = NULL; DELETE FROM p");
+    let done = bench.recover("p", &[number(1)]).unwrap();
+    assert_eq!(bench.dump(), whole);
+    bench.undo(&done).unwrap();
+    assert_eq!(bench.ask("SELECT count(*) FROM p"), "0");
+}
