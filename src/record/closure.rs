@@ -5,7 +5,7 @@
 
 mod up;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,7 @@ use crate::base::error::Explained;
 use crate::base::record::{Key, Records, Row, Value};
 use crate::record::error::RecordError;
 use crate::record::graph::{Graph, Link};
+use crate::record::plan::shown;
 
 use up::Target;
 
@@ -133,11 +134,17 @@ impl<'w> Walk<'w> {
     /// Takes rows in that are not in yet. Returns their keys.
     fn add(&mut self, table: usize, rows: Vec<Row>, why: &Why) -> Result<Vec<Key>, RecordError> {
         let mut fresh = Vec::new();
+        let shape = &self.graph.tables[table];
+        // Where every column is of the key, there may be no key in truth: then the same row may be there twice.
+        let mut whole = (shape.key.len() == shape.columns.len()).then(HashSet::new);
         for ties in rows {
-            let key = self.graph.tied(table, &ties, &self.graph.tables[table].key);
+            let key = self.graph.tied(table, &ties, &shape.key);
             if key.iter().any(Value::is_null) {
                 *self.closure.keyless.entry(table).or_default() += 1;
                 continue;
+            }
+            if whole.as_mut().is_some_and(|seen| !seen.insert(key.clone())) {
+                return Err(RecordError::Twins { table: shape.name.clone(), key: shown(&key) });
             }
             if self.closure.holds(table, &key) {
                 continue;

@@ -18,6 +18,8 @@ pub enum RecordError {
     NoRows { table: String, condition: String },
     #[error("{table} has a key of {wanted}, and {given} was given")]
     KeyLength { table: String, wanted: String, given: String },
+    #[error("{table} has no key, and holds {key} more than once")]
+    Twins { table: String, key: String },
     #[error("more than {} would come back; {table} has the most of them, {}", counted(*.budget, "row"), counted(*.most, "row"))]
     Budget { budget: u64, table: String, most: u64 },
     #[error("live data has changed since the plan was made: {table} {key}")]
@@ -81,6 +83,9 @@ impl Explain for RecordError {
             }
             Self::NoRecord { .. } => "strongroom find tells which snapshots hold it",
             Self::NoRows { .. } => "try the condition with strongroom query",
+            Self::Twins { .. } => {
+                "such rows cannot be told apart; restore the database beside the live one with --to, and copy them from there"
+            }
             Self::Budget { .. } => "see the plan of fewer records, or allow more with --limit ROWS",
             Self::Moved { .. } => "nothing was written; run it again to see the plan as it is now",
             Self::Dangling { .. } | Self::Circle { .. } => "nothing was written; see the plan with --dry-run",

@@ -50,6 +50,18 @@ impl Live {
         Ok(self.value(&sql).map_err(self.explained(Some(&table.name)))?.as_deref() == Some("t"))
     }
 
+    /// Runs a statement about the row of a key, and says whether there was one. Of a table without a key there may be several.
+    fn one(&self, table: &Table, key: &[Value], sql: &str) -> Result<bool, Explained> {
+        match self.session.run(sql).map_err(self.explained(Some(&table.name)))? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => {
+                let key = key.iter().map(Value::to_string).collect::<Vec<_>>().join(", ");
+                Err(LiveError::Twins { table: table.name.clone(), key }.into())
+            }
+        }
+    }
+
     /// Everything that has to be right before the transaction may end.
     fn settle(&mut self) -> Result<(), Explained> {
         self.flush()?;
@@ -169,7 +181,7 @@ impl Change for Live {
             set.map(|(at, literal)| format!("{} = {literal}", quoted(&table.columns[*at].name))).collect();
         let (from, is_it) = (self.from(&table.name)?, is_key(table, key));
         let sql = format!("UPDATE {from} SET {} WHERE {is_it}", set.join(", "));
-        let done = self.session.run(&sql).map_err(self.explained(Some(&table.name)))? > 0;
+        let done = self.one(table, key, &sql)?;
         if done {
             self.written().changed(table, key, &columns, &values);
         }
@@ -180,7 +192,7 @@ impl Change for Live {
         self.flush()?;
         self.note_before(table, key)?;
         let sql = format!("DELETE FROM {} WHERE {}", self.from(&table.name)?, is_key(table, key));
-        Ok(self.session.run(&sql).map_err(self.explained(Some(&table.name)))? > 0)
+        self.one(table, key, &sql)
     }
 
     fn converted(&self, table: &Table, column: usize, value: &Value) -> Result<Value, String> {

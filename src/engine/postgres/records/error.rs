@@ -20,6 +20,8 @@ pub enum LiveError {
     Typed { text: String, kind: String, reason: String },
     #[error("{database}: the transaction {transaction} has not ended yet")]
     Going { database: String, transaction: String },
+    #[error("{table} has no key, and more than one row is {key}")]
+    Twins { table: String, key: String },
     #[error("there is no table {table} in {database} any more")]
     Gone { database: String, table: String },
     #[error(transparent)]
@@ -53,6 +55,7 @@ impl Explain for LiveError {
                 "take the owner of the table, or a superuser; or let them fire, as for the app: --triggers on"
             }
             Self::Going { .. } => "wait until the server has noticed that nobody is there any more",
+            Self::Twins { .. } => "nothing was written; such rows cannot be told apart: change them with psql",
             Self::Gone { .. } => "something changes the schema: let it finish, and try again",
             Self::Typed { .. } => return None,
             Self::Server(PostgresError::Hidden { .. }) => "take a user with BYPASSRLS, or the owner of the table",

@@ -5,7 +5,7 @@
 //! that inherits from another in the old way is a table of its own, and the other has its own rows only.
 //!
 //! A table without a key is told row by row: its key is all of its columns. Rows that are equal in every column, twins,
-//! are one record then, and come back once; a row with an empty column cannot be told from others.
+//! cannot be told apart then: they are refused. Nor can a row with an empty column.
 
 use std::collections::{BTreeMap, BTreeSet};
 
