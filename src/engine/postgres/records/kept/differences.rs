@@ -140,8 +140,8 @@ impl Pair<'_> {
     /// Rows whose order is not known: those from before are kept, by digests. Rows without a key are removed and added.
     fn look_up(
         &self,
-        (old, before): (&Part, Vec<Range<u64>>),
-        (new, after): (&Part, Vec<Range<u64>>),
+        (old, before): (&Part, Ranges),
+        (new, after): (&Part, Ranges),
         table: &mut Table,
     ) -> Result<(), Explained> {
         let mut kept: HashMap<[u8; 16], (u64, [u8; 16])> = HashMap::new();
@@ -171,8 +171,10 @@ impl Pair<'_> {
     }
 }
 
+type Ranges = Vec<Range<u64>>;
+
 /// The runs of each that are not in the other.
-fn unshared(old: &Part, new: &Part) -> Result<(Vec<Range<u64>>, Vec<Range<u64>>), Explained> {
+fn unshared(old: &Part, new: &Part) -> Result<(Ranges, Ranges), Explained> {
     let (before, after) = (old.pieces()?, new.pieces()?);
     let contents =
         |pieces: &[(Range<u64>, String)]| pieces.iter().map(|(_, content)| content.clone()).collect::<HashSet<_>>();
@@ -213,7 +215,7 @@ struct Walk<'p> {
 }
 
 impl<'p> Walk<'p> {
-    fn new(table: &'p KeptTable, part: &'p Part, runs: Vec<Range<u64>>) -> Result<Self, Explained> {
+    fn new(table: &'p KeptTable, part: &'p Part, runs: Ranges) -> Result<Self, Explained> {
         Ok(Self { table, part, scan: part.scan_runs(runs)?, at: None })
     }
 
