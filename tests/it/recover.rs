@@ -268,6 +268,43 @@ fn find_tells_since_when_a_record_is_gone_and_reads_only_databases_that_changed(
 }
 
 #[test]
+fn the_rows_of_a_recovery_lie_beside_its_action_and_those_of_an_older_version_in_it() {
+    let home = shop();
+    lose(&home, 7);
+    let lost = state(&home);
+    home.ok(&["recover", "latest", "project", "7"]);
+    let listed = &home.json(&["undo", "--list"])["actions"][0];
+    assert!(listed["recovered"].get("written").is_none(), "{listed}");
+    // As it was before: one file.
+    let folder = fs::read_dir(home.vault().with_file_name("actions")).unwrap().next().unwrap().unwrap().path();
+    let id = listed["id"].as_str().unwrap();
+    let read = |end: &str| -> Value {
+        serde_json::from_slice(&fs::read(folder.join(format!("{id}.{end}"))).unwrap()).unwrap()
+    };
+    let (mut action, trace) = (read("json"), read("trace"));
+    action["recovered"]["written"] = trace["written"].clone();
+    fs::write(folder.join(format!("{id}.json")), action.to_string()).unwrap();
+    fs::remove_file(folder.join(format!("{id}.trace"))).unwrap();
+    home.ok(&["undo"]);
+    assert_eq!(state(&home), lost);
+}
+
+#[test]
+fn what_the_configuration_says_of_a_table_that_the_snapshot_does_not_have_is_told() {
+    let home = shop();
+    let wrong = "\n[entity.bill]\nsource = 'db'\ntable = 'invoice'\n[[relation]]\nfrom = 'db.log.project_id'\nto = 'db.projekts.id'";
+    home.write("strongroom.toml", format!("{CONFIG}{wrong}"));
+    lose(&home, 7);
+    let plan = home.json(&["recover", "latest", "project", "7", "--dry-run"]);
+    let notes = plan["plan"]["notes"].to_string();
+    let table = |name: &str, nearest: &str| {
+        format!("names table {name}, which the snapshot does not have; did you mean {nearest}?")
+    };
+    assert!(notes.contains(&format!("entity.bill {}", table("invoice", "invoices"))), "{notes}");
+    assert!(notes.contains(&format!("a relation {}", table("projekts", "projects"))), "{notes}");
+}
+
+#[test]
 fn records_are_written_down_so_that_others_can_read_and_run_them() {
     let home = shop();
     home.ok(&["recover", "latest", "project", "7", "--export", "sql", "out"]);

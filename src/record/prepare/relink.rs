@@ -10,18 +10,21 @@ use crate::record::graph::Link;
 use crate::record::plan::{Act, Glimpse, Step};
 use crate::record::prepare::{BATCH, Draft, Work};
 
+/// The links by which a row referred to what comes back, and its ties.
+type Links<'c> = Vec<(usize, &'c Row)>;
+
 /// A row, its live key, and the links by which it referred to what comes back.
 struct Outlived<'c> {
     key: Key,
     now: Key,
-    links: Vec<(usize, &'c Row)>,
+    links: Links<'c>,
 }
 
 impl<'w> Work<'w> {
     /// One step for each row that can refer again, and for each that cannot. Rows that belong to what comes back and are
     /// there are steps already: what is done with them becomes this, where they were to be left.
     pub(super) fn relinks(&mut self) -> Result<Vec<Step>, RecordError> {
-        let mut rows: BTreeMap<usize, BTreeMap<&Key, Vec<(usize, &'w Row)>>> = BTreeMap::new();
+        let mut rows: BTreeMap<usize, BTreeMap<&Key, Links<'w>>> = BTreeMap::new();
         for (at, key, ties) in &self.closure.relinks {
             let child = self.ground.graph.links[*at].child;
             if self.drafts[child].get(key).is_none_or(Draft::stays_changed) {
