@@ -137,7 +137,7 @@ fn records_go_into_another_database_and_with_triggers_the_whole_one_is_kept_safe
     let plan = fs::read_to_string(home.path("plan.json")).unwrap();
     assert!(plan.contains(&format!("/{other}?sslmode=")) && !plan.contains("p%40ss"), "{plan}");
     home.ok(&["recover", "latest", "project", "7", "--into", &cluster.url(&other)]);
-    assert_eq!(cluster.sql(&other, "SELECT string_agg(name, ' ') FROM projects"), "project 7");
+    assert_eq!(cluster.sql(&other, "SELECT string_agg(name, ' ') FROM projects"), "Greenwich");
     home.ok(&["undo"]);
     assert_eq!(cluster.sql(&other, "SELECT count(*) FROM projects"), "0");
     lose(cluster, &home, &name);
@@ -228,4 +228,28 @@ fn a_server_that_is_lost_while_it_commits_is_asked_what_became_of_it() {
     cluster.sql("postgres", &format!("ALTER DATABASE {name} RESET synchronous_commit"));
     home.ok(&["undo"]);
     assert_eq!(state(&cluster, &home, &name), harmed);
+}
+
+#[test]
+fn rows_that_nothing_tells_apart_are_refused_rather_than_given_back_once() {
+    let (cluster, home) = (cluster(), Home::new());
+    let name = cluster.database();
+    cluster
+        .sql(&name, "CREATE TABLE clicks (page text, at int); INSERT INTO clicks VALUES ('a', 1), ('a', 1), ('b', 2)");
+    home.write("strongroom.toml", config(&cluster.url(&name)));
+    home.write("app/documents/1.txt", "one");
+    home.ok(&["backup"]);
+    cluster.sql(&name, "DELETE FROM clicks");
+    let said = home.fails(1, &["recover", "latest", "--table", "clicks", "--where", "true"]);
+    assert!(said.contains("clicks has no key, and holds a, 1 more than once"), "{said}");
+    let said = home.fails(1, &["recover", "latest", "--missing", "clicks"]);
+    assert!(said.contains("more than once"), "{said}");
+    assert_eq!(cluster.sql(&name, "SELECT count(*) FROM clicks"), "0");
+    home.ok(&["recover", "latest", "--table", "clicks", "--where", "page = 'b'"]);
+    assert_eq!(cluster.sql(&name, "SELECT page FROM clicks"), "b");
+    // Two of them by now: neither is the one to go.
+    cluster.sql(&name, "INSERT INTO clicks VALUES ('b', 2)");
+    let said = home.fails(1, &["undo"]);
+    assert!(said.contains("clicks has no key, and more than one row is"), "{said}");
+    assert_eq!(cluster.sql(&name, "SELECT count(*) FROM clicks"), "2");
 }
