@@ -79,6 +79,9 @@ struct Part<'t> {
     condition: Option<String>,
 }
 
+/// Where a part begins in its file, and its first key as SQL has it.
+type Begin = (u64, String);
+
 /// A table whose keys the server finds by an index is looked at in parts, by several connections.
 fn parts_of<'t>(dump: &dyn Dump, table: &'t Table) -> Result<Vec<Part<'t>>, LoadError> {
     let whole = Part { table, bytes: 0..u64::MAX, condition: None };
@@ -100,7 +103,7 @@ fn parts_of<'t>(dump: &dyn Dump, table: &'t Table) -> Result<Vec<Part<'t>>, Load
     let key = format!("({})", table.key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", "));
     let bounds = std::iter::once(None).chain(begins.iter().map(Some));
     let ends = begins.iter().map(Some).chain(std::iter::once(None));
-    let part = |(from, to): (Option<&(u64, String)>, Option<&(u64, String)>)| {
+    let part = |(from, to): (Option<&Begin>, Option<&Begin>)| {
         let conditions = [from.map(|(_, from)| format!("{key} >= {from}")), to.map(|(_, to)| format!("{key} < {to}"))];
         let conditions: Vec<String> = conditions.into_iter().flatten().collect();
         let bytes = from.map_or(0, |(at, _)| *at)..to.map_or(u64::MAX, |(at, _)| *at);
