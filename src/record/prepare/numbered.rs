@@ -85,15 +85,21 @@ impl Work<'_> {
         Ok(twins)
     }
 
-    /// Does the snapshot have a row of the same content under the number of this live row? Then it is that one.
+    /// Does the snapshot have a row of the same content under the number of this live row, but for references that were
+    /// emptied when what they lead to went? Then it is that one.
     fn is_at_home(&self, row: &Compared<'_>, key: &Key) -> Result<bool, RecordError> {
         let (kept, fit) = (&self.ground.graph.tables[row.at], &self.ground.fits[row.at]);
         let all: Vec<usize> = (0..kept.columns.len()).collect();
+        let graph = self.ground.graph;
+        let let_go = graph.links.iter().filter(|link| link.child == row.at && link.is_let_go(graph));
+        let emptied: BTreeSet<usize> =
+            let_go.flat_map(|link| link.emptied(graph)).filter_map(|at| fit.to[at]).collect();
+        let was_emptied = |at: &usize| emptied.contains(at) && row.value(*at) == Some(&Glimpse::Value(Value::Null));
         let mut same = false;
         let mut take = |one: Row| {
             if let Ok((columns, values)) = fit.row(kept, one, self.ground.live, false) {
-                let pairs = columns.iter().zip(&values);
-                same = pairs.filter(|(at, _)| **at > 0).all(|(at, value)| row.value(*at) == Some(&glimpse(value)));
+                let mut pairs = columns.iter().zip(&values).filter(|(at, _)| **at > 0);
+                same = pairs.all(|(at, value)| row.value(*at) == Some(&glimpse(value)) || was_emptied(at));
             }
             Ok::<(), Explained>(())
         };
