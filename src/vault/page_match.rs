@@ -15,7 +15,13 @@ use crate::vault::page_memory::{PageMemory, PageRun};
 use crate::vault::read::Library;
 use crate::vault::recall::Place;
 
-/// Tells pages of a live database, from the first on.
+/// What is known of a page.
+pub enum Known {
+    Zeros,
+    Page(PageDigest),
+}
+
+/// Tells of the pages of a snapshot, from the first on.
 pub struct PageMatch<'l> {
     key: PageKey,
     page_size: u64,
@@ -67,16 +73,15 @@ impl PageMatch<'_> {
         self.page_size as u32
     }
 
-    /// Is this, the next page, known to be what the snapshot holds there?
-    pub fn is_next(&mut self, page: &[u8]) -> bool {
-        let (wanted, remembered) = (self.wanted(), self.remembered());
-        let (Some(wanted), Some((spot, digest))) = (wanted, remembered) else { return false };
-        page.len() as u64 == self.page_size
-            && wanted == spot
-            && match digest {
-                None => page.iter().all(|&byte| byte == 0),
-                Some(digest) => self.key.digest(page) == digest,
-            }
+    /// What pages are known again by.
+    pub fn key(&self) -> PageKey {
+        self.key.clone()
+    }
+
+    /// The digest of the snapshot's next page, if it is known.
+    pub fn next_page(&mut self) -> Option<Known> {
+        let (wanted, (spot, digest)) = (self.wanted(), self.remembered()?);
+        (wanted? == spot).then(|| digest.map_or(Known::Zeros, Known::Page))
     }
 
     /// Where the snapshot has its next page; `None` beyond its end, and where it lies in pieces.

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::ffi;
-use rusqlite::types::ValueRef;
 use rusqlite::vtab::{
     Context, CreateVTab, Filters, IndexConstraintOp, IndexInfo, Module, VTab, VTabConnection, VTabCursor, VTabKind,
 };
@@ -327,25 +326,14 @@ fn conditions(plan: &str, values: &Filters<'_>) -> Result<Vec<Condition>> {
         if is_list {
             let mut list = values.in_values(at)?;
             while let Some(value) = list.next()? {
-                asked.push(value_of(value));
+                asked.push(value.into());
             }
         } else {
-            asked.push(value_of(values.iter().nth(at).ok_or_else(bad)?));
+            asked.push(values.iter().nth(at).ok_or_else(bad)?.into());
         }
         found.push(Condition { column: column.parse().map_err(|_| bad())?, comparison, values: asked });
     }
     Ok(found)
-}
-
-/// A value as SQLite has it.
-pub fn value_of(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(bytes) => Value::Text(bytes.to_vec()),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::fs;
 use strongroom::base::entry::Entry;
 use strongroom::base::path::EntryPath;
 use strongroom::format::manifest::Manifest;
-use strongroom::vault::page_match;
+use strongroom::vault::page_match::{self, Known};
 use strongroom::vault::read::{self, Library};
 use strongroom::vault::stream;
 use strongroom::vault::unlocked::UnlockedVault;
@@ -25,7 +25,13 @@ fn known(unlocked: &UnlockedVault, manifest: &Manifest, pages: &[u8]) -> Vec<boo
     let matched = unlocked.vault().page_match((&manifest.app, &source.name), &memories, &entry, &library).unwrap();
     let mut matched = matched.expect("it was captured here");
     assert_eq!(matched.page_size(), 4096);
-    pages.chunks(4096).map(|page| matched.is_next(page)).collect()
+    let key = matched.key();
+    let is_next = |page: &[u8]| match matched.next_page() {
+        None => false,
+        Some(Known::Zeros) => page.iter().all(|&byte| byte == 0),
+        Some(Known::Page(digest)) => key.digest(page) == digest,
+    };
+    pages.chunks(4096).map(is_next).collect()
 }
 
 fn count(known: &[bool]) -> usize {

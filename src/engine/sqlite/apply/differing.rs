@@ -1,7 +1,10 @@
 //! Which pages of a live database are not known to be what they are to be.
 //!
 //! Every page is looked at, within the transaction that will replace what differs: whoever wrote since the pages became
-//! known has left pages that are not. One thread reads them, another looks at them.
+//! known has left pages that are not. One thread reads them, others look at them.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
@@ -15,6 +18,8 @@ use crate::engine::sqlite::apply::{Options, reach};
 
 /// Pages are looked at so many bytes at a time.
 const BATCH: usize = 1 << 20;
+/// Digests take longer than reading.
+const LOOKERS: usize = 2;
 /// A longer list is not made: then all is read.
 const MOST: usize = 1 << 16;
 /// Nor one of more than one page in so many, unless it is short all the same.
@@ -27,13 +32,26 @@ pub type Take<'t> = dyn FnMut(&mut Blocks<'_>) -> Result<(), ApplyError> + 't;
 /// Hands over the bytes of the pages with these numbers, which ascend.
 pub type Pages<'p> = dyn FnMut(&[u32], &mut Take<'_>) -> Result<(), ApplyError> + 'p;
 
+/// By which pages are known again: no two have the same.
+pub type PageName = [u8; 16];
+
+/// What is known of a page that a database is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Unknown,
+    Zeros,
+    Named(PageName),
+}
+
 /// What is known of the pages that a database is to have.
 pub struct Known<'k> {
     pub length: u64,
     /// The first of them.
     pub first: Vec<u8>,
-    /// Is this live page known to be what it is to be? Asked for each in order, from the first on.
-    pub is_wanted: &'k mut (dyn FnMut(&[u8]) -> bool + Send),
+    /// Tells of each page, in order, from the first on.
+    pub expected: &'k mut dyn FnMut() -> Expected,
+    /// The name of a page.
+    pub name: &'k (dyn Fn(&[u8]) -> PageName + Sync),
     pub pages: &'k mut Pages<'k>,
 }
 
@@ -65,30 +83,45 @@ impl Failure {
 /// Lists the pages but the first one. `None` when they are too many.
 pub(super) fn find(
     connection: &Connection,
-    is_wanted: &mut (dyn FnMut(&[u8]) -> bool + Send),
+    known: &mut Known<'_>,
     goal: &Goal,
     live_count: u32,
     options: &Options<'_>,
 ) -> Result<Option<Vec<u32>>, Failure> {
     let common = live_count.min(goal.count);
-    let locks = header::lock_page(goal.page_size() as u32);
+    let (size, locks) = (goal.page_size(), header::lock_page(goal.page_size() as u32));
     let most = MOST.min((goal.count as usize / ONE_IN).max(SHORT));
-    let (send, receive) = bounded(2);
-    let size = goal.page_size();
-    let found = std::thread::scope(|scope| {
-        let looking = scope.spawn(move || look(&receive, is_wanted, size, locks, most));
-        let read = read(connection, common, size, send, options);
-        let found = looking.join().expect("BUG: whoever looks at pages panicked");
-        read.map(|()| found)
+    let looking = Looking { size, locks, name: known.name, most, found: AtomicUsize::new(0) };
+    let (send, batches) = bounded(LOOKERS);
+    let mut numbers = std::thread::scope(|scope| {
+        let look = |_| {
+            let (looking, batches) = (&looking, batches.clone());
+            scope.spawn(move || looking.look(&batches))
+        };
+        let lookers: Vec<_> = (0..LOOKERS).map(look).collect();
+        // With the lookers gone nobody takes what is read.
+        drop(batches);
+        let read = read(connection, common, size, known.expected, &send, options);
+        drop(send);
+        let found =
+            |looker: ScopedJoinHandle<'_, Vec<u32>>| looker.join().expect("BUG: whoever looks at pages panicked");
+        let numbers: Vec<u32> = lookers.into_iter().flat_map(found).collect();
+        read.map(|()| numbers)
     })?;
     reach("looked");
-    let Some(mut numbers) = found else { return Ok(None) };
-    let more = (common + 1..=goal.count).filter(|&number| number != locks);
     if numbers.len() + (goal.count - common) as usize > most {
         return Ok(None);
     }
-    numbers.extend(more);
+    numbers.sort_unstable();
+    numbers.extend((common + 1..=goal.count).filter(|&number| number != locks));
     Ok(Some(numbers))
+}
+
+/// Pages that follow each other, and what is known of each.
+struct Batch {
+    first: u32,
+    pages: Lent,
+    expected: Vec<Expected>,
 }
 
 /// Hands the first `count` pages over, until nobody takes them any more.
@@ -96,61 +129,69 @@ fn read(
     connection: &Connection,
     count: u32,
     size: usize,
-    batches: Sender<Lent>,
+    expected: &mut dyn FnMut() -> Expected,
+    batches: &Sender<Batch>,
     options: &Options<'_>,
 ) -> Result<(), Failure> {
-    let buffers = Buffers::new(4, BATCH);
-    let empty = || {
-        let mut buffer = buffers.take();
-        buffer.clear();
-        buffer
-    };
-    let mut batch = empty();
+    let buffers = Buffers::new(2 * LOOKERS + 1, BATCH);
     let mut scan = connection.prepare("SELECT data FROM sqlite_dbpage").map_err(Failure::Sqlite)?;
     let mut rows = scan.query([]).map_err(Failure::Sqlite)?;
-    for _ in 0..count {
+    let in_batch = (BATCH / size).max(1) as u32;
+    for first in (1..=count).step_by(in_batch as usize) {
         if options.control.stopped() {
             return Err(Failure::Interrupted);
         }
-        // A page that is not there is none that is known.
-        let row = rows.next().map_err(Failure::Sqlite)?;
-        let page = row.and_then(|row| row.get_ref(0).ok()?.as_blob().ok()).filter(|page| page.len() == size);
-        match page {
-            Some(page) => batch.extend_from_slice(page),
-            None => return Err(Failure::Sqlite(rusqlite::Error::QueryReturnedNoRows)),
+        let numbers = first..=count.min(first.saturating_add(in_batch - 1));
+        let expected: Vec<Expected> = numbers.clone().map(|_| expected()).collect();
+        let mut pages = buffers.take();
+        pages.clear();
+        for _ in numbers {
+            // A page that is not there is none that is known.
+            let row = rows.next().map_err(Failure::Sqlite)?;
+            let page = row.and_then(|row| row.get_ref(0).ok()?.as_blob().ok()).filter(|page| page.len() == size);
+            pages.extend_from_slice(page.ok_or(Failure::Sqlite(rusqlite::Error::QueryReturnedNoRows))?);
         }
-        options.control.bytes.add(size as u64);
-        if batch.len() + size > BATCH.max(size)
-            && batches.send(Lent::new(std::mem::replace(&mut batch, empty()), &buffers)).is_err()
-        {
+        options.control.bytes.add(pages.len() as u64);
+        if batches.send(Batch { first, pages: Lent::new(pages, &buffers), expected }).is_err() {
             return Ok(());
         }
     }
-    // Short of its end, nobody wanted the rest.
-    let _ = batches.send(Lent::new(batch, &buffers));
     Ok(())
 }
 
-fn look(
-    batches: &Receiver<Lent>,
-    is_wanted: &mut (dyn FnMut(&[u8]) -> bool + Send),
+/// What those who look at pages share.
+struct Looking<'l> {
     size: usize,
     locks: u32,
+    name: &'l (dyn Fn(&[u8]) -> PageName + Sync),
     most: usize,
-) -> Option<Vec<u32>> {
-    let (mut numbers, mut number) = (Vec::new(), 0);
-    for batch in batches {
-        for page in batch.bytes().chunks_exact(size) {
-            number += 1;
+    /// How many all of them have found.
+    found: AtomicUsize,
+}
+
+impl Looking<'_> {
+    /// Lists the pages that are not what is expected, until there are too many.
+    fn look(&self, batches: &Receiver<Batch>) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        for Batch { first, pages, expected } in batches {
+            let before = numbers.len();
+            let pages = pages.bytes().chunks_exact(self.size).zip(&expected).zip(first..);
             // The first page is written anyway, if any is.
-            if is_wanted(page) || number == 1 || number == locks {
-                continue;
+            let counts = pages.filter(|(_, number)| *number != 1 && *number != self.locks);
+            let other = counts.filter(|((page, expected), _)| !self.is_expected(page, expected));
+            numbers.extend(other.map(|(_, number)| number));
+            if self.found.fetch_add(numbers.len() - before, Ordering::Relaxed) > self.most {
+                break;
             }
-            if numbers.len() == most {
-                return None;
-            }
-            numbers.push(number);
+        }
+        numbers
+    }
+
+    fn is_expected(&self, page: &[u8], expected: &Expected) -> bool {
+        match expected {
+            Expected::Unknown => false,
+            Expected::Zeros => page.iter().all(|&byte| byte == 0),
+            Expected::Named(name) => (self.name)(page) == *name,
         }
     }
-    Some(numbers)
 }

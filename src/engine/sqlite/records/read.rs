@@ -88,16 +88,19 @@ fn each_row(
 }
 
 fn values_of(row: &Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>> {
-    (0..width).map(|at| row.get_ref(at).map(value_of)).collect()
+    (0..width).map(|at| row.get_ref(at).map(Value::from)).collect()
 }
 
-fn value_of(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Integer(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(bytes) => Value::Text(bytes.to_vec()),
-        ValueRef::Blob(bytes) => Value::Blob(bytes.to_vec()),
+/// A value as SQLite has it.
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(number) => Self::Integer(number),
+            ValueRef::Real(number) => Self::Real(number),
+            ValueRef::Text(bytes) => Self::Text(bytes.to_vec()),
+            ValueRef::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::base::entry::Entry;
 use crate::base::error::Explained;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, ApplyError, Known, Wanted, beside};
+use crate::engine::sqlite::apply::{self, Applied, ApplyError, Expected, Known, Wanted, beside};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::walk::find;
@@ -82,7 +82,7 @@ impl Origin<'_> {
         let names = (app, &self.record.name);
         let matched = unlocked.vault().page_match(names, &memories, entry, self.library)?;
         let Some(mut matched) = matched else { return Ok(None) };
-        let page_size = matched.page_size();
+        let (page_size, key) = (matched.page_size(), matched.key());
         let first = self.some(entry, &[1], page_size, &mut |blocks| {
             let mut first = Vec::new();
             let any = blocks(&mut first).map_err(ApplyError::content)?;
@@ -91,7 +91,12 @@ impl Origin<'_> {
         let known = Known {
             length: entry.size,
             first,
-            is_wanted: &mut |page| matched.is_next(page),
+            expected: &mut || match matched.next_page() {
+                None => Expected::Unknown,
+                Some(page_match::Known::Zeros) => Expected::Zeros,
+                Some(page_match::Known::Page(digest)) => Expected::Named(*digest.as_bytes()),
+            },
+            name: &|page| *key.digest(page).as_bytes(),
             pages: &mut |numbers, take| self.some(entry, numbers, page_size, take),
         };
         Ok(apply::apply_differing(live, known, options)?)

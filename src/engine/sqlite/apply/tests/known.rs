@@ -1,5 +1,7 @@
 //! Restores that read only what the live database is not known to hold.
 
+use sha2::{Digest, Sha256};
+
 use super::*;
 
 /// What a restore asked for.
@@ -22,9 +24,10 @@ fn run(
     let size = header::Header::of(&bytes).unwrap().page_size() as usize;
     let page = |number: u32| &bytes[(number as usize - 1) * size..number as usize * size];
     let mut number = 0;
-    let mut is_wanted = |found: &[u8]| {
+    let name = |page: &[u8]| Sha256::digest(page)[..16].try_into().unwrap();
+    let mut expected = || {
         number += 1;
-        is_known(number) && found == page(number)
+        if is_known(number) { Expected::Named(name(page(number))) } else { Expected::Unknown }
     };
     let mut pages = |numbers: &[u32], take: &mut differing::Take<'_>| {
         asked.0.extend(numbers);
@@ -36,7 +39,8 @@ fn run(
     let known = Known {
         length: bytes.len() as u64,
         first: bytes[..size].to_vec(),
-        is_wanted: &mut is_wanted,
+        expected: &mut expected,
+        name: &name,
         pages: &mut pages,
     };
     let control = Control::default();
