@@ -95,6 +95,14 @@ impl Relation {
     }
 }
 
+/// Is `c` among `pg_class`, in the schema `n`, the database's own? What an extension makes is not, but for what it says
+/// holds the user's rows.
+pub(super) const OWN: &str = r#"n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+  AND (NOT EXISTS (SELECT FROM pg_depend e
+                   WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0
+                     AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e')
+       OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig)))"#;
+
 /// The key that tells the rows of a table apart, of `c` among `pg_class`: its columns, and its index.
 pub(super) const KEY: &str = r#"
 SELECT (SELECT array_agg(a.attname::text ORDER BY k.place)
@@ -144,16 +152,12 @@ LEFT JOIN pg_stats stats ON stats.schemaname = n.nspname AND stats.tablename = c
 LEFT JOIN pg_class rc ON c.relispartition AND rc.oid = pg_partition_root(c.oid)
 LEFT JOIN pg_namespace rn ON rn.oid = rc.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-  AND (NOT EXISTS (SELECT FROM pg_depend e
-                   WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0
-                     AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e')
-       OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig)))
+  AND {own}
 "#;
 
 /// The tables there are, in no order that means anything.
 pub fn relations(session: &mut Session) -> Result<Vec<Relation>, PostgresError> {
-    session.query(&RELATIONS.replace("{key}", KEY), &[])?.iter().map(relation).collect()
+    session.query(&RELATIONS.replace("{key}", KEY).replace("{own}", OWN), &[])?.iter().map(relation).collect()
 }
 
 fn relation(row: &tokio_postgres::Row) -> Result<Relation, PostgresError> {

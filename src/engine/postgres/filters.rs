@@ -3,7 +3,7 @@
 //! Owns the making of filters and the asking of them: whoever looks for the children of a row reads only the segments
 //! whose filter does not say no. Never says no wrongly.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,8 +20,12 @@ const BITS: usize = 10;
 const BITS_OF_FEW: usize = 16;
 const FEW: usize = 512;
 const HASHES: u64 = 7;
-/// Whole numbers this densely packed between the least and the greatest need no Bloom filter.
+/// Whole numbers this densely packed between the least and the greatest need nothing but these two.
 const DENSE: i128 = 4;
+/// As long as numbers are this close to each other on average, their steps are shorter than a Bloom filter, and never
+/// wrong.
+const CLOSE: i128 = 100;
+const CLOSE_OF_FEW: i128 = 1000;
 
 /// What may be in a segment's column. Without anything it says nothing, and everything may be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +36,9 @@ pub struct Filter {
     pub min: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max: Option<i64>,
+    /// Whole numbers: the least, then of each how far it is from the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<Vec<i64>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bloom: Option<String>,
 }
@@ -69,6 +76,12 @@ impl Filter {
     pub fn admits_one_of(&self, sought: &[Sought]) -> bool {
         if let Some(values) = &self.values {
             return sought.iter().any(|sought| values.contains(&sought.text));
+        }
+        if let Some(steps) = &self.steps {
+            let numbers = numbers(steps);
+            return sought
+                .iter()
+                .any(|sought| sought.number.is_none_or(|number| numbers.binary_search(&number).is_ok()));
         }
         let inside = |sought: &&Sought| match (self.min, self.max, sought.number) {
             (Some(min), Some(max), Some(number)) => (min..=max).contains(&number),
@@ -135,12 +148,32 @@ impl Values {
             let values = values.into_iter().map(str::to_owned).collect();
             return Some(Filter { values: Some(values), ..Filter::default() });
         }
-        let numbers: Option<Vec<i64>> = values.iter().map(|value| value.parse().ok()).collect();
-        let range = numbers.and_then(|numbers| Some((*numbers.iter().min()?, *numbers.iter().max()?)));
-        let is_dense = |(min, max): (i64, i64)| i128::from(max) - i128::from(min) < DENSE * values.len() as i128;
-        let bloom = (!range.is_some_and(is_dense)).then(|| bloom(&values));
-        Some(Filter { values: None, min: range.map(|range| range.0), max: range.map(|range| range.1), bloom })
+        let numbers: Option<BTreeSet<i64>> = values.iter().map(|value| value.parse().ok()).collect();
+        let range = numbers.as_ref().and_then(|numbers| Some((*numbers.first()?, *numbers.last()?)));
+        let (min, max) = (range.map(|range| range.0), range.map(|range| range.1));
+        let apart = range.map(|(min, max)| (i128::from(max) - i128::from(min)) / values.len() as i128);
+        let close = if values.len() <= FEW { CLOSE_OF_FEW } else { CLOSE };
+        Some(match (apart, numbers) {
+            (Some(..DENSE), _) => Filter { min, max, ..Filter::default() },
+            (Some(apart), Some(numbers)) if apart < close => Filter { steps: Some(steps(&numbers)), ..Filter::default() },
+            _ => Filter { min, max, bloom: Some(bloom(&values)), ..Filter::default() },
+        })
     }
+}
+
+fn steps(numbers: &BTreeSet<i64>) -> Vec<i64> {
+    let mut last = 0;
+    numbers.iter().map(|&number| number - std::mem::replace(&mut last, number)).collect()
+}
+
+/// The numbers of steps, in order. What is no such list gives what it gives: a filter is a help, and digests tell.
+fn numbers(steps: &[i64]) -> Vec<i64> {
+    let mut at = 0i64;
+    let add = |step: &i64| {
+        at = at.wrapping_add(*step);
+        at
+    };
+    steps.iter().map(add).collect()
 }
 
 fn bloom(values: &[&str]) -> String {
@@ -166,13 +199,16 @@ mod tests {
     }
 
     #[test]
-    fn few_values_are_named_many_dense_numbers_are_a_range_and_the_rest_is_a_bloom_filter() {
+    fn few_values_are_named_dense_numbers_are_a_range_close_ones_steps_and_the_rest_is_a_bloom_filter() {
         let few = filter(["b", "a", "\\N", "b"]).unwrap();
         assert_eq!(few.values.as_deref(), Some(&["a".to_owned(), "b".to_owned()][..]));
         assert!(few.admits("a") && !few.admits("c"));
         let numbers = |step: i64| (0..1000).map(|n| (n * step).to_string()).collect::<Vec<_>>();
         let dense = filter(numbers(2).iter().map(String::as_str)).unwrap();
         assert!(dense.bloom.is_none() && (dense.min, dense.max) == (Some(0), Some(1998)) && !dense.admits("1999"));
+        let close = filter(numbers(7).iter().map(String::as_str)).unwrap();
+        assert_eq!(close.steps.as_ref().map(Vec::len), Some(1000));
+        assert!((0..7000).all(|n| close.admits(&n.to_string()) == (n % 7 == 0)) && !close.admits("7000"));
         let wide = filter(numbers(1000).iter().map(String::as_str)).unwrap();
         let wrong = (0..10_000).filter(|n| wide.admits(&(n * 1000 + 7).to_string())).count();
         assert!(
@@ -199,7 +235,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_filter_never_says_no_to_a_value_that_is_there(values in proptest::collection::vec(
-            prop_oneof![any::<i64>().prop_map(|n| n.to_string()), "[a-z]{0,70}", (0i64..50).prop_map(|n| n.to_string())], 0..80)) {
+            prop_oneof![any::<i64>().prop_map(|n| n.to_string()), "[a-z]{0,70}", (-9i64..9000).prop_map(|n| n.to_string()),
+            (0i64..50).prop_map(|n| n.to_string())], 0..80)) {
             let made = filter(values.iter().map(String::as_str));
             let Some(made) = made else { return Ok(()) };
             let read: Filter = serde_json::from_str(&serde_json::to_string(&made).unwrap()).unwrap();

@@ -12,11 +12,11 @@ use crate::base::path;
 use crate::engine::postgres::filters::{Filter, Values};
 
 /// A segment is not begun before the last is so long, unless it would grow beyond the longest.
-const SHORTEST: usize = 64 << 10;
+const SHORTEST: usize = 32 << 10;
 const LONGEST: usize = 1 << 20;
 /// Beyond the shortest, a segment ends after so many bytes on average. Rows count with lengths rounded up to a power of
-/// two, about a third too long, which makes segments of about 256 KiB.
-const SPACING: u64 = 256 << 10;
+/// two, about a third too long, which makes segments of about 128 KiB.
+const SPACING: u64 = 128 << 10;
 /// Keys longer than this are not noted.
 const LONGEST_KEY: usize = 1024;
 

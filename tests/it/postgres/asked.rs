@@ -9,7 +9,6 @@ use strongroom::base::record::Value;
 use strongroom::engine::postgres::layout::Table;
 use strongroom::engine::postgres::records::value::{Kind, unescaped};
 use strongroom::engine::sqlite::ask::{Cell, Rows};
-use strongroom::engine::sqlite::vtab::value_of;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::error::OpError;
 use strongroom::ops::query::{Query, Report, Request, Statement};
@@ -32,7 +31,7 @@ impl Rows for Taken {
     }
 
     fn row(&mut self, cells: &[Cell<'_>]) -> io::Result<()> {
-        self.rows.push(cells.iter().map(|cell| value_of(*cell)).collect());
+        self.rows.push(cells.iter().map(|cell| Value::from(*cell)).collect());
         Ok(())
     }
 }

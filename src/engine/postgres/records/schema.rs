@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::base::record::{Column, Reference, Table};
-use crate::engine::postgres::catalog::KEY;
+use crate::engine::postgres::catalog::{KEY, OWN};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::{self, Qualified, Shape};
@@ -81,7 +81,7 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
 ///
 /// The session's `search_path` must be empty: types and defaults are named by their schemas then.
 pub fn read(session: &Session) -> Result<Vec<Described>, PostgresError> {
-    let rows = session.query(&TABLES.replace("{key}", KEY), &[])?;
+    let rows = session.query(&TABLES.replace("{key}", KEY).replace("{own}", OWN), &[])?;
     let mut tables: Vec<Described> = rows.iter().map(described).collect();
     tables.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(tables)
@@ -185,9 +185,5 @@ CROSS JOIN LATERAL (
     FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 ) triggers
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-  AND (NOT EXISTS (SELECT FROM pg_depend e
-                   WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.objsubid = 0
-                     AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e')
-       OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig)))
+  AND {own}
 "#;

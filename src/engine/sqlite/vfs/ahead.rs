@@ -13,6 +13,7 @@
 
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::ptr;
 
 use rusqlite::Connection;
@@ -24,7 +25,9 @@ use rusqlite::ffi::{
 use super::calls::guarded;
 
 /// So much is read at once.
-const PIECE: usize = 256 << 10;
+const PIECE: u64 = 256 << 10;
+/// Of which so much lies where the reader comes from: nobody reads quite straight on.
+const BACK: u64 = 32 << 10;
 /// What is skipped and still counts as reading on.
 const GAP: u64 = 64 << 10;
 /// Places where somebody may read on in turns: a table, what is too long for its pages, an index.
@@ -102,7 +105,7 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, to: *mut c_void, length: c_in
         let (Some(own_read), Some(own_size)) = (own.xRead, own.xFileSize) else { return SQLITE_IOERR_READ };
         // SAFETY: what SQLite asked of us is asked of its own method, with the same promises.
         let plain = || unsafe { own_read(file, to, length, offset) };
-        let (Ok(wanted), Ok(start)) = (usize::try_from(length), u64::try_from(offset)) else { return plain() };
+        let (Ok(length), Ok(start)) = (u64::try_from(length), u64::try_from(offset)) else { return plain() };
         let size = || {
             let mut size = 0;
             // SAFETY: the file is open, and the place is valid.
@@ -116,10 +119,10 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, to: *mut c_void, length: c_in
             // SAFETY: the file is open, and the buffer is as long as said.
             unsafe { own_read(file, bytes.as_mut_ptr().cast(), length, at) == SQLITE_OK }
         };
-        match streams.read(start, wanted, size, piece) {
+        match streams.read(start..start.saturating_add(length), size, piece) {
             Some(bytes) => {
                 // SAFETY: SQLite's buffer is `length` bytes that nobody else uses during the call, and as many were found.
-                unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), wanted) };
+                unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast::<u8>(), bytes.len()) };
                 SQLITE_OK
             }
             None => plain(),
@@ -162,11 +165,9 @@ struct Streams {
 
 #[derive(Default)]
 struct Stream {
-    /// Read ahead, and where it begins.
+    /// What was read last, be it ahead; nothing where it was not kept.
     bytes: Vec<u8>,
-    start: u64,
-    /// Behind what was read last, be it ahead.
-    next: u64,
+    range: Range<u64>,
     /// When it was read last; 0 for never.
     used: u64,
 }
@@ -175,48 +176,61 @@ impl Streams {
     /// The bytes in question, where they were read ahead, or are now since somebody reads on.
     fn read(
         &mut self,
-        start: u64,
-        length: usize,
+        wanted: Range<u64>,
         size: impl FnOnce() -> u64,
         piece: impl FnOnce(&mut [u8], u64) -> bool,
     ) -> Option<&[u8]> {
         self.now += 1;
         let now = self.now;
-        if let Some(at) = self.streams.iter().position(|stream| stream.holds(start, length)) {
+        if let Some(at) = self.streams.iter().position(|stream| stream.part(&wanted).is_some()) {
             let stream = &mut self.streams[at];
             stream.used = now;
-            return stream.part(start, length);
+            return stream.part(&wanted);
         }
-        let Some(at) = self.streams.iter().position(|stream| stream.goes_on(start)) else {
+        let next = self.streams.iter().enumerate().find_map(|(at, stream)| Some((at, stream.next(&wanted)?)));
+        let Some((at, next)) = next else {
             let oldest = self.streams.iter_mut().min_by_key(|stream| stream.used)?;
             oldest.bytes.clear();
-            (oldest.start, oldest.next, oldest.used) = (0, start.saturating_add(length as u64), now);
+            (oldest.range, oldest.used) = (wanted, now);
             return None;
         };
-        let stream = &mut self.streams[at];
-        let there = size().saturating_sub(start).min(PIECE as u64) as usize;
-        stream.bytes.resize(there, 0);
-        (stream.start, stream.next, stream.used) = (start, start + there.max(length) as u64, now);
-        if there < length || !piece(&mut stream.bytes, start) {
+        let (stream, next) = (&mut self.streams[at], next.start..next.end.min(size()));
+        stream.bytes.resize(next.end.saturating_sub(next.start) as usize, 0);
+        if next.end < wanted.end || !piece(&mut stream.bytes, next.start) {
             stream.bytes.clear();
+            (stream.range, stream.used) = (wanted, now);
             return None;
         }
-        stream.part(start, length)
+        (stream.range, stream.used) = (next, now);
+        stream.part(&wanted)
     }
 }
 
 impl Stream {
-    fn holds(&self, start: u64, length: usize) -> bool {
-        self.part(start, length).is_some()
+    fn part(&self, wanted: &Range<u64>) -> Option<&[u8]> {
+        let start = usize::try_from(wanted.start.checked_sub(self.range.start)?).ok()?;
+        let end = usize::try_from(wanted.end.checked_sub(self.range.start)?).ok()?;
+        self.bytes.get(start..end).filter(|part| !part.is_empty())
     }
 
-    fn part(&self, start: u64, length: usize) -> Option<&[u8]> {
-        let at = usize::try_from(start.checked_sub(self.start)?).ok()?;
-        self.bytes.get(at..at.checked_add(length)?).filter(|part| !part.is_empty())
-    }
-
-    fn goes_on(&self, start: u64) -> bool {
-        self.used > 0 && (self.next..=self.next.saturating_add(GAP)).contains(&start)
+    /// The piece to be read by somebody who reads on here, up or down: SQLite's check goes down.
+    fn next(&self, wanted: &Range<u64>) -> Option<Range<u64>> {
+        if self.used == 0 {
+            return None;
+        }
+        let is_up = (self.range.end..=self.range.end.saturating_add(GAP)).contains(&wanted.start);
+        let is_down = (self.range.start.saturating_sub(GAP)..=self.range.start).contains(&wanted.end);
+        match (is_up, is_down) {
+            (true, _) => {
+                let start = wanted.start.saturating_sub(BACK);
+                Some(start..start.saturating_add(PIECE))
+            }
+            (_, true) => {
+                let end = wanted.end.saturating_add(BACK);
+                Some(end.saturating_sub(PIECE)..end)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -232,21 +246,28 @@ mod tests {
         (0..length).map(|at| (at / 7 * 31 + at) as u8).collect()
     }
 
+    /// Reads from a file of this content: what was found, unless it is left to the question itself.
+    fn read<'s>(streams: &'s mut Streams, file: &[u8], wanted: Range<u64>, pieces: &Cell<u32>) -> Option<&'s [u8]> {
+        let piece = |bytes: &mut [u8], at: u64| {
+            pieces.set(pieces.get() + 1);
+            bytes.copy_from_slice(&file[at as usize..at as usize + bytes.len()]);
+            true
+        };
+        streams.read(wanted, || file.len() as u64, piece)
+    }
+
     proptest! {
         #[test]
         fn what_was_read_ahead_is_what_the_file_holds(
             length in 0usize..1_500_000,
-            reads in proptest::collection::vec((0u64..1_600_000, 1usize..70_000, 1usize..40), 1..30),
+            runs in proptest::collection::vec((0u64..1_600_000, 1u64..65_536, 1u64..40, any::<bool>()), 1..30),
         ) {
             let (file, mut streams) = (content(length), Streams::default());
-            for (start, step, times) in reads {
-                for at in (0..times as u64).map(|time| start + time * step as u64) {
-                    let piece = |bytes: &mut [u8], at: u64| {
-                        bytes.copy_from_slice(&file[at as usize..at as usize + bytes.len()]);
-                        true
-                    };
-                    if let Some(found) = streams.read(at, step, || length as u64, piece) {
-                        prop_assert_eq!(found, &file[at as usize..at as usize + step]);
+            for (start, step, times, down) in runs {
+                let at = |time: u64| if down { start.saturating_sub(time * step) } else { start + time * step };
+                for wanted in (0..times).map(|time| at(time)..at(time) + step) {
+                    if let Some(found) = read(&mut streams, &file, wanted.clone(), &Cell::default()) {
+                        prop_assert_eq!(found, &file[wanted.start as usize..wanted.end as usize]);
                     }
                 }
             }
@@ -255,27 +276,28 @@ mod tests {
 
     #[test]
     fn whoever_reads_on_asks_for_large_pieces_and_whoever_jumps_about_for_none() {
-        let (file, mut streams, asked) = (content(4 << 20), Streams::default(), Cell::new(0));
-        let mut read = |at: u64| {
-            let piece = |bytes: &mut [u8], at: u64| {
-                asked.set(asked.get() + 1);
-                bytes.copy_from_slice(&file[at as usize..at as usize + bytes.len()]);
-                true
-            };
-            streams.read(at, 4096, || file.len() as u64, piece).is_some()
+        let (file, mut streams, pieces) = (content(4 << 20), Streams::default(), Cell::new(0));
+        let mut served = |pages: &mut dyn Iterator<Item = u64>| {
+            let mut one = |page: &u64| read(&mut streams, &file, page * 4096..page * 4096 + 4096, &pieces).is_some();
+            let served = pages.filter(|page| one(page)).count();
+            (served, pieces.replace(0))
         };
-        let served = (0..1024).filter(|page| read(page * 4096)).count();
-        assert_eq!((served, asked.get()), (1023, 16));
-        let served = (0..200u64).filter(|page| read((page * 613 % 1000) * 4096)).count();
-        assert!(served < 20 && asked.get() < 20, "{served} {}", asked.get());
+        assert_eq!(served(&mut (0..1024)), (1023, 19));
+        assert_eq!(served(&mut (0..1024).rev().skip(100)), (923, 17));
+        // Two places in turns, neither quite in order.
+        let jumpy = (0..300).map(|at| 500 - (at ^ 1)).flat_map(|page| [page, page + 510]);
+        let (found, asked) = served(&mut jumpy.into_iter());
+        assert!(found > 590 && asked < 16, "{found} {asked}");
+        let (found, asked) = served(&mut (0..200).map(|at| at * 613 % 1000));
+        assert!(found < 50 && asked < 20, "{found} {asked}");
     }
 
     #[test]
     fn a_piece_that_cannot_be_read_is_left_to_the_question_itself() {
         let mut streams = Streams::default();
-        assert!(streams.read(0, 4096, || 1 << 20, |_, _| true).is_none());
-        assert!(streams.read(4096, 4096, || 1 << 20, |_, _| false).is_none());
-        assert!(streams.read(8192, 4096, || 8192, |_, _| true).is_none(), "beyond the end");
+        assert!(streams.read(0..4096, || 1 << 20, |_, _| true).is_none());
+        assert!(streams.read(4096..8192, || 1 << 20, |_, _| false).is_none());
+        assert!(streams.read(8192..12288, || 8192, |_, _| true).is_none(), "beyond the end");
     }
 
     #[test]
