@@ -2,10 +2,8 @@
 //!
 //! Owns the table of contents shown to SQLite, each under a name of its own for as long as somebody holds it, and why
 //! one could not be read: SQLite itself only says "disk I/O error". The calls from SQLite are in `calls`, files for its
-//! temporary data, in memory and bounded, in `scratch`. Never opens a file of the system. Beside it, since it is C too:
-//! `ahead`, by which a live database's file is read in larger pieces.
+//! temporary data, in memory and bounded, in `scratch`. Never opens a file of the system.
 
-mod ahead;
 mod calls;
 mod scratch;
 
@@ -16,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::base::error::Explained;
 use crate::base::random::RandomRead;
 
-pub use ahead::Ahead;
 pub use scratch::MOST as MOST_SCRATCH;
 
 /// The VFS by which SQLite knows it.

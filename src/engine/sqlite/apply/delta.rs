@@ -20,7 +20,6 @@ use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, AutoVacuum, Header};
 use crate::engine::sqlite::apply::pages::Pages;
 use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, Way, check, reach};
-use crate::engine::sqlite::vfs::Ahead;
 
 /// Changed pages held in memory while readers still keep a database with a rollback journal from being written to.
 const HELD: usize = 32 << 20;
@@ -97,8 +96,6 @@ fn within(
     if header.encoding() != goal.header().encoding() && header.encoding() != 0 {
         return Err(ApplyError::Encoding { path: told.path.to_owned() });
     }
-    // All of it is read, by most ways twice.
-    let ahead = Ahead::of(connection);
     let transaction = Transaction { connection, told, rollback_journal: !header.is_wal(), held: 0, flushed: false };
     let written = match from {
         From::All(pages) => Some(transaction.write_differing(pages, live_count, options)?),
@@ -120,7 +117,6 @@ fn within(
         return Err(ApplyError::Unsound { path: told.path.to_owned(), findings: findings.clone() });
     }
     reach("checked");
-    drop(ahead);
     first.cut(connection).map_err(told.sqlite("shorten"))?;
     reach("cut");
     connection.execute_batch("COMMIT").map_err(told.sqlite("commit to"))?;

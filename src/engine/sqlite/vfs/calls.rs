@@ -107,7 +107,7 @@ pub fn register() -> Result<(), NotRegistered> {
 }
 
 /// Runs what may panic; a panic is an error like any other.
-pub(super) fn guarded(failed: c_int, call: impl FnOnce() -> c_int) -> c_int {
+fn guarded(failed: c_int, call: impl FnOnce() -> c_int) -> c_int {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(failed)
 }
 
