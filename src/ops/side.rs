@@ -18,6 +18,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::show;
+use crate::record::several::Several;
 use crate::vault::extents;
 use crate::vault::random::Desk;
 
@@ -25,6 +26,7 @@ use crate::vault::random::Desk;
 pub enum Side {
     Sqlite(Session),
     Postgres(Kept),
+    Several(Several<dyn Records>),
 }
 
 impl Side {
@@ -46,6 +48,15 @@ impl Side {
         match self {
             Self::Sqlite(session) => session,
             Self::Postgres(kept) => kept,
+            Self::Several(several) => several,
+        }
+    }
+
+    pub fn into_records(self) -> Box<dyn Records> {
+        match self {
+            Self::Sqlite(session) => Box::new(session),
+            Self::Postgres(kept) => Box::new(kept),
+            Self::Several(several) => Box::new(several),
         }
     }
 }

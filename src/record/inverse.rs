@@ -91,8 +91,50 @@ pub fn restore(
     force: bool,
     told: &mut BeforeCommit<'_>,
 ) -> Result<Trace, RecordError> {
+    made(&mut Kept { images, is_meant: &|_| true }, live, was, force, told)
+}
+
+/// The same of some tables only, and of nothing that is newer.
+pub fn restore_some(
+    images: &mut dyn Images,
+    live: &mut dyn Change,
+    was: &Trace,
+    is_meant: &dyn Fn(&str) -> bool,
+) -> Result<Trace, RecordError> {
+    made(&mut Kept { images, is_meant }, live, was, false, &mut |_, _| Ok(()))
+}
+
+/// The tables of which some row is not as its image has it.
+pub fn changed(images: &mut dyn Images, live: &dyn Records) -> Result<BTreeSet<String>, RecordError> {
+    let tables = live.tables()?;
+    let mut changed = BTreeSet::new();
+    Kept { images, is_meant: &|_| true }.each(&mut |image| {
+        let table = named(&tables, &image.table)?;
+        let row = image.row.map(|row| split(table, row)).transpose()?;
+        let now = compare::see(live, table, std::slice::from_ref(&image.key))?;
+        let held = row.as_ref().map(|(columns, values)| (columns, compare::Seen::of(values).columns));
+        let same = match (held, now.get(&image.key)) {
+            (None, None) => true,
+            (Some((at, held)), Some(now)) => at.iter().zip(&held).all(|(at, held)| now.columns[*at] == *held),
+            _ => false,
+        };
+        if !same {
+            changed.insert(image.table);
+        }
+        Ok(())
+    })?;
+    Ok(changed)
+}
+
+fn made(
+    images: &mut Kept<'_>,
+    live: &mut dyn Change,
+    was: &Trace,
+    force: bool,
+    told: &mut BeforeCommit<'_>,
+) -> Result<Trace, RecordError> {
     let mut names = BTreeSet::new();
-    each(images, &mut |image| {
+    images.each(&mut |image| {
         names.insert(image.table);
         Ok(())
     })?;
@@ -102,22 +144,33 @@ pub fn restore(
     end(done, live, told)
 }
 
-/// Reads every image, from the first.
-fn each(images: &mut dyn Images, take: &mut dyn FnMut(Image) -> Result<(), RecordError>) -> Result<(), RecordError> {
-    let failed = |error: std::io::Error| RecordError::Image(error.to_string());
-    images.rewind().map_err(failed)?;
-    let mut line = String::new();
-    while images.read_line(&mut line).map_err(failed)? > 0 {
-        take(serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?)?;
-        line.clear();
+/// Images, and those of them that are meant, by their tables.
+struct Kept<'k> {
+    images: &'k mut dyn Images,
+    is_meant: &'k dyn Fn(&str) -> bool,
+}
+
+impl Kept<'_> {
+    /// Reads every one that is meant, from the first.
+    fn each(&mut self, take: &mut dyn FnMut(Image) -> Result<(), RecordError>) -> Result<(), RecordError> {
+        let failed = |error: std::io::Error| RecordError::Image(error.to_string());
+        self.images.rewind().map_err(failed)?;
+        let mut line = String::new();
+        while self.images.read_line(&mut line).map_err(failed)? > 0 {
+            let image: Image = serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?;
+            if (self.is_meant)(&image.table) {
+                take(image)?;
+            }
+            line.clear();
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Rows that stay are changed first, since they may refer to what goes; then what goes, the last that came first; then
 /// what comes back, in the order it was there. So it is the same whether the store looks after references or not.
 fn back(
-    images: &mut dyn Images,
+    images: &mut Kept<'_>,
     touched: &[String],
     live: &mut dyn Change,
     was: &Trace,
@@ -133,7 +186,7 @@ fn back(
     // What has to be written once more, when everything is there that it may refer to.
     let mut again: HashSet<usize> = HashSet::new();
     let names: BTreeSet<&str> = touched.iter().map(String::as_str).collect();
-    each(images, &mut |image| {
+    images.each(&mut |image| {
         let (table, at) = (named(tables, &image.table)?, rows.len());
         match image.row {
             None => removed.push((table, image.key.clone())),
@@ -152,7 +205,7 @@ fn back(
     })?;
     remove(&graph, &removed, was, live)?;
     let mut at = 0;
-    each(images, &mut |image| {
+    images.each(&mut |image| {
         if let (true, Some(row)) = (added.contains(&at), image.row) {
             let (columns, mut values) = split(rows[at].0, row)?;
             if empty(rows[at].0, &names, &columns, &mut values, live) {
@@ -164,7 +217,7 @@ fn back(
         Ok(())
     })?;
     let mut at = 0;
-    each(images, &mut |image| {
+    images.each(&mut |image| {
         if let (true, Some(row)) = (again.contains(&at), image.row) {
             let (columns, values) = split(rows[at].0, row)?;
             live.update(rows[at].0, &image.key, &columns, &values)?;

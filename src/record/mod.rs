@@ -15,4 +15,5 @@ pub mod model;
 pub mod order;
 pub mod plan;
 pub mod prepare;
+pub mod several;
 pub mod trace;

@@ -93,6 +93,11 @@ pub trait Change: Records {
         Ok(None)
     }
 
+    /// Does what of a commit may fail, as far as that can be done ahead; nothing is written after it. Nothing lasts by it.
+    fn ready(&mut self) -> Result<(), Explained> {
+        Ok(())
+    }
+
     /// Makes everything that was written last.
     fn commit(&mut self) -> Result<Ended, Explained>;
 

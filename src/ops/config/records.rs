@@ -6,11 +6,14 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::name::Name;
 use crate::base::record::OnDelete;
+use crate::ops::backup::Planned;
 use crate::ops::config::{Config, ConfigError, Reader, Spanned};
 use crate::record::model::{Columns, Entity, Linked, Relation, Rename};
 
 const ENTITY: [&str; 5] = ["source", "table", "key", "files", "immutable"];
 const RELATION: [&str; 4] = ["from", "to", "when", "on_delete"];
+/// Kinds of sources that databases are found in.
+const TABLES: [&str; 3] = ["sqlite", "postgres", "files"];
 const RENAME: [&str; 2] = ["from", "to"];
 
 impl Reader<'_> {
@@ -86,14 +89,11 @@ impl Reader<'_> {
         let (Some((source, from)), Some((other, to))) = (from, to) else {
             return Err(self.error(item.span(), "relation wants from and to".to_owned(), hint()));
         };
-        if source != other {
-            let what = format!("a relation stays within one source; {source} and {other} are two");
-            return Err(self.error(item.span(), what, None));
-        }
         if from.columns.len() != to.columns.len() {
             return Err(self.error(item.span(), "from and to have as many columns as each other".to_owned(), hint()));
         }
-        Ok(Relation { source, from, to, when, on_delete })
+        let to_source = Some(other).filter(|other| *other != source);
+        Ok(Relation { source, to_source, from, to, when, on_delete })
     }
 
     fn when(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<(String, String)>, ConfigError> {
@@ -173,7 +173,8 @@ impl Reader<'_> {
             std::iter::once(("entity", &entity.source))
                 .chain(entity.files.iter().map(|linked| ("entity", &linked.source)))
         });
-        let relations = model.relations.iter().map(|relation| ("relation", &relation.source));
+        let relations =
+            model.relations.iter().flat_map(|one| [("relation", &one.source), ("relation", one.to_source())]);
         let renames = model.renames.iter().map(|rename| ("rename", &rename.source));
         for (key, source) in entities.chain(relations).chain(renames) {
             if config.sources.iter().any(|planned| planned.name == *source) {
@@ -182,6 +183,21 @@ impl Reader<'_> {
             let span = document.iter().find(|(word, _)| word.get_ref() == key).map_or(0..0, |(word, _)| word.span());
             let hint = Some(format!("describe it in [source.{source}]"));
             return Err(self.error(span, format!("{key}: there is no source {source}"), hint));
+        }
+        self.sources_have_tables(document, config)
+    }
+
+    /// A relation between two sources is one between databases.
+    fn sources_have_tables(&self, document: &DeTable<'_>, config: &Config) -> Result<(), ConfigError> {
+        let relations = config.model.relations.iter().enumerate();
+        for (at, relation) in relations.filter(|(_, relation)| relation.to_source.is_some()) {
+            let ends = [&relation.source, relation.to_source()];
+            let other = |planned: &&Planned| ends.contains(&&planned.name) && !TABLES.contains(&planned.source.kind());
+            let Some(planned) = config.sources.iter().find(other) else { continue };
+            let written = document.iter().find(|(word, _)| word.get_ref() == "relation").map(|(_, value)| value);
+            let item = written.and_then(|value| value.get_ref().as_array()?.get(at).map(Spanned::span));
+            let what = format!("relation: {} is of kind {}, which has no tables", planned.name, planned.source.kind());
+            return Err(self.error(item.unwrap_or_default(), what, Some("name a table of a database".to_owned())));
         }
         Ok(())
     }

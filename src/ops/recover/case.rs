@@ -12,6 +12,7 @@ use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, Recovery, Request, files};
 use crate::ops::safety::place;
 use crate::ops::show::Part;
@@ -39,6 +40,10 @@ pub struct Case<'m> {
     pub(super) model: Model,
     pub(super) live: Box<dyn Change>,
     pub(super) database: LiveDatabase,
+    /// The databases of other sources that take part, which `side` and `live` have too.
+    pub(super) others: Vec<Joined>,
+    /// What should be known of those that do not.
+    note: Option<String>,
     pub(super) part: Place<'m>,
 }
 
@@ -50,11 +55,14 @@ impl<'m> Case<'m> {
             Some(into) => into.clone().known(&request.configured),
             None => live_place(manifest, &part, &request.configured, &request.host)?,
         };
-        let side = Side::open(&part, manifest, &desk, &request.control)?;
-        let model = request.model.of(&part.source.name);
+        let together = Together::find(manifest, &part, &request)?;
+        let others = together.joined(manifest, &request)?;
+        let side = together.side(&part, manifest, &desk, &request.control)?;
+        let model = together.model(&request);
         let graph = Graph::read(side.records(), &model)?;
-        let live = database.open(request.wait, &request.control).map_err(RecordError::store)?;
-        Ok(Self { manifest, request, desk, side, graph, model, live, database, part })
+        let live = together::open(&database, &others, request.wait, &request.control)?;
+        let note = together.note();
+        Ok(Self { manifest, request, desk, side, graph, model, live, database, others, note, part })
     }
 
     /// Bytes of packs that were fetched so far.
@@ -81,9 +89,10 @@ impl<'m> Case<'m> {
             options: &self.request.options,
         };
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
-        let plan = prepare::plan(&ground, &closure, title)?;
+        let mut plan = prepare::plan(&ground, &closure, title)?;
+        plan.notes.extend(self.note.clone());
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
-        Ok(Recovery { plan, live: self.database.clone(), files })
+        Ok(Recovery { plan, live: self.database.clone(), others: self.others.clone(), files })
     }
 
     fn kit<'k>(&'k self, kept: &'k dyn Records) -> Kit<'k> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::base::error::Explained;
+use crate::base::name::Name;
 use crate::base::record::{Key, Records, Row, Table, Value};
 use crate::engine::sqlite::facts::quoted;
 use crate::format::manifest::Manifest;
@@ -18,11 +19,12 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::Request;
 use crate::ops::recover::case::{Kit, meant};
 use crate::ops::recover::files;
+use crate::ops::recover::together::Together;
 use crate::ops::restore;
-use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::Graph;
 use crate::record::order;
+use crate::record::several::called;
 use crate::vault::random::Desk;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -55,8 +57,9 @@ pub fn export(
 ) -> Result<Exported, OpError> {
     let desk = Desk::new(unlocked.library()?.owned());
     let place = meant(manifest, request)?;
-    let side = Side::open(&place, manifest, &desk, &request.control)?;
-    let model = request.model.of(&place.source.name);
+    let together = Together::find(manifest, &place, request)?;
+    let side = together.side(&place, manifest, &desk, &request.control)?;
+    let model = together.model(request);
     let kept = side.records();
     let graph = Graph::read(kept, &model)?;
     let kit = Kit { manifest, request, graph: &graph, model: &model, kept, place: &place };
@@ -67,7 +70,8 @@ pub fn export(
     kit.all_there(table, &seeds, &closure)?;
     let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut out = Writer { form, folder, open: BTreeMap::new(), done: Exported::default() };
+    let others = together.names();
+    let mut out = Writer { form, folder, others, open: BTreeMap::new(), done: Exported::default() };
     for placed in order::order(&graph, &closure) {
         let table = &graph.tables[placed.table];
         if matches!(closure.members[placed.table][&placed.key].why, Why::Needed(_)) {
@@ -99,6 +103,8 @@ fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &m
 struct Writer<'w> {
     form: Form,
     folder: &'w Path,
+    /// Other sources that take part: a table of one is called `SOURCE.TABLE`.
+    others: Vec<Name>,
     /// The files that are being written, by table; of statements there is one.
     open: BTreeMap<String, BufWriter<File>>,
     done: Exported,
@@ -115,7 +121,7 @@ impl Writer<'_> {
             line = match form {
                 Form::Csv => csv(table, &row, first),
                 Form::Json => json(table, &row, first),
-                Form::Sql => sql(table, &row),
+                Form::Sql => sql(self.own(&table.name).1, table, &row),
             };
             Ok::<(), Explained>(())
         };
@@ -138,10 +144,23 @@ impl Writer<'_> {
         let name = match self.form {
             Form::Csv => format!("{}.csv", table.name.replace('/', "%2F")),
             Form::Json => format!("{}.json", table.name.replace('/', "%2F")),
-            Form::Sql => "records.sql".to_owned(),
+            // Statements are run in one database.
+            Form::Sql => match self.own(&table.name).0 {
+                Some(source) => format!("{source}.records.sql"),
+                None => "records.sql".to_owned(),
+            },
         };
         let path = self.folder.join(&name);
         (name, path)
+    }
+
+    /// The other source that a table is of, and what it is called there.
+    fn own<'t>(&self, table: &'t str) -> (Option<&Name>, &'t str) {
+        let of = |source: &Name| table.strip_prefix(&called(source, ""));
+        match self.others.iter().find_map(|source| Some((source, of(source)?))) {
+            Some((source, table)) => (Some(source), table),
+            None => (None, table),
+        }
     }
 
     fn finish(self) -> Result<Exported, OpError> {
@@ -193,7 +212,7 @@ fn json(table: &Table, row: &Row, first: bool) -> String {
     format!("{}{{{}}}", if first { "[\n" } else { ",\n" }, fields.join(", "))
 }
 
-fn sql(table: &Table, row: &Row) -> String {
+fn sql(name: &str, table: &Table, row: &Row) -> String {
     let literal = |value: &Value| match value {
         Value::Null => "NULL".to_owned(),
         Value::Integer(number) => number.to_string(),
@@ -209,5 +228,5 @@ fn sql(table: &Table, row: &Row) -> String {
     let own = usize::from(table.numbered);
     let names: Vec<String> = table.columns[own..].iter().map(|column| quoted(&column.name)).collect();
     let values: Vec<String> = row[own..].iter().map(literal).collect();
-    format!("INSERT INTO {} ({}) VALUES ({});\n", quoted(&table.name), names.join(", "), values.join(", "))
+    format!("INSERT INTO {} ({}) VALUES ({});\n", quoted(name), names.join(", "), values.join(", "))
 }

@@ -19,6 +19,7 @@ use crate::ops::backup::{self, Planned};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::journal::Placed;
+use crate::ops::recover::together::Joined;
 use crate::ops::safety::{place, refused};
 use crate::ops::show::{self, Part};
 use crate::ops::{config, recover};
@@ -37,9 +38,10 @@ pub struct Touches<'t> {
     pub source: &'t Name,
     pub live: &'t dyn Records,
     pub database: &'t LiveDatabase,
+    pub others: &'t [Joined],
     pub rows: &'t [(String, Key)],
     pub files: &'t [Placed],
-    /// Triggers fire, which may touch anything: the whole database is kept.
+    /// Triggers fire, which may touch anything: whole databases are kept.
     pub whole: bool,
     /// A private folder for what has to be written down first.
     pub folder: &'t Path,
@@ -60,6 +62,8 @@ pub fn snapshot(
     let mut sources = vec![Planned { name, source: Box::new(RowsSource { files, root }) }];
     if touches.whole {
         sources.push(Planned { name: touches.source.clone(), source: touches.database.source() });
+        let other = |other: &Joined| Planned { name: other.source.clone(), source: other.live.source() };
+        sources.extend(touches.others.iter().map(other));
     }
     sources.extend(files_of(touches.files)?);
     let control = control.clone();

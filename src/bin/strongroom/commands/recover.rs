@@ -10,7 +10,7 @@ use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::config::Config;
 use strongroom::ops::live_database::LiveDatabase;
-use strongroom::ops::recover::{self, Asked, BUDGET, Case, FileAct, Form, Recovery, Report, Request};
+use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
@@ -93,6 +93,9 @@ pub struct Args {
     /// Another database than the one it was captured from
     #[arg(long, value_name = "FILE|URL")]
     into: Option<OsString>,
+    /// Leave out the rows of other sources that relations tie to it
+    #[arg(long)]
+    alone: bool,
     /// Only snapshots of this app
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -274,6 +277,11 @@ fn request(
         budget: args.limit,
         configured,
         into: given.map(|recovery| Ok(recovery.live.clone())).or(args.into.as_deref().map(into)).transpose()?,
+        beside: match given {
+            Some(recovery) => Beside::Planned(recovery.others.clone()),
+            None if args.alone => Beside::None,
+            None => Beside::Tied,
+        },
         host: host_name(),
         wait: Duration::from_secs(args.live.wait()),
         control: context.control.clone(),

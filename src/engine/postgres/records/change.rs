@@ -238,8 +238,16 @@ impl Change for Live {
         }
     }
 
+    fn ready(&mut self) -> Result<(), Explained> {
+        if !self.written().settled {
+            self.settle()?;
+            self.written().settled = true;
+        }
+        Ok(())
+    }
+
     fn commit(&mut self) -> Result<Ended, Explained> {
-        self.settle()?;
+        self.ready()?;
         // Whoever asks to stop now has to wait: what is half said cannot be taken back.
         self.session.heed(Arc::default());
         let ended = match self.session.batch("COMMIT") {

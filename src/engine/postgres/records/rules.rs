@@ -22,6 +22,8 @@ pub struct Transaction {
     pub id: Option<String>,
     /// A reference may be wrong as long as it lasts.
     pub defers: bool,
+    /// Everything is done that has to be before it may end.
+    pub settled: bool,
     /// The server fires no triggers, and so looks after no references.
     replica: bool,
     switched: Vec<Trigger>,

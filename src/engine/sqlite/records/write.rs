@@ -127,6 +127,11 @@ impl Change for Live {
         ask().map_err(|error| self.failed(None, &error))
     }
 
+    /// What waits for readers of the database waits now.
+    fn ready(&mut self) -> Result<(), Explained> {
+        self.connection.cache_flush().map_err(|error| self.failed(None, &error))
+    }
+
     fn commit(&mut self) -> Result<Ended, Explained> {
         let done = self.connection.execute_batch("COMMIT").map_err(|error| self.failed(None, &error));
         done.map(|()| Ended::ForGood)

@@ -15,7 +15,7 @@ use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::runs::{Asked, Mark, Notes, Order, Runs};
 use crate::engine::postgres::records::kept::scan::{Blocks, Scan, Sieve};
 use crate::engine::postgres::records::schema;
-use crate::engine::postgres::records::value::{Kind, escaped};
+use crate::engine::postgres::records::value::{Kind, escaped, uuid};
 use crate::engine::sqlite::decimal::decimal;
 
 /// Where in its file a row begins takes so many bits of its number; the others say which file.
@@ -158,7 +158,13 @@ impl KeptTable {
                 .map(|((at, compared), value)| compared.form(self.kinds[*at], value))
                 .collect()
         };
-        let keys: HashSet<Vec<Vec<u8>>> = keys.iter().filter_map(|key| form(key)).collect();
+        // What refers to a uuid may be text, and written otherwise than the server writes it.
+        let as_kept = |(at, value): (&usize, &Value)| match shape.columns[*at].kind == "uuid" {
+            true => uuid(value),
+            false => value.clone(),
+        };
+        let asked = |key: &Key| form(&by.iter().zip(key).map(as_kept).collect::<Vec<_>>());
+        let keys: HashSet<Vec<Vec<u8>>> = keys.iter().filter_map(asked).collect();
         if keys.is_empty() {
             return Ok(());
         }
