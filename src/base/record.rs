@@ -9,4 +9,4 @@ mod value;
 
 pub use seam::{Change, Each, Ended, Records, Rules};
 pub use table::{Column, OnDelete, Reference, Table, pick};
-pub use value::{Key, Row, Value, alike, plain};
+pub use value::{Key, Row, Value, alike, like, plain};

@@ -131,7 +131,7 @@ pub enum Problem {
     Beside { source_name: String, error: Box<OpError> },
     #[error("rows of several databases are written, which takes a safety snapshot")]
     Spread,
-    #[error("nothing was changed: {reason}")]
+    #[error("everything was taken back: {reason}")]
     TakenApart { reason: String },
     #[error("{reason}; and that cannot be taken back now: {}", one_line(&**error))]
     Apart { action: String, reason: String, error: Box<OpError> },

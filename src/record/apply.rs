@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::base::error::{Explained, one_line};
-use crate::base::record::{Change, Ended, Key, Records, Reference, Row, Rules, Table, Value};
+use crate::base::record::{Change, Ended, Key, Records, Reference, Row, Rules, Table, Value, like};
 use crate::record::compare;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
@@ -253,12 +253,7 @@ impl<'w> Work<'w> {
         let key: Key = columns.iter().map(|at| row[*at].clone()).collect();
         let meant = self.graph.meant(link.parent, parent, &key);
         let into = self.moved.get(&(link.parent, meant)).filter(|_| holds)?;
-        // A number that was kept as text stays text.
-        let as_it_was = |(was, now): (Value, &Value)| match (was, now) {
-            (Value::Text(_), Value::Integer(number)) => Value::text(&number.to_string()),
-            _ => now.clone(),
-        };
-        Some((columns, key.into_iter().zip(*into).map(as_it_was).collect()))
+        Some((columns, key.iter().zip(*into).map(|(was, now)| like(was, now)).collect()))
     }
 
     /// Is what the written rows refer to there? The store's own check is not enough: it may be off, or be misled by what

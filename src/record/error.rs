@@ -38,7 +38,7 @@ pub enum RecordError {
     Refers { table: String, key: String, to: String },
     #[error("it is not known whether what was written lasts: {reason}")]
     Unknown { reason: String },
-    #[error("what was written into {lasting} lasts, and into {other} it does not: {reason}")]
+    #[error("{other} refused to commit what {lasting} had already: {reason}")]
     Apart { lasting: String, other: String, reason: String },
     #[error("two tables are called {table}: one of {first}, one of {other}")]
     SameName { table: String, first: String, other: String },

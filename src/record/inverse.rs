@@ -203,7 +203,7 @@ fn back(
         rows.push((table, image.key));
         Ok(())
     })?;
-    remove(&graph, &removed, was, live)?;
+    remove(&graph, &removed, &rows, was, live)?;
     let mut at = 0;
     images.each(&mut |image| {
         if let (true, Some(row)) = (added.contains(&at), image.row) {
@@ -248,13 +248,21 @@ fn split(table: &Table, row: BTreeMap<String, Value>) -> Result<(Vec<usize>, Row
     Ok((columns, values))
 }
 
-/// Removes rows, unless others refer to them.
-fn remove(graph: &Graph, rows: &[(&Table, Key)], was: &Trace, live: &mut dyn Change) -> Result<(), RecordError> {
+/// Removes rows, unless others refer to them that are not `known`: those that have images hold what they held.
+fn remove(
+    graph: &Graph,
+    rows: &[(&Table, Key)],
+    known: &[(&Table, Key)],
+    was: &Trace,
+    live: &mut dyn Change,
+) -> Result<(), RecordError> {
     let mut going: BTreeMap<&str, Vec<Key>> = BTreeMap::new();
     for (table, key) in rows {
         going.entry(&table.name).or_default().push(key.clone());
     }
-    unreferred(graph, &going, was, live)?;
+    let older = was.referring.iter().map(|(table, key)| (table.as_str(), key));
+    let known = known.iter().map(|(table, key)| (table.name.as_str(), key));
+    unreferred(graph, &going, &older.chain(known).collect(), live)?;
     let names: BTreeSet<&str> = going.keys().copied().collect();
     for (table, key) in rows {
         let columns = put_off(table, &names, live);
@@ -294,16 +302,13 @@ fn empty(table: &Table, to: &BTreeSet<&str>, columns: &[usize], values: &mut [Va
     emptied
 }
 
-/// Does nothing that is newer refer to rows that go? What goes with them may, and what had outlived them.
+/// Does nothing that is newer refer to rows that go?
 fn unreferred(
     graph: &Graph,
     going: &BTreeMap<&str, Vec<Key>>,
-    was: &Trace,
+    older: &HashSet<(&str, &Key)>,
     live: &dyn Change,
 ) -> Result<(), RecordError> {
-    let older = was.referring.iter().map(|(table, key)| (table.as_str(), key));
-    let goes = going.iter().flat_map(|(table, keys)| keys.iter().map(|key| (*table, key)));
-    let allowed: HashSet<(&str, &Key)> = older.chain(goes).collect();
     for (name, keys) in going {
         let parent = graph.named(name, "live data")?;
         let (table, mut rows) = (&graph.tables[parent], Vec::new());
@@ -314,7 +319,7 @@ fn unreferred(
         live.find(table, &table.key, keys, &graph.ties[parent], &mut take)?;
         let mut newer = None;
         children(graph, live, parent, &rows, &mut |child, key| {
-            if newer.is_none() && !allowed.contains(&(child.name.as_str(), &key)) {
+            if newer.is_none() && !older.contains(&(child.name.as_str(), &key)) {
                 newer = Some((child.name.clone(), shown(&key)));
             }
         })?;

@@ -6,14 +6,11 @@ use toml::de::{DeTable, DeValue};
 
 use crate::base::name::Name;
 use crate::base::record::OnDelete;
-use crate::ops::backup::Planned;
 use crate::ops::config::{Config, ConfigError, Reader, Spanned};
 use crate::record::model::{Columns, Entity, Linked, Relation, Rename};
 
 const ENTITY: [&str; 5] = ["source", "table", "key", "files", "immutable"];
 const RELATION: [&str; 4] = ["from", "to", "when", "on_delete"];
-/// Kinds of sources that databases are found in.
-const TABLES: [&str; 3] = ["sqlite", "postgres", "files"];
 const RENAME: [&str; 2] = ["from", "to"];
 
 impl Reader<'_> {
@@ -183,21 +180,6 @@ impl Reader<'_> {
             let span = document.iter().find(|(word, _)| word.get_ref() == key).map_or(0..0, |(word, _)| word.span());
             let hint = Some(format!("describe it in [source.{source}]"));
             return Err(self.error(span, format!("{key}: there is no source {source}"), hint));
-        }
-        self.sources_have_tables(document, config)
-    }
-
-    /// A relation between two sources is one between databases.
-    fn sources_have_tables(&self, document: &DeTable<'_>, config: &Config) -> Result<(), ConfigError> {
-        let relations = config.model.relations.iter().enumerate();
-        for (at, relation) in relations.filter(|(_, relation)| relation.to_source.is_some()) {
-            let ends = [&relation.source, relation.to_source()];
-            let other = |planned: &&Planned| ends.contains(&&planned.name) && !TABLES.contains(&planned.source.kind());
-            let Some(planned) = config.sources.iter().find(other) else { continue };
-            let written = document.iter().find(|(word, _)| word.get_ref() == "relation").map(|(_, value)| value);
-            let item = written.and_then(|value| value.get_ref().as_array()?.get(at).map(Spanned::span));
-            let what = format!("relation: {} is of kind {}, which has no tables", planned.name, planned.source.kind());
-            return Err(self.error(item.unwrap_or_default(), what, Some("name a table of a database".to_owned())));
         }
         Ok(())
     }

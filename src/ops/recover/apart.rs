@@ -114,8 +114,11 @@ fn take_back(
             theirs.insert(table.name);
         }
     }
-    let written = trace.written.iter().filter(|written| theirs.contains(&written.table)).cloned().collect();
-    let was = Trace { written, ..trace.clone() };
+    let (written, others): (Vec<_>, Vec<_>) =
+        trace.written.iter().cloned().partition(|written| theirs.contains(&written.table));
+    let mut was = Trace { written, ..trace.clone() };
+    // What the others hold they held before.
+    was.referring.extend(others.into_iter().map(|written| (written.table, written.key)));
     let is_meant = |table: &str| theirs.contains(table);
     inverse::restore_some(images, live, &was, &is_meant).map(|_| ())
 }

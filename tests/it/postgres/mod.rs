@@ -1,5 +1,6 @@
 //! PostgreSQL databases, against a real server: captured while they are written to, and what is kept of them.
 
+mod across;
 mod asked;
 mod bank;
 mod elsewhere;

@@ -64,7 +64,7 @@ fn firm() -> Home {
 }
 
 /// Every row of every table of a database.
-fn rows(file: &Path) -> Vec<String> {
+pub fn rows(file: &Path) -> Vec<String> {
     let connection = Connection::open(file).unwrap();
     connection.busy_timeout(Duration::from_secs(10)).unwrap();
     let mut names = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
@@ -106,8 +106,8 @@ fn a_record_comes_back_from_every_database_that_relations_tie_to_it_and_undo_tak
     lose(&home);
     let harmed = state(&home);
     let dry = home.ok(&[&RECOVER[..], &["--dry-run"]].concat()).out;
-    assert!(dry.contains("app/shop.db\n and ") && dry.contains("app/crm.db, crm\n"), "{dry}");
-    assert!(dry.contains("crm.contracts") && dry.contains("crm.customers 107"), "{dry}");
+    assert!(dry.contains("app/shop.db\n and ") && dry.contains("app/crm.db (crm)\n"), "{dry}");
+    assert!(dry.contains("crm.contracts") && dry.contains("crm.customers '107'"), "{dry}");
     assert_eq!(state(&home), harmed);
     let plan = &home.json(&[&RECOVER[..], &["--dry-run"]].concat())["plan"];
     assert_eq!(plan["others"][0]["source"], "crm", "{plan}");
@@ -165,6 +165,30 @@ fn a_plan_of_several_databases_is_done_later_unless_one_of_them_moved() {
 }
 
 #[test]
+fn a_record_whose_key_was_used_again_gets_a_new_one_that_the_other_database_refers_to() {
+    let home = firm();
+    home.write(
+        "strongroom.toml",
+        format!("{SOURCES}{RECORDS}").replace("table = 'projects'", "table = 'projects'\nimmutable = ['name']"),
+    );
+    lose(&home);
+    run(&home.path("app/shop.db"), "INSERT INTO projects VALUES(7, 'another', 101)");
+    let harmed = state(&home);
+    assert!(home.fails(1, &RECOVER).contains("projects 7 is another record now"));
+    let remapped = [&RECOVER[..], &["--remap-keys"]].concat();
+    home.ok(&remapped);
+    let now = state(&home);
+    let refers = |table: &str| now.iter().filter(|row| row.starts_with(table) && row.contains("Text(\"10\")")).count();
+    assert_eq!((refers("contracts"), refers("labels"), refers("leads")), (3, 1, 1), "{now:#?}");
+    let again = home.json(&remapped);
+    assert!(again["report"]["action"].is_null(), "{again}");
+    let differ = again["plan"]["steps"].as_array().unwrap().iter().filter(|step| step.get("differs").is_some());
+    assert_eq!(differ.count(), 0, "{again}");
+    home.ok(&["undo"]);
+    assert_eq!(state(&home), harmed);
+}
+
+#[test]
 fn rows_of_other_sources_stay_out_when_they_are_told_to_and_the_plan_says_so() {
     let home = firm();
     fs::copy(home.path("app/shop.db"), home.path("other.db")).unwrap();
@@ -203,7 +227,7 @@ fn what_is_missing_of_another_source_is_told_by_name_before_anything_is_touched(
     home.ok(&["undo", "--list"]);
     let first = home.json(&["snapshots"])["snapshots"][0]["id"].as_str().unwrap().to_owned();
     home.ok(&["recover", &first, "project", "7", "--alone"]);
-    home.ok(&["backup", "db"]);
+    home.ok(&["backup", "db", "documents"]);
     run(&home.path("app/shop.db"), "DELETE FROM documents WHERE id = 70");
     let plan = home.json(&["recover", "latest", "project", "7"])["plan"].clone();
     let notes = plan["notes"].to_string();
@@ -212,15 +236,16 @@ fn what_is_missing_of_another_source_is_told_by_name_before_anything_is_touched(
 }
 
 #[test]
-fn a_relation_names_sources_that_there_are_and_that_have_tables() {
+fn a_relation_names_sources_that_there_are() {
     let home = firm();
     let with = |more: &str| home.write("strongroom.toml", format!("{SOURCES}{RECORDS}{more}"));
     with("\n[[relation]]\nfrom = 'db.documents.title'\nto = 'erp.papers.title'");
     assert!(home.fails(2, &RECOVER).contains("relation: there is no source erp"));
-    with("\n[source.env]\nkind = 'env'\npaths = ['.env']\n[[relation]]\nfrom = 'db.documents.title'\nto = 'env.a.b'");
+    with("\n[[relation]]\nfrom = 'db.documents.title'\nto = 'crm.title'");
     let error = home.fails(2, &RECOVER);
-    let line = SOURCES.lines().count() + RECORDS.lines().count() + 3;
-    assert!(error.contains(&format!("line {line}: relation: env is of kind env, which has no tables")), "{error}");
+    assert!(error.contains("to: \"crm.title\" is not a column of a table of a source"), "{error}");
+    let line = SOURCES.lines().count() + RECORDS.lines().count() + 2;
+    assert!(error.contains(&format!("line {line}:")), "{error}");
 }
 
 #[test]
@@ -228,7 +253,7 @@ fn what_is_written_down_is_a_file_for_each_table_of_every_source() {
     let home = firm();
     home.ok(&[&RECOVER[..], &["--export", "csv", "csv"]].concat());
     let csv = fs::read_to_string(home.path("csv/crm.contracts.csv")).unwrap();
-    assert!(csv.starts_with("id,project_ref,name\n70,7,contract 70\n"), "{csv}");
+    assert!(csv.starts_with("id,project_ref,name\n") && csv.contains("\n70,7,contract 70\n"), "{csv}");
     assert!(home.path("csv/projects.csv").exists() && home.path("csv/files/papers/70.txt").exists());
     home.ok(&[&RECOVER[..], &["--export", "sql", "sql"]].concat());
     run(&home.path("fresh.db"), CRM);
@@ -283,7 +308,7 @@ fn what_one_database_has_is_taken_back_when_another_refuses_to_commit() {
     let harmed = state(&home);
     let error = home.run(&OVERWRITE);
     assert_eq!(error.code, 1, "{}", error.err);
-    assert!(error.err.contains("error: nothing was changed: ") && error.err.contains("crm.db"), "{}", error.err);
+    assert!(error.err.contains("error: everything was taken back: ") && error.err.contains("crm.db"), "{}", error.err);
     assert_eq!(state(&home), harmed);
     let list = home.json(&["undo", "--list"])["actions"].as_array().unwrap().clone();
     let last = list.last().unwrap();
@@ -309,6 +334,10 @@ fn another_process() {
                 use strongroom::base::error::Explain;
                 error.hint().unwrap()
             });
+        }
+        "undo" => {
+            control.watch(|_| die());
+            inside.undo(control).unwrap();
         }
         _ => {
             control.watch(|_| die());
@@ -350,4 +379,22 @@ fn taking_back_what_is_half_can_itself_be_killed() {
     assert!(ran.err.contains("broken off"), "{}", ran.err);
     assert_eq!(state(&home), harmed);
     assert!(!home.ok(&["undo", "--list"]).err.contains("broken off"));
+}
+
+#[test]
+fn an_undo_that_is_killed_between_two_commits_is_taken_back_too() {
+    let home = firm();
+    lose(&home);
+    let harmed = state(&home);
+    home.ok(&RECOVER);
+    let whole = state(&home);
+    let killed = process(&home, "recover::across::another_process", "undo").output().unwrap();
+    assert_eq!(killed.status.signal(), Some(9), "{}", String::from_utf8_lossy(&killed.stderr));
+    let between = state(&home);
+    assert!(between != whole && between != harmed);
+    let ran = home.ok(&["undo", "--list"]);
+    assert!(ran.err.contains("was broken off half way: what was written is taken back"), "{}", ran.err);
+    assert_eq!(state(&home), whole);
+    home.ok(&["undo"]);
+    assert_eq!(state(&home), harmed);
 }

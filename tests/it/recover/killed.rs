@@ -13,6 +13,7 @@ use strongroom::ops::error::OpError;
 use strongroom::ops::hooks::Hooks;
 use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, Request};
 use strongroom::ops::restore::in_place::{Settings, Step};
+use strongroom::ops::undo;
 use strongroom::record::plan::Options as PlanOptions;
 use strongroom::store::{Options, Store};
 use strongroom::vault::LockedVault;
@@ -76,28 +77,45 @@ impl Inside {
             wait: Duration::from_secs(5),
             control: control.clone(),
         };
-        let label = Label {
-            host: manifest.host.clone(),
-            user: String::new(),
-            app: manifest.app.clone(),
-            tags: Vec::new(),
-            labels: BTreeMap::new(),
-            reason: String::new(),
-            tool: String::new(),
-        };
-        let settings = Settings {
-            safety: Some(label),
-            wait: Duration::from_secs(5),
-            on_damage: OnDamage::Refuse,
-            numeric_ids: false,
-            actions: &actions,
-            hooks: Hooks::default(),
-            told,
-            control,
-        };
+        let settings = settings(&manifest, &actions, told, control);
         let mut case = Case::open(&unlocked, &manifest, request)?;
         let recovery = case.plan()?;
         recover::apply(&unlocked, &mut case, &recovery, &settings).map(|_| ())
+    }
+
+    /// Takes the last recovery back.
+    pub fn undo(self, control: Arc<Control>) -> Result<(), OpError> {
+        let Self { unlocked, manifest, config, actions } = self;
+        let settings = settings(&manifest, &actions, &|_| {}, control);
+        let request = undo::Request { action: None, configured: config.sources, force: false, settings };
+        undo::undo(&unlocked, request).map(|_| ())
+    }
+}
+
+fn settings<'s>(
+    manifest: &Manifest,
+    actions: &'s Actions,
+    told: &'s dyn Fn(Step),
+    control: Arc<Control>,
+) -> Settings<'s> {
+    let label = Label {
+        host: manifest.host.clone(),
+        user: String::new(),
+        app: manifest.app.clone(),
+        tags: Vec::new(),
+        labels: BTreeMap::new(),
+        reason: String::new(),
+        tool: String::new(),
+    };
+    Settings {
+        safety: Some(label),
+        wait: Duration::from_secs(5),
+        on_damage: OnDamage::Refuse,
+        numeric_ids: false,
+        actions,
+        hooks: Hooks::default(),
+        told,
+        control,
     }
 }
 

@@ -33,7 +33,7 @@ impl Shown<'_> {
         line(&mut out, &format!("{}{title} out of {id} of {time}", plan.asked));
         let _ = writeln!(out, "into {}", self.recovery.live);
         for other in &self.recovery.others {
-            let _ = writeln!(out, " and {}, {}", other.live, other.source);
+            let _ = writeln!(out, " and {} ({})", other.live, other.source);
         }
         out.push('\n');
         for refusal in &plan.refusals {
