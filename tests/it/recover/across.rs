@@ -58,7 +58,8 @@ fn firm() -> Home {
         }
     }
     run(&home.path("app/shop.db"), &shop);
-    run(&home.path("app/crm.db"), &crm);
+    // One of each way that SQLite keeps its promises.
+    run(&home.path("app/crm.db"), &format!("PRAGMA journal_mode = WAL; {crm}"));
     home.ok(&["backup"]);
     home
 }
@@ -365,6 +366,49 @@ fn what_cannot_be_taken_back_because_it_is_newer_is_told_by_name_and_can_still_b
     home.ok(&["undo", id, "--force"]);
     assert_eq!(state(&home), harmed);
     assert!(!home.ok(&["undo", "--list"]).err.contains("broken off"));
+}
+
+#[test]
+fn what_waits_for_a_reader_waits_before_anything_is_committed() {
+    let home = firm();
+    lose(&home);
+    let harmed = state(&home);
+    let reader = Connection::open(home.path("app/shop.db")).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    reader.query_row("SELECT count(*) FROM projects", [], |row| row.get::<_, i64>(0)).unwrap();
+    let error = home.run(&[&RECOVER[..], &["--wait", "1"]].concat());
+    assert_eq!(error.code, 11, "{}", error.err);
+    assert!(error.err.contains("shop.db") && !error.err.contains("taken back"), "{}", error.err);
+    drop(reader);
+    assert_eq!(state(&home), harmed);
+    home.ok(&RECOVER);
+}
+
+#[test]
+fn three_databases_are_all_or_nothing_wherever_it_is_killed_between_them() {
+    let home = firm();
+    let bills = "CREATE TABLE bills(id INTEGER PRIMARY KEY, contract TEXT);
+        INSERT INTO bills VALUES(1, '70'), (2, '71'), (3, '80')";
+    run(&home.path("app/billing.db"), bills);
+    let billing = "\n[source.billing]\nkind = 'sqlite'\npath = 'app/billing.db'\n\
+        [[relation]]\nfrom = 'billing.bills.contract'\nto = 'crm.contracts.id'";
+    home.write("strongroom.toml", format!("{SOURCES}{RECORDS}{billing}"));
+    home.ok(&["backup"]);
+    let all = |home: &Home| [state(home), rows(&home.path("app/billing.db"))].concat();
+    let whole = all(&home);
+    lose(&home);
+    run(&home.path("app/billing.db"), "DELETE FROM bills WHERE contract IN ('70', '71')");
+    let harmed = all(&home);
+    for step in ["one is committed", "one is committed 2"] {
+        assert_eq!(child(&home, step).output().unwrap().status.signal(), Some(9), "{step}");
+        let ran = home.ok(&["undo", "--list"]);
+        assert!(ran.err.contains("was broken off half way"), "{step}: {}", ran.err);
+        assert_eq!(all(&home), harmed, "{step}");
+    }
+    home.ok(&["recover", "latest", "project", "7"]);
+    assert_eq!(all(&home), whole);
+    home.ok(&["undo"]);
+    assert_eq!(all(&home), harmed);
 }
 
 #[test]
