@@ -196,7 +196,7 @@ impl Explain for Problem {
             }
             Self::Server { .. } => Some("name another with --into, or put the source into the configuration".into()),
             Self::Refused { hint, .. } => Some(hint.clone()),
-            Self::Beside { .. } => Some("nothing was written; --alone leaves other sources out".into()),
+            Self::Beside { .. } => Some("nothing was written; recover --alone leaves other sources out".into()),
             Self::Spread => Some("without --no-safety; or give back rows of one source with --alone".into()),
             Self::Apart { action, .. } => Some(format!(
                 "the next command tries it again; strongroom undo {action} --force takes it back whatever is newer"

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use crate::base::control::Control;
 use crate::base::entry::{Content, Entry};
 use crate::base::error::Explained;
+use crate::base::name::Name;
 use crate::base::path::{self, EntryPath};
 use crate::base::random::RandomRead;
 use crate::base::record::Records;
@@ -18,6 +19,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::show;
+use crate::record::error::RecordError;
 use crate::record::several::Several;
 use crate::vault::extents;
 use crate::vault::random::Desk;
@@ -49,6 +51,14 @@ impl Side {
             Self::Sqlite(session) => session,
             Self::Postgres(kept) => kept,
             Self::Several(several) => several,
+        }
+    }
+
+    /// The other source that a table is of, where there are several, and what it is called there.
+    pub fn origin(&self, table: &str) -> Result<(Option<&Name>, String), RecordError> {
+        match self {
+            Self::Several(several) => Ok(several.origin(table)?),
+            _ => Ok((None, table.to_owned())),
         }
     }
 

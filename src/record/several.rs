@@ -66,6 +66,12 @@ impl<S: Records + ?Sized> Several<S> {
         Ok(self.place(table)?.0)
     }
 
+    /// The name of the store whose a table is, and what it is called there.
+    pub fn origin(&self, table: &str) -> Result<(Option<&Name>, String), Explained> {
+        let (at, own) = self.place(table)?;
+        Ok((self.members[at].name.as_ref(), own))
+    }
+
     fn place(&self, table: &str) -> Result<(usize, String), Explained> {
         if self.places.borrow().is_empty() {
             self.tables()?;

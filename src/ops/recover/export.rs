@@ -21,10 +21,10 @@ use crate::ops::recover::case::{Kit, meant};
 use crate::ops::recover::files;
 use crate::ops::recover::together::Together;
 use crate::ops::restore;
+use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::Graph;
 use crate::record::order;
-use crate::record::several::called;
 use crate::vault::random::Desk;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -70,8 +70,7 @@ pub fn export(
     kit.all_there(table, &seeds, &closure)?;
     let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let others = together.names();
-    let mut out = Writer { form, folder, others, open: BTreeMap::new(), done: Exported::default() };
+    let mut out = Writer { form, folder, side: &side, open: BTreeMap::new(), done: Exported::default() };
     for placed in order::order(&graph, &closure) {
         let table = &graph.tables[placed.table];
         if matches!(closure.members[placed.table][&placed.key].why, Why::Needed(_)) {
@@ -103,8 +102,7 @@ fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &m
 struct Writer<'w> {
     form: Form,
     folder: &'w Path,
-    /// Other sources that take part: a table of one is called `SOURCE.TABLE`.
-    others: Vec<Name>,
+    side: &'w Side,
     /// The files that are being written, by table; of statements there is one.
     open: BTreeMap<String, BufWriter<File>>,
     done: Exported,
@@ -117,17 +115,18 @@ impl Writer<'_> {
         let number = self.done.rows.entry(table.name.clone()).or_default();
         let (form, first) = (self.form, *number == 0);
         *number += 1;
+        let (source, own) = self.side.origin(&table.name)?;
         let mut take = |row: Row| {
             line = match form {
                 Form::Csv => csv(table, &row, first),
                 Form::Json => json(table, &row, first),
-                Form::Sql => sql(self.own(&table.name).1, table, &row),
+                Form::Sql => sql(&own, table, &row),
             };
             Ok::<(), Explained>(())
         };
         let found = kept.find(table, &table.key, std::slice::from_ref(key), &all, &mut take);
         found.map_err(crate::record::error::RecordError::store)?;
-        let (name, path) = self.file(table);
+        let (name, path) = self.file(table, source);
         let failed = |source| OpError::from(Problem::Output { path: path.display().to_string(), source });
         if !self.open.contains_key(&name) {
             let mut file = BufWriter::new(File::create_new(&path).map_err(failed)?);
@@ -140,27 +139,18 @@ impl Writer<'_> {
         file.write_all(line.as_bytes()).map_err(failed)
     }
 
-    fn file(&self, table: &Table) -> (String, PathBuf) {
+    fn file(&self, table: &Table, source: Option<&Name>) -> (String, PathBuf) {
         let name = match self.form {
             Form::Csv => format!("{}.csv", table.name.replace('/', "%2F")),
             Form::Json => format!("{}.json", table.name.replace('/', "%2F")),
             // Statements are run in one database.
-            Form::Sql => match self.own(&table.name).0 {
+            Form::Sql => match source {
                 Some(source) => format!("{source}.records.sql"),
                 None => "records.sql".to_owned(),
             },
         };
         let path = self.folder.join(&name);
         (name, path)
-    }
-
-    /// The other source that a table is of, and what it is called there.
-    fn own<'t>(&self, table: &'t str) -> (Option<&Name>, &'t str) {
-        let of = |source: &Name| table.strip_prefix(&called(source, ""));
-        match self.others.iter().find_map(|source| Some((source, of(source)?))) {
-            Some((source, table)) => (Some(source), table),
-            None => (None, table),
-        }
     }
 
     fn finish(self) -> Result<Exported, OpError> {

@@ -69,14 +69,10 @@ impl<'m> Together<'m> {
         Ok(Self { first, places, absent, left })
     }
 
-    /// The sources whose databases take part beside the one that is asked.
-    pub fn names(&self) -> Vec<Name> {
-        self.places.iter().map(|place| place.source.name.clone()).collect()
-    }
-
     /// What the configuration says of all of them.
     pub fn model(&self, request: &Request) -> Model {
-        request.model.of(&self.first, &[self.names(), self.absent.clone()].concat())
+        let there = self.places.iter().map(|place| &place.source.name);
+        request.model.of(&self.first, &there.chain(&self.absent).cloned().collect::<Vec<_>>())
     }
 
     /// What the snapshot has of all of them.

@@ -57,9 +57,9 @@ fn firm() -> Home {
             home.write(&format!("app/papers/{id}.txt"), format!("paper {id}\n").repeat(20));
         }
     }
-    run(&home.path("app/shop.db"), &shop);
     // One of each way that SQLite keeps its promises.
-    run(&home.path("app/crm.db"), &format!("PRAGMA journal_mode = WAL; {crm}"));
+    run(&home.path("app/shop.db"), &format!("PRAGMA journal_mode = WAL; {shop}"));
+    run(&home.path("app/crm.db"), &crm);
     home.ok(&["backup"]);
     home
 }
@@ -373,12 +373,13 @@ fn what_waits_for_a_reader_waits_before_anything_is_committed() {
     let home = firm();
     lose(&home);
     let harmed = state(&home);
-    let reader = Connection::open(home.path("app/shop.db")).unwrap();
+    // It commits last, and cannot as long as somebody reads.
+    let reader = Connection::open(home.path("app/crm.db")).unwrap();
     reader.execute_batch("BEGIN").unwrap();
-    reader.query_row("SELECT count(*) FROM projects", [], |row| row.get::<_, i64>(0)).unwrap();
+    reader.query_row("SELECT count(*) FROM leads", [], |row| row.get::<_, i64>(0)).unwrap();
     let error = home.run(&[&RECOVER[..], &["--wait", "1"]].concat());
     assert_eq!(error.code, 11, "{}", error.err);
-    assert!(error.err.contains("shop.db") && !error.err.contains("taken back"), "{}", error.err);
+    assert!(error.err.contains("crm.db") && !error.err.contains("taken back"), "{}", error.err);
     drop(reader);
     assert_eq!(state(&home), harmed);
     home.ok(&RECOVER);
