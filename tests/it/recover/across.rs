@@ -291,6 +291,28 @@ fn a_recovery_into_two_databases_that_is_killed_at_any_step_is_all_or_nothing_af
     assert_eq!(state(&home), whole);
 }
 
+#[test]
+fn a_recovery_into_two_databases_that_is_killed_at_any_moment_is_all_or_nothing() {
+    let home = firm();
+    let whole = state(&home);
+    lose(&home);
+    let harmed = state(&home);
+    for round in 0..15u64 {
+        let mut child = home.command(&RECOVER);
+        let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(10 + round * 8));
+        let _ = child.kill();
+        child.wait().unwrap();
+        home.ok(&["undo", "--list"]);
+        let now = state(&home);
+        assert!(now == whole || now == harmed, "round {round}: {now:#?}");
+        if now == whole {
+            home.ok(&["undo"]);
+            assert_eq!(state(&home), harmed);
+        }
+    }
+}
+
 /// The second database will refuse its commit: a label that something newer has gets its old code back.
 fn contrary(home: &Home) {
     lose(home);
