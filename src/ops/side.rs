@@ -3,6 +3,7 @@
 //! Owns which engine reads it, and how the files of a captured PostgreSQL database are found in its listing. Nothing is
 //! fetched before it is asked for.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::control::Control;
@@ -11,7 +12,7 @@ use crate::base::error::Explained;
 use crate::base::name::Name;
 use crate::base::path::{self, EntryPath};
 use crate::base::random::RandomRead;
-use crate::base::record::Records;
+use crate::base::record::{Each, Key, Records, Table, Value};
 use crate::engine::postgres::layout;
 use crate::engine::postgres::records::kept::{Files, Kept, KeptDatabase, Start};
 use crate::engine::sqlite::ask::Session;
@@ -28,7 +29,7 @@ use crate::vault::random::Desk;
 pub enum Side {
     Sqlite(Session),
     Postgres(Kept),
-    Several(Several<dyn Records>),
+    Several(Several<Side>),
 }
 
 impl Side {
@@ -54,20 +55,48 @@ impl Side {
         }
     }
 
-    /// The other source that a table is of, where there are several, and what it is called there.
-    pub fn origin(&self, table: &str) -> Result<(Option<&Name>, String), RecordError> {
+    /// Where a table comes from: the other source, where there are several, its database, and the table as it is there.
+    pub fn origin<'t>(&self, table: &'t Table) -> Result<(Option<&Name>, &Self, Cow<'t, Table>), RecordError> {
         match self {
             Self::Several(several) => Ok(several.origin(table)?),
-            _ => Ok((None, table.to_owned())),
+            _ => Ok((None, self, Cow::Borrowed(table))),
         }
     }
+}
 
-    pub fn into_records(self) -> Box<dyn Records> {
-        match self {
-            Self::Sqlite(session) => Box::new(session),
-            Self::Postgres(kept) => Box::new(kept),
-            Self::Several(several) => Box::new(several),
-        }
+/// One of several answers as whatever it is.
+impl Records for Side {
+    fn label(&self) -> String {
+        self.records().label()
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, Explained> {
+        self.records().tables()
+    }
+
+    fn find(
+        &self,
+        table: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        self.records().find(table, by, keys, wanted, each)
+    }
+
+    fn matching(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        self.records().matching(table, condition, wanted, each)
+    }
+
+    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
+        self.records().typed(table, column, text)
     }
 }
 

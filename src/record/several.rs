@@ -66,10 +66,10 @@ impl<S: Records + ?Sized> Several<S> {
         Ok(self.place(table)?.0)
     }
 
-    /// The name of the store whose a table is, and what it is called there.
-    pub fn origin(&self, table: &str) -> Result<(Option<&Name>, String), Explained> {
-        let (at, own) = self.place(table)?;
-        Ok((self.members[at].name.as_ref(), own))
+    /// The store whose a table is, its name, and the table as it is there.
+    pub fn origin<'t>(&self, table: &'t Table) -> Result<(Option<&Name>, &S, Cow<'t, Table>), Explained> {
+        let (at, own) = self.own(table)?;
+        Ok((self.members[at].name.as_ref(), self.store(at), own))
     }
 
     fn place(&self, table: &str) -> Result<(usize, String), Explained> {

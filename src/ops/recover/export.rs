@@ -115,12 +115,12 @@ impl Writer<'_> {
         let number = self.done.rows.entry(table.name.clone()).or_default();
         let (form, first) = (self.form, *number == 0);
         *number += 1;
-        let (source, own) = self.side.origin(&table.name)?;
+        let (source, _, own) = self.side.origin(table)?;
         let mut take = |row: Row| {
             line = match form {
                 Form::Csv => csv(table, &row, first),
                 Form::Json => json(table, &row, first),
-                Form::Sql => sql(&own, table, &row),
+                Form::Sql => sql(&own, &row),
             };
             Ok::<(), Explained>(())
         };
@@ -202,7 +202,7 @@ fn json(table: &Table, row: &Row, first: bool) -> String {
     format!("{}{{{}}}", if first { "[\n" } else { ",\n" }, fields.join(", "))
 }
 
-fn sql(name: &str, table: &Table, row: &Row) -> String {
+fn sql(table: &Table, row: &Row) -> String {
     let literal = |value: &Value| match value {
         Value::Null => "NULL".to_owned(),
         Value::Integer(number) => number.to_string(),
@@ -218,5 +218,5 @@ fn sql(name: &str, table: &Table, row: &Row) -> String {
     let own = usize::from(table.numbered);
     let names: Vec<String> = table.columns[own..].iter().map(|column| quoted(&column.name)).collect();
     let values: Vec<String> = row[own..].iter().map(literal).collect();
-    format!("INSERT INTO {} ({}) VALUES ({});\n", quoted(name), names.join(", "), values.join(", "))
+    format!("INSERT INTO {} ({}) VALUES ({});\n", quoted(&table.name), names.join(", "), values.join(", "))
 }

@@ -87,11 +87,11 @@ impl<'m> Together<'m> {
         if self.places.is_empty() {
             return Ok(first);
         }
-        let mut several = Several::new(first.into_records(), control.clone());
+        let mut several = Several::new(Box::new(first), control.clone());
         for place in &self.places {
             let name = &place.source.name;
             let side = Side::open(place, manifest, desk, control).map_err(of(name))?;
-            several.add(name.clone(), side.into_records());
+            several.add(name.clone(), Box::new(side));
         }
         Ok(Side::Several(several))
     }
