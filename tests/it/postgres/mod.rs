@@ -2,6 +2,7 @@
 
 mod asked;
 mod bank;
+mod differences;
 mod elsewhere;
 mod everything;
 mod killed;

@@ -3,12 +3,15 @@
 //! Owns which tables there are and where in SQLite each of them stands: `app.users` is `users` in a schema `app`, and
 //! what is asked without a schema is found in `public` first. Reads files through a seam (`Files`), never a vault.
 
+mod arriving;
 mod check;
 mod differences;
+mod image;
 mod runs;
 mod scan;
 mod shown;
 mod table;
+mod walk;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +28,7 @@ use crate::engine::sqlite::ask::{AskError, Placed, STATEMENTS, Session};
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::vtab::MOST_COLUMNS;
 
+pub use arriving::Arrivals;
 pub use check::Soundness;
 pub use table::{Files, KeptTable, Start};
 
