@@ -8,6 +8,7 @@ mod act;
 mod case;
 mod export;
 mod files;
+mod grown;
 mod journal;
 mod named;
 mod safety;

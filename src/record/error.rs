@@ -38,6 +38,8 @@ pub enum RecordError {
     Refers { table: String, key: String, to: String },
     #[error("it is not known whether what was written lasts: {reason}")]
     Unknown { reason: String },
+    #[error("triggers touch more than {}; {table} is the table they were at", counted(*.most, "row"))]
+    Fired { table: String, most: u64 },
     #[error("cannot keep or read what rows held: {0}")]
     Image(String),
     #[error("{0}")]
@@ -96,6 +98,7 @@ impl Explain for RecordError {
             Self::Unknown { .. } => {
                 "the next strongroom undo --list asks the database, and finishes it or says that nothing was changed"
             }
+            Self::Fired { .. } => "nothing was written; without --triggers on no trigger fires",
             Self::Image(_) => return None,
             Self::NotAsPlanned { .. } => "make the plan again",
             Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",

@@ -44,11 +44,15 @@ pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> 
         if there[at] {
             live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
         }
-        let image = Image { table: table.name.clone(), key: key.clone(), row };
-        serde_json::to_writer(&mut *out, &image).map_err(|error| RecordError::Image(error.to_string()))?;
-        out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))?;
+        put(&Image { table: table.name.clone(), key: key.clone(), row }, out)?;
     }
     Ok(())
+}
+
+/// Writes one image.
+pub(in crate::record) fn put(image: &Image, out: &mut dyn Write) -> Result<(), RecordError> {
+    serde_json::to_writer(&mut *out, image).map_err(|error| RecordError::Image(error.to_string()))?;
+    out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))
 }
 
 /// Which rows there are: most of those that will be written are none yet, and are not asked for one by one.

@@ -147,7 +147,8 @@ impl Bench {
             .collect();
         let mut images = Vec::new();
         inverse::keep(&live, &rows, &mut images)?;
-        let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: &kept, live: &mut live };
+        let tools =
+            Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: &kept, live: &mut live, fired: None };
         let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
         Ok(Done { plan, trace, images })
     }

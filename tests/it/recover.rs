@@ -11,6 +11,8 @@ use serde_json::Value;
 
 use crate::support::program::Home;
 
+mod fired;
+mod into;
 pub mod killed;
 
 const SCHEMA: &str = "

@@ -197,6 +197,7 @@ fn settled(
         return Ok(true);
     }
     recovered.clear();
+    actions.forget_fired(action);
     let own = action.id.clone();
     actions.keep(&Action { state: State::Done, undone_by: Some(own), ..action.clone() })?;
     Ok(false)
