@@ -35,6 +35,10 @@ pub fn keep<'t>(
                 if row.as_deref().map(Seen::of).as_ref() == now.get(&key) {
                     continue;
                 }
+                if row.is_none() && is_keyless(table) && rows_of(live, table, &key)? != 1 {
+                    // It cannot be told from its twin, which was there before: the plan says so.
+                    continue;
+                }
                 let names = table.columns.iter().map(|column| column.name.clone());
                 let row = row.map(|row| names.zip(row).collect());
                 put(&Image { table: table.name.clone(), key: key.clone(), row }, out)?;
@@ -58,6 +62,21 @@ pub fn keep<'t>(
         sift(&mut waiting)?;
     }
     out.flush().map_err(|error| RecordError::Image(error.to_string()))?;
+    Ok(rows)
+}
+
+/// Are its rows told by all that they hold?
+fn is_keyless(table: &Table) -> bool {
+    !table.numbered && table.key.len() == table.columns.len()
+}
+
+fn rows_of(live: &dyn Change, table: &Table, key: &Key) -> Result<u64, RecordError> {
+    let mut rows = 0;
+    let mut take = |_| {
+        rows += 1;
+        Ok::<(), Explained>(())
+    };
+    live.find(table, &table.key, std::slice::from_ref(key), &[], &mut take)?;
     Ok(rows)
 }
 

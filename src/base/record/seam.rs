@@ -85,6 +85,11 @@ pub trait Change: Records {
     /// Can a reference be wrong as long as the transaction lasts?
     fn defers(&self) -> bool;
 
+    /// Does the store itself look after rows that refer to one that goes, in this transaction?
+    fn cascades(&self) -> bool {
+        true
+    }
+
     /// Adds a row of these columns.
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained>;
 
@@ -107,7 +112,7 @@ pub trait Change: Records {
         Ok(())
     }
 
-    /// The tables whose rows nobody tells of when triggers touch them.
+    /// Tables, or some of their rows, that nobody tells of when triggers touch them; in words.
     fn unwatched(&self) -> Result<Vec<String>, Explained> {
         Ok(Vec::new())
     }

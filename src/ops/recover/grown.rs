@@ -18,21 +18,21 @@ pub struct Lacking {
 pub struct Grown {
     live: Box<dyn Change>,
     lacking: Vec<Lacking>,
-    /// It has them by now.
-    begun: bool,
+    /// Those that it has by now, by name.
+    made: BTreeSet<String>,
 }
 
 impl Grown {
     pub fn new(live: Box<dyn Change>, lacking: Vec<Lacking>) -> Self {
-        Self { live, lacking, begun: false }
+        Self { live, lacking, made: BTreeSet::new() }
     }
 
     fn lacks(&self, table: &Table) -> bool {
-        !self.begun && self.lacking.iter().any(|one| one.table.name == table.name)
+        !self.made.contains(&table.name) && self.lacking.iter().any(|one| one.table.name == table.name)
     }
 
     /// Which of them are made when rows of these tables are written.
-    fn made(&self, written: &[String]) -> Vec<&Lacking> {
+    fn needed(&self, written: &[String]) -> Vec<&Lacking> {
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut waiting: Vec<String> = written.to_vec();
         let named = |name: &str| self.lacking.iter().find(|one| one.table.name.eq_ignore_ascii_case(name));
@@ -87,13 +87,14 @@ impl Records for Grown {
 impl Change for Grown {
     fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained> {
         self.live.begin(rules)?;
-        let statements: Vec<String> =
-            self.made(rules.tables).into_iter().flat_map(|one| one.statements.clone()).collect();
+        let needed = self.needed(rules.tables);
+        let made = needed.iter().map(|one| one.table.name.clone()).collect();
+        let statements: Vec<String> = needed.into_iter().flat_map(|one| one.statements.clone()).collect();
         if let Err(error) = self.live.make(&statements) {
             self.live.roll_back();
             return Err(error);
         }
-        self.begun = true;
+        self.made = made;
         Ok(())
     }
 
@@ -103,6 +104,10 @@ impl Change for Grown {
 
     fn defers(&self) -> bool {
         self.live.defers()
+    }
+
+    fn cascades(&self) -> bool {
+        self.live.cascades()
     }
 
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
@@ -147,7 +152,7 @@ impl Change for Grown {
 
     fn roll_back(&mut self) {
         self.live.roll_back();
-        self.begun = false;
+        self.made.clear();
     }
 }
 
@@ -180,7 +185,7 @@ mod tests {
         let all = vec![lacking("a", &["b", "there"]), lacking("b", &["A"]), lacking("c", &[])];
         let grown = Grown::new(Box::new(live), all);
         let names: Vec<&str> =
-            grown.made(&["a".to_owned(), "there".to_owned()]).iter().map(|one| one.table.name.as_str()).collect();
+            grown.needed(&["a".to_owned(), "there".to_owned()]).iter().map(|one| one.table.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
         assert!(!file.exists(), "nothing is made before something is written");
     }

@@ -122,7 +122,7 @@ fn what_somebody_did_to_a_row_that_a_trigger_touched_is_not_lost_silently() {
     run(&home.path("app.db"), "UPDATE totals SET cents = cents + 1");
     let newer = state(&home);
     let refused = home.fails(1, &["undo"]);
-    assert!(refused.contains("totals today,all is newer"), "{refused}");
+    assert!(refused.contains("totals 'today','all' is newer"), "{refused}");
     assert_eq!(state(&home), newer);
     home.ok(&["undo", "--force"]);
     assert!(state(&home).contains(&"totals [Text(\"today\"), Text(\"all\"), Integer(1100)]".to_owned()));

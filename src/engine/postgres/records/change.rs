@@ -133,6 +133,10 @@ impl Change for Live {
         self.transaction.as_ref().is_some_and(|transaction| transaction.defers)
     }
 
+    fn cascades(&self) -> bool {
+        !self.transaction.as_ref().is_some_and(Transaction::unchecked)
+    }
+
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
         let fits = |pending: &Pending| {
             pending.table == table.name && pending.columns == columns && pending.rows < ROWS && pending.sql.len() < LONG
@@ -223,7 +227,7 @@ impl Change for Live {
         self.each_touched(table, each)
     }
 
-    /// Tables of others, and those that lie elsewhere.
+    /// Tables of others, those that lie elsewhere, and rows that nothing tells from others.
     fn unwatched(&self) -> Result<Vec<String>, Explained> {
         Ok(self.strangers()?)
     }

@@ -59,7 +59,10 @@ impl Live {
     pub(super) fn strangers(&self) -> Result<Vec<String>, LiveError> {
         let known = self.known()?;
         let leaves = self.leaves(&known)?.into_iter();
-        Ok(leaves.filter(|leaf| !leaf.ours).map(|leaf| leaf.name.replace('"', "")).collect())
+        let mut told: Vec<String> = leaves.filter(|leaf| !leaf.ours).map(|leaf| leaf.name.replace('"', "")).collect();
+        let keyless = known.iter().filter(|(_, described)| described.shape.key.is_empty());
+        told.extend(keyless.map(|(name, _)| format!("rows of {name} that are there twice or have an empty column")));
+        Ok(told)
     }
 
     /// Watches every table of ours from now on.

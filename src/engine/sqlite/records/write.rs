@@ -24,6 +24,8 @@ pub struct Live {
     wait: Duration,
     /// References are checked when a transaction ends, not with each row.
     pub deferring: bool,
+    /// They are checked at all, and rows that refer to one that goes are looked after.
+    checking: bool,
     /// What is touched where triggers fire.
     watch: Watch,
     /// There is no such file yet: it is made when something is written.
@@ -36,8 +38,15 @@ impl Live {
         let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let mut live =
-            Self { connection, path: path.to_owned(), wait, deferring: true, watch: Watch::default(), is_new: false };
+        let mut live = Self {
+            connection,
+            path: path.to_owned(),
+            wait,
+            deferring: true,
+            checking: true,
+            watch: Watch::default(),
+            is_new: false,
+        };
         live.prepare().map_err(failed)?;
         Ok(live)
     }
@@ -46,8 +55,8 @@ impl Live {
     pub fn open_new(path: &Path, wait: Duration) -> Result<Self, RecordsError> {
         let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
         let connection = Connection::open_in_memory().map_err(failed)?;
-        let watch = Watch::default();
-        Ok(Self { connection, path: path.to_owned(), wait, deferring: true, watch, is_new: true })
+        let (path, watch) = (path.to_owned(), Watch::default());
+        Ok(Self { connection, path, wait, deferring: true, checking: true, watch, is_new: true })
     }
 
     /// Makes the file, for its owner only.
@@ -111,7 +120,7 @@ impl Change for Live {
             if rules.triggers { Watch::begin(&self.connection, rules.tables) } else { Ok(Watch::default()) }
         };
         match begin() {
-            Ok(watch) => self.watch = watch,
+            Ok(watch) => (self.watch, self.checking) = (watch, rules.references),
             Err(error) => {
                 let error = self.failed(None, &error);
                 self.roll_back();
@@ -141,6 +150,10 @@ impl Change for Live {
 
     fn defers(&self) -> bool {
         self.deferring
+    }
+
+    fn cascades(&self) -> bool {
+        self.checking
     }
 
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {

@@ -145,7 +145,7 @@ fn rules_make_nothing_else_of_what_is_written_and_are_as_they_were_afterwards() 
         let bench = Bench::new(user, RULED);
         bench.run("TRUNCATE p");
         let rules = || {
-            bench.ask("SELECT string_agg(rulename || ev_enabled, ' ' ORDER BY rulename) FROM pg_rewrite WHERE ev_class = 'p'::regclass")
+            bench.ask("SELECT string_agg(rulename || ev_enabled::text, ' ' ORDER BY rulename) FROM pg_rewrite WHERE ev_class = 'p'::regclass")
         };
         let before = rules();
         assert_eq!(before, "asleepD elsewhereO neverA");

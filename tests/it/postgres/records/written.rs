@@ -37,9 +37,12 @@ fn statements_run_in_psql_give_every_value_again() {
     // Whatever the database itself says of backslashes and dates.
     cluster.sql(&other, &format!("ALTER DATABASE {other} SET standard_conforming_strings = off; ALTER DATABASE {other} SET DateStyle = 'SQL, DMY'"));
     cluster.load(&other, &home.path("out/records.sql"));
-    let rows = |name: &str| {
-        let dump = cluster.dump(name, &["--data-only", "--inserts"]);
-        dump.lines().filter(|line| !line.contains("setval")).map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(rows(&name), rows(&other));
+    cluster.sql(&other, &format!("ALTER DATABASE {other} RESET ALL"));
+    // What was written first is of no matter.
+    for table in ["\"Odd \"\"schema\".\"T 1\"", "plain"] {
+        let rows = |name: &str| cluster.sql(name, &format!("SELECT * FROM {table} ORDER BY id"));
+        let expected = rows(&name);
+        assert!(expected.lines().count() >= 3);
+        assert_eq!(rows(&other), expected);
+    }
 }

@@ -362,8 +362,8 @@ mod tests {
             ("time without time zone", &["00:00:00", "00:00:00.5", "00:00:01", "24:00:00"]),
         ];
         for (kind, texts) in ascending {
-            let order = Order::of_sorted(kind).unwrap();
-            let marks: Vec<Mark> = texts.iter().map(|text| order.mark(text.as_bytes()).unwrap()).collect();
+            let order = Order::of_sorted(kind).expect("a known type");
+            let marks: Vec<Mark> = texts.iter().map(|text| order.mark(text.as_bytes()).expect("a value")).collect();
             assert!(marks.is_sorted_by(|one, other| one < other), "{kind}: {marks:?}");
         }
         assert_eq!(Order::Decimals.mark(b"1.0"), Order::Decimals.mark(b"1.00"));
