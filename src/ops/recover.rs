@@ -9,6 +9,7 @@ mod apart;
 mod case;
 mod export;
 mod files;
+mod grown;
 mod journal;
 mod named;
 mod safety;

@@ -42,6 +42,8 @@ pub enum RecordError {
     Apart { lasting: String, other: String, reason: String },
     #[error("two tables are called {table}: one of {first}, one of {other}")]
     SameName { table: String, first: String, other: String },
+    #[error("triggers touch more than {}; {table} is the table they were at", counted(*.most, "row"))]
+    Fired { table: String, most: u64 },
     #[error("cannot keep or read what rows held: {0}")]
     Image(String),
     #[error("{0}")]
@@ -101,6 +103,7 @@ impl Explain for RecordError {
             Self::Unknown { .. } | Self::Apart { .. } => {
                 "the next strongroom undo --list asks the database, and finishes it or says that nothing was changed"
             }
+            Self::Fired { .. } => "nothing was written; without --triggers on no trigger fires",
             Self::Image(_) => return None,
             Self::NotAsPlanned { .. } => "make the plan again",
             Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",

@@ -44,11 +44,15 @@ pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> 
         if there[at] {
             live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
         }
-        let image = Image { table: table.name.clone(), key: key.clone(), row };
-        serde_json::to_writer(&mut *out, &image).map_err(|error| RecordError::Image(error.to_string()))?;
-        out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))?;
+        put(&Image { table: table.name.clone(), key: key.clone(), row }, out)?;
     }
     Ok(())
+}
+
+/// Writes one image.
+pub(in crate::record) fn put(image: &Image, out: &mut dyn Write) -> Result<(), RecordError> {
+    serde_json::to_writer(&mut *out, image).map_err(|error| RecordError::Image(error.to_string()))?;
+    out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))
 }
 
 /// Which rows there are: most of those that will be written are none yet, and are not asked for one by one.
@@ -168,7 +172,8 @@ impl Kept<'_> {
 }
 
 /// Rows that stay are changed first, since they may refer to what goes; then what goes, the last that came first; then
-/// what comes back, in the order it was there. So it is the same whether the store looks after references or not.
+/// what comes back, in the order it was there. So it is the same whether the store looks after references or not. Where it
+/// does not, what goes goes first: it may hold what only one row can, and another is to hold again.
 fn back(
     images: &mut Kept<'_>,
     touched: &[String],
@@ -182,28 +187,42 @@ fn back(
         unchanged(tables, live, &was.written)?;
     }
     let mut rows: Vec<(&Table, Key)> = Vec::new();
-    let (mut removed, mut added): (Vec<(&Table, Key)>, HashSet<usize>) = (Vec::new(), HashSet::new());
-    // What has to be written once more, when everything is there that it may refer to.
-    let mut again: HashSet<usize> = HashSet::new();
-    let names: BTreeSet<&str> = touched.iter().map(String::as_str).collect();
+    let mut removed: Vec<(&Table, Key)> = Vec::new();
     images.each(&mut |image| {
-        let (table, at) = (named(tables, &image.table)?, rows.len());
-        match image.row {
-            None => removed.push((table, image.key.clone())),
-            Some(row) => {
-                let (columns, mut values) = split(table, row)?;
-                let emptied = empty(table, &names, &columns, &mut values, live);
-                match live.update(table, &image.key, &columns, &values)? {
-                    true if emptied => _ = again.insert(at),
-                    true => {}
-                    false => _ = added.insert(at),
-                }
-            }
+        let table = named(tables, &image.table)?;
+        if image.row.is_none() {
+            removed.push((table, image.key.clone()));
         }
         rows.push((table, image.key));
         Ok(())
     })?;
-    remove(&graph, &removed, &rows, was, live)?;
+    let going = Going::look(&graph, &removed, live)?;
+    let first = !live.cascades();
+    if first {
+        remove(&removed, live)?;
+    }
+    let mut added: HashSet<usize> = HashSet::new();
+    // What has to be written once more, when everything is there that it may refer to.
+    let mut again: HashSet<usize> = HashSet::new();
+    let names: BTreeSet<&str> = touched.iter().map(String::as_str).collect();
+    let mut at = 0;
+    images.each(&mut |image| {
+        if let Some(row) = image.row {
+            let (columns, mut values) = split(rows[at].0, row)?;
+            let emptied = empty(rows[at].0, &names, &columns, &mut values, live);
+            match live.update(rows[at].0, &image.key, &columns, &values)? {
+                true if emptied => _ = again.insert(at),
+                true => {}
+                false => _ = added.insert(at),
+            }
+        }
+        at += 1;
+        Ok(())
+    })?;
+    going.unreferred(&graph, (was, &rows), live)?;
+    if !first {
+        remove(&removed, live)?;
+    }
     let mut at = 0;
     images.each(&mut |image| {
         if let (true, Some(row)) = (added.contains(&at), image.row) {
@@ -248,22 +267,9 @@ fn split(table: &Table, row: BTreeMap<String, Value>) -> Result<(Vec<usize>, Row
     Ok((columns, values))
 }
 
-/// Removes rows, unless others refer to them that are not `known`: those that have images hold what they held.
-fn remove(
-    graph: &Graph,
-    rows: &[(&Table, Key)],
-    known: &[(&Table, Key)],
-    was: &Trace,
-    live: &mut dyn Change,
-) -> Result<(), RecordError> {
-    let mut going: BTreeMap<&str, Vec<Key>> = BTreeMap::new();
-    for (table, key) in rows {
-        going.entry(&table.name).or_default().push(key.clone());
-    }
-    let older = was.referring.iter().map(|(table, key)| (table.as_str(), key));
-    let known = known.iter().map(|(table, key)| (table.name.as_str(), key));
-    unreferred(graph, &going, &older.chain(known).collect(), live)?;
-    let names: BTreeSet<&str> = going.keys().copied().collect();
+/// Removes rows.
+fn remove(rows: &[(&Table, Key)], live: &mut dyn Change) -> Result<(), RecordError> {
+    let names: BTreeSet<&str> = rows.iter().map(|(table, _)| table.name.as_str()).collect();
     for (table, key) in rows {
         let columns = put_off(table, &names, live);
         if !columns.is_empty() {
@@ -302,30 +308,52 @@ fn empty(table: &Table, to: &BTreeSet<&str>, columns: &[usize], values: &mut [Va
     emptied
 }
 
-/// Does nothing that is newer refer to rows that go?
-fn unreferred(
-    graph: &Graph,
-    going: &BTreeMap<&str, Vec<Key>>,
-    older: &HashSet<(&str, &Key)>,
-    live: &dyn Change,
-) -> Result<(), RecordError> {
-    for (name, keys) in going {
-        let parent = graph.named(name, "live data")?;
-        let (table, mut rows) = (&graph.tables[parent], Vec::new());
-        let mut take = |ties: Row| {
-            rows.push(ties);
-            Ok::<(), Explained>(())
-        };
-        live.find(table, &table.key, keys, &graph.ties[parent], &mut take)?;
-        let mut newer = None;
-        children(graph, live, parent, &rows, &mut |child, key| {
-            if newer.is_none() && !older.contains(&(child.name.as_str(), &key)) {
-                newer = Some((child.name.clone(), shown(&key)));
-            }
-        })?;
-        if let Some((table, key)) = newer {
-            return Err(RecordError::Refers { table, key, to: graph.tables[parent].name.clone() });
+/// Rows that go, by the place of their table: their keys, and what others can refer to of them.
+struct Going<'t>(BTreeMap<usize, (Vec<&'t Key>, Vec<Row>)>);
+
+impl<'t> Going<'t> {
+    /// Looks at them while they are there.
+    fn look(graph: &Graph, rows: &'t [(&Table, Key)], live: &dyn Change) -> Result<Self, RecordError> {
+        let mut going: BTreeMap<usize, (Vec<&Key>, Vec<Row>)> = BTreeMap::new();
+        for (table, key) in rows {
+            going.entry(graph.named(&table.name, "live data")?).or_default().0.push(key);
         }
+        for (parent, (keys, ties)) in &mut going {
+            let table = &graph.tables[*parent];
+            let mut take = |row: Row| {
+                ties.push(row);
+                Ok::<(), Explained>(())
+            };
+            for some in keys.chunks(BATCH) {
+                let some: Vec<Key> = some.iter().map(|key| (*key).clone()).collect();
+                live.find(table, &table.key, &some, &graph.ties[*parent], &mut take)?;
+            }
+        }
+        Ok(Self(going))
     }
-    Ok(())
+
+    /// Does nothing that is newer refer to them? What had outlived them may, and rows that have images: what goes with them,
+    /// and what holds again what it held.
+    fn unreferred(
+        &self,
+        graph: &Graph,
+        (was, known): (&Trace, &[(&Table, Key)]),
+        live: &dyn Change,
+    ) -> Result<(), RecordError> {
+        let older = was.referring.iter().map(|(table, key)| (table.as_str(), key));
+        let known = known.iter().map(|(table, key)| (table.name.as_str(), key));
+        let allowed: HashSet<(&str, &Key)> = older.chain(known).collect();
+        for (parent, (_, rows)) in &self.0 {
+            let mut newer = None;
+            children(graph, live, *parent, rows, &mut |child, key| {
+                if newer.is_none() && !allowed.contains(&(child.name.as_str(), &key)) {
+                    newer = Some((child.name.clone(), shown(&key)));
+                }
+            })?;
+            if let Some((table, key)) = newer {
+                return Err(RecordError::Refers { table, key, to: graph.tables[*parent].name.clone() });
+            }
+        }
+        Ok(())
+    }
 }

@@ -9,6 +9,7 @@ pub mod closure;
 pub mod compare;
 pub mod drift;
 pub mod error;
+mod fired;
 pub mod graph;
 pub mod inverse;
 pub mod model;

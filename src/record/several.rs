@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::base::control::Control;
 use crate::base::error::{Explained, one_line};
 use crate::base::name::Name;
-use crate::base::record::{Change, Each, Ended, Key, Records, Rules, Table, Value};
+use crate::base::record::{Change, Each, EachTouched, Ended, Key, Records, Rules, Table, Value};
 use crate::record::error::RecordError;
 
 /// Stores, the first without a name.
@@ -171,6 +171,10 @@ impl<S: Change + ?Sized> Change for Several<S> {
         self.members.iter().filter(|member| member.begun).all(|member| member.store.defers())
     }
 
+    fn cascades(&self) -> bool {
+        self.members.iter().filter(|member| member.begun).any(|member| member.store.cascades())
+    }
+
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
         let (at, table) = self.own(table)?;
         self.members[at].store.insert(&table, columns, values)
@@ -194,6 +198,23 @@ impl<S: Change + ?Sized> Change for Several<S> {
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained> {
         let (at, table) = self.own(table)?;
         self.store(at).next_number(&table, column)
+    }
+
+    fn touched(&self, table: &Table, each: &mut EachTouched<'_>) -> Result<(), Explained> {
+        let (at, table) = self.own(table)?;
+        if self.members[at].begun { self.store(at).touched(&table, each) } else { Ok(()) }
+    }
+
+    fn unwatched(&self) -> Result<Vec<String>, Explained> {
+        let mut all = Vec::new();
+        for member in &self.members {
+            let some = member.store.unwatched()?;
+            all.extend(some.into_iter().map(|what| match &member.name {
+                Some(name) => called(name, &what),
+                None => what,
+            }));
+        }
+        Ok(all)
     }
 
     /// The marks of all, for [`marks`].

@@ -177,7 +177,7 @@ fn applied(
     let rows: Vec<(String, Key)> = steps.map(row).collect();
     let mut images = Vec::new();
     inverse::keep(live, &rows, &mut images)?;
-    let tools = Tools { graph: &graph, fits: &fits, model, snapshot: kept, live };
+    let tools = Tools { graph: &graph, fits: &fits, model, snapshot: kept, live, fired: None };
     let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
     Ok(Done { plan, trace, images })
 }

@@ -12,6 +12,8 @@ use serde_json::Value;
 use crate::support::program::Home;
 
 pub mod across;
+mod fired;
+mod into;
 pub mod killed;
 
 const SCHEMA: &str = "

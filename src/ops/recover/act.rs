@@ -2,6 +2,7 @@
 //! their places, the action done.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -96,11 +97,13 @@ pub fn apply(
     let mut work = Work { unlocked, settings, configured: &case.request.configured, action };
     let (library, control) = (case.desk.library(), &*settings.control);
     work.begin(|folder, source, paths| stage(library, case.manifest, source, paths, folder, settings, control))?;
-    let whole = recovery.plan.options.triggers;
+    let whole = recovery.plan.options.triggers && !case.database.is_missing();
     work.keep_safe(&case.part.source.name, (&case.database, &case.others, &*case.live), &rows, whole)?;
     let kept = case.side.records();
     let (graph, plan) = (&case.graph, &recovery.plan);
-    let tools = Tools { graph, fits: &fits, model: &case.model, snapshot: kept, live: &mut *case.live };
+    let mut fired = whole.then(|| settings.actions.fired(&work.action)).transpose()?;
+    let fired = fired.as_mut().map(|fired| fired as &mut dyn Write);
+    let tools = Tools { graph, fits: &fits, model: &case.model, snapshot: kept, live: &mut *case.live, fired };
     work.commit(!rows.is_empty(), |told| apply::apply(plan, tools, told))?;
     let count = |wanted: fn(&Act) -> bool| plan.steps.iter().filter(|step| wanted(&step.act)).count() as u64;
     let written = |file: &&FileStep| file.act.writes();
@@ -291,6 +294,7 @@ impl Work<'_> {
         if let Some(recovered) = &self.action.recovered {
             recovered.clear();
         }
+        self.settings.actions.forget_fired(&self.action);
         let own = Some(self.action.id.clone());
         self.settings.actions.keep(&Action { state: State::Done, undone_by: own, ..self.action.clone() })?;
         Err(error)

@@ -68,7 +68,7 @@ pub(super) fn became(
         _ => {
             let all = unlocked.snapshots()?.readable;
             let safety = undo::manifest(&all, action, action.safety)?;
-            let images = safety.map(|safety| safety::images(unlocked, safety, actions.folder())).transpose()?.flatten();
+            let images = safety.map(|safety| safety::images(unlocked, safety, actions, action)).transpose()?.flatten();
             let lost = || RecordError::Image("the safety snapshot has no rows".to_owned());
             take_back(&mut live, &mut images.ok_or_else(lost)?, &trace, lasting)?;
             Ok(Became::TakenBack)

@@ -4,14 +4,16 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Row, plain};
+use crate::base::record::{Change, Key, Records, Row, Table, plain};
 use crate::engine::postgres::settings::BadSettings;
+use crate::engine::sqlite::ask::Session;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::recover::grown::{Grown, Lacking};
 use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, Recovery, Request, files};
 use crate::ops::safety::place;
@@ -22,6 +24,7 @@ use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
 use crate::record::model::{Entity, Model};
+use crate::record::plan::Plan;
 use crate::record::prepare::{self, Ground, Title};
 use crate::record::{compare, plan};
 use crate::vault::random::Desk;
@@ -39,6 +42,8 @@ pub struct Case<'m> {
     pub(super) graph: Graph,
     pub(super) model: Model,
     pub(super) live: Box<dyn Change>,
+    /// Tables that live data gets when rows of them are written.
+    lacking: Vec<String>,
     pub(super) database: LiveDatabase,
     /// The databases of other sources that take part, which `side` and `live` have too.
     pub(super) others: Vec<Joined>,
@@ -60,9 +65,15 @@ impl<'m> Case<'m> {
         let side = together.side(&part, manifest, &desk, &request.control)?;
         let model = together.model(&request);
         let graph = Graph::read(side.records(), &model)?;
-        let live = together::open(&database, &others, request.wait, &request.control)?;
+        let (wait, control) = (request.wait, &request.control);
+        let (mut live, mut lacking) = (None, Vec::new());
+        if let (true, Side::Sqlite(session), Some(_)) = (request.options.make_tables, &side, database.path()) {
+            let open = database.open_or_make(wait, control).map_err(RecordError::store)?;
+            (live, lacking) = grown(session, open).map(|(live, lacking)| (Some(live), lacking))?;
+        }
+        let live = live.map_or_else(|| together::open(&database, &others, wait, control), Ok)?;
         let note = together.note();
-        Ok(Self { manifest, request, desk, side, graph, model, live, database, others, note, part })
+        Ok(Self { manifest, request, desk, side, graph, model, live, lacking, database, others, note, part })
     }
 
     /// Bytes of packs that were fetched so far.
@@ -91,8 +102,27 @@ impl<'m> Case<'m> {
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
         let mut plan = prepare::plan(&ground, &closure, title)?;
         plan.notes.extend(self.note.clone());
+        self.tell_of_tables(&mut plan);
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
         Ok(Recovery { plan, live: self.database.clone(), others: self.others.clone(), files })
+    }
+
+    /// What is made where live data lacks it, and what cannot be.
+    fn tell_of_tables(&self, plan: &mut Plan) {
+        let written: HashSet<usize> =
+            plan.steps.iter().filter(|step| step.act.writes()).map(|step| step.table).collect();
+        for (at, table) in plan.tables.iter().enumerate() {
+            if written.contains(&at) && self.lacking.contains(&table.name) {
+                plan.notes.push(format!("table {} is made; an undo leaves it there, empty", table.name));
+            }
+        }
+        if self.request.options.make_tables && self.part.is_postgres() {
+            let (snapshot, source) = (self.manifest.id.short(), &self.part.source.name);
+            for refusal in plan.refusals.iter_mut().filter(|refusal| refusal.what.starts_with("there is no table")) {
+                let make = "make the tables in a new database: strongroom restore";
+                refusal.hint = format!("{make} {snapshot} {source} --schema-only --to URL");
+            }
+        }
     }
 
     fn kit<'k>(&'k self, kept: &'k dyn Records) -> Kit<'k> {
@@ -136,6 +166,19 @@ impl<'m> Case<'m> {
             None => Ok(missing),
         }
     }
+}
+
+/// A live database with the tables that it lacks, as the snapshot's own statements make them; and their names.
+fn grown(kept: &Session, live: Box<dyn Change>) -> Result<(Box<dyn Change>, Vec<String>), RecordError> {
+    let there = live.tables()?;
+    let has = |name: &str| there.iter().any(|table| table.name.eq_ignore_ascii_case(name));
+    let mut lacking = Vec::new();
+    for table in Records::tables(kept)?.into_iter().filter(|table| !has(&table.name)) {
+        let statements = kept.making(&table.name)?;
+        lacking.push(Lacking { table: Table { triggers: Vec::new(), ..table }, statements });
+    }
+    let names = lacking.iter().map(|one| one.table.name.clone()).collect();
+    Ok((if lacking.is_empty() { live } else { Box::new(Grown::new(live, lacking)) }, names))
 }
 
 /// What a snapshot holds, and what is asked of it.

@@ -70,7 +70,7 @@ pub fn export(
     kit.all_there(table, &seeds, &closure)?;
     let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut out = Writer { form, folder, side: &side, open: BTreeMap::new(), done: Exported::default() };
+    let mut out = Writer { form, side: &side, folder, open: BTreeMap::new(), done: Exported::default() };
     for placed in order::order(&graph, &closure) {
         let table = &graph.tables[placed.table];
         if matches!(closure.members[placed.table][&placed.key].why, Why::Needed(_)) {
@@ -99,10 +99,16 @@ fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &m
     Ok(())
 }
 
+/// What statements for a server rest on; nothing of it outlasts the transaction.
+const PINNED: &str = "SET LOCAL client_encoding = 'UTF8';\nSET LOCAL standard_conforming_strings = on;\n\
+    SET LOCAL DateStyle = ISO;\nSET LOCAL IntervalStyle = postgres;\nSET LOCAL xmloption = content;\n\
+    SET LOCAL lc_monetary = 'C';\nSET CONSTRAINTS ALL DEFERRED;\n";
+
 struct Writer<'w> {
     form: Form,
-    folder: &'w Path,
+    /// Where the rows come from decides how values are written in statements.
     side: &'w Side,
+    folder: &'w Path,
     /// The files that are being written, by table; of statements there is one.
     open: BTreeMap<String, BufWriter<File>>,
     done: Exported,
@@ -115,12 +121,15 @@ impl Writer<'_> {
         let number = self.done.rows.entry(table.name.clone()).or_default();
         let (form, first) = (self.form, *number == 0);
         *number += 1;
-        let (source, _, own) = self.side.origin(table)?;
+        let (source, side, own) = self.side.origin(table)?;
         let mut take = |row: Row| {
             line = match form {
                 Form::Csv => csv(table, &row, first),
                 Form::Json => json(table, &row, first),
-                Form::Sql => sql(&own, &row),
+                Form::Sql => match side {
+                    Side::Postgres(kept) => kept.insert(&own, &row),
+                    _ => sql(&own, &row),
+                },
             };
             Ok::<(), Explained>(())
         };
@@ -131,7 +140,8 @@ impl Writer<'_> {
         if !self.open.contains_key(&name) {
             let mut file = BufWriter::new(File::create_new(&path).map_err(failed)?);
             if form == Form::Sql {
-                file.write_all(b"BEGIN;\n").map_err(failed)?;
+                let pinned = if matches!(side, Side::Postgres(_)) { PINNED } else { "" };
+                write!(file, "BEGIN;\n{pinned}").map_err(failed)?;
             }
             self.open.insert(name.clone(), file);
         }

@@ -257,6 +257,7 @@ fn settled(actions: &Actions, (action, recovered): (&Action, &Recovered), became
         return Ok(became);
     }
     recovered.clear();
+    actions.forget_fired(action);
     let own = action.id.clone();
     actions.keep(&Action { state: State::Done, undone_by: Some(own), ..action.clone() })?;
     Ok(became)

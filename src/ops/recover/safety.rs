@@ -15,6 +15,7 @@ use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::record::{Key, Records};
 use crate::format::manifest::Manifest;
+use crate::ops::actions::{Action, Actions};
 use crate::ops::backup::{self, Planned};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
@@ -96,17 +97,21 @@ fn files_of(files: &[Placed]) -> Result<Vec<Planned>, OpError> {
     Ok(sources.into_iter().map(one).collect())
 }
 
-/// The images of a safety snapshot, ready to be read.
+/// The images of an action's safety snapshot, and behind them those of rows that triggers touched; ready to be read.
 pub fn images(
     unlocked: &UnlockedVault,
     manifest: &Manifest,
-    folder: &Path,
+    actions: &Actions,
+    done: &Action,
 ) -> Result<Option<BufReader<File>>, OpError> {
     let Some(record) = manifest.sources.iter().find(|source| source.kind == KIND) else { return Ok(None) };
-    let images = Images::name(folder)?;
+    let images = Images::name(actions.folder())?;
     let mut file = host::create_private(&images.0).map_err(|error| images.failed(error))?;
     let part = Part { source: Some(record.name.to_string()), path: EntryPath::root() };
     show::cat(unlocked, manifest, &part, &mut file)?;
+    if let Some(mut fired) = actions.read_fired(done)? {
+        std::io::copy(&mut fired, &mut file).map_err(|error| images.failed(error))?;
+    }
     let mut file = File::open(&images.0).map_err(|error| images.failed(error))?;
     file.rewind().map_err(|error| images.failed(error))?;
     // The file is gone with its name; what is open stays readable.

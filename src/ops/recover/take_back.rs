@@ -63,7 +63,7 @@ pub fn take_back(
         trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
     let source = database_source(before);
     work.keep_safe(&source, (&database, &others, &*live), &rows, false)?;
-    let mut images = safety::images(unlocked, before, settings.actions.folder())?;
+    let mut images = safety::images(unlocked, before, settings.actions, done)?;
     work.commit(!rows.is_empty(), |told| match &mut images {
         Some(images) => inverse::restore(images, &mut *live, &trace, force, told),
         None => Err(RecordError::Image("the safety snapshot has no rows".to_owned())),

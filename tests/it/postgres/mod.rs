@@ -3,6 +3,7 @@
 mod across;
 mod asked;
 mod bank;
+mod differences;
 mod elsewhere;
 mod everything;
 mod killed;

@@ -152,6 +152,22 @@ fn a_record_of_the_other_database_brings_back_what_it_needs_of_this_one_and_no_m
 }
 
 #[test]
+fn what_triggers_of_another_database_do_is_taken_back_too() {
+    let home = firm();
+    let told = "CREATE TABLE audit(id INTEGER PRIMARY KEY, what TEXT);
+        CREATE TRIGGER told AFTER INSERT ON contracts BEGIN INSERT INTO audit(what) VALUES('made ' || NEW.id); END";
+    run(&home.path("app/crm.db"), told);
+    home.ok(&["backup"]);
+    lose(&home);
+    let harmed = state(&home);
+    home.ok(&[&RECOVER[..], &["--triggers", "on"]].concat());
+    let made = || rows(&home.path("app/crm.db")).iter().filter(|row| row.contains("made 7")).count();
+    assert_eq!(made(), 3);
+    home.ok(&["undo"]);
+    assert_eq!(state(&home), harmed);
+}
+
+#[test]
 fn a_plan_of_several_databases_is_done_later_unless_one_of_them_moved() {
     let home = firm();
     let whole = state(&home);

@@ -81,7 +81,7 @@ pub struct Args {
     /// A value for a column of every row that is added
     #[arg(long = "set", value_name = "TABLE.COLUMN=VALUE")]
     set: Vec<Given>,
-    /// Let triggers of the live database fire
+    /// Let triggers of the live database fire; what they do is taken back by an undo, too
     #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::Off)]
     triggers: Switch,
     /// So many rows may come back
@@ -90,7 +90,7 @@ pub struct Args {
     /// The database, where the snapshot holds several
     #[arg(long, value_name = "NAME[:PATH]")]
     source: Option<OsString>,
-    /// Another database than the one it was captured from
+    /// Another database than the one it was captured from; in a SQLite file, tables that it lacks are made, and the file too
     #[arg(long, value_name = "FILE|URL")]
     into: Option<OsString>,
     /// Leave out the rows of other sources that relations tie to it
@@ -267,6 +267,7 @@ fn request(
         on_conflict: args.on_conflict.into(),
         remap_keys: args.remap_keys,
         triggers: args.triggers == Switch::On,
+        make_tables: args.into.is_some(),
         set: args.set.clone(),
     };
     Ok(Request {

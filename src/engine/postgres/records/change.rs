@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::control::Control;
 use crate::base::error::Explained;
-use crate::base::record::{Change, Ended, Key, Row, Rules, Table, Value};
+use crate::base::record::{Change, EachTouched, Ended, Key, Row, Rules, Table, Value};
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout;
 use crate::engine::postgres::layout::quoted;
@@ -73,7 +73,7 @@ impl Live {
         let explain = self.explained(None);
         // What is put off is looked at now: a table with checks still to come cannot have its triggers back.
         self.session.batch("SET CONSTRAINTS ALL IMMEDIATE").map_err(&explain)?;
-        for sql in transaction.triggers_on() {
+        for sql in transaction.unwatch().into_iter().chain(transaction.triggers_on()) {
             self.session.batch(&sql).map_err(&explain)?;
         }
         for (table, numbers) in &transaction.numbers {
@@ -131,6 +131,10 @@ impl Change for Live {
 
     fn defers(&self) -> bool {
         self.transaction.as_ref().is_some_and(|transaction| transaction.defers)
+    }
+
+    fn cascades(&self) -> bool {
+        !self.transaction.as_ref().is_some_and(Transaction::unchecked)
     }
 
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
@@ -216,6 +220,16 @@ impl Change for Live {
         );
         let next = self.value(&expression).map_err(explain)?;
         Ok(next.and_then(|next| next.parse().ok()).unwrap_or(i64::MAX))
+    }
+
+    fn touched(&self, table: &Table, each: &mut EachTouched<'_>) -> Result<(), Explained> {
+        self.flush()?;
+        self.each_touched(table, each)
+    }
+
+    /// Tables of others, those that lie elsewhere, and rows that nothing tells from others.
+    fn unwatched(&self) -> Result<Vec<String>, Explained> {
+        Ok(self.strangers()?)
     }
 
     fn mark(&mut self) -> Result<Option<String>, Explained> {

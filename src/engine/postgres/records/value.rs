@@ -85,6 +85,20 @@ pub fn literal(kind: Kind, value: &Value) -> String {
     }
 }
 
+/// The same as people write it: numbers and truth without quotes.
+pub fn plain_literal(kind: Kind, value: &Value) -> String {
+    match (kind, value) {
+        (Kind::Integer, Value::Integer(number)) => number.to_string(),
+        (Kind::Boolean, Value::Integer(number @ (0 | 1))) => (*number == 1).to_string(),
+        (Kind::Real, Value::Real(number)) => format!("{number:?}"),
+        (Kind::Numeric, Value::Text(digits)) if digits.iter().all(|byte| b"-.0123456789".contains(byte)) => {
+            String::from_utf8_lossy(digits).into_owned()
+        }
+        (Kind::Bytes, Value::Blob(bytes)) => format!("'\\x{}'", hex::encode(bytes)),
+        _ => literal(kind, value),
+    }
+}
+
 /// The same where nothing else tells its type: `kind` as `format_type` writes it.
 pub fn typed_literal(kind: &str, value: &Value) -> String {
     format!("{}::{}", literal(Kind::of(kind), value), without_length(kind))

@@ -59,6 +59,8 @@ pub(super) struct Part {
     pub(super) sorted: Vec<String>,
     /// They are all of its columns: no two rows are the same there.
     pub(super) is_key_known: bool,
+    /// Which columns the rows are sorted by, and how, where all of that is known; nothing for physical order.
+    pub(super) sorting: Option<Vec<(usize, Order)>>,
     open: OnceLock<Open>,
     notes: Notes,
 }
@@ -119,6 +121,11 @@ impl KeptTable {
             Some((column, Order::of(&self.record.columns[column].kind)?))
         };
         let key: Vec<(usize, Order)> = line.key.iter().map_while(known).collect();
+        let sorting = |name: &String| {
+            let column = self.record.columns.iter().position(|column| column.name == *name)?;
+            Some((column, Order::of_sorted(&self.record.columns[column].kind)?))
+        };
+        let sorting: Option<Vec<(usize, Order)>> = line.key.iter().map(sorting).collect();
         self.parts.push(Part {
             name: line.name.clone(),
             files,
@@ -129,6 +136,7 @@ impl KeptTable {
             sorted: line.key.clone(),
             is_key_known: key.len() == line.key.len(),
             key,
+            sorting: sorting.filter(|columns| !columns.is_empty()),
             open: OnceLock::new(),
             notes: Notes::default(),
         });
