@@ -210,7 +210,7 @@ impl<S: Change + ?Sized> Change for Several<S> {
         for member in &self.members {
             let some = member.store.unwatched()?;
             all.extend(some.into_iter().map(|what| match &member.name {
-                Some(name) => called(name, &what),
+                Some(name) => format!("{what} in {name}"),
                 None => what,
             }));
         }
