@@ -89,6 +89,10 @@ pub trait EntrySink {
         batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
     ) -> Result<Content, Explained>;
 
+    /// Tells of the table whose rows come next: its line in the source's list of tables, as far as that is known before
+    /// they have come. For whoever compares; what is kept does not need it.
+    fn table(&mut self, _line: &[u8]) {}
+
     /// Keeps the rows of a table that is the entry `path`, and the notes on them that are the entry `notes`. Errors as
     /// with [`EntrySink::content`].
     fn rows(

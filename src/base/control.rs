@@ -1,5 +1,7 @@
 //! What a running operation shares with whoever started it: counters to watch, and a flag to stop it.
 
+use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counters only ever grow; a reader may see one ahead of another.
@@ -14,6 +16,19 @@ pub struct Control {
     pub bytes_expected: Count,
     /// Items expected in all; 0 while unknown.
     pub items_expected: Count,
+    watch: Watch,
+}
+
+type Told = dyn Fn(&str) + Send + Sync;
+
+/// Whoever is told what was reached.
+#[derive(Default)]
+struct Watch(OnceLock<Box<Told>>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 impl Control {
@@ -24,6 +39,17 @@ impl Control {
 
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Has `told` told of each place that an operation reaches: tests end the process there. The first one stays.
+    pub fn watch(&self, told: impl Fn(&str) + Send + Sync + 'static) {
+        let _ = self.watch.0.set(Box::new(told));
+    }
+
+    pub fn reached(&self, place: &str) {
+        if let Some(told) = self.watch.0.get() {
+            told(place);
+        }
     }
 }
 

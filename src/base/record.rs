@@ -7,6 +7,6 @@ mod seam;
 mod table;
 mod value;
 
-pub use seam::{Change, Each, Ended, Records, Rules};
+pub use seam::{Change, Each, EachTouched, Ended, Records, Rules, Touched};
 pub use table::{Column, OnDelete, Reference, Table, pick};
-pub use value::{Key, Row, Value, alike, plain};
+pub use value::{Key, Row, Value, alike, like, plain};

@@ -6,6 +6,7 @@
 //! the cache: losing one loses the way back, though never data, which is in the safety snapshot.
 
 use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,38 @@ impl Actions {
         Ok(Trace { written, ..Trace::default() })
     }
 
+    /// A private file beside the action, for what rows held that triggers touched. What was written is on disk once it
+    /// is flushed.
+    pub fn fired(&self, action: &Action) -> Result<Fired, ActionError> {
+        let file = self.fired_file(action);
+        host::make_private_folder(&self.folder).map_err(|error| ActionError::Io {
+            file: file.clone(),
+            source: std::io::Error::other(error.to_string()),
+        })?;
+        let made = host::create_private(&file).map_err(|source| ActionError::Io { file, source })?;
+        Ok(Fired(BufWriter::new(made)))
+    }
+
+    /// The same, to be read; nothing where no trigger fired.
+    pub fn read_fired(&self, action: &Action) -> Result<Option<File>, ActionError> {
+        let file = self.fired_file(action);
+        match File::open(&file) {
+            Ok(open) => Ok(Some(open)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(ActionError::Io { file, source }),
+        }
+    }
+
+    /// Removes it, of an action that changed nothing.
+    pub fn forget_fired(&self, action: &Action) {
+        // What stays is litter in a private folder, not harm.
+        let _ = fs::remove_file(self.fired_file(action));
+    }
+
+    fn fired_file(&self, action: &Action) -> PathBuf {
+        self.folder.join(format!("{}.fired", action.id))
+    }
+
     fn trace_file(&self, action: &Action) -> PathBuf {
         self.folder.join(format!("{}.trace", action.id))
     }
@@ -201,6 +234,20 @@ impl Actions {
         let mut random = [0; 4];
         crate::format::header::fill_random(&mut random);
         hex::encode(random)
+    }
+}
+
+/// Takes what triggers did.
+pub struct Fired(BufWriter<File>);
+
+impl Write for Fired {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()?;
+        self.0.get_ref().sync_all()
     }
 }
 

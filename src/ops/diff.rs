@@ -15,6 +15,7 @@ use crate::base::path::EntryPath;
 use crate::format::listing;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
+use crate::ops::rows::ServerRows;
 use crate::source::Source;
 use crate::vault::error::VaultError;
 use crate::vault::extents;
@@ -63,21 +64,23 @@ pub fn snapshots(
     merge.rest()
 }
 
-/// Hands over what changed from a snapshot's source to what is there now. Reads what does not look unchanged.
+/// Hands over what changed from a snapshot's source to what is there now. Reads what does not look unchanged. `rows` takes
+/// those of a server's tables while they pass by.
 pub fn live(
     unlocked: &UnlockedVault,
-    manifest: &Manifest,
-    before: &SourceRecord,
+    (manifest, before): (&Manifest, &SourceRecord),
     source: &dyn Source,
     control: &Arc<Control>,
     each: &mut Each<'_>,
+    rows: Option<&mut ServerRows<'_>>,
 ) -> Result<Vec<Skip>, OpError> {
     let library = unlocked.library()?;
     let vault = unlocked.vault();
     let recall = vault.recall(&manifest.app, &before.name, &source.memory())?;
     let cutter = Arc::new(vault.file_cutter());
     let merge = Merge { before: sorted(before, &library), each };
-    let mut sink = Comparison { merge, library: &library, unchanged: HashSet::new(), skipped: Vec::new() };
+    let (unchanged, skipped) = (HashSet::new(), Vec::new());
+    let mut sink = Comparison { merge, library: &library, unchanged, skipped, rows, line: Vec::new() };
     let capture = Capture { cutter, recall, control: control.clone(), rescan: false };
     source.capture(capture, &mut sink)?;
     sink.merge.rest()?;
@@ -168,15 +171,19 @@ fn compare(before: &Entry, after: &Entry) -> Option<Change> {
 }
 
 /// A sink that stores nothing: it compares.
-struct Comparison<'m, 'e> {
+struct Comparison<'m, 'e, 'r> {
     merge: Merge<'m, 'e>,
     library: &'m Library<'m>,
     /// Notes on rows that have not changed.
     unchanged: HashSet<EntryPath>,
     skipped: Vec<Skip>,
+    /// Compares the rows of tables, beside their files.
+    rows: Option<&'m mut ServerRows<'r>>,
+    /// The table whose rows come next.
+    line: Vec<u8>,
 }
 
-impl EntrySink for Comparison<'_, '_> {
+impl EntrySink for Comparison<'_, '_, '_> {
     fn content(
         &mut self,
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,
@@ -210,6 +217,10 @@ impl EntrySink for Comparison<'_, '_> {
         Ok(before.filter(|_| bytes.is_some()).map(|entry| entry.content).unwrap_or_default())
     }
 
+    fn table(&mut self, line: &[u8]) {
+        self.line = line.to_vec();
+    }
+
     /// Rows are cut where they always are, so their chunks tell. The notes on rows that did not change did not either.
     fn rows(
         &mut self,
@@ -219,13 +230,23 @@ impl EntrySink for Comparison<'_, '_> {
     ) -> Result<(Content, Content), Explained> {
         let before = self.merge.before(path).map_err(OpError::into_explained)?;
         let mut extents = before.as_ref().map(|entry| extents::of_file(entry, self.library));
-        for piece in rows {
-            let Rows::Chunk(chunk, _) = piece? else { continue };
+        let mut rows = rows;
+        let mut chunks = std::iter::from_fn(|| {
+            let chunk = Iterator::find_map(&mut rows, |piece| match piece {
+                Ok(Rows::Chunk(chunk, _)) => Some(Ok(chunk)),
+                Ok(Rows::Note(..)) => None,
+                Err(error) => Some(Err(error)),
+            })?;
             let next = extents.as_mut().and_then(|extents| extents.next()?.ok());
-            if next.is_none_or(|extent| extent.chunk != Some(chunk.digest())) {
+            if next.is_none_or(|extent| chunk.as_ref().is_ok_and(|chunk| extent.chunk != Some(chunk.digest()))) {
                 extents = None;
             }
+            Some(chunk)
+        });
+        if let Some(compared) = &mut self.rows {
+            compared.file(&std::mem::take(&mut self.line), &mut chunks)?;
         }
+        chunks.try_for_each(|chunk| chunk.map(drop))?;
         let same = extents.is_some_and(|mut extents| extents.next().is_none());
         if same {
             self.unchanged.insert(notes.clone());

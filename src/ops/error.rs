@@ -1,6 +1,6 @@
 //! What can go wrong with a use case, beyond what the floors below say themselves.
 
-use crate::base::error::{Class, Explain, Explained};
+use crate::base::error::{Class, Explain, Explained, one_line};
 use crate::base::text;
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::sqlite::apply::ApplyError;
@@ -127,6 +127,14 @@ pub enum Problem {
     Server { url: String, why: String },
     #[error("the plan cannot be done: {what}")]
     Refused { what: String, hint: String },
+    #[error("{source_name}, which a relation ties to it: {}", one_line(&**error))]
+    Beside { source_name: String, error: Box<OpError> },
+    #[error("rows of several databases are written, which takes a safety snapshot")]
+    Spread,
+    #[error("everything was taken back: {reason}")]
+    TakenApart { reason: String },
+    #[error("{reason}; and that cannot be taken back now: {}", one_line(&**error))]
+    Apart { action: String, reason: String, error: Box<OpError> },
     #[error("another recovery is going on")]
     AnotherRecovery,
     #[error("{path} cannot be given back: {reason}")]
@@ -149,6 +157,8 @@ impl Explain for Problem {
             Self::OtherEngine { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::AnotherRecovery => Class::Busy,
+            Self::Beside { error, .. } => error.class(),
+            Self::Spread => Class::Usage,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
             Self::Content(error) => error.class(),
             Self::Unlooked | Self::WhichFile { .. } => Class::Usage,
@@ -186,6 +196,11 @@ impl Explain for Problem {
             }
             Self::Server { .. } => Some("name another with --into, or put the source into the configuration".into()),
             Self::Refused { hint, .. } => Some(hint.clone()),
+            Self::Beside { .. } => Some("nothing was written; recover --alone leaves other sources out".into()),
+            Self::Spread => Some("without --no-safety; or give back rows of one source with --alone".into()),
+            Self::Apart { action, .. } => Some(format!(
+                "the next command tries it again; strongroom undo {action} --force takes it back whatever is newer"
+            )),
             Self::AnotherRecovery => Some("nothing was written; run this again when it is done".into()),
             Self::Linked { .. } => Some("nothing was written".into()),
             Self::PartOfDatabase { .. } => {

@@ -71,6 +71,27 @@ impl LiveDatabase {
         })
     }
 
+    /// Opens one that may not be there yet, if it is a file: it is made when something is written to it.
+    pub(in crate::ops) fn open_or_make(
+        &self,
+        wait: Duration,
+        control: &Arc<Control>,
+    ) -> Result<Box<dyn Change>, Explained> {
+        match self {
+            Self::Sqlite(path) if self.is_missing() => {
+                Ok(Box::new(FileLive::open_new(path, wait).map_err(|error| Box::new(error) as Explained)?))
+            }
+            _ => self.open(wait, control),
+        }
+    }
+
+    /// A file that is not there, in a folder that is.
+    pub(in crate::ops) fn is_missing(&self) -> bool {
+        self.path().is_some_and(|path| {
+            std::fs::symlink_metadata(path).is_err() && path.parent().is_some_and(|folder| folder.is_dir())
+        })
+    }
+
     /// What captures all of it.
     pub(in crate::ops) fn source(&self) -> Box<dyn Source> {
         match self {

@@ -5,13 +5,16 @@
 //! and take their places after it, by a journal that the next command finishes or takes back.
 
 mod act;
+mod apart;
 mod case;
 mod export;
 mod files;
+mod grown;
 mod journal;
 mod named;
 mod safety;
 mod take_back;
+mod together;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +37,7 @@ pub use journal::{Recovered, settle};
 pub use named::named;
 pub use safety::KIND as ROWS;
 pub(in crate::ops) use take_back::take_back;
+pub use together::{Beside, Joined};
 
 /// So many rows come back unless more are allowed.
 pub const BUDGET: u64 = 100_000;
@@ -60,6 +64,8 @@ pub struct Request {
     pub configured: Vec<Planned>,
     /// Another database than the one it was captured from.
     pub into: Option<LiveDatabase>,
+    /// Which databases of other sources take part.
+    pub beside: Beside,
     /// The host this is: live data of others is not here.
     pub host: String,
     /// How long a locked database is waited for.
@@ -74,6 +80,9 @@ pub struct Recovery {
     pub plan: Plan,
     /// The live database.
     pub live: LiveDatabase,
+    /// The live databases of other sources that take part. Their tables are called `SOURCE.TABLE`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Joined>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileStep>,
 }

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::base::chunk::Chunk;
 use crate::base::control::Control;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::base::random::RandomRead;
+use crate::engine::postgres::records::kept::Arrivals;
 use crate::engine::sqlite::ask::{self, AskError, Session};
 use crate::engine::sqlite::beside::{Beside, MOST_RUNS};
 use crate::engine::sqlite::rows::{Row, Table};
@@ -22,7 +24,8 @@ pub struct Request<'m> {
     pub source: &'m SourceRecord,
     /// The database's entry.
     pub path: &'m EntryPath,
-    /// The later snapshot and its source; `None` for what is there now, which only SQLite databases are compared with.
+    /// The later snapshot and its source; `None` for what is there now: a SQLite database. The rows of a server's are
+    /// compared while they are read, see [`ServerRows`].
     pub after: Option<(&'m Manifest, &'m SourceRecord)>,
     /// Only this table.
     pub table: Option<&'m str>,
@@ -63,6 +66,46 @@ fn of_postgres(
     let new = side::tables(&Place::at(later, request.path), manifest, desk)?;
     let mut each = |name: &str, row: Row| each(name, row).map_err(|error| Box::new(error) as Explained);
     Ok(old.differences(&new, request.table, &mut each).map_err(Problem::Content)?)
+}
+
+/// The rows of a captured PostgreSQL database, compared with those of a live one as they come, table by table.
+pub struct ServerRows<'e> {
+    arrivals: Arrivals,
+    each: &'e mut dyn FnMut(&str, Row),
+}
+
+impl<'e> ServerRows<'e> {
+    /// Of one table, if only that is asked for. Hands over every row that differs.
+    pub fn new(
+        unlocked: &UnlockedVault,
+        manifest: &Manifest,
+        source: &SourceRecord,
+        table: Option<&str>,
+        each: &'e mut dyn FnMut(&str, Row),
+    ) -> Result<Self, OpError> {
+        let desk = Desk::new(unlocked.library()?.owned());
+        let kept = side::tables(&Place::at(source, &EntryPath::root()), manifest, &desk)?;
+        Ok(Self { arrivals: Arrivals::new(kept, table), each })
+    }
+
+    /// Takes the rows of a file, whose line in the list of tables this would be.
+    pub(in crate::ops) fn file(
+        &mut self,
+        line: &[u8],
+        chunks: &mut dyn Iterator<Item = Result<Chunk, Explained>>,
+    ) -> Result<(), Explained> {
+        let Ok(line) = serde_json::from_slice(line) else { return Ok(()) };
+        let Self { arrivals, each } = self;
+        arrivals.file(&line, chunks, &mut |name: &str, row: Row| {
+            each(name, row);
+            Ok(())
+        })
+    }
+
+    /// Every table that is not the same.
+    pub fn finish(self) -> Vec<Table> {
+        self.arrivals.finish()
+    }
 }
 
 fn of_sqlite(

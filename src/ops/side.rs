@@ -3,14 +3,16 @@
 //! Owns which engine reads it, and how the files of a captured PostgreSQL database are found in its listing. Nothing is
 //! fetched before it is asked for.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use crate::base::control::Control;
 use crate::base::entry::{Content, Entry};
 use crate::base::error::Explained;
+use crate::base::name::Name;
 use crate::base::path::{self, EntryPath};
 use crate::base::random::RandomRead;
-use crate::base::record::Records;
+use crate::base::record::{Each, Key, Records, Table, Value};
 use crate::engine::postgres::layout;
 use crate::engine::postgres::records::kept::{Files, Kept, KeptDatabase, Start};
 use crate::engine::sqlite::ask::Session;
@@ -18,6 +20,8 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::show;
+use crate::record::error::RecordError;
+use crate::record::several::Several;
 use crate::vault::extents;
 use crate::vault::random::Desk;
 
@@ -25,6 +29,7 @@ use crate::vault::random::Desk;
 pub enum Side {
     Sqlite(Session),
     Postgres(Kept),
+    Several(Several<Side>),
 }
 
 impl Side {
@@ -46,7 +51,52 @@ impl Side {
         match self {
             Self::Sqlite(session) => session,
             Self::Postgres(kept) => kept,
+            Self::Several(several) => several,
         }
+    }
+
+    /// Where a table comes from: the other source, where there are several, its database, and the table as it is there.
+    pub fn origin<'t>(&self, table: &'t Table) -> Result<(Option<&Name>, &Self, Cow<'t, Table>), RecordError> {
+        match self {
+            Self::Several(several) => Ok(several.origin(table)?),
+            _ => Ok((None, self, Cow::Borrowed(table))),
+        }
+    }
+}
+
+/// One of several answers as whatever it is.
+impl Records for Side {
+    fn label(&self) -> String {
+        self.records().label()
+    }
+
+    fn tables(&self) -> Result<Vec<Table>, Explained> {
+        self.records().tables()
+    }
+
+    fn find(
+        &self,
+        table: &Table,
+        by: &[usize],
+        keys: &[Key],
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        self.records().find(table, by, keys, wanted, each)
+    }
+
+    fn matching(
+        &self,
+        table: &Table,
+        condition: Option<&str>,
+        wanted: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Explained> {
+        self.records().matching(table, condition, wanted, each)
+    }
+
+    fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
+        self.records().typed(table, column, text)
     }
 }
 

@@ -5,12 +5,14 @@
 //! takes everything back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
 
 use crate::base::error::{Explained, one_line};
-use crate::base::record::{Change, Ended, Key, Records, Reference, Row, Rules, Table, Value};
+use crate::base::record::{Change, Ended, Key, Records, Reference, Row, Rules, Table, Value, like};
 use crate::record::compare;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
+use crate::record::fired;
 use crate::record::graph::{Graph, Link};
 use crate::record::model::Model;
 use crate::record::plan::{Act, Plan, Step, shown};
@@ -26,17 +28,19 @@ pub struct Tools<'t> {
     pub model: &'t Model,
     pub snapshot: &'t dyn Records,
     pub live: &'t mut dyn Change,
+    /// Takes the images of rows that triggers touch, where they fire.
+    pub fired: Option<&'t mut dyn Write>,
 }
 
 /// Does what the plan says.
 pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Result<Trace, RecordError> {
-    let Tools { graph, fits, model, snapshot, live } = tools;
+    let Tools { graph, fits, model, snapshot, live, fired } = tools;
     let references = !plan.steps.iter().any(|step| step.dangling);
     let circles = plan.steps.iter().any(|step| step.circular && step.act.writes());
     let tables = written_to(plan);
     live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables })?;
     let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan, graph) };
-    let done = work.run().and_then(|()| work.trace(model));
+    let done = work.run().and_then(|()| work.trace(model, fired));
     end(done, work.live, told)
 }
 
@@ -153,15 +157,20 @@ impl<'w> Work<'w> {
         added.sort_by_key(|step| highest.get(&step.table) != Some(&step.live_key()));
     }
 
-    /// What was written, in that order, for whoever takes it back.
-    fn trace(&self, model: &Model) -> Result<Trace, RecordError> {
-        let (mut rows, mut added) = (Vec::new(), BTreeMap::<String, Vec<Key>>::new());
+    /// What was written, in that order, for whoever takes it back; and behind it what triggers touched.
+    fn trace(&self, model: &Model, fired: Option<&mut dyn Write>) -> Result<Trace, RecordError> {
+        let tables = if fired.is_some() { self.live.tables()? } else { Vec::new() };
+        let (mut rows, mut added) = (Vec::<(&Table, Key)>::new(), BTreeMap::<String, Vec<Key>>::new());
         for step in self.written() {
             let table = self.live_table(step);
             rows.push((table, step.live_key().clone()));
             if step.act == Act::Insert {
                 added.entry(table.name.clone()).or_default().push(step.live_key().clone());
             }
+        }
+        if let Some(out) = fired {
+            let planned = rows.iter().map(|(table, key)| (table.name.clone(), key.clone())).collect();
+            rows.extend(fired::keep(&*self.live, &tables, &planned, out)?);
         }
         Trace::new(&*self.live, model, look_at(&*self.live, &rows)?, &added)
     }
@@ -253,12 +262,7 @@ impl<'w> Work<'w> {
         let key: Key = columns.iter().map(|at| row[*at].clone()).collect();
         let meant = self.graph.meant(link.parent, parent, &key);
         let into = self.moved.get(&(link.parent, meant)).filter(|_| holds)?;
-        // A number that was kept as text stays text.
-        let as_it_was = |(was, now): (Value, &Value)| match (was, now) {
-            (Value::Text(_), Value::Integer(number)) => Value::text(&number.to_string()),
-            _ => now.clone(),
-        };
-        Some((columns, key.into_iter().zip(*into).map(as_it_was).collect()))
+        Some((columns, key.iter().zip(*into).map(|(was, now)| like(was, now)).collect()))
     }
 
     /// Is what the written rows refer to there? The store's own check is not enough: it may be off, or be misled by what

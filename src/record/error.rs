@@ -38,6 +38,12 @@ pub enum RecordError {
     Refers { table: String, key: String, to: String },
     #[error("it is not known whether what was written lasts: {reason}")]
     Unknown { reason: String },
+    #[error("{other} refused to commit what {lasting} had already: {reason}")]
+    Apart { lasting: String, other: String, reason: String },
+    #[error("two tables are called {table}: one of {first}, one of {other}")]
+    SameName { table: String, first: String, other: String },
+    #[error("triggers touch more than {}; {table} is the table they were at", counted(*.most, "row"))]
+    Fired { table: String, most: u64 },
     #[error("cannot keep or read what rows held: {0}")]
     Image(String),
     #[error("{0}")]
@@ -66,7 +72,7 @@ impl Explain for RecordError {
     fn class(&self) -> Class {
         match self {
             Self::NoTable { .. } | Self::NoColumn { .. } | Self::Relation { .. } => Class::Usage,
-            Self::KeyLength { .. } | Self::Set { .. } => Class::Usage,
+            Self::KeyLength { .. } | Self::Set { .. } | Self::SameName { .. } => Class::Usage,
             Self::Store(error) => error.0.class(),
             _ => Class::Failed,
         }
@@ -93,9 +99,11 @@ impl Explain for RecordError {
             Self::Refers { .. } => {
                 "nothing was changed; delete that row or let it refer to something else, then undo again"
             }
-            Self::Unknown { .. } => {
+            Self::SameName { .. } => "give the source another name, or leave others out with --alone",
+            Self::Unknown { .. } | Self::Apart { .. } => {
                 "the next strongroom undo --list asks the database, and finishes it or says that nothing was changed"
             }
+            Self::Fired { .. } => "nothing was written; without --triggers on no trigger fires",
             Self::Image(_) => return None,
             Self::NotAsPlanned { .. } => "make the plan again",
             Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",

@@ -44,11 +44,15 @@ pub fn keep(live: &dyn Records, rows: &[(String, Key)], out: &mut dyn Write) -> 
         if there[at] {
             live.find(table, &table.key, std::slice::from_ref(key), &all, &mut take)?;
         }
-        let image = Image { table: table.name.clone(), key: key.clone(), row };
-        serde_json::to_writer(&mut *out, &image).map_err(|error| RecordError::Image(error.to_string()))?;
-        out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))?;
+        put(&Image { table: table.name.clone(), key: key.clone(), row }, out)?;
     }
     Ok(())
+}
+
+/// Writes one image.
+pub(in crate::record) fn put(image: &Image, out: &mut dyn Write) -> Result<(), RecordError> {
+    serde_json::to_writer(&mut *out, image).map_err(|error| RecordError::Image(error.to_string()))?;
+    out.write_all(b"\n").map_err(|error| RecordError::Image(error.to_string()))
 }
 
 /// Which rows there are: most of those that will be written are none yet, and are not asked for one by one.
@@ -91,8 +95,50 @@ pub fn restore(
     force: bool,
     told: &mut BeforeCommit<'_>,
 ) -> Result<Trace, RecordError> {
+    made(&mut Kept { images, is_meant: &|_| true }, live, was, force, told)
+}
+
+/// The same of some tables only, and of nothing that is newer.
+pub fn restore_some(
+    images: &mut dyn Images,
+    live: &mut dyn Change,
+    was: &Trace,
+    is_meant: &dyn Fn(&str) -> bool,
+) -> Result<Trace, RecordError> {
+    made(&mut Kept { images, is_meant }, live, was, false, &mut |_, _| Ok(()))
+}
+
+/// The tables of which some row is not as its image has it.
+pub fn changed(images: &mut dyn Images, live: &dyn Records) -> Result<BTreeSet<String>, RecordError> {
+    let tables = live.tables()?;
+    let mut changed = BTreeSet::new();
+    Kept { images, is_meant: &|_| true }.each(&mut |image| {
+        let table = named(&tables, &image.table)?;
+        let row = image.row.map(|row| split(table, row)).transpose()?;
+        let now = compare::see(live, table, std::slice::from_ref(&image.key))?;
+        let held = row.as_ref().map(|(columns, values)| (columns, compare::Seen::of(values).columns));
+        let same = match (held, now.get(&image.key)) {
+            (None, None) => true,
+            (Some((at, held)), Some(now)) => at.iter().zip(&held).all(|(at, held)| now.columns[*at] == *held),
+            _ => false,
+        };
+        if !same {
+            changed.insert(image.table);
+        }
+        Ok(())
+    })?;
+    Ok(changed)
+}
+
+fn made(
+    images: &mut Kept<'_>,
+    live: &mut dyn Change,
+    was: &Trace,
+    force: bool,
+    told: &mut BeforeCommit<'_>,
+) -> Result<Trace, RecordError> {
     let mut names = BTreeSet::new();
-    each(images, &mut |image| {
+    images.each(&mut |image| {
         names.insert(image.table);
         Ok(())
     })?;
@@ -102,22 +148,34 @@ pub fn restore(
     end(done, live, told)
 }
 
-/// Reads every image, from the first.
-fn each(images: &mut dyn Images, take: &mut dyn FnMut(Image) -> Result<(), RecordError>) -> Result<(), RecordError> {
-    let failed = |error: std::io::Error| RecordError::Image(error.to_string());
-    images.rewind().map_err(failed)?;
-    let mut line = String::new();
-    while images.read_line(&mut line).map_err(failed)? > 0 {
-        take(serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?)?;
-        line.clear();
+/// Images, and those of them that are meant, by their tables.
+struct Kept<'k> {
+    images: &'k mut dyn Images,
+    is_meant: &'k dyn Fn(&str) -> bool,
+}
+
+impl Kept<'_> {
+    /// Reads every one that is meant, from the first.
+    fn each(&mut self, take: &mut dyn FnMut(Image) -> Result<(), RecordError>) -> Result<(), RecordError> {
+        let failed = |error: std::io::Error| RecordError::Image(error.to_string());
+        self.images.rewind().map_err(failed)?;
+        let mut line = String::new();
+        while self.images.read_line(&mut line).map_err(failed)? > 0 {
+            let image: Image = serde_json::from_str(&line).map_err(|error| RecordError::Image(error.to_string()))?;
+            if (self.is_meant)(&image.table) {
+                take(image)?;
+            }
+            line.clear();
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Rows that stay are changed first, since they may refer to what goes; then what goes, the last that came first; then
-/// what comes back, in the order it was there. So it is the same whether the store looks after references or not.
+/// what comes back, in the order it was there. So it is the same whether the store looks after references or not. Where it
+/// does not, what goes goes first: it may hold what only one row can, and another is to hold again.
 fn back(
-    images: &mut dyn Images,
+    images: &mut Kept<'_>,
     touched: &[String],
     live: &mut dyn Change,
     was: &Trace,
@@ -129,30 +187,44 @@ fn back(
         unchanged(tables, live, &was.written)?;
     }
     let mut rows: Vec<(&Table, Key)> = Vec::new();
-    let (mut removed, mut added): (Vec<(&Table, Key)>, HashSet<usize>) = (Vec::new(), HashSet::new());
-    // What has to be written once more, when everything is there that it may refer to.
-    let mut again: HashSet<usize> = HashSet::new();
-    let names: BTreeSet<&str> = touched.iter().map(String::as_str).collect();
-    each(images, &mut |image| {
-        let (table, at) = (named(tables, &image.table)?, rows.len());
-        match image.row {
-            None => removed.push((table, image.key.clone())),
-            Some(row) => {
-                let (columns, mut values) = split(table, row)?;
-                let emptied = empty(table, &names, &columns, &mut values, live);
-                match live.update(table, &image.key, &columns, &values)? {
-                    true if emptied => _ = again.insert(at),
-                    true => {}
-                    false => _ = added.insert(at),
-                }
-            }
+    let mut removed: Vec<(&Table, Key)> = Vec::new();
+    images.each(&mut |image| {
+        let table = named(tables, &image.table)?;
+        if image.row.is_none() {
+            removed.push((table, image.key.clone()));
         }
         rows.push((table, image.key));
         Ok(())
     })?;
-    remove(&graph, &removed, was, live)?;
+    let going = Going::look(&graph, &removed, live)?;
+    let first = !live.cascades();
+    if first {
+        remove(&removed, live)?;
+    }
+    let mut added: HashSet<usize> = HashSet::new();
+    // What has to be written once more, when everything is there that it may refer to.
+    let mut again: HashSet<usize> = HashSet::new();
+    let names: BTreeSet<&str> = touched.iter().map(String::as_str).collect();
     let mut at = 0;
-    each(images, &mut |image| {
+    images.each(&mut |image| {
+        if let Some(row) = image.row {
+            let (columns, mut values) = split(rows[at].0, row)?;
+            let emptied = empty(rows[at].0, &names, &columns, &mut values, live);
+            match live.update(rows[at].0, &image.key, &columns, &values)? {
+                true if emptied => _ = again.insert(at),
+                true => {}
+                false => _ = added.insert(at),
+            }
+        }
+        at += 1;
+        Ok(())
+    })?;
+    going.unreferred(&graph, (was, &rows), live)?;
+    if !first {
+        remove(&removed, live)?;
+    }
+    let mut at = 0;
+    images.each(&mut |image| {
         if let (true, Some(row)) = (added.contains(&at), image.row) {
             let (columns, mut values) = split(rows[at].0, row)?;
             if empty(rows[at].0, &names, &columns, &mut values, live) {
@@ -164,7 +236,7 @@ fn back(
         Ok(())
     })?;
     let mut at = 0;
-    each(images, &mut |image| {
+    images.each(&mut |image| {
         if let (true, Some(row)) = (again.contains(&at), image.row) {
             let (columns, values) = split(rows[at].0, row)?;
             live.update(rows[at].0, &image.key, &columns, &values)?;
@@ -195,14 +267,9 @@ fn split(table: &Table, row: BTreeMap<String, Value>) -> Result<(Vec<usize>, Row
     Ok((columns, values))
 }
 
-/// Removes rows, unless others refer to them.
-fn remove(graph: &Graph, rows: &[(&Table, Key)], was: &Trace, live: &mut dyn Change) -> Result<(), RecordError> {
-    let mut going: BTreeMap<&str, Vec<Key>> = BTreeMap::new();
-    for (table, key) in rows {
-        going.entry(&table.name).or_default().push(key.clone());
-    }
-    unreferred(graph, &going, was, live)?;
-    let names: BTreeSet<&str> = going.keys().copied().collect();
+/// Removes rows.
+fn remove(rows: &[(&Table, Key)], live: &mut dyn Change) -> Result<(), RecordError> {
+    let names: BTreeSet<&str> = rows.iter().map(|(table, _)| table.name.as_str()).collect();
     for (table, key) in rows {
         let columns = put_off(table, &names, live);
         if !columns.is_empty() {
@@ -241,33 +308,52 @@ fn empty(table: &Table, to: &BTreeSet<&str>, columns: &[usize], values: &mut [Va
     emptied
 }
 
-/// Does nothing that is newer refer to rows that go? What goes with them may, and what had outlived them.
-fn unreferred(
-    graph: &Graph,
-    going: &BTreeMap<&str, Vec<Key>>,
-    was: &Trace,
-    live: &dyn Change,
-) -> Result<(), RecordError> {
-    let older = was.referring.iter().map(|(table, key)| (table.as_str(), key));
-    let goes = going.iter().flat_map(|(table, keys)| keys.iter().map(|key| (*table, key)));
-    let allowed: HashSet<(&str, &Key)> = older.chain(goes).collect();
-    for (name, keys) in going {
-        let parent = graph.named(name, "live data")?;
-        let (table, mut rows) = (&graph.tables[parent], Vec::new());
-        let mut take = |ties: Row| {
-            rows.push(ties);
-            Ok::<(), Explained>(())
-        };
-        live.find(table, &table.key, keys, &graph.ties[parent], &mut take)?;
-        let mut newer = None;
-        children(graph, live, parent, &rows, &mut |child, key| {
-            if newer.is_none() && !allowed.contains(&(child.name.as_str(), &key)) {
-                newer = Some((child.name.clone(), shown(&key)));
-            }
-        })?;
-        if let Some((table, key)) = newer {
-            return Err(RecordError::Refers { table, key, to: graph.tables[parent].name.clone() });
+/// Rows that go, by the place of their table: their keys, and what others can refer to of them.
+struct Going<'t>(BTreeMap<usize, (Vec<&'t Key>, Vec<Row>)>);
+
+impl<'t> Going<'t> {
+    /// Looks at them while they are there.
+    fn look(graph: &Graph, rows: &'t [(&Table, Key)], live: &dyn Change) -> Result<Self, RecordError> {
+        let mut going: BTreeMap<usize, (Vec<&Key>, Vec<Row>)> = BTreeMap::new();
+        for (table, key) in rows {
+            going.entry(graph.named(&table.name, "live data")?).or_default().0.push(key);
         }
+        for (parent, (keys, ties)) in &mut going {
+            let table = &graph.tables[*parent];
+            let mut take = |row: Row| {
+                ties.push(row);
+                Ok::<(), Explained>(())
+            };
+            for some in keys.chunks(BATCH) {
+                let some: Vec<Key> = some.iter().map(|key| (*key).clone()).collect();
+                live.find(table, &table.key, &some, &graph.ties[*parent], &mut take)?;
+            }
+        }
+        Ok(Self(going))
     }
-    Ok(())
+
+    /// Does nothing that is newer refer to them? What had outlived them may, and rows that have images: what goes with them,
+    /// and what holds again what it held.
+    fn unreferred(
+        &self,
+        graph: &Graph,
+        (was, known): (&Trace, &[(&Table, Key)]),
+        live: &dyn Change,
+    ) -> Result<(), RecordError> {
+        let older = was.referring.iter().map(|(table, key)| (table.as_str(), key));
+        let known = known.iter().map(|(table, key)| (table.name.as_str(), key));
+        let allowed: HashSet<(&str, &Key)> = older.chain(known).collect();
+        for (parent, (_, rows)) in &self.0 {
+            let mut newer = None;
+            children(graph, live, *parent, rows, &mut |child, key| {
+                if newer.is_none() && !allowed.contains(&(child.name.as_str(), &key)) {
+                    newer = Some((child.name.clone(), shown(&key)));
+                }
+            })?;
+            if let Some((table, key)) = newer {
+                return Err(RecordError::Refers { table, key, to: graph.tables[*parent].name.clone() });
+            }
+        }
+        Ok(())
+    }
 }

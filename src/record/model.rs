@@ -1,12 +1,13 @@
 //! What the configuration says of records: which tables are entities, and what the schema does not say of references.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::name::Name;
 use crate::base::record::{OnDelete, Table};
 use crate::base::text::nearest;
+use crate::record::several::called;
 
 /// Everything that is said of the records of all sources.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub struct Linked {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relation {
     pub source: Name,
+    /// The source of what is referred to, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_source: Option<Name>,
     pub from: Columns,
     pub to: Columns,
     /// It holds only for rows with these values: the type of a polymorphic reference.
@@ -65,14 +69,61 @@ pub struct Rename {
     pub now: String,
 }
 
+impl Relation {
+    pub fn to_source(&self) -> &Name {
+        self.to_source.as_ref().unwrap_or(&self.source)
+    }
+}
+
 impl Model {
-    /// What is said of one source.
-    pub fn of(&self, source: &Name) -> Model {
+    /// What is said of some sources, as of one: tables of all but the first are called `SOURCE.TABLE`.
+    pub fn of(&self, first: &Name, others: &[Name]) -> Model {
+        let is_of = |source: &Name| source == first || others.contains(source);
+        let name = |source: &Name, table: &str| match source == first {
+            true => table.to_owned(),
+            false => called(source, table),
+        };
+        let entity = |(word, one): (&String, &Entity)| {
+            (word.clone(), Entity { table: name(&one.source, &one.table), ..one.clone() })
+        };
+        let relation = |one: &Relation| {
+            let end = |source: &Name, some: &Columns| Columns { table: name(source, &some.table), ..some.clone() };
+            let (from, to) = (end(&one.source, &one.from), end(one.to_source(), &one.to));
+            Relation { source: first.clone(), to_source: None, from, to, ..one.clone() }
+        };
+        let rename = |one: &Rename| {
+            let now = if one.column.is_none() { name(&one.source, &one.now) } else { one.now.clone() };
+            Rename { table: name(&one.source, &one.table), now, ..one.clone() }
+        };
+        let relations = self.relations.iter().filter(|one| is_of(&one.source) && is_of(one.to_source()));
         Model {
-            entities: self.entities.iter().filter(|(_, entity)| entity.source == *source).map(clone).collect(),
-            relations: self.relations.iter().filter(|relation| relation.source == *source).cloned().collect(),
-            renames: self.renames.iter().filter(|rename| rename.source == *source).cloned().collect(),
+            entities: self.entities.iter().filter(|(_, one)| is_of(&one.source)).map(entity).collect(),
+            relations: relations.map(relation).collect(),
+            renames: self.renames.iter().filter(|one| is_of(&one.source)).map(rename).collect(),
         }
+    }
+
+    /// The sources that relations tie to one, however many of those that are there lie between; and those that are not.
+    pub fn tied(&self, first: &Name, is_there: &dyn Fn(&Name) -> bool) -> (Vec<Name>, Vec<Name>) {
+        let (mut tied, mut absent) = (BTreeSet::from([first]), BTreeSet::new());
+        let mut waiting = vec![first];
+        while let Some(name) = waiting.pop() {
+            for one in &self.relations {
+                let (from, to) = (&one.source, one.to_source());
+                let other = if from == name { to } else { from };
+                if to != name && from != name {
+                    continue;
+                }
+                if !is_there(other) {
+                    absent.insert(other);
+                } else if tied.insert(other) {
+                    waiting.push(other);
+                }
+            }
+        }
+        tied.remove(first);
+        absent.remove(first);
+        (tied.into_iter().cloned().collect(), absent.into_iter().cloned().collect())
     }
 
     /// The entity whose table this is.
@@ -149,8 +200,4 @@ fn stranger(what: &str, name: &str, nearest: Option<&str>) -> String {
 /// The columns in braces of a pattern.
 pub fn placeholders(pattern: &str) -> impl Iterator<Item = &str> {
     pattern.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name))
-}
-
-fn clone<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
-    (key.clone(), value.clone())
 }

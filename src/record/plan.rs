@@ -37,6 +37,9 @@ pub struct Options {
     pub on_conflict: OnConflict,
     pub remap_keys: bool,
     pub triggers: bool,
+    /// Tables that live data lacks are made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub make_tables: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "given")]
     pub set: Vec<Given>,
 }

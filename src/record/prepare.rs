@@ -95,7 +95,7 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     work.dependents(&placed);
     let relinks = work.relinks()?;
     let mut steps = work.steps(&placed);
-    work.notes_on(&steps, &relinks);
+    work.notes_on(&steps, &relinks)?;
     steps.extend(relinks);
     let tables = ground.graph.tables.iter().enumerate().map(|(at, table)| work.heading(at, table)).collect();
     let Title { snapshot, database, asked } = title;

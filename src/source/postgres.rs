@@ -42,6 +42,11 @@ impl PostgresSource {
     pub fn of(connection: Connection) -> Self {
         Self { connection, selection: Selection::default(), workers: default_workers(), globals: false }
     }
+
+    /// The same, with roles and tablespaces: what the shortest configuration captures.
+    pub fn all(connection: Connection) -> Self {
+        Self { globals: true, ..Self::of(connection) }
+    }
 }
 
 fn default_workers() -> usize {

@@ -10,7 +10,7 @@ use strongroom::base::control::Control;
 use strongroom::base::error::Explained;
 use strongroom::base::id::SnapshotId;
 use strongroom::base::random::RandomRead;
-use strongroom::base::record::{Key, Row};
+use strongroom::base::record::{Change, Key, Records, Row};
 use strongroom::engine::sqlite::ask::Session;
 use strongroom::engine::sqlite::records::Live;
 use strongroom::record::apply::{self, Tools};
@@ -19,7 +19,7 @@ use strongroom::record::drift::{self, Fit};
 use strongroom::record::error::RecordError;
 use strongroom::record::graph::Graph;
 use strongroom::record::model::Model;
-use strongroom::record::plan::{Options, Plan};
+use strongroom::record::plan::{Options, Plan, Step};
 use strongroom::record::prepare::{self, Ground, Title};
 use strongroom::record::trace::Trace;
 use strongroom::record::{compare, inverse};
@@ -89,26 +89,7 @@ impl Bench {
 
     /// Every row of every table, and that each refers to something.
     pub fn dump(&self) -> Vec<String> {
-        let connection = Connection::open(self.live()).unwrap();
-        let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
-        let mut statement = connection.prepare(names).unwrap();
-        let names: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        let mut lines = Vec::new();
-        for name in names {
-            let mut statement = connection.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
-            let width = statement.column_count();
-            let read = |row: &rusqlite::Row<'_>| {
-                let cells = (0..width).map(|at| Ok(format!("{:?}", row.get_ref(at)?)));
-                cells.collect::<rusqlite::Result<Vec<_>>>()
-            };
-            let rows = statement.query_map([], read).unwrap();
-            let mut rows: Vec<String> = rows.map(|row| format!("{name} {:?}", row.unwrap())).collect();
-            rows.sort();
-            lines.extend(rows);
-        }
-        let mut check = connection.prepare("PRAGMA foreign_key_check").unwrap();
-        assert!(check.query([]).unwrap().next().unwrap().is_none(), "a row refers to nothing: {lines:#?}");
-        lines
+        dump(&self.live())
     }
 
     fn session(&self) -> Session {
@@ -124,32 +105,11 @@ impl Bench {
 
     /// What would be done to give back the rows of a table that `seeds` chooses.
     pub fn plan(&self, table: &str, seeds: &dyn Fn(&Graph, usize) -> Seeds) -> Result<Plan, RecordError> {
-        let (kept, live) = (self.session(), self.open());
-        let graph = Graph::read(&kept, &self.model)?;
-        let fits = drift::fit(&graph, &live, &self.model, &self.options.set)?;
-        let at = graph.named(table, "the snapshot")?;
-        let closure = closure(&graph, &kept, &live, &fits, at, &seeds(&graph, at))?;
-        let (snapshot, live): (&dyn strongroom::base::record::Records, _) = (&kept, &live);
-        let ground = Ground { graph: &graph, snapshot, live, fits: &fits, model: &self.model, options: &self.options };
-        let (database, asked) = ("db".to_owned(), "it".to_owned());
-        prepare::plan(&ground, &closure, Title { snapshot: SnapshotId::from_bytes([0; 16]), database, asked })
+        planned((&self.session(), &self.open()), (&self.model, &self.options), table, seeds)
     }
 
     pub fn apply(&self, plan: Plan) -> Result<Done, RecordError> {
-        let (kept, mut live) = (self.session(), self.open());
-        let graph = Graph::read(&kept, &self.model)?;
-        let fits = drift::fit(&graph, &live, &self.model, &self.options.set)?;
-        let rows: Vec<(String, Key)> = plan
-            .steps
-            .iter()
-            .filter(|step| step.act.writes())
-            .map(|step| (plan.tables[step.table].live.clone().unwrap(), step.live_key().clone()))
-            .collect();
-        let mut images = Vec::new();
-        inverse::keep(&live, &rows, &mut images)?;
-        let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: &kept, live: &mut live };
-        let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
-        Ok(Done { plan, trace, images })
+        applied((&self.session(), &mut self.open()), (&self.model, &self.options), plan)
     }
 
     /// Gives rows of a table back by their keys.
@@ -165,10 +125,67 @@ impl Bench {
     }
 }
 
+/// Every row of every table, and that each refers to something.
+fn dump(file: &Path) -> Vec<String> {
+    let connection = Connection::open(file).unwrap();
+    let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name";
+    let mut statement = connection.prepare(names).unwrap();
+    let names: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let mut lines = Vec::new();
+    for name in names {
+        let mut statement = connection.prepare(&format!("SELECT * FROM \"{name}\"")).unwrap();
+        let width = statement.column_count();
+        let read = |row: &rusqlite::Row<'_>| {
+            let cells = (0..width).map(|at| Ok(format!("{:?}", row.get_ref(at)?)));
+            cells.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let rows = statement.query_map([], read).unwrap();
+        let mut rows: Vec<String> = rows.map(|row| format!("{name} {:?}", row.unwrap())).collect();
+        rows.sort();
+        lines.extend(rows);
+    }
+    let mut check = connection.prepare("PRAGMA foreign_key_check").unwrap();
+    assert!(check.query([]).unwrap().next().unwrap().is_none(), "a row refers to nothing: {lines:#?}");
+    lines
+}
+
+/// What would be done to give back rows, in whatever stores.
+fn planned(
+    (kept, live): (&dyn Records, &dyn Change),
+    (model, options): (&Model, &Options),
+    table: &str,
+    seeds: &dyn Fn(&Graph, usize) -> Seeds,
+) -> Result<Plan, RecordError> {
+    let graph = Graph::read(kept, model)?;
+    let fits = drift::fit(&graph, live, model, &options.set)?;
+    let at = graph.named(table, "the snapshot")?;
+    let closure = closure(&graph, kept, live, &fits, at, &seeds(&graph, at))?;
+    let ground = Ground { graph: &graph, snapshot: kept, live, fits: &fits, model, options };
+    let (database, asked) = ("db".to_owned(), "it".to_owned());
+    prepare::plan(&ground, &closure, Title { snapshot: SnapshotId::from_bytes([0; 16]), database, asked })
+}
+
+fn applied(
+    (kept, live): (&dyn Records, &mut dyn Change),
+    (model, options): (&Model, &Options),
+    plan: Plan,
+) -> Result<Done, RecordError> {
+    let graph = Graph::read(kept, model)?;
+    let fits = drift::fit(&graph, live, model, &options.set)?;
+    let steps = plan.steps.iter().filter(|step| step.act.writes());
+    let row = |step: &Step| (plan.tables[step.table].live.clone().unwrap(), step.live_key().clone());
+    let rows: Vec<(String, Key)> = steps.map(row).collect();
+    let mut images = Vec::new();
+    inverse::keep(live, &rows, &mut images)?;
+    let tools = Tools { graph: &graph, fits: &fits, model, snapshot: kept, live, fired: None };
+    let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
+    Ok(Done { plan, trace, images })
+}
+
 fn closure(
     graph: &Graph,
-    kept: &Session,
-    live: &Live,
+    kept: &dyn Records,
+    live: &dyn Change,
     fits: &[Fit],
     table: usize,
     seeds: &Seeds,

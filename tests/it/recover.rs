@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::support::program::Home;
 
+pub mod across;
+mod fired;
+mod into;
 pub mod killed;
 
 const SCHEMA: &str = "
@@ -342,8 +345,13 @@ fn what_is_asked_wrongly_is_told_by_name() {
 
 /// This test binary again, in a role.
 pub fn child(home: &Home, step: &str) -> Command {
+    process(home, "recover::killed::another_process", step)
+}
+
+/// This test binary again, in a role and with something to do in it.
+pub fn process(home: &Home, role: &str, step: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["recover::killed::another_process", "--exact", "--nocapture"]);
+    command.args([role, "--exact", "--nocapture"]);
     command.env("STRONGROOM_TEST_STEP", step).env("STRONGROOM_TEST_WORK", home.path(""));
     command.env("STRONGROOM_TEST_HOME", home.path("../home"));
     command

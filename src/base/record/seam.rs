@@ -51,6 +51,17 @@ pub struct Rules<'r> {
     pub tables: &'r [String],
 }
 
+/// A row that was touched in a transaction by whatever wrote it, and what it held before; nothing where there was none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Touched {
+    pub key: Key,
+    /// All of its columns.
+    pub row: Option<Row>,
+}
+
+/// Takes rows that were touched.
+pub type EachTouched<'e> = dyn FnMut(Touched) -> Result<(), Explained> + 'e;
+
 /// How a transaction ended.
 #[derive(Debug)]
 pub enum Ended {
@@ -65,8 +76,19 @@ pub trait Change: Records {
     /// Begins the transaction: from here on nobody else writes to the tables it names.
     fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained>;
 
+    /// Makes tables, by statements in the store's own language, in the transaction.
+    fn make(&mut self, statements: &[String]) -> Result<(), Explained> {
+        assert!(statements.is_empty(), "BUG: only a store that says how its tables are made is asked for it");
+        Ok(())
+    }
+
     /// Can a reference be wrong as long as the transaction lasts?
     fn defers(&self) -> bool;
+
+    /// Does the store itself look after rows that refer to one that goes, in this transaction?
+    fn cascades(&self) -> bool {
+        true
+    }
 
     /// Adds a row of these columns.
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained>;
@@ -83,6 +105,18 @@ pub trait Change: Records {
     /// A number above every one that this column holds or has held.
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained>;
 
+    /// The rows of a table that were touched since the transaction began, where triggers fire: by what was written and by
+    /// everything that followed of it. Rows may be among them that hold again what they held. Other rows can be asked for
+    /// meanwhile.
+    fn touched(&self, _table: &Table, _each: &mut EachTouched<'_>) -> Result<(), Explained> {
+        Ok(())
+    }
+
+    /// Tables, or some of their rows, that nobody tells of when triggers touch them; in words.
+    fn unwatched(&self) -> Result<Vec<String>, Explained> {
+        Ok(Vec::new())
+    }
+
     /// What the store can be asked by later whether the transaction lasted; nothing where only its rows can tell.
     fn mark(&mut self) -> Result<Option<String>, Explained> {
         Ok(None)
@@ -91,6 +125,11 @@ pub trait Change: Records {
     /// Did the transaction of this mark last? Nothing where the store does not know any more.
     fn lasted(&self, _mark: &str) -> Result<Option<bool>, Explained> {
         Ok(None)
+    }
+
+    /// Does what of a commit may fail, as far as that can be done ahead; nothing is written after it. Nothing lasts by it.
+    fn ready(&mut self) -> Result<(), Explained> {
+        Ok(())
     }
 
     /// Makes everything that was written last.

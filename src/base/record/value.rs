@@ -78,6 +78,14 @@ pub fn plain(values: &[Value]) -> Row {
     values.iter().map(plain).collect()
 }
 
+/// A value that a reference gets, as it keeps values: a number that was text stays text.
+pub fn like(was: &Value, now: &Value) -> Value {
+    match (was, now) {
+        (Value::Text(_), Value::Integer(number)) => Value::text(&number.to_string()),
+        _ => now.clone(),
+    }
+}
+
 /// The same to a reference.
 pub fn alike(one: &[Value], other: &[Value]) -> bool {
     plain(one) == plain(other)

@@ -13,6 +13,7 @@ mod live;
 mod rules;
 pub mod schema;
 pub mod value;
+mod watch;
 
 pub use error::LiveError;
 pub use live::Live;

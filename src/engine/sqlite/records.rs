@@ -6,6 +6,7 @@
 mod error;
 mod read;
 mod schema;
+mod watch;
 mod write;
 
 pub use error::RecordsError;
@@ -16,6 +17,17 @@ use rusqlite::Connection;
 use crate::base::error::Explained;
 use crate::engine::sqlite::ask::Session;
 use crate::engine::sqlite::records::read::Rows;
+
+impl Session {
+    /// The statements that make a table and its indexes: as its own database has them, without triggers.
+    pub fn making(&self, table: &str) -> Result<Vec<String>, Explained> {
+        let sql = "SELECT sql FROM main.sqlite_schema WHERE tbl_name = ? AND type IN ('table', 'index') AND sql IS NOT NULL \
+                   ORDER BY type = 'index', rowid";
+        let read = || self.connection.prepare(sql)?.query_map([table], |row| row.get(0))?.collect();
+        let statements: rusqlite::Result<Vec<String>> = read();
+        statements.map_err(|error| Box::new(Session::explain(self, error)) as Explained)
+    }
+}
 
 /// A snapshot's database.
 impl Rows for Session {

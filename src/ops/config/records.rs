@@ -86,14 +86,11 @@ impl Reader<'_> {
         let (Some((source, from)), Some((other, to))) = (from, to) else {
             return Err(self.error(item.span(), "relation wants from and to".to_owned(), hint()));
         };
-        if source != other {
-            let what = format!("a relation stays within one source; {source} and {other} are two");
-            return Err(self.error(item.span(), what, None));
-        }
         if from.columns.len() != to.columns.len() {
             return Err(self.error(item.span(), "from and to have as many columns as each other".to_owned(), hint()));
         }
-        Ok(Relation { source, from, to, when, on_delete })
+        let to_source = Some(other).filter(|other| *other != source);
+        Ok(Relation { source, to_source, from, to, when, on_delete })
     }
 
     fn when(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<(String, String)>, ConfigError> {
@@ -173,7 +170,8 @@ impl Reader<'_> {
             std::iter::once(("entity", &entity.source))
                 .chain(entity.files.iter().map(|linked| ("entity", &linked.source)))
         });
-        let relations = model.relations.iter().map(|relation| ("relation", &relation.source));
+        let relations =
+            model.relations.iter().flat_map(|one| [("relation", &one.source), ("relation", one.to_source())]);
         let renames = model.renames.iter().map(|rename| ("rename", &rename.source));
         for (key, source) in entities.chain(relations).chain(renames) {
             if config.sources.iter().any(|planned| planned.name == *source) {

@@ -2,6 +2,7 @@
 //! their places, the action done.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,11 +17,14 @@ use crate::base::record::{Key, Records};
 use crate::base::time::Instant;
 use crate::format::manifest::Manifest;
 use crate::ops::actions::{Action, Actions, Holding, Kind, State};
+use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::recover::apart::{self, Became};
 use crate::ops::recover::case::Case;
-use crate::ops::recover::journal::{self, Placed, Recovered};
+use crate::ops::recover::journal::{self, Other, Placed, Recovered};
 use crate::ops::recover::safety::{self, Touches};
+use crate::ops::recover::together::{self, Joined};
 use crate::ops::recover::{FileAct, FileStep, Recovery};
 use crate::ops::restore;
 use crate::ops::restore::in_place::{Settings, Step as Told};
@@ -83,16 +87,23 @@ pub fn apply(
         parts: Vec::new(),
         undoes: None,
         undone_by: None,
-        recovered: Some(Recovered { live: case.database.written(), files, ..Recovered::default() }),
+        recovered: Some(Recovered {
+            live: case.database.written(),
+            others: case.others.iter().map(Other::of).collect(),
+            files,
+            ..Recovered::default()
+        }),
     };
-    let mut work = Work { unlocked, settings, action };
+    let mut work = Work { unlocked, settings, configured: &case.request.configured, action };
     let (library, control) = (case.desk.library(), &*settings.control);
     work.begin(|folder, source, paths| stage(library, case.manifest, source, paths, folder, settings, control))?;
-    let whole = recovery.plan.options.triggers;
-    work.keep_safe(&case.part.source.name, (&case.database, &*case.live), &rows, whole)?;
+    let whole = recovery.plan.options.triggers && !case.database.is_missing();
+    work.keep_safe(&case.part.source.name, (&case.database, &case.others, &*case.live), &rows, whole)?;
     let kept = case.side.records();
     let (graph, plan) = (&case.graph, &recovery.plan);
-    let tools = Tools { graph, fits: &fits, model: &case.model, snapshot: kept, live: &mut *case.live };
+    let mut fired = whole.then(|| settings.actions.fired(&work.action)).transpose()?;
+    let fired = fired.as_mut().map(|fired| fired as &mut dyn Write);
+    let tools = Tools { graph, fits: &fits, model: &case.model, snapshot: kept, live: &mut *case.live, fired };
     work.commit(!rows.is_empty(), |told| apply::apply(plan, tools, told))?;
     let count = |wanted: fn(&Act) -> bool| plan.steps.iter().filter(|step| wanted(&step.act)).count() as u64;
     let written = |file: &&FileStep| file.act.writes();
@@ -169,6 +180,7 @@ pub(super) fn stage(
 pub(super) struct Work<'w> {
     pub unlocked: &'w UnlockedVault,
     pub settings: &'w Settings<'w>,
+    pub configured: &'w [Planned],
     pub action: Action,
 }
 
@@ -199,18 +211,22 @@ impl Work<'_> {
     pub fn keep_safe(
         &mut self,
         source: &Name,
-        (database, live): (&LiveDatabase, &dyn Records),
+        (database, others, live): (&LiveDatabase, &[Joined], &dyn Records),
         rows: &[(String, Key)],
         whole: bool,
     ) -> Result<(), OpError> {
         let Some(label) = &self.settings.safety else {
+            let names: Vec<&Name> = others.iter().map(|other| &other.source).collect();
+            if together::are_spread(rows.iter().map(|(table, _)| table), &names) {
+                return self.give_up(Problem::Spread.into());
+            }
             (self.settings.told)(Told::Safe(Holding::Unknown));
             return Ok(());
         };
         let label = Label { app: self.action.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
         let recovered = self.action.recovered.clone().unwrap_or_default();
         let folder = self.settings.actions.folder();
-        let touches = Touches { source, live, database, rows, files: &recovered.files, whole, folder };
+        let touches = Touches { source, live, database, others, rows, files: &recovered.files, whole, folder };
         let control: &Arc<Control> = &self.settings.control;
         let made = safety::snapshot(self.unlocked, &touches, label, control);
         let manifest = made.or_else(|error| self.give_up(error))?;
@@ -230,7 +246,7 @@ impl Work<'_> {
         let mut action = self.action.clone();
         let mut before = |trace: &Trace, mark: Option<String>| {
             let recovered = action.recovered.as_mut().expect("BUG: it was made with it");
-            recovered.transaction = mark;
+            recovered.note(mark);
             let kept = actions.keep_trace(&action, trace).and_then(|()| actions.keep(&action));
             kept.map_err(|error| Box::new(error) as Explained)?;
             told(Told::Reached("written"));
@@ -239,8 +255,7 @@ impl Work<'_> {
         if rows {
             match write(&mut before) {
                 Ok(_) => {}
-                // The action stays begun: the next command finds out.
-                Err(error @ RecordError::Unknown { .. }) => return Err(error.into()),
+                Err(RecordError::Unknown { reason }) => self.find_out(&action, reason)?,
                 Err(error) => self.give_up(error.into())?,
             }
         } else {
@@ -256,11 +271,30 @@ impl Work<'_> {
         journal::finish(actions, &self.action)
     }
 
+    /// Finds out what became of it, where that is not known. As long as nobody knows the action stays begun, and the next
+    /// command asks again.
+    fn find_out(&self, action: &Action, reason: String) -> Result<(), OpError> {
+        let recovered = action.recovered.as_ref().expect("BUG: it was made with it");
+        if recovered.others.is_empty() {
+            return Err(RecordError::Unknown { reason }.into());
+        }
+        let Self { unlocked, configured, settings: Settings { actions, wait, control, .. }, .. } = self;
+        match apart::became(unlocked, actions, configured, (action, recovered), (*wait, control)) {
+            Ok(Became::Written) => Ok(()),
+            Ok(Became::Nothing | Became::TakenBack) => self.give_up(Problem::TakenApart { reason }.into()),
+            Err(error) => {
+                let (action, error) = (action.id.clone(), Box::new(error));
+                Err(Problem::Apart { action, reason, error }.into())
+            }
+        }
+    }
+
     /// Nothing was changed: what was made ready goes, and the action says so.
     fn give_up<T>(&self, error: OpError) -> Result<T, OpError> {
         if let Some(recovered) = &self.action.recovered {
             recovered.clear();
         }
+        self.settings.actions.forget_fired(&self.action);
         let own = Some(self.action.id.clone());
         self.settings.actions.keep(&Action { state: State::Done, undone_by: own, ..self.action.clone() })?;
         Err(error)

@@ -4,14 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Row, plain};
+use crate::base::record::{Change, Key, Records, Row, Table, plain};
 use crate::engine::postgres::settings::BadSettings;
+use crate::engine::sqlite::ask::Session;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::recover::grown::{Grown, Lacking};
+use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, Recovery, Request, files};
 use crate::ops::safety::place;
 use crate::ops::show::Part;
@@ -21,6 +24,7 @@ use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
 use crate::record::model::{Entity, Model};
+use crate::record::plan::Plan;
 use crate::record::prepare::{self, Ground, Title};
 use crate::record::{compare, plan};
 use crate::vault::random::Desk;
@@ -38,7 +42,13 @@ pub struct Case<'m> {
     pub(super) graph: Graph,
     pub(super) model: Model,
     pub(super) live: Box<dyn Change>,
+    /// Tables that live data gets when rows of them are written.
+    lacking: Vec<String>,
     pub(super) database: LiveDatabase,
+    /// The databases of other sources that take part, which `side` and `live` have too.
+    pub(super) others: Vec<Joined>,
+    /// What should be known of those that do not.
+    note: Option<String>,
     pub(super) part: Place<'m>,
 }
 
@@ -50,11 +60,20 @@ impl<'m> Case<'m> {
             Some(into) => into.clone().known(&request.configured),
             None => live_place(manifest, &part, &request.configured, &request.host)?,
         };
-        let side = Side::open(&part, manifest, &desk, &request.control)?;
-        let model = request.model.of(&part.source.name);
+        let together = Together::find(manifest, &part, &request)?;
+        let others = together.joined(manifest, &request)?;
+        let side = together.side(&part, manifest, &desk, &request.control)?;
+        let model = together.model(&request);
         let graph = Graph::read(side.records(), &model)?;
-        let live = database.open(request.wait, &request.control).map_err(RecordError::store)?;
-        Ok(Self { manifest, request, desk, side, graph, model, live, database, part })
+        let (wait, control) = (request.wait, &request.control);
+        let (mut live, mut lacking) = (None, Vec::new());
+        if let (true, Side::Sqlite(session), Some(_)) = (request.options.make_tables, &side, database.path()) {
+            let open = database.open_or_make(wait, control).map_err(RecordError::store)?;
+            (live, lacking) = grown(session, open).map(|(live, lacking)| (Some(live), lacking))?;
+        }
+        let live = live.map_or_else(|| together::open(&database, &others, wait, control), Ok)?;
+        let note = together.note();
+        Ok(Self { manifest, request, desk, side, graph, model, live, lacking, database, others, note, part })
     }
 
     /// Bytes of packs that were fetched so far.
@@ -81,9 +100,29 @@ impl<'m> Case<'m> {
             options: &self.request.options,
         };
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
-        let plan = prepare::plan(&ground, &closure, title)?;
+        let mut plan = prepare::plan(&ground, &closure, title)?;
+        plan.notes.extend(self.note.clone());
+        self.tell_of_tables(&mut plan);
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
-        Ok(Recovery { plan, live: self.database.clone(), files })
+        Ok(Recovery { plan, live: self.database.clone(), others: self.others.clone(), files })
+    }
+
+    /// What is made where live data lacks it, and what cannot be.
+    fn tell_of_tables(&self, plan: &mut Plan) {
+        let written: HashSet<usize> =
+            plan.steps.iter().filter(|step| step.act.writes()).map(|step| step.table).collect();
+        for (at, table) in plan.tables.iter().enumerate() {
+            if written.contains(&at) && self.lacking.contains(&table.name) {
+                plan.notes.push(format!("table {} is made; an undo leaves it there, empty", table.name));
+            }
+        }
+        if self.request.options.make_tables && self.part.is_postgres() {
+            let (snapshot, source) = (self.manifest.id.short(), &self.part.source.name);
+            for refusal in plan.refusals.iter_mut().filter(|refusal| refusal.what.starts_with("there is no table")) {
+                let make = "make the tables in a new database: strongroom restore";
+                refusal.hint = format!("{make} {snapshot} {source} --schema-only --to URL");
+            }
+        }
     }
 
     fn kit<'k>(&'k self, kept: &'k dyn Records) -> Kit<'k> {
@@ -127,6 +166,19 @@ impl<'m> Case<'m> {
             None => Ok(missing),
         }
     }
+}
+
+/// A live database with the tables that it lacks, as the snapshot's own statements make them; and their names.
+fn grown(kept: &Session, live: Box<dyn Change>) -> Result<(Box<dyn Change>, Vec<String>), RecordError> {
+    let there = live.tables()?;
+    let has = |name: &str| there.iter().any(|table| table.name.eq_ignore_ascii_case(name));
+    let mut lacking = Vec::new();
+    for table in Records::tables(kept)?.into_iter().filter(|table| !has(&table.name)) {
+        let statements = kept.making(&table.name)?;
+        lacking.push(Lacking { table: Table { triggers: Vec::new(), ..table }, statements });
+    }
+    let names = lacking.iter().map(|one| one.table.name.clone()).collect();
+    Ok((if lacking.is_empty() { live } else { Box::new(Grown::new(live, lacking)) }, names))
 }
 
 /// What a snapshot holds, and what is asked of it.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::base::error::Explained;
+use crate::base::name::Name;
 use crate::base::record::{Key, Records, Row, Table, Value};
 use crate::engine::sqlite::facts::quoted;
 use crate::format::manifest::Manifest;
@@ -18,6 +19,7 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::Request;
 use crate::ops::recover::case::{Kit, meant};
 use crate::ops::recover::files;
+use crate::ops::recover::together::Together;
 use crate::ops::restore;
 use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
@@ -55,8 +57,9 @@ pub fn export(
 ) -> Result<Exported, OpError> {
     let desk = Desk::new(unlocked.library()?.owned());
     let place = meant(manifest, request)?;
-    let side = Side::open(&place, manifest, &desk, &request.control)?;
-    let model = request.model.of(&place.source.name);
+    let together = Together::find(manifest, &place, request)?;
+    let side = together.side(&place, manifest, &desk, &request.control)?;
+    let model = together.model(request);
     let kept = side.records();
     let graph = Graph::read(kept, &model)?;
     let kit = Kit { manifest, request, graph: &graph, model: &model, kept, place: &place };
@@ -67,7 +70,7 @@ pub fn export(
     kit.all_there(table, &seeds, &closure)?;
     let failed = |source| OpError::from(Problem::Output { path: folder.display().to_string(), source });
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut out = Writer { form, folder, open: BTreeMap::new(), done: Exported::default() };
+    let mut out = Writer { form, side: &side, folder, open: BTreeMap::new(), done: Exported::default() };
     for placed in order::order(&graph, &closure) {
         let table = &graph.tables[placed.table];
         if matches!(closure.members[placed.table][&placed.key].why, Why::Needed(_)) {
@@ -96,8 +99,15 @@ fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &m
     Ok(())
 }
 
+/// What statements for a server rest on; nothing of it outlasts the transaction.
+const PINNED: &str = "SET LOCAL client_encoding = 'UTF8';\nSET LOCAL standard_conforming_strings = on;\n\
+    SET LOCAL DateStyle = ISO;\nSET LOCAL IntervalStyle = postgres;\nSET LOCAL xmloption = content;\n\
+    SET LOCAL lc_monetary = 'C';\nSET CONSTRAINTS ALL DEFERRED;\n";
+
 struct Writer<'w> {
     form: Form,
+    /// Where the rows come from decides how values are written in statements.
+    side: &'w Side,
     folder: &'w Path,
     /// The files that are being written, by table; of statements there is one.
     open: BTreeMap<String, BufWriter<File>>,
@@ -111,22 +121,27 @@ impl Writer<'_> {
         let number = self.done.rows.entry(table.name.clone()).or_default();
         let (form, first) = (self.form, *number == 0);
         *number += 1;
+        let (source, side, own) = self.side.origin(table)?;
         let mut take = |row: Row| {
             line = match form {
                 Form::Csv => csv(table, &row, first),
                 Form::Json => json(table, &row, first),
-                Form::Sql => sql(table, &row),
+                Form::Sql => match side {
+                    Side::Postgres(kept) => kept.insert(&own, &row),
+                    _ => sql(&own, &row),
+                },
             };
             Ok::<(), Explained>(())
         };
         let found = kept.find(table, &table.key, std::slice::from_ref(key), &all, &mut take);
         found.map_err(crate::record::error::RecordError::store)?;
-        let (name, path) = self.file(table);
+        let (name, path) = self.file(table, source);
         let failed = |source| OpError::from(Problem::Output { path: path.display().to_string(), source });
         if !self.open.contains_key(&name) {
             let mut file = BufWriter::new(File::create_new(&path).map_err(failed)?);
             if form == Form::Sql {
-                file.write_all(b"BEGIN;\n").map_err(failed)?;
+                let pinned = if matches!(side, Side::Postgres(_)) { PINNED } else { "" };
+                write!(file, "BEGIN;\n{pinned}").map_err(failed)?;
             }
             self.open.insert(name.clone(), file);
         }
@@ -134,11 +149,15 @@ impl Writer<'_> {
         file.write_all(line.as_bytes()).map_err(failed)
     }
 
-    fn file(&self, table: &Table) -> (String, PathBuf) {
+    fn file(&self, table: &Table, source: Option<&Name>) -> (String, PathBuf) {
         let name = match self.form {
             Form::Csv => format!("{}.csv", table.name.replace('/', "%2F")),
             Form::Json => format!("{}.json", table.name.replace('/', "%2F")),
-            Form::Sql => "records.sql".to_owned(),
+            // Statements are run in one database.
+            Form::Sql => match source {
+                Some(source) => format!("{source}.records.sql"),
+                None => "records.sql".to_owned(),
+            },
         };
         let path = self.folder.join(&name);
         (name, path)

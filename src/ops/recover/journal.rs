@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::control::Control;
 use crate::base::error::one_line;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
@@ -22,17 +23,24 @@ use crate::ops::actions::{Action, Actions, State};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::recover::apart::{self, Became};
 use crate::ops::recover::files::live;
+use crate::ops::recover::together::Joined;
 use crate::ops::restore::is_direct;
 use crate::ops::safety::place;
 use crate::record::error::RecordError;
+use crate::record::several;
 use crate::record::trace::{Written, look};
+use crate::vault::unlocked::UnlockedVault;
 
 /// What a recovery touches, as its action has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovered {
     /// The live database, written as paths are, or as a URL without a password.
     pub live: String,
+    /// The databases of other sources that take part.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Other>,
     /// What the database can be asked by whether the rows were written for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction: Option<String>,
@@ -44,6 +52,15 @@ pub struct Recovered {
     /// Everything waits for the rows to be written; without rows, for nothing more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
+}
+
+/// A database of another source, and what it can be asked by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Other {
+    pub source: Name,
+    pub live: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
 }
 
 /// A file that gets another content, or none.
@@ -62,8 +79,35 @@ pub struct Placed {
 
 impl Recovered {
     pub fn database(&self, configured: &[Planned]) -> Result<LiveDatabase, OpError> {
-        let wrong = |error: BadSettings| Problem::Server { url: self.live.clone(), why: error.to_string() };
-        Ok(LiveDatabase::of_action(&self.live).map_err(wrong)?.known(configured))
+        database(&self.live, configured)
+    }
+
+    /// The databases of other sources.
+    pub fn joined(&self, configured: &[Planned]) -> Result<Vec<Joined>, OpError> {
+        let joined =
+            |other: &Other| Ok(Joined { source: other.source.clone(), live: database(&other.live, configured)? });
+        self.others.iter().map(joined).collect()
+    }
+
+    /// Notes what the databases can be asked by.
+    pub fn note(&mut self, mark: Option<String>) {
+        if self.others.is_empty() {
+            self.transaction = mark;
+            return;
+        }
+        let mut marks = several::marks(&mark.unwrap_or_default());
+        self.transaction = marks.remove("");
+        for other in &mut self.others {
+            other.transaction = marks.remove(other.source.as_str());
+        }
+    }
+
+    /// What one of the databases can be asked by; the first is the one the recovery is named by.
+    pub fn mark(&self, at: usize) -> Option<&String> {
+        match at.checked_sub(1) {
+            None => self.transaction.as_ref(),
+            Some(at) => self.others.get(at)?.transaction.as_ref(),
+        }
     }
 
     /// The folders in which files wait.
@@ -87,6 +131,12 @@ impl Recovered {
             // What stays is litter, not harm.
             let _ = fs::remove_dir_all(folder);
         }
+    }
+}
+
+impl Other {
+    pub fn of(joined: &Joined) -> Self {
+        Self { source: joined.source.clone(), live: joined.live.written(), transaction: None }
     }
 }
 
@@ -164,18 +214,33 @@ fn sync(folder: Option<&Path>) -> io::Result<()> {
     folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
+fn database(live: &str, configured: &[Planned]) -> Result<LiveDatabase, OpError> {
+    let wrong = |error: BadSettings| Problem::Server { url: live.to_owned(), why: error.to_string() };
+    Ok(LiveDatabase::of_action(live).map_err(wrong)?.known(configured))
+}
+
 /// Finishes or takes back recoveries that were killed. Returns what was done with each, in words. One that cannot be
 /// finished now keeps nobody from what else is to be done: it is told, and tried again by the next command.
-pub fn settle(actions: &Actions, configured: &[Planned], wait: Duration) -> Result<Vec<String>, OpError> {
+pub fn settle(
+    unlocked: &UnlockedVault,
+    actions: &Actions,
+    configured: &[Planned],
+    (wait, control): (Duration, &Arc<Control>),
+) -> Result<Vec<String>, OpError> {
     // Somebody is at it this moment: what looks broken off may be going on.
     let Some(_held) = actions.hold()? else { return Ok(Vec::new()) };
     let begun = |action: &Action| action.state == State::Begun && action.undone_by.is_none();
     let mut told = Vec::new();
     for action in actions.list()?.into_iter().filter(begun) {
         let Some(recovered) = &action.recovered else { continue };
-        told.push(match settled(actions, configured, (&action, recovered), wait) {
-            Ok(true) => format!("finished what was broken off: {}", action.id),
-            Ok(false) => format!("{} was broken off before anything was changed", action.id),
+        let became = match recovered.others.is_empty() {
+            true => is_committed(&actions.trace(&action)?.written, recovered, configured, wait),
+            false => apart::became(unlocked, actions, configured, (&action, recovered), (wait, control)),
+        };
+        told.push(match became.and_then(|became| settled(actions, (&action, recovered), became)) {
+            Ok(Became::Written) => format!("finished what was broken off: {}", action.id),
+            Ok(Became::Nothing) => format!("{} was broken off before anything was changed", action.id),
+            Ok(Became::TakenBack) => format!("{} was broken off half way: what was written is taken back", action.id),
             Err(error) => {
                 format!("warning: {} was broken off and cannot be finished yet: {}", action.id, one_line(&error))
             }
@@ -184,22 +249,18 @@ pub fn settle(actions: &Actions, configured: &[Planned], wait: Duration) -> Resu
     Ok(told)
 }
 
-/// Finishes one, or takes it back. Says which.
-fn settled(
-    actions: &Actions,
-    configured: &[Planned],
-    (action, recovered): (&Action, &Recovered),
-    wait: Duration,
-) -> Result<bool, OpError> {
-    if is_committed(&actions.trace(action)?.written, recovered, configured, wait)? {
+/// Finishes one that was written, or notes that it changed nothing.
+fn settled(actions: &Actions, (action, recovered): (&Action, &Recovered), became: Became) -> Result<Became, OpError> {
+    if became == Became::Written {
         recovered.place()?;
         finish(actions, action)?;
-        return Ok(true);
+        return Ok(became);
     }
     recovered.clear();
+    actions.forget_fired(action);
     let own = action.id.clone();
     actions.keep(&Action { state: State::Done, undone_by: Some(own), ..action.clone() })?;
-    Ok(false)
+    Ok(became)
 }
 
 /// Marks an action as done, and what it took back as taken back.
@@ -221,23 +282,24 @@ fn is_committed(
     recovered: &Recovered,
     configured: &[Planned],
     wait: Duration,
-) -> Result<bool, OpError> {
+) -> Result<Became, OpError> {
+    let became = |is_written: bool| if is_written { Became::Written } else { Became::Nothing };
     if written.is_empty() {
-        return Ok(recovered.ready);
+        return Ok(became(recovered.ready));
     }
     let live = recovered.database(configured)?.open(wait, &Arc::default()).map_err(RecordError::store)?;
     if let Some(mark) = &recovered.transaction
         && let Some(lasted) = live.lasted(mark).map_err(RecordError::store)?
     {
-        return Ok(lasted);
+        return Ok(became(lasted));
     }
     let tables = live.tables().map_err(RecordError::store)?;
     for written in written {
         let Some(table) = tables.iter().find(|table| table.name == written.table) else { continue };
         let now = look(&*live, table, std::slice::from_ref::<Key>(&written.key))?;
         if now.first() == Some(written) {
-            return Ok(true);
+            return Ok(Became::Written);
         }
     }
-    Ok(false)
+    Ok(Became::Nothing)
 }

@@ -15,10 +15,12 @@ use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::record::{Key, Records};
 use crate::format::manifest::Manifest;
+use crate::ops::actions::{Action, Actions};
 use crate::ops::backup::{self, Planned};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::journal::Placed;
+use crate::ops::recover::together::Joined;
 use crate::ops::safety::{place, refused};
 use crate::ops::show::{self, Part};
 use crate::ops::{config, recover};
@@ -37,9 +39,10 @@ pub struct Touches<'t> {
     pub source: &'t Name,
     pub live: &'t dyn Records,
     pub database: &'t LiveDatabase,
+    pub others: &'t [Joined],
     pub rows: &'t [(String, Key)],
     pub files: &'t [Placed],
-    /// Triggers fire, which may touch anything: the whole database is kept.
+    /// Triggers fire, which may touch anything: whole databases are kept.
     pub whole: bool,
     /// A private folder for what has to be written down first.
     pub folder: &'t Path,
@@ -60,6 +63,8 @@ pub fn snapshot(
     let mut sources = vec![Planned { name, source: Box::new(RowsSource { files, root }) }];
     if touches.whole {
         sources.push(Planned { name: touches.source.clone(), source: touches.database.source() });
+        let other = |other: &Joined| Planned { name: other.source.clone(), source: other.live.source() };
+        sources.extend(touches.others.iter().map(other));
     }
     sources.extend(files_of(touches.files)?);
     let control = control.clone();
@@ -92,17 +97,21 @@ fn files_of(files: &[Placed]) -> Result<Vec<Planned>, OpError> {
     Ok(sources.into_iter().map(one).collect())
 }
 
-/// The images of a safety snapshot, ready to be read.
+/// The images of an action's safety snapshot, and behind them those of rows that triggers touched; ready to be read.
 pub fn images(
     unlocked: &UnlockedVault,
     manifest: &Manifest,
-    folder: &Path,
+    actions: &Actions,
+    done: &Action,
 ) -> Result<Option<BufReader<File>>, OpError> {
     let Some(record) = manifest.sources.iter().find(|source| source.kind == KIND) else { return Ok(None) };
-    let images = Images::name(folder)?;
+    let images = Images::name(actions.folder())?;
     let mut file = host::create_private(&images.0).map_err(|error| images.failed(error))?;
     let part = Part { source: Some(record.name.to_string()), path: EntryPath::root() };
     show::cat(unlocked, manifest, &part, &mut file)?;
+    if let Some(mut fired) = actions.read_fired(done)? {
+        std::io::copy(&mut fired, &mut file).map_err(|error| images.failed(error))?;
+    }
     let mut file = File::open(&images.0).map_err(|error| images.failed(error))?;
     file.rewind().map_err(|error| images.failed(error))?;
     // The file is gone with its name; what is open stays readable.

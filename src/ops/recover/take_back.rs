@@ -11,8 +11,8 @@ use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::act::{Work, fresh_folder, stage};
 use crate::ops::recover::files::{is_as, live};
-use crate::ops::recover::journal::{Placed, Recovered};
-use crate::ops::recover::safety;
+use crate::ops::recover::journal::{Other, Placed, Recovered};
+use crate::ops::recover::{safety, together};
 use crate::ops::restore::alone;
 use crate::ops::restore::in_place::{Report, Settings};
 use crate::ops::restore::live::{Given, find};
@@ -37,8 +37,8 @@ pub fn take_back(
     if !force {
         unchanged(unlocked, &all, done, &was)?;
     }
-    let database = was.database(configured)?;
-    let mut live = database.open(settings.wait, &settings.control).map_err(RecordError::store)?;
+    let (database, others) = (was.database(configured)?, was.joined(configured)?);
+    let mut live = together::open(&database, &others, settings.wait, &settings.control)?;
     let action = Action {
         id: Actions::fresh_id(),
         time: Instant::now(),
@@ -48,21 +48,30 @@ pub fn take_back(
         safety: Holding::Unknown,
         undoes: Some(done.id.clone()),
         undone_by: None,
-        recovered: Some(Recovered { live: was.live.clone(), files: turned(&was), ..Recovered::default() }),
+        recovered: Some(Recovered {
+            live: was.live.clone(),
+            others: others.iter().map(Other::of).collect(),
+            files: turned(&was),
+            ..Recovered::default()
+        }),
         ..done.clone()
     };
     let library = unlocked.library()?;
-    let mut work = Work { unlocked, settings, action };
+    let mut work = Work { unlocked, settings, configured, action };
     work.begin(|folder, source, paths| stage(&library, before, source, paths, folder, settings, &settings.control))?;
     let rows: Vec<(String, Key)> =
         trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
     let source = database_source(before);
-    work.keep_safe(&source, (&database, &*live), &rows, false)?;
-    let mut images = safety::images(unlocked, before, settings.actions.folder())?;
+    work.keep_safe(&source, (&database, &others, &*live), &rows, false)?;
+    let mut images = safety::images(unlocked, before, settings.actions, done)?;
     work.commit(!rows.is_empty(), |told| match &mut images {
         Some(images) => inverse::restore(images, &mut *live, &trace, force, told),
         None => Err(RecordError::Image("the safety snapshot has no rows".to_owned())),
     })?;
+    if done.state == State::Begun {
+        // It waits for nothing any more.
+        was.clear();
+    }
     let safety = if let Holding::Snapshot(id) = work.action.safety { Some(id) } else { None };
     let removed = was.files.iter().filter(|file| !file.replaced).count() as u64;
     let mut given = Given { rows: rows.len() as u64, removed, ..Given::default() };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Row, Table};
+use crate::base::record::{Key, Row, Table, Value, like};
 use crate::record::compare::{self, Seen};
 use crate::record::error::RecordError;
 use crate::record::graph::Link;
@@ -114,9 +114,10 @@ impl Work<'_> {
         let places: Vec<usize> =
             parent.key.iter().map(|at| link.to.iter().position(|to| to == at)).collect::<Option<_>>()?;
         let old: Key = places.iter().map(|at| values[*at].clone()).collect();
-        let into = self.drafts[link.parent].get(&old)?.into.as_ref()?;
+        let drafts = &self.drafts[link.parent];
+        let into = drafts.get(&old).or_else(|| drafts.get(&numbers(&old)))?.into.as_ref()?;
         let mut now = values;
-        places.iter().zip(into).for_each(|(at, value)| now[*at] = value.clone());
+        places.iter().zip(into).for_each(|(at, value)| now[*at] = like(&now[*at], value));
         Some(now)
     }
 
@@ -131,4 +132,13 @@ impl Work<'_> {
         draft.into = Some(into);
         Ok(())
     }
+}
+
+/// A key of text as that of a table whose keys are numbers.
+fn numbers(key: &Key) -> Key {
+    let number = |value: &Value| match value {
+        Value::Text(text) => std::str::from_utf8(text).ok()?.parse().ok().map(Value::Integer),
+        _ => None,
+    };
+    key.iter().map(|value| number(value).unwrap_or_else(|| value.clone())).collect()
 }

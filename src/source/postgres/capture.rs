@@ -186,13 +186,15 @@ impl Course<'_> {
                 schema = Some(folder);
             }
             self.entries.up_to(&path)?;
+            let shape = self.shapes.get(relation.known_as()).cloned();
+            let line = serde_json::to_vec(&relation.line(shape.clone(), 0, 0)).expect("BUG: a line has plain fields");
+            self.entries.sink.table(&line);
             let mut rows = RowsOf::new(parts, number, self.cutter.salt(), &control);
             let kept = self.entries.sink.rows(&path, &notes, &mut rows);
             let (content, notes_content) = kept.map_err(SourceError::Sink)?;
             let counted = rows.counted();
             self.entries.file(&path, counted.bytes, content)?;
             self.entries.later(notes, counted.notes, notes_content);
-            let shape = self.shapes.get(relation.known_as()).cloned();
             self.tables.push(relation.line(shape, counted.rows, counted.bytes));
             control.items.add(1);
         }

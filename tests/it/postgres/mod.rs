@@ -1,7 +1,9 @@
 //! PostgreSQL databases, against a real server: captured while they are written to, and what is kept of them.
 
+mod across;
 mod asked;
 mod bank;
+mod differences;
 mod elsewhere;
 mod everything;
 mod killed;

@@ -24,10 +24,12 @@ use strongroom::record::{compare, inverse};
 
 use crate::support::postgres::{Cluster, cluster};
 
+mod fired;
 mod hard;
 mod program;
 mod random;
 mod rules;
+mod written;
 
 /// Owns its tables, and may do nothing else.
 pub const KEEPER: &str = "keeper";
@@ -145,7 +147,7 @@ impl Bench {
         let rows: Vec<(String, Key)> = writes.map(|step| (name(step.table), step.live_key().clone())).collect();
         let mut images = Vec::new();
         inverse::keep(live, &rows, &mut images)?;
-        let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: kept, live };
+        let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: kept, live, fired: None };
         let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
         Ok(Done { plan, trace, images })
     }

@@ -1,6 +1,7 @@
 //! Live data that has something else: what each way of deciding does, and that nothing is written where live data moved.
 
-use strongroom::base::record::Value;
+use strongroom::base::record::{OnDelete, Value};
+use strongroom::record::model::{Columns, Relation};
 use strongroom::record::plan::{Act, OnConflict};
 
 use super::rules::{ask, delete_acme, number, office, on, plan_of, run};
@@ -197,4 +198,28 @@ fn a_key_of_text_cannot_be_given_anew() {
     run(&bench, "UPDATE invoices SET total = 99 WHERE number = 'A-1'");
     let plan = plan_of(&bench, "invoices", vec![Value::text("A-1")]).unwrap();
     assert!(plan.refusals.iter().any(|one| one.hint.contains("anew")), "{:?}", plan.refusals);
+}
+
+#[test]
+fn a_row_that_had_outlived_what_it_refers_to_and_was_overwritten_is_no_newer_work() {
+    let mut bench = Bench::new(
+        "CREATE TABLE projects(id INTEGER PRIMARY KEY); INSERT INTO projects VALUES(1);
+         CREATE TABLE notes(id INTEGER PRIMARY KEY, project INTEGER, text TEXT); INSERT INTO notes VALUES(1, 1, 'kept');",
+    );
+    let columns = |table: &str, column: &str| Columns { table: table.to_owned(), columns: vec![column.to_owned()] };
+    bench.model.relations = vec![Relation {
+        source: "db".parse().unwrap(),
+        to_source: None,
+        from: columns("notes", "project"),
+        to: columns("projects", "id"),
+        when: Vec::new(),
+        on_delete: OnDelete::Cascade,
+    }];
+    bench.options.on_conflict = OnConflict::Overwrite;
+    run(&bench, "DELETE FROM projects; UPDATE notes SET text = 'newer'");
+    let before = bench.dump();
+    let done = bench.recover("projects", &[number(1)]).unwrap();
+    assert_eq!(ask(&bench, "SELECT text FROM notes"), "Text(\"kept\")");
+    bench.undo(&done).unwrap();
+    assert_eq!(bench.dump(), before);
 }

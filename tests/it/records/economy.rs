@@ -161,7 +161,8 @@ fn cost(bench: &Bench) -> (u64, BTreeMap<String, usize>, usize) {
     let (mut images, planning) = (Vec::new(), searches());
     inverse::keep(&live, &rows, &mut images).unwrap();
     let keeping = searches() - planning;
-    let tools = Tools { graph: &graph, fits: &fits, model: &bench.model, snapshot: &kept, live: &mut live };
+    let tools =
+        Tools { graph: &graph, fits: &fits, model: &bench.model, snapshot: &kept, live: &mut live, fired: None };
     let trace = apply::apply(&plan, tools, &mut |_, _| Ok(())).unwrap();
     let asked = searches() - keeping;
     assert_eq!(bench.dump(), whole);

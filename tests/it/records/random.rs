@@ -1,11 +1,13 @@
 //! Random schemas with random rows: a random row is deleted with all that hangs on it, recovered, taken back, recovered.
 
+mod across;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use rusqlite::types::Value as Cell;
 use strongroom::base::record::Value;
-use strongroom::record::plan::{Act, Step};
+use strongroom::record::plan::Act;
 
 use super::*;
 
@@ -116,12 +118,7 @@ fn sql(tables: &[Table], dice: &mut Dice) -> String {
             let required = if one.required { " NOT NULL" } else { "" };
             columns.extend(own.iter().map(|name| format!("{name}{required}")));
             let theirs = if own.len() == 2 { "a, b" } else { "a" };
-            constraints.push(format!(
-                "FOREIGN KEY({}) REFERENCES t{}({theirs}) ON DELETE {}",
-                own.join(", "),
-                one.to,
-                one.on_delete
-            ));
+            constraints.push(constraint(&own, one, theirs));
         }
         if table.keys == Keys::Pair {
             constraints.insert(0, "PRIMARY KEY(b, a)".to_owned());
@@ -147,6 +144,10 @@ fn sql(tables: &[Table], dice: &mut Dice) -> String {
         let _ = writeln!(sql, "UPDATE t{at} SET v = v || hex(n) WHERE n > 2;");
     }
     sql
+}
+
+fn constraint(own: &[String], link: &Link, theirs: &str) -> String {
+    format!("FOREIGN KEY({}) REFERENCES t{}({theirs}) ON DELETE {}", own.join(", "), link.to, link.on_delete)
 }
 
 fn insert(tables: &[Table], at: usize, table: &Table, row: u64, dice: &mut Dice) -> String {

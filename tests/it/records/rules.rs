@@ -19,6 +19,7 @@ pub fn office() -> Bench {
 fn comments_on(kind: &str, table: &str) -> Relation {
     let columns = |table: &str, column: &str| Columns { table: table.to_owned(), columns: vec![column.to_owned()] };
     Relation {
+        to_source: None,
         source: "db".parse().unwrap(),
         from: columns("comments", "target_id"),
         to: columns(table, "id"),

@@ -3,19 +3,26 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use strongroom::base::control::Control;
 use strongroom::engine::sqlite::apply::OnDamage;
+use strongroom::format::manifest::Manifest;
 use strongroom::ops::actions::Actions;
-use strongroom::ops::config;
+use strongroom::ops::config::{self, Config};
+use strongroom::ops::error::OpError;
 use strongroom::ops::hooks::Hooks;
-use strongroom::ops::recover::{self, Asked, BUDGET, Case, Request};
+use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, Request};
 use strongroom::ops::restore::in_place::{Settings, Step};
+use strongroom::ops::undo;
+use strongroom::record::plan::Options as PlanOptions;
 use strongroom::store::{Options, Store};
 use strongroom::vault::LockedVault;
 use strongroom::vault::commit::Label;
 use strongroom::vault::host::Folders;
 use strongroom::vault::people::Credentials;
+use strongroom::vault::select::SAFETY;
+use strongroom::vault::unlocked::UnlockedVault;
 
 use super::*;
 
@@ -23,11 +30,17 @@ use super::*;
 pub const STEPS: [(&str, bool); 6] =
     [("begun", false), ("staged", false), ("safe", false), ("written", false), ("committed", true), ("placed", true)];
 
-/// Not a test of its own: recovers project 7 and is killed at the step it is told.
-#[test]
-fn another_process() {
-    let (Some(work), Some(home)) = (place("STRONGROOM_TEST_WORK"), place("STRONGROOM_TEST_HOME")) else { return };
-    let step = std::env::var("STRONGROOM_TEST_STEP").unwrap();
+/// What another process works on.
+pub struct Inside {
+    pub unlocked: UnlockedVault,
+    pub manifest: Manifest,
+    pub config: Config,
+    pub actions: Actions,
+}
+
+/// Opens the newest snapshot of a home; `None` in a process that is none of ours.
+pub fn inside() -> Option<Inside> {
+    let (work, home) = (place("STRONGROOM_TEST_WORK")?, place("STRONGROOM_TEST_HOME")?);
     let folders = Folders { config: home.join(".config/strongroom"), cache: home.join(".cache/strongroom") };
     let vault = home.join(".local/share/strongroom/vault");
     let store = Store::open(vault.to_str().unwrap(), &Options::default()).unwrap();
@@ -35,33 +48,57 @@ fn another_process() {
     let identity = fs::read_to_string(folders.config.join("identity.txt")).unwrap();
     credentials.add("identity", &identity, age::NoCallbacks).unwrap();
     let unlocked = LockedVault::open(store, &folders).unwrap().unlock(&credentials).unwrap();
-    let manifest = unlocked.snapshots().unwrap().readable[0].manifest.clone();
+    let all = unlocked.snapshots().unwrap().readable;
+    let newest = all.iter().map(|snapshot| &snapshot.manifest).rfind(|manifest| manifest.reason != SAFETY);
+    let manifest = newest.unwrap().clone();
     let file = work.join("strongroom.toml");
     let config = config::parse(&fs::read_to_string(&file).unwrap(), &file, &|_| None).unwrap();
-    let request = Request {
-        asked: Asked::Keys { name: "project".into(), keys: vec!["7".into()] },
-        part: None,
-        model: config.model,
-        options: Default::default(),
-        budget: BUDGET,
-        configured: config.sources,
-        into: None,
-        host: manifest.host.clone(),
-        wait: Duration::from_secs(5),
-        control: Arc::<Control>::default(),
-    };
-    let told = |reached: Step| {
-        let name = match reached {
-            Step::Reached(name) => name,
-            Step::Safe(_) => "safe",
-            Step::Hook(_) => return,
+    let actions = Actions::new(home.join(".local/share/strongroom/actions").join(unlocked.vault().id().to_string()));
+    Some(Inside { unlocked, manifest, config, actions })
+}
+
+pub fn die() {
+    rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
+}
+
+impl Inside {
+    /// Recovers project 7, telling of each step.
+    pub fn recover(self, options: PlanOptions, told: &dyn Fn(Step), control: Arc<Control>) -> Result<(), OpError> {
+        let Self { unlocked, manifest, config, actions } = self;
+        let request = Request {
+            asked: Asked::Keys { name: "project".into(), keys: vec!["7".into()] },
+            part: None,
+            model: config.model,
+            options,
+            budget: BUDGET,
+            configured: config.sources,
+            into: None,
+            beside: Beside::Tied,
+            host: manifest.host.clone(),
+            wait: Duration::from_secs(5),
+            control: control.clone(),
         };
-        if name == step {
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL).unwrap();
-        }
-    };
-    let id = unlocked.vault().id().to_string();
-    let actions = Actions::new(home.join(".local/share/strongroom/actions").join(id));
+        let settings = settings(&manifest, &actions, told, control);
+        let mut case = Case::open(&unlocked, &manifest, request)?;
+        let recovery = case.plan()?;
+        recover::apply(&unlocked, &mut case, &recovery, &settings).map(|_| ())
+    }
+
+    /// Takes the last recovery back.
+    pub fn undo(self, control: Arc<Control>) -> Result<(), OpError> {
+        let Self { unlocked, manifest, config, actions } = self;
+        let settings = settings(&manifest, &actions, &|_| {}, control);
+        let request = undo::Request { action: None, configured: config.sources, force: false, settings };
+        undo::undo(&unlocked, request).map(|_| ())
+    }
+}
+
+fn settings<'s>(
+    manifest: &Manifest,
+    actions: &'s Actions,
+    told: &'s dyn Fn(Step),
+    control: Arc<Control>,
+) -> Settings<'s> {
     let label = Label {
         host: manifest.host.clone(),
         user: String::new(),
@@ -71,19 +108,36 @@ fn another_process() {
         reason: String::new(),
         tool: String::new(),
     };
-    let settings = Settings {
+    Settings {
         safety: Some(label),
         wait: Duration::from_secs(5),
         on_damage: OnDamage::Refuse,
         numeric_ids: false,
-        actions: &actions,
+        actions,
         hooks: Hooks::default(),
-        told: &told,
-        control: Arc::default(),
+        told,
+        control,
+    }
+}
+
+/// Not a test of its own: recovers project 7 and is killed at the step it is told.
+#[test]
+fn another_process() {
+    let Some(inside) = inside() else { return };
+    let step = std::env::var("STRONGROOM_TEST_STEP").unwrap();
+    let told = |reached: Step| match reached {
+        Step::Reached(name) if name == step => die(),
+        Step::Safe(_) if step == "safe" => die(),
+        _ => {}
     };
-    let mut case = Case::open(&unlocked, &manifest, request).unwrap();
-    let recovery = case.plan().unwrap();
-    recover::apply(&unlocked, &mut case, &recovery, &settings).unwrap();
+    let (control, wanted, times) = (Arc::<Control>::default(), step.clone(), AtomicU32::new(0));
+    control.watch(move |place| {
+        let times = times.fetch_add(1, Ordering::SeqCst) + 1;
+        if place == wanted || format!("{place} {times}") == wanted {
+            die();
+        }
+    });
+    inside.recover(PlanOptions::default(), &told, control).unwrap();
 }
 
 #[test]

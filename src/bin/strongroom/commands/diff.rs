@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use strongroom::base::path::{self, EntryPath};
@@ -11,6 +13,7 @@ use strongroom::ops::error::Problem;
 use strongroom::ops::rows;
 use strongroom::source::Source;
 use strongroom::source::files::{FilesOptions, FilesSource};
+use strongroom::source::postgres::{PostgresSource, reach};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::unlocked::UnlockedVault;
 
@@ -55,13 +58,14 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let mut output = Output { context, summary, table, changes: Vec::new(), databases: Vec::new(), skipped: 0 };
     for source in before.sources.iter().filter(|source| only.as_ref().is_none_or(|name| source.name.as_str() == name)) {
         let (mut counts, mut changed) = (Counts::default(), Vec::new());
+        let mut gathered = Gathered { context, table, summary, named: BTreeMap::new() };
         let mut each = |difference: Difference| {
             counts.add(difference.change);
             output.tell(source, &difference);
             let is_database = source.databases.iter().any(|database| database.path == difference.path);
             if is_database && difference.change == Change::Content {
                 changed.push(difference.path);
-            } else if holds_rows(source, &difference) && after.is_some() && !changed.contains(&EntryPath::root()) {
+            } else if holds_rows(source, &difference) && !changed.contains(&EntryPath::root()) {
                 changed.push(EntryPath::root());
             }
             Ok(())
@@ -72,7 +76,20 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
             Some((_, later)) => diff::snapshots(&vault, source, later, &mut each)?,
             None => {
                 let live = live_source(context, source)?;
-                let skipped = diff::live(&vault, &before, source, &*live, &context.control, &mut each)?;
+                let mut take = |name: &str, row: Row| gathered.take(name, row);
+                let mut server = match source.kind.as_str() {
+                    "postgres" => Some(rows::ServerRows::new(&vault, &before, source, table, &mut take)?),
+                    _ => None,
+                };
+                let sides = (&before, source);
+                let skipped = diff::live(&vault, sides, &*live, &context.control, &mut each, server.as_mut())?;
+                if let Some(server) = server {
+                    let tables = server.finish();
+                    if !tables.is_empty() || changed.pop().is_some() {
+                        output.told(source, &EntryPath::root(), &tables, gathered);
+                    }
+                    changed.clear();
+                }
                 for skip in &skipped {
                     context.say(&format!("not compared: {}/{}: {}", source.name, skip.path, skip.reason));
                 }
@@ -98,16 +115,50 @@ fn holds_rows(source: &SourceRecord, difference: &Difference) -> bool {
         && difference.path.as_bytes().ends_with(b".copy")
 }
 
+/// Rows that differ, as many of them as are told; or printed at once, where all of a table's are asked for.
+struct Gathered<'c> {
+    context: &'c Context,
+    table: Option<&'c str>,
+    summary: bool,
+    named: BTreeMap<String, Vec<Row>>,
+}
+
+impl Gathered<'_> {
+    fn take(&mut self, name: &str, row: Row) {
+        let (json, all) = (self.context.json(), self.table.is_some());
+        if all && !json {
+            return self.context.print(&row_line(name, &row));
+        }
+        let most = match (all, json) {
+            (true, _) => usize::MAX,
+            (false, true) => ROWS_NAMED,
+            (false, false) => KEYS_SHOWN,
+        };
+        let rows = self.named.entry(name.to_owned()).or_default();
+        if rows.len() < most {
+            rows.push(row);
+        }
+    }
+
+    fn of(&self, table: &rows_of::Table) -> Option<&Vec<Row>> {
+        self.named.get(&table.name).filter(|_| !self.summary)
+    }
+}
+
 /// The configuration's source of that name; otherwise the place the snapshot was made of.
 fn live_source(context: &Context, record: &SourceRecord) -> Result<Box<dyn Source>, Failure> {
     if let Some(planned) = context.config()?.and_then(|c| c.sources.into_iter().find(|s| s.name == record.name)) {
         return Ok(planned.source);
     }
     let bytes = path::decode(&record.root).unwrap_or_default();
-    let path =
-        PathBuf::from(std::ffi::OsString::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(&bytes)));
+    let path = PathBuf::from(OsStr::from_bytes(&bytes));
     if record.kind == "sqlite" {
         return Ok(Box::new(SqliteSource::again(path, record.databases.iter().map(|database| &database.path))));
+    }
+    if record.kind == "postgres"
+        && let Some(reached) = String::from_utf8(bytes).ok().and_then(|url| reach(&url).ok())
+    {
+        return Ok(Box::new(PostgresSource::all(reached)));
     }
     if record.kind != "files" {
         let (source_name, kind) = (record.name.to_string(), record.kind.clone());
@@ -175,44 +226,35 @@ impl Output<'_> {
 
     /// Tells which rows of a database differ.
     fn rows(&mut self, vault: &UnlockedVault, request: &rows::Request<'_>) -> Result<(), Failure> {
-        let (context, json, table) = (self.context, self.context.json(), self.table);
-        let mut named: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+        let (context, table, summary) = (self.context, self.table, self.summary);
+        let mut gathered = Gathered { context, table, summary, named: BTreeMap::new() };
         let mut each = |name: &str, row: Row| {
-            if table.is_some() && !json {
-                context.print(&row_line(name, &row));
-                return Ok(());
-            }
-            let rows = named.entry(name.to_owned()).or_default();
-            let most = if table.is_some() {
-                usize::MAX
-            } else if json {
-                ROWS_NAMED
-            } else {
-                KEYS_SHOWN
-            };
-            if rows.len() < most {
-                rows.push(row);
-            }
+            gathered.take(name, row);
             Ok(())
         };
         let tables = rows::differences(vault, request, &mut each)?.tables;
-        let source = request.source.name.as_str();
-        let database = if request.path.is_root() { source.to_owned() } else { format!("{source}/{}", request.path) };
-        if json {
-            let tables: Vec<_> = tables.iter().map(|table| table_document(table, named.get(&table.name))).collect();
-            self.databases.push(serde_json::json!({ "source": source, "path": request.path, "tables": tables }));
-            return Ok(());
+        self.told(request.source, request.path, &tables, gathered);
+        Ok(())
+    }
+
+    /// Tells what was found of a database.
+    fn told(&mut self, source: &SourceRecord, path: &EntryPath, tables: &[rows_of::Table], gathered: Gathered<'_>) {
+        let source = source.name.as_str();
+        let database = if path.is_root() { source.to_owned() } else { format!("{source}/{path}") };
+        if self.context.json() {
+            let tables: Vec<_> =
+                tables.iter().map(|table| table_document(table, gathered.named.get(&table.name))).collect();
+            self.databases.push(serde_json::json!({ "source": source, "path": path, "tables": tables }));
+            return;
         }
         if tables.is_empty() {
-            context.print(&format!("    no row of {database} differs\n"));
+            self.context.print(&format!("    no row of {database} differs\n"));
         }
         let mut lines = Table::new(&[Lean::Left, Lean::Left, Lean::Left]);
-        for table in &tables {
-            let rows = named.get(&table.name).filter(|_| !self.summary);
-            lines.row(vec![format!("{database}.{}", table.name), counted_rows(table), keys(table, rows)]);
+        for table in tables {
+            lines.row(vec![format!("{database}.{}", table.name), counted_rows(table), keys(table, gathered.of(table))]);
         }
-        context.print(&lines.render());
-        Ok(())
+        self.context.print(&lines.render());
     }
 
     fn finish(&self, before: &Manifest) {

@@ -73,7 +73,8 @@ impl LiveArgs {
 /// Finishes or takes back what was broken off, before anything else is done to live data.
 pub fn settle(vault: &UnlockedVault, context: &Context) -> Result<(), Failure> {
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
-    let settled = recover::settle(&context.actions(vault)?, &configured, Duration::from_secs(10))?;
+    let patience = (Duration::from_secs(10), &context.control);
+    let settled = recover::settle(vault, &context.actions(vault)?, &configured, patience)?;
     settled.iter().for_each(|line| context.say(line));
     Ok(())
 }

@@ -10,7 +10,7 @@ use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::config::Config;
 use strongroom::ops::live_database::LiveDatabase;
-use strongroom::ops::recover::{self, Asked, BUDGET, Case, FileAct, Form, Recovery, Report, Request};
+use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
@@ -81,7 +81,7 @@ pub struct Args {
     /// A value for a column of every row that is added
     #[arg(long = "set", value_name = "TABLE.COLUMN=VALUE")]
     set: Vec<Given>,
-    /// Let triggers of the live database fire
+    /// Let triggers of the live database fire; what they do is taken back by an undo, too
     #[arg(long, value_name = "on|off", value_enum, default_value_t = Switch::Off)]
     triggers: Switch,
     /// So many rows may come back
@@ -90,9 +90,12 @@ pub struct Args {
     /// The database, where the snapshot holds several
     #[arg(long, value_name = "NAME[:PATH]")]
     source: Option<OsString>,
-    /// Another database than the one it was captured from
+    /// Another database than the one it was captured from; in a SQLite file, tables that it lacks are made, and the file too
     #[arg(long, value_name = "FILE|URL")]
     into: Option<OsString>,
+    /// Leave out the rows of other sources that relations tie to it
+    #[arg(long)]
+    alone: bool,
     /// Only snapshots of this app
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -264,6 +267,7 @@ fn request(
         on_conflict: args.on_conflict.into(),
         remap_keys: args.remap_keys,
         triggers: args.triggers == Switch::On,
+        make_tables: args.into.is_some(),
         set: args.set.clone(),
     };
     Ok(Request {
@@ -274,6 +278,11 @@ fn request(
         budget: args.limit,
         configured,
         into: given.map(|recovery| Ok(recovery.live.clone())).or(args.into.as_deref().map(into)).transpose()?,
+        beside: match given {
+            Some(recovery) => Beside::Planned(recovery.others.clone()),
+            None if args.alone => Beside::None,
+            None => Beside::Tied,
+        },
         host: host_name(),
         wait: Duration::from_secs(args.live.wait()),
         control: context.control.clone(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::base::control::Control;
 use crate::base::error::Explained;
-use crate::base::record::{Change, Ended, Key, Row, Rules, Table, Value};
+use crate::base::record::{Change, EachTouched, Ended, Key, Row, Rules, Table, Value};
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout;
 use crate::engine::postgres::layout::quoted;
@@ -73,7 +73,7 @@ impl Live {
         let explain = self.explained(None);
         // What is put off is looked at now: a table with checks still to come cannot have its triggers back.
         self.session.batch("SET CONSTRAINTS ALL IMMEDIATE").map_err(&explain)?;
-        for sql in transaction.triggers_on() {
+        for sql in transaction.unwatch().into_iter().chain(transaction.triggers_on()) {
             self.session.batch(&sql).map_err(&explain)?;
         }
         for (table, numbers) in &transaction.numbers {
@@ -131,6 +131,10 @@ impl Change for Live {
 
     fn defers(&self) -> bool {
         self.transaction.as_ref().is_some_and(|transaction| transaction.defers)
+    }
+
+    fn cascades(&self) -> bool {
+        !self.transaction.as_ref().is_some_and(Transaction::unchecked)
     }
 
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
@@ -218,6 +222,16 @@ impl Change for Live {
         Ok(next.and_then(|next| next.parse().ok()).unwrap_or(i64::MAX))
     }
 
+    fn touched(&self, table: &Table, each: &mut EachTouched<'_>) -> Result<(), Explained> {
+        self.flush()?;
+        self.each_touched(table, each)
+    }
+
+    /// Tables of others, those that lie elsewhere, and rows that nothing tells from others.
+    fn unwatched(&self) -> Result<Vec<String>, Explained> {
+        Ok(self.strangers()?)
+    }
+
     fn mark(&mut self) -> Result<Option<String>, Explained> {
         self.flush()?;
         let id = self.value("txid_current()").map_err(self.explained(None))?;
@@ -238,8 +252,16 @@ impl Change for Live {
         }
     }
 
+    fn ready(&mut self) -> Result<(), Explained> {
+        if !self.written().settled {
+            self.settle()?;
+            self.written().settled = true;
+        }
+        Ok(())
+    }
+
     fn commit(&mut self) -> Result<Ended, Explained> {
-        self.settle()?;
+        self.ready()?;
         // Whoever asks to stop now has to wait: what is half said cannot be taken back.
         self.session.heed(Arc::default());
         let ended = match self.session.batch("COMMIT") {

@@ -16,6 +16,8 @@ pub enum LiveError {
     Reference { database: String, reason: String },
     #[error("triggers of {table} cannot be kept from firing: {reason}")]
     Triggers { table: String, reason: String },
+    #[error("the rule {rule} of {table} would make something else of what is written")]
+    Rule { table: String, rule: String, ours: bool },
     #[error("{text:?} is no {kind}: {reason}")]
     Typed { text: String, kind: String, reason: String },
     #[error("{database}: the transaction {transaction} has not ended yet")]
@@ -54,6 +56,8 @@ impl Explain for LiveError {
             Self::Triggers { .. } => {
                 "take the owner of the table, or a superuser; or let them fire, as for the app: --triggers on"
             }
+            Self::Rule { ours: true, .. } => "nothing was written; with --triggers off rules are switched off, too",
+            Self::Rule { .. } => "nothing was written; let the owner of the table, or a superuser, do this",
             Self::Going { .. } => "wait until the server has noticed that nobody is there any more",
             Self::Twins { .. } => "nothing was written; such rows cannot be told apart: change them with psql",
             Self::Gone { .. } => "something changes the schema: let it finish, and try again",

@@ -3,12 +3,15 @@
 //! Owns which tables there are and where in SQLite each of them stands: `app.users` is `users` in a schema `app`, and
 //! what is asked without a schema is found in `public` first. Reads files through a seam (`Files`), never a vault.
 
+mod arriving;
 mod check;
 mod differences;
+mod image;
 mod runs;
 mod scan;
 mod shown;
 mod table;
+mod walk;
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +22,13 @@ use crate::base::error::Explained;
 use crate::base::random::RandomRead;
 use crate::base::record::{Each, Key, Records, Table, Value};
 use crate::engine::postgres::layout::{self, Qualified};
-use crate::engine::postgres::records::schema::PUBLIC;
-use crate::engine::postgres::records::value::Kind;
+use crate::engine::postgres::records::schema::{NUMBERED, PUBLIC};
+use crate::engine::postgres::records::value::{Kind, plain_literal};
 use crate::engine::sqlite::ask::{AskError, Placed, STATEMENTS, Session};
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::vtab::MOST_COLUMNS;
 
+pub use arriving::Arrivals;
 pub use check::Soundness;
 pub use table::{Files, KeptTable, Start};
 
@@ -197,6 +201,17 @@ impl Kept {
 
     fn table(&self, table: &Table) -> &Arc<KeptTable> {
         self.database.named(&table.name).expect("BUG: it is one of its own")
+    }
+
+    /// A statement that adds a row, of all columns of a table, to a server. Numbers that it would give itself are given.
+    pub fn insert(&self, table: &Table, row: &[Value]) -> String {
+        let names: Vec<String> = table.columns.iter().map(|column| layout::quoted(&column.name)).collect();
+        let values: Vec<String> =
+            table.columns.iter().zip(row).map(|(column, value)| plain_literal(Kind::of(&column.kind), value)).collect();
+        let is_given = table.columns.iter().any(|column| column.default.as_deref() == Some(NUMBERED));
+        let given = if is_given { " OVERRIDING SYSTEM VALUE" } else { "" };
+        let into = self.table(table).name.quoted();
+        format!("INSERT INTO {into} ({}){given} VALUES ({});\n", names.join(", "), values.join(", "))
     }
 
     /// The numbers of the rows that a condition holds for, in the order of the key.

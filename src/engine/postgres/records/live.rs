@@ -240,7 +240,7 @@ impl Records for Live {
     }
 }
 
-fn row_of(row: &SimpleQueryRow, kinds: &[Kind]) -> Result<Row, tokio_postgres::Error> {
+pub(super) fn row_of(row: &SimpleQueryRow, kinds: &[Kind]) -> Result<Row, tokio_postgres::Error> {
     let value =
         |(at, kind): (usize, &Kind)| Ok(row.try_get(at)?.map_or(Value::Null, |text| kind.value(text.as_bytes())));
     kinds.iter().enumerate().map(value).collect()

@@ -14,6 +14,7 @@ use crate::engine::postgres::records::error::LiveError;
 use crate::engine::postgres::records::live::Live;
 use crate::engine::postgres::records::schema::{self, Described};
 use crate::engine::postgres::records::value::Kind;
+use crate::engine::postgres::records::watch::Watched;
 
 /// A transaction that writes rows.
 #[derive(Default)]
@@ -22,9 +23,15 @@ pub struct Transaction {
     pub id: Option<String>,
     /// A reference may be wrong as long as it lasts.
     pub defers: bool,
+    /// Everything is done that has to be before it may end.
+    pub settled: bool,
     /// The server fires no triggers, and so looks after no references.
     replica: bool,
     switched: Vec<Trigger>,
+    /// Rewriting rules that were switched off, too.
+    rewriting: Vec<Trigger>,
+    /// The tables that are watched, where triggers fire.
+    pub watched: Watched,
     /// Where we look after references: keys of rows that were written, and what rows held that others may refer to.
     pub rows: BTreeMap<String, Vec<Key>>,
     pub before: BTreeMap<String, Vec<Row>>,
@@ -32,7 +39,7 @@ pub struct Transaction {
     pub numbers: BTreeMap<String, BTreeMap<String, i64>>,
 }
 
-/// A trigger that fires.
+/// A trigger that fires, or a rule.
 #[derive(Clone, Debug)]
 struct Trigger {
     /// As statements take them.
@@ -50,17 +57,18 @@ impl Transaction {
         self.replica
     }
 
-    /// Switches the triggers on again that were switched off.
+    /// Switches the triggers and rules on again that were switched off.
     pub fn triggers_on(&self) -> Vec<String> {
-        let on = |trigger: &Trigger| {
-            let how = match trigger.fires.as_str() {
+        let on = |what: &str, one: &Trigger| {
+            let how = match one.fires.as_str() {
                 "A" => "ENABLE ALWAYS",
                 "R" => "ENABLE REPLICA",
                 _ => "ENABLE",
             };
-            format!("ALTER TABLE {} {how} TRIGGER {}", trigger.table, trigger.name)
+            format!("ALTER TABLE {} {how} {what} {}", one.table, one.name)
         };
-        self.switched.iter().map(on).collect()
+        let triggers = self.switched.iter().map(|trigger| on("TRIGGER", trigger));
+        triggers.chain(self.rewriting.iter().map(|rule| on("RULE", rule))).collect()
     }
 
     pub fn added(&mut self, table: &Table, columns: &[usize], values: &[Value]) {
@@ -97,13 +105,20 @@ const TRIGGERS: &str = "WITH RECURSIVE written (oid, depth) AS ( \
     JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D' \
     ORDER BY written.depth, 1, 2, 3";
 
+/// The rules of some tables by which the server makes something else of what is written.
+const RULES: &str = "SELECT n.nspname::text, c.relname::text, r.rulename::text, r.ev_enabled::text, \
+        pg_has_role(c.relowner, 'USAGE') \
+    FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class JOIN pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.oid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name) \
+      AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled <> 'D' ORDER BY 1, 2, 3";
+
 /// Can every reference between some tables be checked at the end? One that restricts deletes never, where rows go.
 const DEFERS: &str = "SELECT coalesce(bool_and(f.condeferrable AND (f.confdeltype <> 'r' OR NOT $2::boolean)), true) \
     FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0 \
       AND f.conrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name) \
       AND f.confrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name)";
 
-type Known = Rc<BTreeMap<String, Described>>;
+pub type Known = Rc<BTreeMap<String, Described>>;
 
 impl Live {
     pub(super) fn start(&mut self, rules: Rules<'_>) -> Result<(), LiveError> {
@@ -134,8 +149,15 @@ impl Live {
         let names: Vec<String> = written.iter().filter_map(|name| Some(known.get(*name)?.name.quoted())).collect();
         let defers: bool = self.session.query(DEFERS, &[&names, &!rules.references]).map_err(failed)?[0].get(0);
         let mut transaction = Transaction { defers, ..Transaction::default() };
+        self.as_written(&mut transaction, rules, &names)?;
         if !rules.triggers {
             self.still(&mut transaction, rules, &names)?;
+        }
+        if rules.triggers && !self.listed(TRIGGERS, &names).map_err(failed)?.is_empty() {
+            transaction.watched = self.watch(known).map_err(|error| match error {
+                LiveError::Server(error) => failed(error),
+                other => other,
+            })?;
         }
         if transaction.replica || !rules.references {
             self.lock(&neighbours(known, &written))?;
@@ -154,10 +176,24 @@ impl Live {
         self.session.batch(&sql).map_err(|error| self.failed(None, error))
     }
 
+    /// Keeps rules from making something else of what is written. Where triggers are to fire, so would they: then nothing is
+    /// written at all, for nobody could say what was.
+    fn as_written(&self, transaction: &mut Transaction, rules: Rules<'_>, names: &[String]) -> Result<(), LiveError> {
+        for rule in self.listed(RULES, names).map_err(|error| self.failed(None, error))? {
+            if rules.triggers || !rule.ours {
+                return Err(LiveError::Rule { table: rule.table, rule: rule.name, ours: rule.ours });
+            }
+            let sql = format!("ALTER TABLE {} DISABLE RULE {}", rule.table, rule.name);
+            self.session.batch(&sql).map_err(|error| self.failed(None, error))?;
+            transaction.rewriting.push(rule);
+        }
+        Ok(())
+    }
+
     /// Keeps triggers from firing.
     fn still(&self, transaction: &mut Transaction, rules: Rules<'_>, names: &[String]) -> Result<(), LiveError> {
         let failed = |error| self.failed(None, error);
-        let triggers = self.triggers(names).map_err(failed)?;
+        let triggers = self.listed(TRIGGERS, names).map_err(failed)?;
         let firing = |replica: bool| {
             let other = if replica { "O" } else { "R" };
             triggers.iter().filter(move |trigger| trigger.fires != other)
@@ -180,14 +216,15 @@ impl Live {
         Ok(())
     }
 
-    fn triggers(&self, names: &[String]) -> Result<Vec<Trigger>, PostgresError> {
+    /// The triggers, or the rules, of some tables.
+    fn listed(&self, sql: &str, names: &[String]) -> Result<Vec<Trigger>, PostgresError> {
         let trigger = |row: &tokio_postgres::Row| Trigger {
             table: format!("{}.{}", quoted(row.get(0)), quoted(row.get(1))),
             name: quoted(row.get(2)),
             fires: row.get(3),
             ours: row.get(4),
         };
-        Ok(self.session.query(TRIGGERS, &[&names])?.iter().map(trigger).collect())
+        Ok(self.session.query(sql, &[&names])?.iter().map(trigger).collect())
     }
 
     /// May whoever is connected do as if rows were copied from elsewhere?

@@ -20,6 +20,9 @@ use crate::engine::postgres::layout::{self, Qualified, Shape};
 /// The schema whose name is left out.
 pub const PUBLIC: &str = "public";
 
+/// What a column has where none is given, whose numbers the server gives itself.
+pub const NUMBERED: &str = "the next number";
+
 /// A table as it is in a database, whether it was captured or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {

@@ -85,6 +85,20 @@ pub fn literal(kind: Kind, value: &Value) -> String {
     }
 }
 
+/// The same as people write it: numbers and truth without quotes.
+pub fn plain_literal(kind: Kind, value: &Value) -> String {
+    match (kind, value) {
+        (Kind::Integer, Value::Integer(number)) => number.to_string(),
+        (Kind::Boolean, Value::Integer(number @ (0 | 1))) => (*number == 1).to_string(),
+        (Kind::Real, Value::Real(number)) => format!("{number:?}"),
+        (Kind::Numeric, Value::Text(digits)) if digits.iter().all(|byte| b"-.0123456789".contains(byte)) => {
+            String::from_utf8_lossy(digits).into_owned()
+        }
+        (Kind::Bytes, Value::Blob(bytes)) => format!("'\\x{}'", hex::encode(bytes)),
+        _ => literal(kind, value),
+    }
+}
+
 /// The same where nothing else tells its type: `kind` as `format_type` writes it.
 pub fn typed_literal(kind: &str, value: &Value) -> String {
     format!("{}::{}", literal(Kind::of(kind), value), without_length(kind))
@@ -109,6 +123,17 @@ fn without_length(kind: &str) -> String {
         }
     }
     name
+}
+
+/// A uuid as the server writes it: it reads capital letters, braces, and hyphens elsewhere or nowhere.
+pub fn uuid(value: &Value) -> Value {
+    let Value::Text(bytes) = value else { return value.clone() };
+    let inner = bytes.strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}")).unwrap_or(bytes);
+    let digits: Vec<u8> = inner.iter().filter(|byte| **byte != b'-').map(u8::to_ascii_lowercase).collect();
+    if digits.len() != 32 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return value.clone();
+    }
+    Value::Text([&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join(&b'-'))
 }
 
 /// A field of a row that COPY wrote, as text; none for an empty one.
@@ -212,6 +237,17 @@ mod tests {
         assert_eq!(value("text", b"a\\tb\\\\N"), Value::text("a\tb\\N"));
         assert_eq!(value("timestamp with time zone", b"2020-01-01 00:00:00+00"), Value::text("2020-01-01 00:00:00+00"));
         assert!(unescaped(b"\\N").is_none());
+    }
+
+    #[test]
+    fn a_uuid_is_the_same_however_it_is_written() {
+        let written = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11";
+        for text in [written, "A0EEBC999C0B4EF8BB6D6BB9BD380A11", "{a0eebc99-9c0b4ef8-bb6d6bb9-bd380a11}"] {
+            assert_eq!(uuid(&Value::text(text)), Value::text(written));
+        }
+        for other in [Value::text("a0eebc99"), Value::text("x0eebc999c0b4ef8bb6d6bb9bd380a11"), Value::Integer(7)] {
+            assert_eq!(uuid(&other), other);
+        }
     }
 
     #[test]

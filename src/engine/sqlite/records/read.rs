@@ -87,7 +87,7 @@ fn each_row(
     Ok(())
 }
 
-fn values_of(row: &Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>> {
+pub fn values_of(row: &Row<'_>, width: usize) -> rusqlite::Result<Vec<Value>> {
     (0..width).map(|at| row.get_ref(at).map(Value::from)).collect()
 }
 

@@ -1,18 +1,21 @@
 //! A live database whose rows are changed, in one transaction, while apps have it open.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
-use crate::base::error::Explained;
-use crate::base::record::{Change, Ended, Rules, Table, Value};
+use crate::base::error::{Explained, reason};
+use crate::base::record::{Change, EachTouched, Ended, Rules, Table, Value};
 use crate::engine::sqlite::apply::patience;
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::records::error::RecordsError;
 use crate::engine::sqlite::records::read::{Rows, list};
 use crate::engine::sqlite::records::schema;
+use crate::engine::sqlite::records::watch::Watch;
 
 /// A live database.
 pub struct Live {
@@ -21,6 +24,12 @@ pub struct Live {
     wait: Duration,
     /// References are checked when a transaction ends, not with each row.
     pub deferring: bool,
+    /// They are checked at all, and rows that refer to one that goes are looked after.
+    checking: bool,
+    /// What is touched where triggers fire.
+    watch: Watch,
+    /// There is no such file yet: it is made when something is written.
+    is_new: bool,
 }
 
 impl Live {
@@ -29,9 +38,33 @@ impl Live {
         let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let mut live = Self { connection, path: path.to_owned(), wait, deferring: true };
+        let mut live = Self {
+            connection,
+            path: path.to_owned(),
+            wait,
+            deferring: true,
+            checking: true,
+            watch: Watch::default(),
+            is_new: false,
+        };
         live.prepare().map_err(failed)?;
         Ok(live)
+    }
+
+    /// A database that is not there, and will be once something is written to it. Until then nothing is made.
+    pub fn open_new(path: &Path, wait: Duration) -> Result<Self, RecordsError> {
+        let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
+        let connection = Connection::open_in_memory().map_err(failed)?;
+        let (path, watch) = (path.to_owned(), Watch::default());
+        Ok(Self { connection, path, wait, deferring: true, checking: true, watch, is_new: true })
+    }
+
+    /// Makes the file, for its owner only.
+    fn come_into_being(&mut self) -> Result<(), RecordsError> {
+        let made = File::options().write(true).create_new(true).mode(0o600).open(&self.path);
+        made.map_err(|error| RecordsError::Sqlite { path: self.path.clone(), reason: reason(&error) })?;
+        *self = Self { is_new: true, ..Self::open(&self.path, self.wait)? };
+        Ok(())
     }
 
     fn prepare(&mut self) -> rusqlite::Result<()> {
@@ -73,17 +106,54 @@ impl Rows for Live {
 
 impl Change for Live {
     fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained> {
+        if self.is_new && !self.path.exists() {
+            self.come_into_being().map_err(|error| Box::new(error) as Explained)?;
+        }
+        if rules.triggers {
+            Watch::prepare(&self.connection).map_err(|error| self.failed(None, &error))?;
+        }
         let begin = || {
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, rules.triggers)?;
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, rules.references)?;
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
-            self.connection.pragma_update(None, "defer_foreign_keys", self.deferring)
+            self.connection.pragma_update(None, "defer_foreign_keys", self.deferring)?;
+            if rules.triggers { Watch::begin(&self.connection, rules.tables) } else { Ok(Watch::default()) }
         };
-        begin().map_err(|error| self.failed(None, &error))
+        match begin() {
+            Ok(watch) => (self.watch, self.checking) = (watch, rules.references),
+            Err(error) => {
+                let error = self.failed(None, &error);
+                self.roll_back();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, statements: &[String]) -> Result<(), Explained> {
+        let mut all = statements.iter();
+        all.try_for_each(|sql| self.connection.execute_batch(sql)).map_err(|error| self.failed(None, &error))
+    }
+
+    fn touched(&self, table: &Table, each: &mut EachTouched<'_>) -> Result<(), Explained> {
+        self.watch.touched(&self.connection, table, &|error| self.failed(None, &error), each)
+    }
+
+    /// Virtual tables, and what belongs to them.
+    fn unwatched(&self) -> Result<Vec<String>, Explained> {
+        let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'virtual' ORDER BY name";
+        let names = || -> rusqlite::Result<Vec<String>> {
+            self.connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+        };
+        names().map_err(|error| self.failed(None, &error))
     }
 
     fn defers(&self) -> bool {
         self.deferring
+    }
+
+    fn cascades(&self) -> bool {
+        self.checking
     }
 
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
@@ -127,7 +197,13 @@ impl Change for Live {
         ask().map_err(|error| self.failed(None, &error))
     }
 
+    /// What waits for readers of the database waits now.
+    fn ready(&mut self) -> Result<(), Explained> {
+        self.connection.cache_flush().map_err(|error| self.failed(None, &error))
+    }
+
     fn commit(&mut self) -> Result<Ended, Explained> {
+        self.watch.end(&self.connection).map_err(|error| self.failed(None, &error))?;
         let done = self.connection.execute_batch("COMMIT").map_err(|error| self.failed(None, &error));
         done.map(|()| Ended::ForGood)
     }
@@ -135,6 +211,12 @@ impl Change for Live {
     fn roll_back(&mut self) {
         // A transaction that SQLite has taken back by itself is none any more.
         let _ = self.connection.execute_batch("ROLLBACK");
+        // What was temporary went with it.
+        self.watch = Watch::default();
+        // A file that was made for this and holds nothing is no database.
+        if self.is_new && std::fs::metadata(&self.path).is_ok_and(|file| file.len() == 0) {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -132,3 +132,43 @@ fn rows_that_keep_each_other_from_going_go_again_with_an_undo() {
     bench.undo(&done).unwrap();
     assert_eq!(bench.ask("SELECT count(*) FROM p"), "0");
 }
+
+const RULED: &str = "CREATE TABLE p (id integer PRIMARY KEY, v text); CREATE TABLE q (id integer, v text);
+    INSERT INTO p VALUES (1, 'one'), (2, 'two');
+    CREATE RULE elsewhere AS ON INSERT TO p DO INSTEAD INSERT INTO q VALUES (NEW.*);
+    CREATE RULE never AS ON DELETE TO p DO INSTEAD NOTHING; ALTER TABLE p ENABLE ALWAYS RULE never;
+    CREATE RULE asleep AS ON UPDATE TO p DO INSTEAD NOTHING; ALTER TABLE p DISABLE RULE asleep";
+
+#[test]
+fn rules_make_nothing_else_of_what_is_written_and_are_as_they_were_afterwards() {
+    for user in [KEEPER, "postgres"] {
+        let bench = Bench::new(user, RULED);
+        bench.run("TRUNCATE p");
+        let rules = || {
+            bench.ask("SELECT string_agg(rulename || ev_enabled::text, ' ' ORDER BY rulename) FROM pg_rewrite WHERE ev_class = 'p'::regclass")
+        };
+        let before = rules();
+        assert_eq!(before, "asleepD elsewhereO neverA");
+        let done = bench.recover("p", &[number(1)]).unwrap();
+        assert_eq!(bench.ask("SELECT v || (SELECT count(*) FROM q) FROM p"), "one0", "{user}");
+        assert_eq!(rules(), before);
+        bench.undo(&done).unwrap();
+        assert_eq!(bench.ask("SELECT count(*) FROM p"), "0", "{user}");
+        assert_eq!(rules(), before);
+    }
+}
+
+#[test]
+fn a_rule_is_a_refusal_by_name_where_triggers_are_to_fire_or_the_table_is_anothers() {
+    let mut bench = Bench::new("postgres", RULED);
+    let grant = format!("GRANT SELECT, INSERT, UPDATE, DELETE ON p TO {KEEPER}");
+    bench.run(&format!("TRUNCATE p; {grant}"));
+    session("postgres", bench.kept_name()).batch(&grant).unwrap();
+    bench.options.triggers = true;
+    let error = said(bench.recover("p", &[number(1)]));
+    assert!(error.contains("the rule \"elsewhere\" of \"public\".\"p\""), "{error}");
+    (bench.options.triggers, bench.user) = (false, KEEPER);
+    let error = bench.recover("p", &[number(1)]).map(|_| ()).unwrap_err();
+    assert!(strongroom::base::error::Explain::hint(&error).unwrap().contains("the owner of the table"), "{error}");
+    assert_eq!(bench.ask("SELECT (SELECT count(*) FROM p) + (SELECT count(*) FROM q)"), "0");
+}

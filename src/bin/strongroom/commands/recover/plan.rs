@@ -31,7 +31,11 @@ impl Shown<'_> {
             _ => String::new(),
         };
         line(&mut out, &format!("{}{title} out of {id} of {time}", plan.asked));
-        let _ = writeln!(out, "into {}\n", self.recovery.live);
+        let _ = writeln!(out, "into {}", self.recovery.live);
+        for other in &self.recovery.others {
+            let _ = writeln!(out, " and {} ({})", other.live, other.source);
+        }
+        out.push('\n');
         for refusal in &plan.refusals {
             let what = wrapped(&format!("cannot be done: {}", refusal.what), width());
             let _ = writeln!(out, "{}", what.replacen("cannot be done", &paint(Tone::Lost, "cannot be done"), 1));

@@ -1,23 +1,19 @@
-//! Which rows two snapshots of a database have otherwise, table by table.
+//! Which rows two states of a database have otherwise, table by table: two snapshots, or one and what is there now.
 //!
-//! Only what both do not share is read: a segment whose chunks are in the other snapshot's file too has the same rows.
+//! Only what both do not share is read: a segment whose chunks are in the other state's file too has the same rows.
 //! What is left of the two is gone through side by side, in the order of the key. A key of a type whose order is not known
 //! here is looked up in memory instead, as long as no more than some hundred thousand rows are left; beyond that, and for
 //! tables without a key, rows are counted and not named.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Range;
-
-use sha2::{Digest, Sha256};
 
 use crate::base::error::Explained;
-use crate::base::record::Value;
 use crate::engine::postgres::records::kept::KeptDatabase;
 use crate::engine::postgres::records::kept::runs::Mark;
-use crate::engine::postgres::records::kept::scan::Scan;
 use crate::engine::postgres::records::kept::table::{KeptTable, Part};
-use crate::engine::sqlite::rows::{Row, RowChange, Table, Value as Shown};
+use crate::engine::postgres::records::kept::walk::{Compared, Digests, Piece, Walk};
+use crate::engine::sqlite::rows::{Row, RowChange, Table};
 
 /// Rows of a key whose order is not known that are kept to be compared.
 const MOST_KEPT: usize = 300_000;
@@ -34,8 +30,8 @@ impl KeptDatabase {
         let mut tables = Vec::new();
         for name in names.iter().filter(wanted) {
             let table = match (self.named(name), after.named(name)) {
-                (Some(old), Some(new)) => Pair { old, new }.compare(each)?,
-                (Some(old), None) => Table { removed: old.rows, whole: Some(RowChange::Removed), ..named(old) },
+                (Some(old), Some(new)) => compare(old, new, each)?,
+                (Some(old), None) => gone(old),
                 (None, Some(new)) => Table { added: new.rows, whole: Some(RowChange::Added), ..named(new) },
                 (None, None) => continue,
             };
@@ -45,244 +41,200 @@ impl KeptDatabase {
     }
 }
 
-fn named(table: &KeptTable) -> Table {
+pub(super) fn named(table: &KeptTable) -> Table {
     let sorted = table.parts[0].sorted.clone();
     let all = || table.record.key_names().into_iter().map(str::to_owned).collect();
     let key = if sorted.is_empty() { all() } else { sorted };
     Table { name: table.record.name.clone(), key, ..Table::default() }
 }
 
-/// One table before and after.
-struct Pair<'t> {
-    old: &'t KeptTable,
-    new: &'t KeptTable,
+/// A table that the later state lacks.
+pub(super) fn gone(old: &KeptTable) -> Table {
+    Table { removed: old.rows, whole: Some(RowChange::Removed), ..named(old) }
 }
 
-impl Pair<'_> {
-    fn compare(&self, each: &mut Each<'_>) -> Result<Table, Explained> {
-        let names =
-            |table: &KeptTable| table.record.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
-        let (old, new) = (names(self.old), names(self.new));
-        let lacks =
-            |all: &[String], other: &[String]| all.iter().filter(|name| !other.contains(name)).cloned().collect();
-        let mut table =
-            Table { columns_added: lacks(&new, &old), columns_removed: lacks(&old, &new), ..named(self.new) };
-        let parts: BTreeSet<_> = self.old.parts.iter().chain(&self.new.parts).map(|part| &part.name).collect();
-        for name in parts {
-            let of = |table: &'_ KeptTable| table.parts.iter().position(|part| part.name == *name);
-            let sides = (of(self.old), of(self.new));
-            match sides {
-                (Some(old), Some(new)) if self.old.parts[old].sorted == self.new.parts[new].sorted => {
-                    self.part(&self.old.parts[old], &self.new.parts[new], &mut table, each)?;
-                }
-                // What has another key cannot be told from other rows.
-                (old, new) => {
-                    table.removed += old.map_or(0, |old| self.old.parts[old].rows);
-                    table.added += new.map_or(0, |new| self.new.parts[new].rows);
-                }
-            }
-        }
-        Ok(table)
-    }
-
-    fn part(&self, old: &Part, new: &Part, table: &mut Table, each: &mut Each<'_>) -> Result<(), Explained> {
-        let (before, after) = unshared(old, new)?;
-        let is_known = |part: &Part| part.is_key_known && !part.key.is_empty();
-        let orders = |part: &Part| part.key.iter().map(|(_, order)| *order).collect::<Vec<_>>();
-        if is_known(old) && is_known(new) && orders(old) == orders(new) {
-            let (old, new) = (Walk::new(self.old, old, before)?, Walk::new(self.new, new, after)?);
-            return self.merge(old, new, table, each);
-        }
-        self.look_up((old, before), (new, after), table)
-    }
-
-    /// Both in the order of their key, side by side.
-    fn merge(
-        &self,
-        mut old: Walk<'_>,
-        mut new: Walk<'_>,
-        table: &mut Table,
-        each: &mut Each<'_>,
-    ) -> Result<(), Explained> {
-        old.step()?;
-        new.step()?;
-        loop {
-            let order = match (&old.at, &new.at) {
-                (None, None) => return Ok(()),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some(old), Some(new)) => old.cmp(new),
-            };
-            match order {
-                Ordering::Less => {
-                    table.removed += 1;
-                    each(&table.name, old.row(RowChange::Removed, Vec::new())?)?;
-                    old.step()?;
-                }
-                Ordering::Greater => {
-                    table.added += 1;
-                    each(&table.name, new.row(RowChange::Added, Vec::new())?)?;
-                    new.step()?;
-                }
-                Ordering::Equal => {
-                    let columns = old.differ(&mut new)?;
-                    if !columns.is_empty() {
-                        table.changed += 1;
-                        each(&table.name, new.row(RowChange::Changed, columns)?)?;
-                    }
-                    old.step()?;
-                    new.step()?;
-                }
-            }
-        }
-    }
-
-    /// Rows whose order is not known: those from before are kept, by digests. Rows without a key are removed and added.
-    fn look_up(
-        &self,
-        (old, before): (&Part, Ranges),
-        (new, after): (&Part, Ranges),
-        table: &mut Table,
-    ) -> Result<(), Explained> {
-        let mut kept: HashMap<[u8; 16], (u64, [u8; 16])> = HashMap::new();
-        let mut walk = Walk::new(self.old, old, before)?;
-        while walk.next()? {
-            let (key, row) = walk.digests(self.new)?;
-            kept.entry(key).and_modify(|(rows, _)| *rows += 1).or_insert((1, row));
-            if kept.len() > MOST_KEPT {
-                table.removed += old.rows.saturating_sub(new.rows);
-                table.added += new.rows.saturating_sub(old.rows);
-                return Ok(());
-            }
-        }
-        let mut walk = Walk::new(self.new, new, after)?;
-        while walk.next()? {
-            let (key, row) = walk.digests(self.old)?;
-            match kept.get_mut(&key) {
-                Some((rows, before)) if *rows > 0 => {
-                    *rows -= 1;
-                    table.changed += u64::from(*before != row);
-                }
-                _ => table.added += 1,
-            }
-        }
-        table.removed += kept.values().map(|(rows, _)| rows).sum::<u64>();
-        Ok(())
-    }
+/// A table that both have, before any row of it was compared.
+pub(super) fn of_both(old: &KeptTable, new: &KeptTable) -> Table {
+    let names = |table: &KeptTable| table.record.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    let (before, after) = (names(old), names(new));
+    let lacks = |all: &[String], other: &[String]| all.iter().filter(|name| !other.contains(name)).cloned().collect();
+    Table { columns_added: lacks(&after, &before), columns_removed: lacks(&before, &after), ..named(new) }
 }
 
-type Ranges = Vec<Range<u64>>;
-
-/// The runs of each that are not in the other.
-fn unshared(old: &Part, new: &Part) -> Result<(Ranges, Ranges), Explained> {
-    let (before, after) = (old.pieces()?, new.pieces()?);
-    let contents =
-        |pieces: &[(Range<u64>, String)]| pieces.iter().map(|(_, content)| content.clone()).collect::<HashSet<_>>();
-    let (known_before, known_after) = (contents(&before), contents(&after));
-    let lacking = |pieces: Vec<(Range<u64>, String)>, known: &HashSet<String>| {
-        pieces.into_iter().filter(|(_, content)| !known.contains(content)).map(|(range, _)| range).collect()
-    };
-    // The same run may be twice in a file only where rows have no key: then all of it is read.
-    Ok((lacking(before, &known_after), lacking(after, &known_before)))
+/// Can the rows of two files be gone through side by side?
+pub(super) fn are_sorted_alike(old: &Part, new: &Part) -> bool {
+    let orders = |part: &Part| part.sorting.as_ref().map(|all| all.iter().map(|(_, order)| *order).collect::<Vec<_>>());
+    orders(old).is_some() && orders(old) == orders(new)
 }
 
-impl Part {
-    /// Runs of rows, and what they consist of. Without a key it is one run: nothing tells where a row begins.
-    fn pieces(&self) -> Result<Vec<(Range<u64>, String)>, Explained> {
-        let (starts, length) = (self.files.starts()?, self.length()?);
-        let mut pieces: Vec<(Range<u64>, String)> = Vec::new();
-        let ends = starts.iter().skip(1).map(|start| start.at).chain(std::iter::once(length));
-        for (start, end) in starts.iter().zip(ends) {
-            match pieces.last_mut() {
-                Some((range, content)) if start.first.is_none() => {
-                    range.end = end;
-                    *content += &format!(" {}", start.content);
-                }
-                _ => pieces.push((start.at..end, start.content.clone())),
+fn compare(old: &KeptTable, new: &KeptTable, each: &mut Each<'_>) -> Result<Table, Explained> {
+    let mut table = of_both(old, new);
+    let parts: BTreeSet<_> = old.parts.iter().chain(&new.parts).map(|part| &part.name).collect();
+    for name in parts {
+        let of = |table: &KeptTable| table.parts.iter().position(|part| part.name == *name);
+        match (of(old).map(|at| &old.parts[at]), of(new).map(|at| &new.parts[at])) {
+            (Some(before), Some(after)) if before.sorted == after.sorted => {
+                compare_part((old, before), (new, after), &mut table, each)?;
+            }
+            // What has another key cannot be told from other rows.
+            (before, after) => {
+                table.removed += before.map_or(0, |part| part.rows);
+                table.added += after.map_or(0, |part| part.rows);
             }
         }
-        Ok(pieces)
     }
+    Ok(table)
 }
 
-/// Rows of one side, one after another.
-struct Walk<'p> {
-    table: &'p KeptTable,
-    part: &'p Part,
-    scan: Scan,
+fn compare_part(
+    (old, before): (&KeptTable, &Part),
+    (new, after): (&KeptTable, &Part),
+    table: &mut Table,
+    each: &mut Each<'_>,
+) -> Result<(), Explained> {
+    let (lacking_after, lacking_before) = unshared(before, after)?;
+    let (mut walk, mut later) = (Walk::new(old, before, lacking_after)?, Walk::new(new, after, lacking_before)?);
+    if are_sorted_alike(before, after) {
+        return merge(walk, later, table, each);
+    }
+    let (own, others) = (Compared::of(old, before, new), Compared::of(new, after, old));
+    let mut earlier = Unordered::default();
+    while walk.next()? {
+        if !earlier.add(walk.digests(&own)?) {
+            return Ok(count_only(before.rows, after.rows, table));
+        }
+    }
+    while later.next()? {
+        match earlier.take(later.digests(&others)?) {
+            Some(same) => table.changed += u64::from(!same),
+            None => table.added += 1,
+        }
+    }
+    table.removed += earlier.left();
+    Ok(())
+}
+
+/// There are too many rows to tell them apart.
+pub(super) fn count_only(before: u64, after: u64, table: &mut Table) {
+    table.removed += before.saturating_sub(after);
+    table.added += after.saturating_sub(before);
+}
+
+/// The rows of a later state, in the order of their key.
+pub(super) trait Later {
     /// The key of the row it stands at.
-    at: Option<Vec<Mark>>,
+    fn at(&self) -> Option<&Vec<Mark>>;
+
+    /// Goes to the next row.
+    fn step(&mut self) -> Result<(), Explained>;
+
+    fn row(&mut self, change: RowChange, columns: Vec<String>) -> Result<Row, Explained>;
+
+    /// The columns that both have, and have otherwise than the row that the earlier state stands at.
+    fn differ(&mut self, earlier: &mut Walk<'_>) -> Result<Vec<String>, Explained>;
+
+    /// Passes over what both have, if they stand at the beginning of it.
+    fn leap(&mut self, _earlier: &mut Walk<'_>) -> Result<bool, Explained> {
+        Ok(false)
+    }
 }
 
-impl<'p> Walk<'p> {
-    fn new(table: &'p KeptTable, part: &'p Part, runs: Ranges) -> Result<Self, Explained> {
-        Ok(Self { table, part, scan: part.scan_runs(runs)?, at: None })
-    }
-
-    fn next(&mut self) -> Result<bool, Explained> {
-        Ok(self.scan.next()?.is_some())
+impl Later for Walk<'_> {
+    fn at(&self) -> Option<&Vec<Mark>> {
+        self.at.as_ref()
     }
 
     fn step(&mut self) -> Result<(), Explained> {
-        self.at = None;
-        while self.at.is_none() && self.next()? {
-            self.at = self.part.marks(&mut self.scan)?;
-        }
-        Ok(())
+        Walk::step(self)
     }
 
     fn row(&mut self, change: RowChange, columns: Vec<String>) -> Result<Row, Explained> {
-        let mut key = Vec::with_capacity(self.part.key.len());
-        for &(at, _) in &self.part.key {
-            key.push(shown(self.part.value(&mut self.scan, at, self.table.kinds[at])?));
-        }
-        Ok(Row { change, key, columns })
+        Walk::row(self, change, columns)
     }
 
-    /// The columns that both have, and have otherwise.
-    fn differ(&mut self, new: &mut Walk<'_>) -> Result<Vec<String>, Explained> {
-        let mut columns = Vec::new();
-        for (at, column) in self.table.record.columns.iter().enumerate() {
-            let Some(now) = new.table.record.columns.iter().position(|other| other.name == column.name) else {
-                continue;
-            };
-            let same = match (self.part.fields[at], new.part.fields[now]) {
-                (Some(field), Some(other)) => self.scan.is_same(field, &mut new.scan, other)?,
-                (old, new) => old.is_none() && new.is_none(),
-            };
-            if !same {
-                columns.push(column.name.clone());
-            }
-        }
-        Ok(columns)
-    }
-
-    /// The row's key, and what of it the other side may have too: the whole of it where there is no key.
-    fn digests(&mut self, other: &KeptTable) -> Result<([u8; 16], [u8; 16]), Explained> {
-        let (mut key, mut row) = (Sha256::new(), Sha256::new());
-        let mut columns: Vec<(&String, usize)> =
-            self.table.record.columns.iter().enumerate().map(|(at, column)| (&column.name, at)).collect();
-        columns.retain(|(name, _)| other.record.columns.iter().any(|column| column.name == **name));
-        columns.sort_unstable();
-        let sorted = &self.part.sorted;
-        for (name, at) in columns {
-            let value = self.part.value(&mut self.scan, at, self.table.kinds[at])?;
-            if sorted.is_empty() || sorted.contains(name) {
-                value.digest_into(&mut key);
-            }
-            value.digest_into(&mut row);
-        }
-        let half = |digest: Sha256| digest.finalize()[..16].try_into().expect("BUG: it has 32 bytes");
-        Ok((half(key), half(row)))
+    fn differ(&mut self, earlier: &mut Walk<'_>) -> Result<Vec<String>, Explained> {
+        let place = (self.table, self.part);
+        self.load()?;
+        let own = self.scan();
+        earlier.differing(place, |scan, field, other| scan.is_same(field, own, other))
     }
 }
 
-fn shown(value: Value) -> Shown {
-    match value {
-        Value::Null => Shown::Null,
-        Value::Integer(number) => Shown::Integer(number),
-        Value::Real(number) => Shown::Real(number),
-        Value::Text(bytes) => Shown::Text(String::from_utf8_lossy(&bytes).into_owned()),
-        Value::Blob(bytes) => Shown::Blob(bytes),
+/// Both in the order of their key, side by side.
+pub(super) fn merge(
+    mut old: Walk<'_>,
+    mut new: impl Later,
+    table: &mut Table,
+    each: &mut Each<'_>,
+) -> Result<(), Explained> {
+    old.step()?;
+    new.step()?;
+    loop {
+        if new.leap(&mut old)? {
+            continue;
+        }
+        let order = match (&old.at, new.at()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.cmp(new),
+        };
+        match order {
+            Ordering::Less => {
+                table.removed += 1;
+                each(&table.name, old.row(RowChange::Removed, Vec::new())?)?;
+                old.step()?;
+            }
+            Ordering::Greater => {
+                table.added += 1;
+                each(&table.name, new.row(RowChange::Added, Vec::new())?)?;
+                new.step()?;
+            }
+            Ordering::Equal => {
+                let columns = new.differ(&mut old)?;
+                if !columns.is_empty() {
+                    table.changed += 1;
+                    each(&table.name, new.row(RowChange::Changed, columns)?)?;
+                }
+                old.step()?;
+                new.step()?;
+            }
+        }
     }
+}
+
+/// Rows of one state whose order is not known, by digests. Rows without a key are removed and added.
+#[derive(Default)]
+pub(super) struct Unordered(HashMap<[u8; 16], (u64, [u8; 16])>);
+
+impl Unordered {
+    /// Keeps a row; false when there are too many of them.
+    pub fn add(&mut self, (key, row): Digests) -> bool {
+        self.0.entry(key).and_modify(|(rows, _)| *rows += 1).or_insert((1, row));
+        self.0.len() <= MOST_KEPT
+    }
+
+    /// A row of the other state: whether the same is here, or one of its key.
+    pub fn take(&mut self, (key, row): Digests) -> Option<bool> {
+        let (rows, kept) = self.0.get_mut(&key)?;
+        *rows = rows.checked_sub(1)?;
+        Some(*kept == row)
+    }
+
+    /// Rows that the other state has not taken.
+    pub fn left(&self) -> u64 {
+        self.0.values().map(|(rows, _)| rows).sum()
+    }
+}
+
+/// The runs of each that are not in the other.
+fn unshared(old: &Part, new: &Part) -> Result<(Vec<Piece>, Vec<Piece>), Explained> {
+    let (before, after) = (old.pieces()?, new.pieces()?);
+    let contents = |pieces: &[Piece]| pieces.iter().map(|piece| piece.content.clone()).collect::<HashSet<_>>();
+    let (known_before, known_after) = (contents(&before), contents(&after));
+    let lacking = |pieces: Vec<Piece>, known: &HashSet<String>| {
+        pieces.into_iter().filter(|piece| !known.contains(&piece.content)).collect()
+    };
+    // The same run may be twice in a file only where rows have no key: then all of it is read.
+    Ok((lacking(before, &known_after), lacking(after, &known_before)))
 }

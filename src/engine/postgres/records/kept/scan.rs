@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::base::error::Explained;
 use crate::base::random::RandomRead;
 use crate::base::record::Value;
+use crate::engine::postgres::records::kept::image::{EMPTY, Image, Painter};
 use crate::engine::postgres::records::value::{Kind, unescaped};
 
 /// Blocks are so long; a run that is no longer than two of them is one block.
@@ -96,6 +97,16 @@ impl Scan {
                 return Ok(Some(self.row.start));
             }
         }
+    }
+
+    /// Are all rows of all runs behind it?
+    pub fn is_over(&self) -> bool {
+        self.run.is_empty() && self.runs.as_slice().iter().all(Range::is_empty)
+    }
+
+    /// One more run to go through, in place of the one it is in.
+    pub fn give(&mut self, run: Range<u64>) {
+        self.run = run;
     }
 
     /// Goes to the row that begins at `start`, in this run.
@@ -223,6 +234,36 @@ impl Scan {
             }
         }
         Ok(true)
+    }
+
+    /// Is a field of the row these bytes?
+    pub fn holds(&mut self, field: usize, bytes: &[u8]) -> Result<bool, Explained> {
+        let Some(range) = self.field(field) else { return Ok(false) };
+        if range.end - range.start != bytes.len() as u64 {
+            return Ok(false);
+        }
+        if let Some(held) = self.held(&range) {
+            return Ok(held == bytes);
+        }
+        for (at, part) in range.clone().step_by(BLOCK as usize).zip(bytes.chunks(BLOCK as usize)) {
+            if read(&*self.content, at..at + part.len() as u64)? != part {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What a field of the row is, in few bytes.
+    pub fn image(&mut self, field: usize) -> Result<Image, Explained> {
+        let Some(range) = self.field(field) else { return Ok(Image::of(EMPTY)) };
+        if let Some(bytes) = self.held(&range) {
+            return Ok(Image::of(bytes));
+        }
+        let mut painter = Painter::default();
+        for at in range.clone().step_by(BLOCK as usize) {
+            painter.add(&read(&*self.content, at..(at + BLOCK).min(range.end))?);
+        }
+        Ok(painter.image())
     }
 
     /// How many fields the row has.

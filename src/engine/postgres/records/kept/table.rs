@@ -15,7 +15,7 @@ use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::runs::{Asked, Mark, Notes, Order, Runs};
 use crate::engine::postgres::records::kept::scan::{Blocks, Scan, Sieve};
 use crate::engine::postgres::records::schema;
-use crate::engine::postgres::records::value::{Kind, escaped};
+use crate::engine::postgres::records::value::{Kind, escaped, uuid};
 use crate::engine::sqlite::decimal::decimal;
 
 /// Where in its file a row begins takes so many bits of its number; the others say which file.
@@ -59,6 +59,8 @@ pub(super) struct Part {
     pub(super) sorted: Vec<String>,
     /// They are all of its columns: no two rows are the same there.
     pub(super) is_key_known: bool,
+    /// Which columns the rows are sorted by, and how, where all of that is known; nothing for physical order.
+    pub(super) sorting: Option<Vec<(usize, Order)>>,
     open: OnceLock<Open>,
     notes: Notes,
 }
@@ -119,6 +121,11 @@ impl KeptTable {
             Some((column, Order::of(&self.record.columns[column].kind)?))
         };
         let key: Vec<(usize, Order)> = line.key.iter().map_while(known).collect();
+        let sorting = |name: &String| {
+            let column = self.record.columns.iter().position(|column| column.name == *name)?;
+            Some((column, Order::of_sorted(&self.record.columns[column].kind)?))
+        };
+        let sorting: Option<Vec<(usize, Order)>> = line.key.iter().map(sorting).collect();
         self.parts.push(Part {
             name: line.name.clone(),
             files,
@@ -129,6 +136,7 @@ impl KeptTable {
             sorted: line.key.clone(),
             is_key_known: key.len() == line.key.len(),
             key,
+            sorting: sorting.filter(|columns| !columns.is_empty()),
             open: OnceLock::new(),
             notes: Notes::default(),
         });
@@ -158,7 +166,13 @@ impl KeptTable {
                 .map(|((at, compared), value)| compared.form(self.kinds[*at], value))
                 .collect()
         };
-        let keys: HashSet<Vec<Vec<u8>>> = keys.iter().filter_map(|key| form(key)).collect();
+        // What refers to a uuid may be text, and written otherwise than the server writes it.
+        let as_kept = |(at, value): (&usize, &Value)| match shape.columns[*at].kind == "uuid" {
+            true => uuid(value),
+            false => value.clone(),
+        };
+        let asked = |key: &Key| form(&by.iter().zip(key).map(as_kept).collect::<Vec<_>>());
+        let keys: HashSet<Vec<Vec<u8>>> = keys.iter().filter_map(asked).collect();
         if keys.is_empty() {
             return Ok(());
         }
