@@ -11,18 +11,19 @@ use crate::records::random::Dice;
 fn schema(dice: &mut Dice) -> String {
     let mut sql = String::new();
     let keys = ["k INTEGER PRIMARY KEY", "k TEXT PRIMARY KEY NOT NULL", "k INTEGER PRIMARY KEY", "k INTEGER"];
-    for at in 0..4 {
+    for (at, key) in keys.iter().enumerate() {
         let unique = ["u INTEGER UNIQUE", "u INTEGER UNIQUE NOT NULL DEFAULT (abs(random()))", "u INTEGER"];
         let parent = if at > 0 && dice.is(60) {
-            format!(", p REFERENCES t{} ON DELETE CASCADE", at - 1)
+            let kind = keys[at - 1].split(' ').nth(1).expect("a type");
+            format!(", p {kind} REFERENCES t{} ON DELETE CASCADE", at - 1)
         } else {
-            ", p".to_owned()
+            ", p INTEGER".to_owned()
         };
         let end = if at == 2 { " WITHOUT ROWID" } else { "" };
-        let _ =
-            writeln!(sql, "CREATE TABLE t{at}({}, {}, v TEXT{parent}){end};", keys[at], unique[dice.roll(3) as usize]);
+        let unique = unique[dice.roll(3) as usize];
+        let _ = writeln!(sql, "CREATE TABLE t{at}({key}, {unique}, v TEXT{parent}){end};");
         for row in 1..=5 {
-            let parent = if at > 0 && at < 4 { "1" } else { "NULL" };
+            let parent = if at > 0 { "1" } else { "NULL" };
             let _ = writeln!(sql, "INSERT INTO t{at} VALUES({row}, {}, 'v{row}', {parent});", row * 10);
         }
     }
