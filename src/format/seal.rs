@@ -14,7 +14,7 @@ use crate::format::header;
 
 const SEGMENT: usize = 64 << 10;
 const TAG: usize = 16;
-const SEALED_SEGMENT: usize = SEGMENT + TAG;
+pub const SEALED_SEGMENT: usize = SEGMENT + TAG;
 
 /// The key of one file's payload.
 pub struct PayloadKey(LessSafeKey);

@@ -7,13 +7,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Table, Touched};
+use crate::base::record::{Change, Key, Table, Touched, Value};
 use crate::record::compare::{Seen, see};
 use crate::record::error::RecordError;
 use crate::record::inverse::{Image, put};
 
-/// Rows that are looked at together.
+/// Rows that are looked at together, and how long they may be.
 const BATCH: usize = 100;
+const LONG: usize = 1 << 20;
 /// More than so many rows are no recovery of a record any more.
 const MOST: usize = 1_000_000;
 
@@ -27,7 +28,7 @@ pub fn keep<'t>(
 ) -> Result<Vec<(&'t Table, Key)>, RecordError> {
     let mut rows = Vec::new();
     for table in parents_first(tables) {
-        let mut waiting: Vec<Touched> = Vec::new();
+        let (mut waiting, mut length): (Vec<Touched>, usize) = (Vec::new(), 0);
         let mut sift = |waiting: &mut Vec<Touched>| -> Result<(), RecordError> {
             let keys: Vec<Key> = waiting.iter().map(|touched| touched.key.clone()).collect();
             let now = see(live, table, &keys)?;
@@ -53,16 +54,25 @@ pub fn keep<'t>(
             if planned.contains(&(table.name.clone(), touched.key.clone())) {
                 return Ok(());
             }
+            length += touched.row.iter().flatten().map(length_of).sum::<usize>();
             waiting.push(touched);
-            match waiting.len() < BATCH {
-                true => Ok(()),
-                false => sift(&mut waiting).map_err(|error| Box::new(error) as Explained),
+            if waiting.len() < BATCH && length < LONG {
+                return Ok(());
             }
+            length = 0;
+            sift(&mut waiting).map_err(|error| Box::new(error) as Explained)
         })?;
         sift(&mut waiting)?;
     }
     out.flush().map_err(|error| RecordError::Image(error.to_string()))?;
     Ok(rows)
+}
+
+fn length_of(value: &Value) -> usize {
+    match value {
+        Value::Text(bytes) | Value::Blob(bytes) => bytes.len(),
+        _ => 0,
+    }
 }
 
 /// Are its rows told by all that they hold?

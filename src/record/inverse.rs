@@ -208,9 +208,17 @@ fn back(
     let mut at = 0;
     images.each(&mut |image| {
         if let Some(row) = image.row {
-            let (columns, mut values) = split(rows[at].0, row)?;
-            let emptied = empty(rows[at].0, &names, &columns, &mut values, live);
-            match live.update(rows[at].0, &image.key, &columns, &values)? {
+            let table = rows[at].0;
+            if first && !table.unique.is_empty() && table.columns.iter().all(|one| row.contains_key(&one.name)) {
+                // What only one row can hold may be with another that stays, too: all of them go, and come back.
+                live.delete(table, &image.key)?;
+                added.insert(at);
+                at += 1;
+                return Ok(());
+            }
+            let (columns, mut values) = split(table, row)?;
+            let emptied = empty(table, &names, &columns, &mut values, live);
+            match live.update(table, &image.key, &columns, &values)? {
                 true if emptied => _ = again.insert(at),
                 true => {}
                 false => _ = added.insert(at),

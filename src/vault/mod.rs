@@ -4,6 +4,7 @@
 //! key. Never knows what a file or a table is: entries come through [`crate::base::capture`].
 
 mod catalogs;
+mod cells;
 pub mod check;
 pub mod commit;
 mod content;

@@ -19,6 +19,7 @@ use crate::format::seal::Opener;
 use crate::format::{layout, listing};
 use crate::store::Store;
 use crate::vault::bad_object;
+use crate::vault::cells::Cells;
 use crate::vault::error::VaultError;
 use crate::vault::extents::{self, Extents};
 use crate::vault::fetch::Shelf;
@@ -31,6 +32,7 @@ pub struct Library<'v> {
     index: Arc<Index>,
     identity: Cow<'v, age::x25519::Identity>,
     openers: std::sync::Mutex<HashMap<(SealedDigest, u64), Arc<Opener>>>,
+    cells: Cells,
     /// Bytes that came from the store.
     fetched: Count,
     pub(super) tools: Shelf,
@@ -68,7 +70,15 @@ impl<'v> Library<'v> {
     }
 
     fn of(store: Cow<'v, Store>, index: Arc<Index>, identity: Cow<'v, age::x25519::Identity>) -> Self {
-        Self { store, index, identity, openers: Default::default(), fetched: Count::default(), tools: Shelf::default() }
+        Self {
+            store,
+            index,
+            identity,
+            openers: Default::default(),
+            cells: Cells::default(),
+            fetched: Count::default(),
+            tools: Shelf::default(),
+        }
     }
 
     /// Every pack with its size, once each.
@@ -124,9 +134,15 @@ impl<'v> Library<'v> {
         if range.end > size || range.start >= range.end {
             return Err(VaultError::Damaged { object: key });
         }
-        let sealed = self.store.get_range(&key, range)?;
-        self.fetched.add(sealed.len() as u64);
-        opener.open_range_into(&plain, &sealed, opened).map_err(bad_object(&key))
+        let fetch = |range| {
+            let sealed = self.store.get_range(&key, range)?;
+            self.fetched.add(sealed.len() as u64);
+            Ok(sealed)
+        };
+        let sealed = self.cells.read(pack, range.clone(), fetch)?;
+        opener.open_range_into(&plain, &sealed, opened).map_err(bad_object(&key))?;
+        self.cells.keep(pack, range, &sealed);
+        Ok(())
     }
 
     pub fn reader(&self) -> ChunkReader<'_> {

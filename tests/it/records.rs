@@ -26,6 +26,7 @@ use strongroom::record::{compare, inverse};
 
 mod conflicts;
 mod economy;
+mod fired;
 mod moved_on;
 pub mod random;
 mod rules;
@@ -119,6 +120,17 @@ impl Bench {
         self.apply(self.plan(table, &by_key)?)
     }
 
+    /// As an undo does it, which can be taken back itself.
+    pub fn turn(&self, done: &Done) -> Result<Done, RecordError> {
+        let (mut live, mut images) = (self.open(), Vec::new());
+        let rows: Vec<(String, Key)> =
+            done.trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
+        inverse::keep(&live, &rows, &mut images)?;
+        let trace =
+            inverse::restore(&mut Cursor::new(&done.images), &mut live, &done.trace, false, &mut |_, _| Ok(()))?;
+        Ok(Done { plan: done.plan.clone(), trace, images })
+    }
+
     pub fn undo(&self, done: &Done) -> Result<(), RecordError> {
         let mut images = Cursor::new(&done.images);
         inverse::restore(&mut images, &mut self.open(), &done.trace, false, &mut |_, _| Ok(())).map(|_| ())
@@ -177,8 +189,11 @@ fn applied(
     let rows: Vec<(String, Key)> = steps.map(row).collect();
     let mut images = Vec::new();
     inverse::keep(live, &rows, &mut images)?;
-    let tools = Tools { graph: &graph, fits: &fits, model, snapshot: kept, live, fired: None };
+    let mut fired: Vec<u8> = Vec::new();
+    let out = options.triggers.then_some(&mut fired as &mut dyn std::io::Write);
+    let tools = Tools { graph: &graph, fits: &fits, model, snapshot: kept, live, fired: out };
     let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
+    images.extend(fired);
     Ok(Done { plan, trace, images })
 }
 

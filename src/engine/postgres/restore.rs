@@ -57,12 +57,22 @@ impl Default for What {
     }
 }
 
+/// What is done about a table that may not be what was captured. Its rows are counted in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadBack {
+    /// It is read back; where it differs, that is an error.
+    Must,
+    /// It is read back; where it differs, that is told.
+    Told,
+    /// It is not read back.
+    Skipped,
+}
+
 pub struct Options {
     pub what: What,
     /// Connections that work at once.
     pub workers: usize,
-    /// A table that is not what was captured is told, and no error.
-    pub accept_damage: bool,
+    pub read_back: ReadBack,
     pub control: Arc<Control>,
 }
 
@@ -122,7 +132,7 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
         let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
         loaded.sequences = settle::sequences(&mut sessions[0], &sequences, options.what.tables.as_ref())?;
         settle::analyze(&mut sessions, &tables)?;
-        check::rows(dump, &tables, &mut sessions, options.accept_damage, &mut loaded)?;
+        check::rows(dump, &tables, &mut sessions, options.read_back, &mut loaded)?;
     }
     if options.what.definitions {
         server::finish(&mut sessions[0], &to.dbname)?;

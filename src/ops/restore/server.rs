@@ -15,7 +15,7 @@ use crate::base::random::RandomRead;
 use crate::engine::postgres::restore::dump::{Dump, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::server::Server;
-use crate::engine::postgres::restore::{self as engine, Loaded, Options, What, server};
+use crate::engine::postgres::restore::{self as engine, Loaded, Options, ReadBack, What, server};
 use crate::engine::postgres::settings::Settings;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Actions;
@@ -86,7 +86,7 @@ pub struct Request {
     /// Replace what is in the database.
     pub clean: bool,
     pub workers: Option<usize>,
-    pub accept_damage: bool,
+    pub read_back: ReadBack,
     pub control: Arc<Control>,
 }
 
@@ -111,7 +111,7 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let mut server = Server::of(&request.to, &request.control)?;
     let swept = server.sweep()?;
     let name = &request.to.dbname;
-    let options = options(request.what.clone(), request.workers, request.accept_damage, &request.control);
+    let options = options(request.what.clone(), request.workers, request.read_back, &request.control);
     let is_there = server.has(name)?;
     let report = |replaced, loaded| {
         let (source, database) = (record.name.to_string(), request.to.shown());
@@ -159,11 +159,11 @@ fn source_of<'m>(manifest: &'m Manifest, part: Option<&Part>) -> Result<&'m Sour
 pub(in crate::ops) fn options(
     what: What,
     workers: Option<usize>,
-    accept_damage: bool,
+    read_back: ReadBack,
     control: &Arc<Control>,
 ) -> Options {
     let workers = workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4)));
-    Options { what, workers, accept_damage, control: control.clone() }
+    Options { what, workers, read_back, control: control.clone() }
 }
 
 /// A database that is complete and checked under a name of its own. Dropping this drops it, if it is still there.
@@ -239,5 +239,5 @@ pub(in crate::ops) fn changed(
     live: &Settings,
     control: &Arc<Control>,
 ) -> Result<Vec<String>, OpError> {
-    Ok(engine::changed(dump, live, &options(What::default(), None, false, control))?)
+    Ok(engine::changed(dump, live, &options(What::default(), None, ReadBack::Told, control))?)
 }

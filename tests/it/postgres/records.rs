@@ -147,8 +147,11 @@ impl Bench {
         let rows: Vec<(String, Key)> = writes.map(|step| (name(step.table), step.live_key().clone())).collect();
         let mut images = Vec::new();
         inverse::keep(live, &rows, &mut images)?;
-        let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: kept, live, fired: None };
+        let mut fired: Vec<u8> = Vec::new();
+        let out = self.options.triggers.then_some(&mut fired as &mut dyn std::io::Write);
+        let tools = Tools { graph: &graph, fits: &fits, model: &self.model, snapshot: kept, live, fired: out };
         let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
+        images.extend(fired);
         Ok(Done { plan, trace, images })
     }
 

@@ -31,7 +31,6 @@ fn a_database_that_is_not_there_is_made_with_the_tables_it_needs() {
         "index documents_project",
         "table document_tags",
         "table documents",
-        "table invoices",
         "table log",
         "table projects",
         "table tags",

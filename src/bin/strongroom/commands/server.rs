@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use strongroom::base::text::{counted, size};
-use strongroom::engine::postgres::restore::{Loaded, What};
+use strongroom::engine::postgres::restore::{Loaded, ReadBack, What};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::restore::server::{self, Report, Request};
 use strongroom::ops::show::Part;
@@ -33,6 +33,10 @@ pub struct ServerArgs {
     /// How many connections work at once (with --to URL)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: Option<u8>,
+    /// Count rows, and do not read them back: a quarter faster, and nothing shows that values came out as they
+    /// went in (with --to URL)
+    #[arg(long, conflicts_with = "accept_damage")]
+    no_check: bool,
 }
 
 impl ServerArgs {
@@ -44,6 +48,7 @@ impl ServerArgs {
             (!self.table.is_empty(), "--table"),
             (self.clean, "--clean"),
             (self.workers.is_some(), "--workers"),
+            (self.no_check, "--no-check"),
         ];
         match given.iter().find(|(given, _)| *given) {
             None => Ok(()),
@@ -51,6 +56,14 @@ impl ServerArgs {
                 format!("{name} goes with a database to restore into"),
                 "name it with --to postgres://HOST/NAME",
             )),
+        }
+    }
+
+    fn read_back(&self, accept_damage: bool) -> ReadBack {
+        match (self.no_check, accept_damage) {
+            (true, _) => ReadBack::Skipped,
+            (false, true) => ReadBack::Told,
+            (false, false) => ReadBack::Must,
         }
     }
 
@@ -80,7 +93,8 @@ pub fn into(
     let [part] = one(parts)?;
     let workers = args.workers.map(usize::from);
     let (what, control) = (args.what(), context.control.clone());
-    let request = Request { part, to, what, clean: args.clean, workers, accept_damage, control };
+    let read_back = args.read_back(accept_damage);
+    let request = Request { part, to, what, clean: args.clean, workers, read_back, control };
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "tables");
     let report = server::restore(vault, manifest, &request)?;
@@ -127,6 +141,8 @@ pub fn loaded(loaded: &Loaded) -> String {
     some.extend((loaded.large_objects > 0).then(|| counted(loaded.large_objects, "large object")));
     if loaded.tables > 0 && loaded.checked == loaded.tables {
         some.push("read back and the same".to_owned());
+    } else if loaded.tables > 0 && loaded.checked == 0 && loaded.differ.is_empty() {
+        some.push("counted and not read back".to_owned());
     }
     some.join(", ")
 }

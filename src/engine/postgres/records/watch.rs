@@ -4,15 +4,17 @@
 //! it ends. All tables are locked from the beginning: to make a trigger the server keeps other writers out anyway. A table
 //! of somebody else's cannot be watched, nor one that lies elsewhere.
 //!
-//! A row's first note is what it held. Only of added rows that is not so simple: that a row was added is known when its
-//! statement ends, and others may have changed it meanwhile. So its place is noted before, and taken once it was added.
+//! The first note of what a row held is what it held, if it was there. Whether it was is not told by the order of notes:
+//! that a row was added is known when its statement ends, and others may have changed it meanwhile. So it is counted how
+//! often it came and went.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use tokio_postgres::SimpleQueryRow;
 
 use crate::base::error::Explained;
-use crate::base::record::{EachTouched, Key, Row, Table, Touched, Value};
+use crate::base::record::{EachTouched, Key, Records, Row, Table, Touched, Value};
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::quoted;
 use crate::engine::postgres::records::error::LiveError;
@@ -72,7 +74,7 @@ impl Live {
             leaves.entry(leaf.table).or_default().push(leaf.name);
         }
         let mut watched = Watched::new();
-        self.session.batch("CREATE TEMP SEQUENCE strongroom_touched")?;
+        self.session.batch("CREATE TEMP SEQUENCE IF NOT EXISTS strongroom_touched")?;
         for (number, (table, leaves)) in leaves.into_iter().enumerate() {
             self.session.batch(&statements(number, &known[&table], &leaves))?;
             watched.insert(table, number);
@@ -92,11 +94,11 @@ impl Live {
         let explain = self.explained(Some(&table.name));
         self.all_fired().map_err(&explain)?;
         let kinds: Vec<Kind> = table.columns.iter().map(|column| Kind::of(&column.kind)).collect();
-        let kinds: Vec<Kind> = [Kind::Integer, Kind::Text].into_iter().chain(kinds).collect();
+        let kinds: Vec<Kind> = [Kind::Text].into_iter().chain(kinds).collect();
         let columns: Vec<String> = (0..table.columns.len()).map(|at| format!("c{at}")).collect();
         let key: Vec<String> = table.key.iter().map(|at| format!("c{at}::text COLLATE \"C\"")).collect();
         let declare = format!(
-            "DECLARE strongroom_touched NO SCROLL CURSOR FOR SELECT n, how, {} FROM pg_temp.strongroom_{number} ORDER BY {}, n",
+            "DECLARE strongroom_touched NO SCROLL CURSOR FOR SELECT how, {} FROM pg_temp.strongroom_{number} ORDER BY {}, n",
             columns.join(", "),
             key.join(", "),
         );
@@ -113,23 +115,42 @@ impl Live {
             done.map_err(|error| explain(PostgresError::of(&self.session.settings().server(), &error)))?;
             let is_end = notes.len() < AT_ONCE;
             for mut note in notes {
-                let row = note.split_off(2);
-                let (key, note) = (table.key_of(&row), Note::of(&note));
+                let row = note.split_off(1);
+                let key = table.key_of(&row);
                 if group.as_ref().is_none_or(|group| group.key != key)
                     && let Some(group) = group.replace(Group::new(key))
                 {
-                    group.hand_over(each)?;
+                    self.hand_over(table, group, each)?;
                 }
-                group.as_mut().expect("BUG: it was just made").take(note, row);
+                group.as_mut().expect("BUG: it was just made").take(&note[0], row);
             }
             if is_end {
                 break;
             }
         }
         if let Some(group) = group {
-            group.hand_over(each)?;
+            self.hand_over(table, group, each)?;
         }
         self.session.batch("CLOSE strongroom_touched").map_err(&explain)
+    }
+}
+
+impl Live {
+    fn hand_over(&self, table: &Table, group: Group, each: &mut EachTouched<'_>) -> Result<(), Explained> {
+        let was_there = match group.was_there() {
+            Some(was_there) => was_there,
+            // It went as often as it came: it is there if it was.
+            None => {
+                let mut is_there = false;
+                let mut take = |_| {
+                    is_there = true;
+                    Ok::<(), Explained>(())
+                };
+                self.find(table, &table.key, std::slice::from_ref(&group.key), &[], &mut take)?;
+                is_there
+            }
+        };
+        group.touched(was_there).map_or(Ok(()), each)
     }
 }
 
@@ -142,67 +163,44 @@ impl Transaction {
     }
 }
 
-/// What a note says of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    /// It held this.
-    Was,
-    /// It is about to be added.
-    Coming,
-    /// It was added.
-    Added,
-}
-
-struct Note {
-    number: i64,
-    how: How,
-}
-
-impl Note {
-    fn of(note: &[Value]) -> Self {
-        let number = if let Value::Integer(number) = note[0] { number } else { i64::MAX };
-        let how = match &note[1] {
-            Value::Text(word) if word == b"w" => How::Was,
-            Value::Text(word) if word == b"c" => How::Coming,
-            _ => How::Added,
-        };
-        Self { number, how }
-    }
-}
-
 /// The notes on one row, in their order.
 struct Group {
     key: Key,
-    was: Option<(i64, Row)>,
-    coming: Vec<i64>,
-    added: Option<i64>,
+    /// What it held when it first was about to change.
+    was: Option<Row>,
+    came: u64,
+    went: u64,
 }
 
 impl Group {
     fn new(key: Key) -> Self {
-        Self { key, was: None, coming: Vec::new(), added: None }
+        Self { key, was: None, came: 0, went: 0 }
     }
 
-    fn take(&mut self, note: Note, row: Row) {
-        match note.how {
-            How::Was if self.was.is_none() => self.was = Some((note.number, row)),
-            How::Was => {}
-            How::Coming => self.coming.push(note.number),
-            How::Added => {
-                let place = self.coming.pop().unwrap_or(note.number);
-                self.added = Some(self.added.map_or(place, |first| first.min(place)));
-            }
+    fn take(&mut self, how: &Value, row: Row) {
+        match how {
+            Value::Text(word) if word == b"w" => _ = self.was.get_or_insert(row),
+            Value::Text(word) if word == b"d" => self.went += 1,
+            _ => self.came += 1,
         }
     }
 
-    /// What was said of it first. A row that was to be added, and was not, was not touched.
-    fn hand_over(self, each: &mut EachTouched<'_>) -> Result<(), Explained> {
-        let row = match (self.was, self.added) {
-            (None, None) => return Ok(()),
-            (Some((was, row)), added) if added.is_none_or(|added| was < added) => Some(row),
-            _ => None,
-        };
-        each(Touched { key: self.key, row })
+    /// Was it there in the beginning? Nothing where only its end tells.
+    fn was_there(&self) -> Option<bool> {
+        match self.came.cmp(&self.went) {
+            Ordering::Greater => Some(false),
+            Ordering::Less => Some(true),
+            Ordering::Equal => (self.came == 0).then_some(true),
+        }
+    }
+
+    fn touched(self, was_there: bool) -> Option<Touched> {
+        match (was_there, self.was) {
+            (true, Some(row)) => Some(Touched { key: self.key, row: Some(row) }),
+            // Nothing was noted of a row that goes without a word: there is none.
+            (true, None) => None,
+            (false, _) => Some(Touched { key: self.key, row: None }),
+        }
     }
 }
 
@@ -219,19 +217,15 @@ fn statements(number: usize, table: &Described, leaves: &[String]) -> String {
     // Types that cannot be compared are, as text.
     let moved = |at: &usize| format!("OLD.{name}::text IS DISTINCT FROM NEW.{name}::text", name = all[*at]);
     let moved = record.key.iter().map(moved).collect::<Vec<_>>().join(" OR ");
-    let (was, coming, added) = (note("w", "OLD"), note("c", "NEW"), note("a", "NEW"));
+    let (was, came, went) = (note("w", "OLD"), note("a", "NEW"), note("d", "OLD"));
     let name = record.name.replace(['%', '\''], "");
     let function = format!(
         "CREATE FUNCTION pg_temp.strongroom_{number}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
          SET search_path = '' AS $strongroom$ BEGIN \
          IF TG_OP = 'TRUNCATE' THEN RAISE EXCEPTION 'a trigger empties {name}, which could not be taken back'; END IF; \
-         IF TG_WHEN = 'AFTER' THEN IF TG_OP = 'INSERT' THEN {added} ELSIF {moved} THEN {added} END IF; RETURN NULL; \
-         END IF; \
-         IF TG_OP = 'INSERT' THEN {coming} RETURN NEW; END IF; \
-         {was} \
-         IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; \
-         IF {moved} THEN {coming} END IF; \
-         RETURN NEW; END $strongroom$;"
+         IF TG_WHEN = 'BEFORE' THEN {was} IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END IF; \
+         IF TG_OP = 'INSERT' THEN {came} ELSIF TG_OP = 'DELETE' THEN {went} ELSIF {moved} THEN {went} {came} END IF; \
+         RETURN NULL; END $strongroom$;"
     );
     let triggers: String = leaves.iter().map(|leaf| triggers(number, leaf)).collect();
     let from = table.name.quoted();
@@ -241,12 +235,11 @@ fn statements(number: usize, table: &Described, leaves: &[String]) -> String {
     )
 }
 
-/// The last to fire before a row changes, so that it is what it is going to be.
 fn triggers(number: usize, leaf: &str) -> String {
     let function = format!("EXECUTE FUNCTION pg_temp.strongroom_{number}();");
     [
-        ("\"~~~strongroom_before\"", "BEFORE INSERT OR UPDATE OR DELETE", "EACH ROW"),
-        ("\"~~~strongroom_after\"", "AFTER INSERT OR UPDATE", "EACH ROW"),
+        ("\"~~~strongroom_before\"", "BEFORE UPDATE OR DELETE", "EACH ROW"),
+        ("\"~~~strongroom_after\"", "AFTER INSERT OR UPDATE OR DELETE", "EACH ROW"),
         ("\"~~~strongroom_emptied\"", "BEFORE TRUNCATE", "EACH STATEMENT"),
     ]
     .map(|(name, when, each)| format!("CREATE TRIGGER {name} {when} ON {leaf} FOR {each} {function}"))
@@ -257,29 +250,23 @@ fn triggers(number: usize, leaf: &str) -> String {
 mod tests {
     use super::*;
 
-    fn told(notes: &[(How, i64)]) -> Option<Option<i64>> {
+    fn told(notes: &[(&str, i64)], is_there: bool) -> Option<Option<i64>> {
         let mut group = Group::new(vec![Value::Integer(1)]);
-        for (number, (how, held)) in notes.iter().enumerate() {
-            group.take(Note { number: number as i64, how: *how }, vec![Value::Integer(*held)]);
+        for (how, held) in notes {
+            group.take(&Value::text(how), vec![Value::Integer(*held)]);
         }
-        let mut told = None;
-        let mut take = |touched: Touched| {
-            told = Some(touched.row.map(|row| if let Value::Integer(held) = row[0] { held } else { -1 }));
-            Ok(())
-        };
-        group.hand_over(&mut take).unwrap();
-        told
+        let was_there = group.was_there().unwrap_or(is_there);
+        let held = |row: Row| if let Value::Integer(held) = row[0] { held } else { -1 };
+        group.touched(was_there).map(|touched| touched.row.map(held))
     }
 
     #[test]
-    fn the_first_that_happened_to_a_row_says_what_it_held() {
-        use How::{Added, Coming, Was};
-        assert_eq!(told(&[(Was, 5), (Was, 6)]), Some(Some(5)));
-        assert_eq!(told(&[(Coming, 1), (Added, 1), (Was, 1)]), Some(None));
-        assert_eq!(told(&[(Coming, 1), (Was, 1), (Added, 1)]), Some(None), "changed before its statement ended");
-        assert_eq!(told(&[(Was, 5), (Coming, 6), (Added, 6)]), Some(Some(5)), "removed, and added again");
-        assert_eq!(told(&[(Coming, 6), (Was, 5)]), Some(Some(5)), "it was there: the other was changed instead");
-        assert_eq!(told(&[(Coming, 6)]), None, "it was there, and nothing was done");
-        assert_eq!(told(&[(Coming, 6), (Was, 5), (Coming, 7), (Added, 7)]), Some(Some(5)));
+    fn what_a_row_held_in_the_beginning_is_told_whatever_the_order_of_notes() {
+        assert_eq!(told(&[("w", 5), ("w", 6)], true), Some(Some(5)), "changed twice");
+        assert_eq!(told(&[("a", 1), ("w", 1)], true), Some(None), "added, and changed");
+        assert_eq!(told(&[("w", 1), ("w", 2), ("a", 1)], true), Some(None), "changed before its statement ended");
+        assert_eq!(told(&[("w", 5), ("d", 5), ("a", 6)], true), Some(Some(5)), "removed, and added again");
+        assert_eq!(told(&[("w", 1), ("a", 1), ("d", 1)], false), Some(None), "added, and removed again");
+        assert_eq!(told(&[("w", 5), ("d", 5)], false), Some(Some(5)), "removed");
     }
 }

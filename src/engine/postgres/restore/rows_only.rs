@@ -49,7 +49,7 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
     let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
     loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
     let mut sessions = vec![session];
-    check::rows(dump, &wanted, &mut sessions, options.accept_damage, &mut loaded)?;
+    check::rows(dump, &wanted, &mut sessions, options.read_back, &mut loaded)?;
     sessions[0].batch("SET synchronous_commit = on; COMMIT")?;
     settle::analyze(&mut sessions, &wanted)?;
     Ok(loaded)

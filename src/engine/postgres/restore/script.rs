@@ -93,7 +93,7 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
         loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
         let mut sessions = vec![session];
         settle::analyze(&mut sessions, &tables)?;
-        check::rows(dump, &tables, &mut sessions, options.accept_damage, &mut loaded)?;
+        check::rows(dump, &tables, &mut sessions, options.read_back, &mut loaded)?;
     }
     Ok(loaded)
 }

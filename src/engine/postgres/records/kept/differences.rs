@@ -101,7 +101,8 @@ fn compare_part(
     let mut earlier = Unordered::default();
     while walk.next()? {
         if !earlier.add(walk.digests(&own)?) {
-            return Ok(count_only(before.rows, after.rows, table));
+            count_only(before.rows, after.rows, table);
+            return Ok(());
         }
     }
     while later.next()? {
