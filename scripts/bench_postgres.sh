@@ -108,6 +108,9 @@ restores() {
         [[ $(digest bench "$table") == "$(digest given "$table")" ]] || die "$table was not restored as it was"
     done
     dropdb given
+    # As pg_restore does it: nothing is read back.
+    timed unchecked "$SR" --quiet restore latest --to "postgres:///given?$URL" --no-check
+    dropdb given
     createdb other
     timed pg_restore pg_restore -j2 -d other "$WORK/directory"
     dropdb other
@@ -163,6 +166,7 @@ report() {
     echo "| newly stored then, MB | $(value 'rewritten stored') | | | $(value 'restic rewritten stored') |"
     echo "| restored into a new database (beside it: \`pg_restore -j2\`), s | $(value restore) | $(value pg_restore) | | |"
     echo "| its memory, MB | $(value 'restore, MB' %.0f) | $(value 'pg_restore, MB' %.0f) | | |"
+    echo "| the same with \`--no-check\`: counted and not read back, as \`pg_restore\` leaves it, s | $(value unchecked) | | | |"
     echo
     echo '| strongroom | | bar |'
     echo '|:--|--:|--:|'

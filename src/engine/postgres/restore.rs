@@ -57,7 +57,7 @@ impl Default for What {
     }
 }
 
-/// What is done about a table that may not be what was captured. Its rows are counted in any case.
+/// What is done about a table that may not be what was captured. Rows are counted on their way in, in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadBack {
     /// It is read back; where it differs, that is an error.

@@ -191,6 +191,31 @@ fn what_loses_a_row_while_it_is_made_takes_nothings_place() {
 }
 
 #[test]
+fn a_restore_that_is_not_read_back_says_so_and_misses_what_reading_back_finds() {
+    let cluster = cluster();
+    let name = cluster.database();
+    // A view that is filled again deletes what it looks at.
+    cluster.sql(
+        &name,
+        "CREATE TABLE t (id int); \
+         CREATE FUNCTION eat() RETURNS int LANGUAGE sql AS 'DELETE FROM public.t WHERE id = 1 RETURNING 1'; \
+         CREATE MATERIALIZED VIEW hungry AS SELECT eat(); INSERT INTO t VALUES (1), (2)",
+    );
+    let home = home_of(cluster, &name);
+    home.ok(&["backup"]);
+    let (eaten, unseen) = (cluster.url("eaten_new"), cluster.url("unseen_new"));
+    let said = home.fails(4, &["restore", "latest", "--to", &eaten]);
+    assert!(said.contains("public.t"), "{said}");
+    let said = home.ok(&["restore", "latest", "--to", &unseen, "--no-check"]).out;
+    assert!(said.contains("2 rows") && said.contains("counted and not read back"), "{said}");
+    assert_eq!(cluster.sql("unseen_new", "SELECT string_agg(id::text, ',') FROM t"), "2");
+    let said = home.ok(&["--json", "restore", "latest", "--to", &cluster.url("unseen_too"), "--no-check"]).out;
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap()["report"]["checked"], 0);
+    home.fails(2, &["restore", "latest", "--to", "folder", "--no-check"]);
+    home.fails(2, &["restore", "latest", "--to", &unseen, "--no-check", "--accept-damage"]);
+}
+
+#[test]
 fn only_definitions_only_rows_and_only_some_tables() {
     let cluster = cluster();
     let name = cluster.database();
