@@ -155,7 +155,9 @@ impl Values {
         let close = if values.len() <= FEW { CLOSE_OF_FEW } else { CLOSE };
         Some(match (apart, numbers) {
             (Some(..DENSE), _) => Filter { min, max, ..Filter::default() },
-            (Some(apart), Some(numbers)) if apart < close => Filter { steps: Some(steps(&numbers)), ..Filter::default() },
+            (Some(apart), Some(numbers)) if apart < close => {
+                Filter { steps: Some(steps(&numbers)), ..Filter::default() }
+            }
             _ => Filter { min, max, bloom: Some(bloom(&values)), ..Filter::default() },
         })
     }

@@ -155,8 +155,7 @@ fn open(live: &Path, options: &Options<'_>) -> Result<Connection, ApplyError> {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
         // All pages come by, most of them twice and none soon again: a cache that the processor can hold is faster than
         // a larger one.
-        connection
-            .execute_batch("PRAGMA cache_size = -4096; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY")?;
+        connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY")?;
         has_page_table(&connection)
     };
     if prepare().map_err(&failed)? { Ok(connection) } else { Err(ApplyError::NoPageTable) }
