@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, params};
 
-const USAGE: &str = "usage: bench_sqlite make FILE MB | change FILE SEED | write FILE STOP | hold FILE STOP | \
+const USAGE: &str = "usage: bench_sqlite make FILE MB | change FILE SEED ROWS | write FILE STOP | hold FILE STOP | \
                      backup FILE COPY | vacuum FILE COPY | differ OLD NEW";
 
 const SCHEMA: &str = "
@@ -78,13 +78,13 @@ fn make(file: &str, megabytes: i64) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Updates 2,000 random rows.
-fn change(file: &str, seed: u64) -> rusqlite::Result<()> {
+/// Updates random rows.
+fn change(file: &str, seed: u64, rows: u64) -> rusqlite::Result<()> {
     let mut connection = open(file)?;
     let last: i64 = connection.query_row("SELECT max(id) FROM documents", [], |row| row.get(0))?;
     let mut random = Random(seed + 1000);
     let transaction = connection.transaction()?;
-    for number in 0..2000 {
+    for number in 0..rows {
         let title = format!("changed {number} by {seed}");
         transaction.execute("UPDATE documents SET title = ? WHERE id = ?", params![title, 1 + random.below(last)])?;
     }
@@ -155,7 +155,7 @@ fn main() {
     let number = |text: &str| text.parse::<u64>().unwrap_or_else(|_| fail(USAGE));
     let done: Result<(), String> = match words[..] {
         ["make", file, megabytes] => make(file, number(megabytes) as i64).map_err(|error| error.to_string()),
-        ["change", file, seed] => change(file, number(seed)).map_err(|error| error.to_string()),
+        ["change", file, seed, rows] => change(file, number(seed), number(rows)).map_err(|error| error.to_string()),
         ["write", file, stop] => write(file, stop).map_err(|error| error.to_string()),
         ["hold", file, stop] => hold(file, stop).map_err(|error| error.to_string()),
         ["backup", file, copy] => backup(file, copy).map_err(|error| error.to_string()),

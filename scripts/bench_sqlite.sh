@@ -76,7 +76,7 @@ captures() {
     before=$(size "$WORK/vault")
     note size "$before"
     cp "$LIVE" "$WORK/before.db"
-    "$TOOL" change "$LIVE" "${1}1"
+    "$TOOL" change "$LIVE" "${1}1" 2000
     note differing "$("$TOOL" differ "$WORK/before.db" "$LIVE" | zstd -3 -c | megabytes)"
     note pages "$(($(differing "$WORK/before.db") / 4096))"
     rm "$WORK/before.db"
@@ -99,7 +99,9 @@ uses() {
     timed scan "$SR" query latest "SELECT 'bytes', sum(length(title) + length(body)) FROM documents"
     note text "$(grep -o '[0-9]\{6,\}' "$WORK/out" | awk '{ print $1 / 1e6 }')"
     for options in "" --no-safety; do
-        "$TOOL" change "$LIVE" "$1$number"
+        # So many rows are about 2,000 pages.
+        "$TOOL" change "$LIVE" "$1$number" 1430
+        note "place$options pages" "$(($(differing "$WORK/restored/live.db") / 4096))"
         connected timed "place$options" "$SR" --quiet restore "$snapshot" --in-place $options
         # The first page tells other connections that the database is another one.
         (($(differing "$WORK/restored/live.db") <= 4096)) || die "what was given back in place is not what was captured"
@@ -133,7 +135,7 @@ peers() {
             note "$tool $phase growth" "$(awk "BEGIN { print $(size "$WORK/$tool") - $before }")"
             rm -f "$WORK/copy.db"
         done
-        "$TOOL" change "$LIVE" "$1$seed"
+        "$TOOL" change "$LIVE" "$1$seed" 2000
     done
     rm -rf "$WORK/restic" "$WORK/borg"
 }
@@ -169,8 +171,8 @@ report() {
     echo "| stored by it, MB; the pages at zstd -3: $(value differing) | $(value growth) | $(times 2 differing) |"
     echo "| nothing changed, s | $(value unchanged) | |"
     echo "| restore to a file, s | $(value restore) | |"
-    echo "| in place, 2,000 rows, safety snapshot included, s | $(value place) | |"
-    echo "| in place, 2,000 rows, without it, s | $(value place--no-safety) | 2 |"
+    echo "| in place, $(value 'place pages' %.0f) pages, safety snapshot included, s | $(value place) | |"
+    echo "| in place, $(value 'place--no-safety pages' %.0f) pages, without it, s | $(value place--no-safety) | 2 |"
     echo "| \`query\` by primary key, s | $(value key %.3f) | 0.2 |"
     echo "| … what it reads, MB | $(value read) | $(times 0.01 size) |"
     echo "| \`query\` that reads all text, MB of it per second | $(awk "BEGIN { printf \"%.0f\", $(value text) / $(value scan) }") | 100 |"

@@ -110,6 +110,22 @@ pub fn children(
     Ok(())
 }
 
+/// Is one of these rows as it was written? All were, or none: one tells of the others. A table that is gone by now tells
+/// nothing.
+pub fn any_as_written<'w>(
+    live: &dyn Records,
+    written: impl IntoIterator<Item = &'w Written>,
+) -> Result<bool, RecordError> {
+    let tables = live.tables()?;
+    for written in written {
+        let Some(table) = tables.iter().find(|table| table.name == written.table) else { continue };
+        if look(live, table, std::slice::from_ref(&written.key))?.first() == Some(written) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What rows of several tables hold, in the order they are given in: whoever takes them back needs the order that they
 /// were written in.
 pub fn look_at(live: &dyn Records, rows: &[(&Table, Key)]) -> Result<Vec<Written>, RecordError> {

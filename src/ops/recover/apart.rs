@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::control::Control;
-use crate::base::record::{Change, Key, Records, Table};
+use crate::base::record::{Change, Records};
 use crate::ops::actions::{Action, Actions};
 use crate::ops::backup::Planned;
 use crate::ops::error::OpError;
@@ -18,7 +18,7 @@ use crate::ops::undo;
 use crate::record::error::RecordError;
 use crate::record::inverse::{self, Images};
 use crate::record::several::Several;
-use crate::record::trace::{Trace, Written, look};
+use crate::record::trace::{Trace, Written, any_as_written};
 use crate::vault::unlocked::UnlockedVault;
 
 /// What became of a recovery.
@@ -55,10 +55,9 @@ pub(super) fn became(
             rows.entry(at).or_default().push(written);
         }
     }
-    let tables = live.tables().map_err(RecordError::store)?;
     let mut lasting = Places::new();
     for (at, rows) in &rows {
-        if lasts(&live, *at, recovered.mark(*at), rows, &tables)? {
+        if lasts(&live, *at, recovered.mark(*at), rows)? {
             lasting.insert(*at);
         }
     }
@@ -76,27 +75,14 @@ pub(super) fn became(
     }
 }
 
-/// Does one database have its rows for good? Where it cannot say, one row that is as it was to be tells of all.
-fn lasts(
-    live: &Several<dyn Change>,
-    at: usize,
-    mark: Option<&String>,
-    rows: &[&Written],
-    tables: &[Table],
-) -> Result<bool, OpError> {
+/// Does one database have its rows for good? Where it cannot say, they themselves do.
+fn lasts(live: &Several<dyn Change>, at: usize, mark: Option<&String>, rows: &[&Written]) -> Result<bool, OpError> {
     if let Some(mark) = mark
         && let Some(lasted) = live.store(at).lasted(mark).map_err(RecordError::store)?
     {
         return Ok(lasted);
     }
-    for written in rows {
-        let Some(table) = tables.iter().find(|table| table.name == written.table) else { continue };
-        let now = look(live, table, std::slice::from_ref::<Key>(&written.key))?;
-        if now.first() == Some(*written) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(any_as_written(live, rows.iter().copied())?)
 }
 
 /// Makes the rows of some databases what they were.

@@ -17,7 +17,6 @@ use crate::base::control::Control;
 use crate::base::error::one_line;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
-use crate::base::record::Key;
 use crate::engine::postgres::settings::BadSettings;
 use crate::ops::actions::{Action, Actions, State};
 use crate::ops::backup::Planned;
@@ -30,7 +29,7 @@ use crate::ops::restore::is_direct;
 use crate::ops::safety::place;
 use crate::record::error::RecordError;
 use crate::record::several;
-use crate::record::trace::{Written, look};
+use crate::record::trace::{Written, any_as_written};
 use crate::vault::unlocked::UnlockedVault;
 
 /// What a recovery touches, as its action has it.
@@ -275,8 +274,7 @@ pub fn finish(actions: &Actions, action: &Action) -> Result<(), OpError> {
     Ok(actions.keep(&Action { undone_by: None, ..before })?)
 }
 
-/// Were the rows written for good? Where the database cannot say, one that is as it was to be tells of all: they were
-/// all written or none.
+/// Were the rows written for good? Where the database cannot say, they themselves do.
 fn is_committed(
     written: &[Written],
     recovered: &Recovered,
@@ -293,13 +291,5 @@ fn is_committed(
     {
         return Ok(became(lasted));
     }
-    let tables = live.tables().map_err(RecordError::store)?;
-    for written in written {
-        let Some(table) = tables.iter().find(|table| table.name == written.table) else { continue };
-        let now = look(&*live, table, std::slice::from_ref::<Key>(&written.key))?;
-        if now.first() == Some(written) {
-            return Ok(Became::Written);
-        }
-    }
-    Ok(Became::Nothing)
+    Ok(became(any_as_written(&*live, written)?))
 }
