@@ -156,6 +156,8 @@ fn open(live: &Path, options: &Options<'_>) -> Result<Connection, ApplyError> {
         // All pages come by, most of them twice and none soon again: a cache that the processor can hold is faster than
         // a larger one.
         connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY")?;
+        // When the log goes into the database is decided after the commit.
+        connection.execute_batch("PRAGMA wal_autocheckpoint = 0")?;
         has_page_table(&connection)
     };
     if prepare().map_err(&failed)? { Ok(connection) } else { Err(ApplyError::NoPageTable) }

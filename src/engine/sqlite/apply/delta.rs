@@ -24,6 +24,10 @@ use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, Way, che
 /// Changed pages held in memory while readers still keep a database with a rollback journal from being written to.
 const HELD: usize = 32 << 20;
 
+/// A log that became longer is not left to the app, whose next commit would move all of it into the database. When a
+/// shorter one is moved is the app's affair: it may have reasons of its own.
+const LONG_LOG: u64 = 16 << 20;
+
 /// What became of it.
 pub(super) enum Outcome {
     Applied(Applied),
@@ -75,8 +79,12 @@ pub(super) fn run(
         return outcome;
     }
     reach("committed");
-    // What can be is moved from the log into the database now; a reader may keep that from being done in full.
-    let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    if let Ok(Outcome::Applied(applied)) = &outcome
+        && u64::from(applied.written) * u64::from(applied.page_size) > LONG_LOG
+    {
+        // What can be is moved from the log into the database; a reader may keep that from being done in full.
+        let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+    }
     reach("checkpointed");
     outcome
 }
