@@ -7,6 +7,7 @@ mod arriving;
 mod check;
 mod differences;
 mod image;
+mod order;
 mod runs;
 mod scan;
 mod shown;

@@ -17,7 +17,7 @@ use crate::engine::postgres::records::kept::differences::{
     Each, Later, Unordered, are_sorted_alike, count_only, gone, merge, named, of_both,
 };
 use crate::engine::postgres::records::kept::image::{EMPTY, Image, Painter};
-use crate::engine::postgres::records::kept::runs::{Mark, Order};
+use crate::engine::postgres::records::kept::order::{Mark, Order};
 use crate::engine::postgres::records::kept::table::{Files, KeptTable, Part, Start};
 use crate::engine::postgres::records::kept::walk::{Compared, Digests, Walk, shown};
 use crate::engine::postgres::records::value::unescaped;

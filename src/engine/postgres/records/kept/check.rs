@@ -9,7 +9,8 @@ use crate::base::control::Control;
 use crate::base::error::Explained;
 use crate::base::text::counted;
 use crate::engine::postgres::records::kept::KeptDatabase;
-use crate::engine::postgres::records::kept::runs::{self, Mark};
+use crate::engine::postgres::records::kept::order::Mark;
+use crate::engine::postgres::records::kept::runs;
 use crate::engine::postgres::records::kept::scan::Scan;
 use crate::engine::postgres::records::kept::table::{KeptTable, Part};
 

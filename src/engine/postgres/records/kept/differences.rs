@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::base::error::Explained;
 use crate::engine::postgres::records::kept::KeptDatabase;
-use crate::engine::postgres::records::kept::runs::Mark;
+use crate::engine::postgres::records::kept::order::Mark;
 use crate::engine::postgres::records::kept::table::{KeptTable, Part};
 use crate::engine::postgres::records::kept::walk::{Compared, Digests, Piece, Walk};
 use crate::engine::sqlite::rows::{Row, RowChange, Table};

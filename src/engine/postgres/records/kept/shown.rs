@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::base::error::Explained;
 use crate::base::record::{Column, Value};
-use crate::engine::postgres::records::kept::runs::{Asked, Mark};
+use crate::engine::postgres::records::kept::order::Mark;
+use crate::engine::postgres::records::kept::runs::Asked;
 use crate::engine::postgres::records::kept::scan::{Scan, Sieve};
 use crate::engine::postgres::records::kept::table::{KeptTable, PLACE, Part};
 use crate::engine::postgres::records::value::Kind;

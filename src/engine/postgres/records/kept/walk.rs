@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::base::error::Explained;
 use crate::base::record::Value;
 use crate::engine::postgres::records::kept::image::{EMPTY, Image};
-use crate::engine::postgres::records::kept::runs::Mark;
+use crate::engine::postgres::records::kept::order::Mark;
 use crate::engine::postgres::records::kept::scan::Scan;
 use crate::engine::postgres::records::kept::table::{KeptTable, Part};
 use crate::engine::postgres::records::value::unescaped;

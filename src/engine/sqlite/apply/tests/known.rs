@@ -103,6 +103,25 @@ fn where_most_differs_or_pages_do_not_fit_nothing_is_changed_and_another_way_is_
 }
 
 #[test]
+fn a_short_log_is_left_to_an_app_that_is_connected_and_a_long_one_is_not() {
+    let much = "INSERT INTO note SELECT id + 3000, account, hex(randomblob(30000)) FROM note WHERE id < 400;";
+    for (before, after, is_left) in
+        [(BANK, FEW, true), (&*format!("{BANK} {much}"), "DELETE FROM note WHERE id > 3000; VACUUM", false)]
+    {
+        let scene = Scene::new("wal", before, after);
+        let app = Connection::open(scene.live()).unwrap();
+        app.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        let was = fs::read(scene.live()).unwrap();
+        let applied = scene.apply().unwrap();
+        assert_eq!(u64::from(applied.written) * 4096 <= 16 << 20, is_left, "{} pages", applied.written);
+        assert_eq!(fs::read(scene.live()).unwrap() == was, is_left);
+        assert_eq!(text(&scene.live(), "PRAGMA integrity_check"), "ok");
+        drop(app);
+        scene.assert_given_back();
+    }
+}
+
+#[test]
 fn a_result_that_is_not_sound_is_rolled_back() {
     for mode in ["wal", "delete"] {
         let scene = Scene::new(mode, BANK, FEW);
