@@ -198,6 +198,9 @@ impl Explain for Problem {
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Beside { .. } => Some("nothing was written; recover --alone leaves other sources out".into()),
             Self::Spread => Some("without --no-safety; or give back rows of one source with --alone".into()),
+            Self::TakenApart { .. } => {
+                Some("every database is as it was; mend what stands in the way and run this again".into())
+            }
             Self::Apart { action, .. } => Some(format!(
                 "the next command tries it again; strongroom undo {action} --force takes it back whatever is newer"
             )),
