@@ -3,11 +3,13 @@
 //! Owns the order, and that nothing is called done before it was looked at. Never touches a database but the one it is
 //! told to fill.
 
+mod binary;
+mod build;
 mod check;
 mod crew;
 pub mod dump;
 pub mod error;
-mod post_data;
+
 mod psql;
 mod rows;
 mod rows_only;
@@ -26,6 +28,7 @@ use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::layout::{self, Sequence, Table};
 use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
+use crate::engine::postgres::restore::rows::Filling;
 use crate::engine::postgres::settings::Settings;
 
 pub use check::changed;
@@ -39,8 +42,6 @@ const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET Tim
     SET default_transaction_read_only = off; SET client_min_messages = warning; SET check_function_bodies = off; \
     SET synchronous_commit = off; SET synchronize_seqscans = off; SET standard_conforming_strings = on; \
     SET lc_monetary = 'C'; SET jit = off";
-/// What indexes are built and references looked up in, where a server gives less by default.
-const ROOM: [(&str, &str); 2] = [("maintenance_work_mem", "256MB"), ("work_mem", "64MB")];
 
 /// What of a database is given back.
 #[derive(Clone, Debug)]
@@ -118,21 +119,26 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
     }
     let mut sessions = crew(first, to, options)?;
     if options.what.rows {
-        rows::load(dump, &tables, &mut sessions, control, &mut loaded)?;
         loaded.large_objects = rows::large_objects(dump, &mut sessions[0], options.what.definitions)?;
     }
-    if options.what.definitions {
-        if dump.fact("encoding") == Some("SQL_ASCII") {
-            file(layout::POST_DATA)?;
-        } else {
-            loaded.not_valid = post_data::run(dump, &mut sessions, options.what.tables.is_some())?;
-        }
+    let filling = Filling::of(dump, &tables, options, &mut sessions[0])?;
+    let is_text_only = dump.fact("encoding") == Some("SQL_ASCII");
+    let statements = options.what.definitions && !is_text_only;
+    let built = build::run(dump, &filling, &mut sessions, statements, options.what.tables.is_some())?;
+    loaded.not_valid = built.not_valid;
+    let read = filling.finish(&mut loaded)?;
+    if options.what.definitions && is_text_only {
+        file(layout::POST_DATA)?;
     }
     if options.what.rows {
         let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
         loaded.sequences = settle::sequences(&mut sessions[0], &sequences, options.what.tables.as_ref())?;
         settle::analyze(&mut sessions, &tables)?;
-        check::rows(dump, &tables, &mut sessions, options.read_back, &mut loaded)?;
+        let same = match built.only_builds && !is_text_only {
+            true => read.into_iter().map(|read| read.table).collect(),
+            false => check::untouched(&tables, read, &mut sessions)?,
+        };
+        check::rows(dump, &tables, &same, &mut sessions, options.read_back, &mut loaded)?;
     }
     if options.what.definitions {
         server::finish(&mut sessions[0], &to.dbname)?;
@@ -169,10 +175,6 @@ fn connect(to: &Settings, options: &Options) -> Result<Session, LoadError> {
     let session = to.connect(&options.control)?;
     session.batch(PINNED)?;
     session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")?;
-    for (name, room) in ROOM {
-        let less = format!("pg_size_bytes(current_setting('{name}')) < pg_size_bytes('{room}')");
-        session.batch(&format!("SELECT set_config('{name}', '{room}', false) WHERE {less}"))?;
-    }
     Ok(session)
 }
 

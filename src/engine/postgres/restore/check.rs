@@ -2,7 +2,7 @@
 //!
 //! What the server gives is hashed as it was cut when it was captured; nothing is read from the snapshot for it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -16,7 +16,7 @@ use crate::engine::postgres::layout::{Table, literal, quoted};
 use crate::engine::postgres::restore::crew::{self, Job};
 use crate::engine::postgres::restore::dump::{Dump, Lines, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
-use crate::engine::postgres::restore::{Loaded, Options, ReadBack};
+use crate::engine::postgres::restore::{Loaded, Options, ReadBack, rows};
 use crate::engine::postgres::segments::Segment;
 use crate::engine::postgres::settings::Settings;
 use crate::engine::postgres::split;
@@ -24,9 +24,11 @@ use crate::engine::postgres::split;
 /// A table is looked at in parts of about so many bytes.
 const PART: u64 = 32 << 20;
 
+/// Reads tables back, but for those that were read and found to be the same.
 pub fn rows(
     dump: &dyn Dump,
     tables: &[Table],
+    same: &BTreeSet<String>,
     sessions: &mut [Session],
     read_back: ReadBack,
     loaded: &mut Loaded,
@@ -35,14 +37,15 @@ pub fn rows(
         return Ok(());
     }
     let mut parts = Vec::new();
-    for table in tables {
+    for table in tables.iter().filter(|table| !same.contains(&table.name.shown())) {
         parts.extend(parts_of(dump, table)?);
     }
     parts.sort_by_key(|part| std::cmp::Reverse(part.bytes.end - part.bytes.start));
     let differ = Mutex::new(BTreeSet::new());
     let jobs = parts.into_iter().map(|what| Job { needs: Vec::new(), what });
     crew::work(sessions, jobs, |session, part| {
-        if !holds(dump, session, &part)? {
+        let select = select(session, &part)?;
+        if !holds(dump, session, &part, &select)? {
             differ.lock().expect("BUG: nothing panics while holding it").insert(part.table.name.shown());
         }
         Ok(())
@@ -67,7 +70,7 @@ pub fn changed(dump: &dyn Dump, live: &Settings, options: &Options) -> Result<Ve
     let mut changed: Vec<String> = there.symmetric_difference(&known).cloned().collect();
     let both: Vec<Table> = tables.into_iter().filter(|table| there.contains(&table.name.shown())).collect();
     let mut loaded = Loaded::default();
-    rows(dump, &both, &mut sessions, ReadBack::Told, &mut loaded)?;
+    rows(dump, &both, &BTreeSet::new(), &mut sessions, ReadBack::Told, &mut loaded)?;
     changed.extend(loaded.differ);
     changed.sort();
     Ok(changed)
@@ -82,15 +85,20 @@ struct Part<'t> {
     condition: Option<String>,
 }
 
+impl<'t> Part<'t> {
+    fn whole(table: &'t Table) -> Self {
+        Self { table, bytes: 0..u64::MAX, condition: None }
+    }
+}
+
 /// Where a part begins in its file, and its first key as SQL has it.
 type Begin = (u64, String);
 
 /// A table whose keys the server finds by an index is looked at in parts, by several connections.
 fn parts_of<'t>(dump: &dyn Dump, table: &'t Table) -> Result<Vec<Part<'t>>, LoadError> {
-    let whole = Part { table, bytes: 0..u64::MAX, condition: None };
     let kinds: Vec<&str> = table.key.iter().filter_map(|name| kind_of(table, name)).collect();
     if table.bytes < 2 * PART || table.condition.is_some() || kinds.len() != table.key.len() || kinds.is_empty() {
-        return Ok(vec![whole]);
+        return Ok(vec![Part::whole(table)]);
     }
     let (mut begins, mut at, mut last) = (Vec::new(), 0u64, 0u64);
     let mut segments = Lines::of(dump, &table.name.segments_path())?;
@@ -110,7 +118,8 @@ fn parts_of<'t>(dump: &dyn Dump, table: &'t Table) -> Result<Vec<Part<'t>>, Load
         let conditions = [from.map(|(_, from)| format!("{key} >= {from}")), to.map(|(_, to)| format!("{key} < {to}"))];
         let conditions: Vec<String> = conditions.into_iter().flatten().collect();
         let bytes = from.map_or(0, |(at, _)| *at)..to.map_or(u64::MAX, |(at, _)| *at);
-        Part { table, bytes, condition: (!conditions.is_empty()).then(|| conditions.join(" AND ")) }
+        let condition = (!conditions.is_empty()).then(|| conditions.join(" AND "));
+        Part { bytes, condition, ..Part::whole(table) }
     };
     Ok(bounds.zip(ends).map(part).collect())
 }
@@ -122,10 +131,49 @@ fn kind_of<'t>(table: &'t Table, name: &str) -> Option<&'t str> {
     (split::plain(kind) && !is_text).then_some(kind)
 }
 
+/// A table that was found to be what was captured while others were still being filled.
+pub struct ReadEarly {
+    pub table: String,
+    /// Which transaction has written its rows.
+    writer: String,
+}
+
+/// Does a table give the very bytes of its file in the order its rows lie in? That is the order in which one connection
+/// put them there, mostly; sorting them, or looking them up by an index, takes half as long again.
+pub fn as_it_lies(dump: &dyn Dump, session: &mut Session, table: &Table) -> Result<Option<ReadEarly>, LoadError> {
+    if !holds(dump, session, &Part::whole(table), &rows::target(table))? {
+        return Ok(None);
+    }
+    let writer = session.query(&format!("SELECT xmin::text FROM ONLY {} LIMIT 1", table.name.quoted()), &[])?;
+    let writer = writer.first().map(|row| row.get(0));
+    Ok(writer.map(|writer| ReadEarly { table: table.name.shown(), writer }))
+}
+
+/// Those of them that nobody has written to since: as many rows, by the same transaction, deleted or locked by none.
+pub fn untouched(
+    tables: &[Table],
+    read: Vec<ReadEarly>,
+    sessions: &mut [Session],
+) -> Result<BTreeSet<String>, LoadError> {
+    let known: HashMap<String, &Table> = tables.iter().map(|table| (table.name.shown(), table)).collect();
+    let same = Mutex::new(BTreeSet::new());
+    let jobs = read.into_iter().map(|what| Job { needs: Vec::new(), what });
+    crew::work(sessions, jobs, |session, read| {
+        let table = known[&read.table];
+        let is_own = format!("xmin = '{}'::xid AND xmax = '0'::xid", read.writer);
+        let sql = format!("SELECT count(*), count(*) FILTER (WHERE {is_own}) FROM ONLY {}", table.name.quoted());
+        let found = &session.query(&sql, &[])?[0];
+        if [0, 1].iter().all(|at| u64::try_from(found.get::<_, i64>(*at)).is_ok_and(|found| found == table.rows)) {
+            same.lock().expect("BUG: nothing panics while holding it").insert(read.table);
+        }
+        Ok(())
+    })?;
+    Ok(same.into_inner().expect("BUG: nothing panics while holding it"))
+}
+
 /// Does the database give the very bytes of this part of a table's file?
-fn holds(dump: &dyn Dump, session: &mut Session, part: &Part<'_>) -> Result<bool, LoadError> {
-    let encoding = if dump.fact("encoding") == Some("SQL_ASCII") { "SQL_ASCII" } else { "UTF8" };
-    let sql = format!("COPY ({}) TO STDOUT (FORMAT text, ENCODING '{encoding}')", select(session, part)?);
+fn holds(dump: &dyn Dump, session: &mut Session, part: &Part<'_>, what: &str) -> Result<bool, LoadError> {
+    let sql = format!("COPY {what} TO STDOUT (FORMAT text, ENCODING '{}')", rows::encoding(dump));
     let pieces = within(dump.pieces(&part.table.path)?, part.bytes.clone());
     let mut comparison = Comparison { pieces, piece: None, digest: Sha256::new(), same: true };
     let mut failed = None;
@@ -155,7 +203,7 @@ fn within(pieces: Pieces<'_>, bytes: Range<u64>) -> Pieces<'_> {
 fn select(session: &mut Session, part: &Part<'_>) -> Result<String, LoadError> {
     let table = part.table;
     let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
-    let mut sql = format!("SELECT {} FROM ONLY {}", names.join(", "), table.name.quoted());
+    let mut sql = format!("(SELECT {} FROM ONLY {}", names.join(", "), table.name.quoted());
     match (&table.condition, &part.condition) {
         (Some(condition), _) => sql += &format!(" {condition}"),
         (None, Some(condition)) => sql += &format!(" WHERE {condition}"),
@@ -171,6 +219,7 @@ fn select(session: &mut Session, part: &Part<'_>) -> Result<String, LoadError> {
         };
         sql += &format!(" ORDER BY {}", table.key.iter().map(column).collect::<Vec<_>>().join(", "));
     }
+    sql.push(')');
     Ok(sql)
 }
 

@@ -28,14 +28,13 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
             return Err(LoadError::NotEmpty { table: table.name.shown() });
         }
     }
-    let encoding = if dump.fact("encoding") == Some("SQL_ASCII") { "SQL_ASCII" } else { "UTF8" };
     let mut loaded = Loaded::default();
     session.batch("SET CONSTRAINTS ALL DEFERRED")?;
     let order = ordered(&mut session, &wanted)?;
     // What an app does with new rows it has done with these already. Foreign keys are looked at all the same.
     let asleep = triggers::put_to_sleep(&mut session, order.iter().map(|table| &table.name))?;
     for table in &order {
-        let found = copy(dump, &mut session, table, encoding)?;
+        let found = copy(dump, &mut session, table)?;
         if found != table.rows {
             return Err(LoadError::Count { table: table.name.shown(), expected: table.rows, found });
         }
@@ -49,14 +48,15 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
     let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
     loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
     let mut sessions = vec![session];
-    check::rows(dump, &wanted, &mut sessions, options.read_back, &mut loaded)?;
+    check::rows(dump, &wanted, &BTreeSet::new(), &mut sessions, options.read_back, &mut loaded)?;
     sessions[0].batch("SET synchronous_commit = on; COMMIT")?;
     settle::analyze(&mut sessions, &wanted)?;
     Ok(loaded)
 }
 
-fn copy(dump: &dyn Dump, session: &mut Session, table: &Table, encoding: &str) -> Result<u64, LoadError> {
-    let sql = format!("COPY {} FROM STDIN (FORMAT text, ENCODING '{encoding}')", rows::target(table));
+fn copy(dump: &dyn Dump, session: &mut Session, table: &Table) -> Result<u64, LoadError> {
+    let (target, encoding) = (rows::target(table), rows::encoding(dump));
+    let sql = format!("COPY {target} FROM STDIN (FORMAT text, ENCODING '{encoding}')");
     let mut blocks = Blocks::of(dump, &table.path)?;
     let done: Result<u64, Explained> = session.copy_in(&sql, || blocks.block())?;
     Ok(done?)

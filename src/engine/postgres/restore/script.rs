@@ -3,6 +3,7 @@
 //! All of it goes through one psql; where anything fails, or a table has not as many rows as were captured, the database
 //! stays as it was. Only the comparison byte by byte comes after it: other connections cannot look into a transaction.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use bytes::Bytes;
@@ -66,7 +67,7 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
     script.file(layout::PRE_DATA);
     script.text(format!("{PINNED};\n"));
     if options.what.rows {
-        let encoding = if dump.fact("encoding") == Some("SQL_ASCII") { "SQL_ASCII" } else { "UTF8" };
+        let encoding = rows::encoding(dump);
         for table in &tables {
             script.text(format!("COPY {} FROM STDIN (FORMAT text, ENCODING '{encoding}');\n", rows::target(table)));
             script.file(&table.path);
@@ -93,7 +94,7 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
         loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
         let mut sessions = vec![session];
         settle::analyze(&mut sessions, &tables)?;
-        check::rows(dump, &tables, &mut sessions, options.read_back, &mut loaded)?;
+        check::rows(dump, &tables, &BTreeSet::new(), &mut sessions, options.read_back, &mut loaded)?;
     }
     Ok(loaded)
 }

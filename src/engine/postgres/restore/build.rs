@@ -1,16 +1,19 @@
-//! What is built on rows: indexes, keys and references several at a time, everything else in its order.
+//! Rows, and what is built on them: indexes, keys and references several at a time, everything else in its order.
 //!
-//! Owns which statements may run beside each other: those that build, each on tables no other is at.
+//! Owns what may run beside each other. What is built on a table need not wait until others are filled, and reading a
+//! table back is for whoever would have nothing to do.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
-use crate::engine::postgres::layout;
-use crate::engine::postgres::restore::crew::{self, Job};
+use crate::engine::postgres::layout::{self, Table};
+use crate::engine::postgres::restore::crew::{self, Job, Mode, Need};
 use crate::engine::postgres::restore::dump::{Blocks, Dump};
 use crate::engine::postgres::restore::error::LoadError;
+use crate::engine::postgres::restore::rows::{Filling, Part};
 use crate::engine::postgres::restore::statements::{Splitter, Words};
 
 /// So many statements, or so many bytes of them, wait to be run together.
@@ -28,72 +31,131 @@ struct Statement {
     state: Arc<State>,
 }
 
+/// Something that a connection does.
+enum Work {
+    Fill(Part),
+    ReadBack(usize),
+    State(Statement),
+}
+
 /// What may run beside others.
-#[derive(PartialEq, Clone, Copy)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
 enum Kind {
+    Fill,
     Index,
+    ReadBack,
     Reference,
+}
+
+impl Kind {
+    /// What is looked for first: what others wait for. A reference refers to what has its key by then.
+    fn turn(self) -> u8 {
+        match self {
+            Self::Fill => 0,
+            Self::Index | Self::ReadBack => 1,
+            Self::Reference => 2,
+        }
+    }
 }
 
 enum Class {
     Set(String),
-    /// Beside others that use none of these tables, and after those before it that do.
-    Beside(Kind, Vec<String>),
+    /// Beside others whose needs go with these, and after those before it whose needs do not.
+    Beside(Kind, Vec<Need>),
     /// Follows an index or key that it says something about, and nothing waits for it.
     Later,
     Alone,
 }
 
-/// Runs all of it. With only some tables there, says which references do not hold.
-pub fn run(dump: &dyn Dump, sessions: &mut [Session], partial: bool) -> Result<Vec<String>, LoadError> {
-    let mut run = Run {
-        sessions,
-        state: Arc::default(),
-        kind: Kind::Index,
-        together: Vec::new(),
-        bytes: 0,
-        later: Vec::new(),
-        not_valid: partial.then(Mutex::default),
-    };
-    let mut blocks = Blocks::of(dump, layout::POST_DATA)?;
-    let mut splitter = Splitter::default();
-    while let Some(block) = blocks.block()? {
-        for &byte in &block {
-            if let Some(statement) = splitter.push(byte) {
-                run.take(String::from_utf8(statement).map_err(|_| LoadError::NotText)?)?;
+/// What came of it.
+pub struct Built {
+    /// References that do not hold, with only some tables there.
+    pub not_valid: Vec<String>,
+    /// Nothing was run that could change rows: a view that is filled may call anything.
+    pub only_builds: bool,
+}
+
+/// Fills tables and, where they are wanted, runs the statements that come after rows.
+pub fn run(
+    dump: &dyn Dump,
+    filling: &Filling,
+    sessions: &mut [Session],
+    statements: bool,
+    partial: bool,
+) -> Result<Built, LoadError> {
+    let mut run = Run::of(filling, sessions, partial)?;
+    if statements {
+        let mut blocks = Blocks::of(dump, layout::POST_DATA)?;
+        let mut splitter = Splitter::default();
+        while let Some(block) = blocks.block()? {
+            for &byte in &block {
+                if let Some(statement) = splitter.push(byte) {
+                    run.take(String::from_utf8(statement).map_err(|_| LoadError::NotText)?)?;
+                }
             }
         }
     }
     run.flush()?;
     let not_valid = run.not_valid.map(|found| found.into_inner().unwrap_or_default());
-    Ok(not_valid.unwrap_or_default())
+    Ok(Built { not_valid: not_valid.unwrap_or_default(), only_builds: run.only_builds })
 }
 
 struct Run<'s> {
+    filling: &'s Filling<'s>,
     sessions: &'s mut [Session],
+    /// How long tables are, by their names as needs have them.
+    sizes: HashMap<String, u64>,
     state: Arc<State>,
     kind: Kind,
-    together: Vec<Job<Statement>>,
+    together: Vec<(Kind, Job<Work>)>,
+    /// What of it are statements.
+    statements: usize,
     bytes: usize,
     later: Vec<Statement>,
+    only_builds: bool,
     not_valid: Option<Mutex<Vec<String>>>,
 }
 
-impl Run<'_> {
+impl<'s> Run<'s> {
+    fn of(filling: &'s Filling<'s>, sessions: &'s mut [Session], partial: bool) -> Result<Self, LoadError> {
+        let name = |table: &Table| Need::of(&table.name.shown(), Mode::Read).table().to_owned();
+        let mut together = Vec::new();
+        for part in filling.parts(sessions.len())? {
+            let (table, is_read_back) = (part.table, filling.is_read_back(&part));
+            let need = |mode| vec![Need::of(&filling.tables[table].name.shown(), mode)];
+            together.push((Kind::Fill, Job { needs: need(Mode::Fill), what: Work::Fill(part) }));
+            if is_read_back {
+                together.push((Kind::ReadBack, Job { needs: need(Mode::Read), what: Work::ReadBack(table) }));
+            }
+        }
+        Ok(Self {
+            filling,
+            sessions,
+            sizes: filling.tables.iter().map(|table| (name(table), table.bytes)).collect(),
+            state: Arc::default(),
+            kind: Kind::Index,
+            together,
+            statements: 0,
+            bytes: 0,
+            later: Vec::new(),
+            only_builds: true,
+            not_valid: partial.then(Mutex::default),
+        })
+    }
+
     fn take(&mut self, sql: String) -> Result<(), LoadError> {
         let state = self.state.clone();
         match class(&sql) {
             Class::Set(name) if name.is_empty() => {}
             Class::Set(name) => _ = Arc::make_mut(&mut self.state).insert(name, sql),
             Class::Beside(kind, needs) => {
-                // A reference may need what an index becomes only by a statement that waits.
-                let needs_later = kind != self.kind && !self.later.is_empty();
-                if needs_later || self.together.len() >= AT_ONCE || self.bytes >= BYTES {
+                if self.must_wait(kind, &needs) {
                     self.flush()?;
                 }
                 self.kind = kind;
+                self.statements += 1;
                 self.bytes += sql.len();
-                self.together.push(Job { needs, what: Statement { sql, state } });
+                self.together.push((kind, Job { needs, what: Work::State(Statement { sql, state }) }));
             }
             Class::Later => {
                 self.bytes += sql.len();
@@ -101,21 +163,37 @@ impl Run<'_> {
             }
             Class::Alone => {
                 self.flush()?;
+                self.only_builds = false;
                 self.one(&Statement { sql, state })?;
             }
         }
         Ok(())
     }
 
-    /// Runs what waits. Those that got into each other's way are run again, one after the other.
+    /// Must what is there already be done first?
+    fn must_wait(&self, kind: Kind, needs: &[Need]) -> bool {
+        // A reference may need what an index becomes only by a statement that waits, and rows of whatever it is about.
+        let needs_later = kind != self.kind && !self.later.is_empty();
+        let is_known = |need: &Need| self.sizes.contains_key(need.table());
+        let needs_rows = kind == Kind::Reference && !needs.iter().all(is_known);
+        needs_later || needs_rows || self.statements >= AT_ONCE || self.bytes >= BYTES
+    }
+
+    /// Runs what waits, what is about the largest tables first. Those that got into each other's way are run again, one
+    /// after the other.
     fn flush(&mut self) -> Result<(), LoadError> {
-        self.bytes = 0;
-        let together = std::mem::take(&mut self.together);
+        (self.bytes, self.statements) = (0, 0);
+        let mut together = std::mem::take(&mut self.together);
+        together.sort_by_key(|(kind, job)| (kind.turn(), Reverse(self.size(&job.needs)), *kind));
         let again = Mutex::new(Vec::new());
-        let not_valid = &self.not_valid;
-        crew::work(self.sessions, together, |session, statement| {
-            let result = apply(session, &statement);
-            match result {
+        let (filling, not_valid) = (self.filling, &self.not_valid);
+        crew::work(self.sessions, together.into_iter().map(|(_, job)| job), |session, work| {
+            let statement = match work {
+                Work::Fill(part) => return filling.fill(session, &part),
+                Work::ReadBack(table) => return filling.read_back(session, table),
+                Work::State(statement) => statement,
+            };
+            match apply(session, &statement) {
                 Err(error) if error.to_string().contains(DEADLOCK) => {
                     again.lock().expect("BUG: nothing panics while holding it").push(statement);
                     Ok(())
@@ -127,6 +205,12 @@ impl Run<'_> {
         let again = again.into_inner().unwrap_or_default();
         let later = std::mem::take(&mut self.later);
         again.iter().chain(&later).try_for_each(|statement| self.one(statement))
+    }
+
+    /// Of the largest table that is needed.
+    fn size(&self, needs: &[Need]) -> u64 {
+        let sizes = needs.iter().filter_map(|need| self.sizes.get(need.table()));
+        sizes.max().copied().unwrap_or_default()
     }
 
     fn one(&mut self, statement: &Statement) -> Result<(), LoadError> {
@@ -218,7 +302,7 @@ fn index(mut words: Words<'_>) -> Option<Class> {
     words.name()?;
     words.word("ON").then_some(())?;
     words.word("ONLY");
-    Some(Class::Beside(Kind::Index, vec![words.name()?.to_owned()]))
+    Some(Class::Beside(Kind::Index, vec![Need::of(words.name()?, Mode::Build)]))
 }
 
 fn constraint(mut words: Words<'_>) -> Option<Class> {
@@ -230,12 +314,15 @@ fn constraint(mut words: Words<'_>) -> Option<Class> {
     words.words(&["ADD", "CONSTRAINT"]).then_some(())?;
     words.name()?;
     if words.words(&["PRIMARY", "KEY"]) || words.word("UNIQUE") || words.word("EXCLUDE") {
-        return only.then_some(Class::Beside(Kind::Index, vec![table]));
+        return only.then_some(Class::Beside(Kind::Index, vec![Need::of(&table, Mode::Alone)]));
     }
     words.words(&["FOREIGN", "KEY"]).then_some(())?;
     let referred = (words.brackets() && words.word("REFERENCES")).then(|| words.name())??.to_owned();
     // Without ONLY it is about all partitions of the table, whatever they are called.
-    only.then_some(Class::Beside(Kind::Reference, vec![table, referred]))
+    only.then_some(Class::Beside(
+        Kind::Reference,
+        vec![Need::of(&table, Mode::Refer), Need::of(&referred, Mode::Refer)],
+    ))
 }
 
 #[cfg(test)]
@@ -244,7 +331,7 @@ mod tests {
 
     fn needs(sql: &str) -> Option<Vec<String>> {
         match class(sql) {
-            Class::Beside(_, needs) => Some(needs),
+            Class::Beside(_, needs) => Some(needs.iter().map(|need| need.table().to_owned()).collect()),
             _ => None,
         }
     }
@@ -255,7 +342,7 @@ mod tests {
         assert_eq!(needs("CREATE UNIQUE INDEX i ON ONLY s.t USING btree (a);"), needed(&["s.t"]));
         assert_eq!(needs("ALTER TABLE ONLY s.t\n    ADD CONSTRAINT p PRIMARY KEY (id);"), needed(&["s.t"]));
         let reference = "ALTER TABLE ONLY s.\"a b\"\n    ADD CONSTRAINT f FOREIGN KEY (x, y) REFERENCES s.t(x, y);";
-        assert_eq!(needs(reference), needed(&["s.\"a b\"", "s.t"]));
+        assert_eq!(needs(reference), needed(&["s.a b", "s.t"]));
         for alone in [
             "ALTER TABLE s.parted ADD CONSTRAINT f FOREIGN KEY (x) REFERENCES s.t(x);",
             "ALTER TABLE ONLY s.t ADD CONSTRAINT c CHECK ((a > 0)) NOT VALID;",
