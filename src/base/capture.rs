@@ -35,6 +35,9 @@ pub enum Access {
     Whole,
     /// Here and there: small frames.
     Random,
+    /// Lists of lines, here and there or from one end to the other: frames of nothing else, so that what one list says of
+    /// a large table does not lie scattered among the table's rows.
+    Lines,
 }
 
 /// What the host remembers of an item to recognise it unchanged. Never leaves the host.

@@ -3,7 +3,6 @@
 //! A page digest is keyed: nobody without the vault's secret can tell which page it is of, nor make two pages for one.
 
 use aws_lc_rs::hkdf;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::format::identity::ChunkingSecret;
@@ -33,14 +32,14 @@ impl PageKey {
         let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]);
         let mut key = Zeroizing::new([0; 32]);
         let extracted = salt.extract(secret.expose());
-        let expanded = extracted.expand(&[b"strongroom page 1"], hkdf::HKDF_SHA256);
+        let expanded = extracted.expand(&[b"strongroom page 2"], hkdf::HKDF_SHA256);
         expanded.and_then(|key_material| key_material.fill(&mut *key)).expect("BUG: 32 bytes is what it gives");
         Self(key)
     }
 
     pub fn digest(&self, page: &[u8]) -> PageDigest {
-        let digest = Sha256::new_with_prefix(&self.0[..]).chain_update(page).finalize();
-        PageDigest(digest[..PageDigest::BYTES].try_into().expect("BUG: a digest is longer"))
+        let digest = blake3::keyed_hash(&self.0, page);
+        PageDigest(digest.as_bytes()[..PageDigest::BYTES].try_into().expect("BUG: a digest is longer"))
     }
 }
 

@@ -86,7 +86,7 @@ impl LineWriter {
             let chunk = Chunk::new(self.lines[start..start + length].to_vec());
             let mut extent = Extent::whole(chunk.digest(), length as u64);
             extent.first = self.take_key(start, start + length);
-            sink.chunk(chunk, Access::Random)?;
+            sink.chunk(chunk, Access::Lines)?;
             self.content.push(extent, sink)?;
             start += length;
         }

@@ -28,6 +28,7 @@ pub struct Ingest<'v> {
     pending: HashSet<PlainDigest>,
     whole: FrameBuilder,
     random: FrameBuilder,
+    listed: FrameBuilder,
     writer: Option<PackWriter>,
     journal: Arc<Journal>,
     /// Durable, and named by no catalog yet.
@@ -69,6 +70,7 @@ impl<'v> Ingest<'v> {
             pending: HashSet::new(),
             whole: FrameBuilder::default(),
             random: FrameBuilder::default(),
+            listed: FrameBuilder::default(),
             writer: None,
             journal: journal.clone(),
             uncatalogued: Vec::new(),
@@ -130,14 +132,14 @@ impl<'v> Ingest<'v> {
     }
 
     fn flush_frames(&mut self) -> Result<(), VaultError> {
-        self.flush(Access::Whole)?;
-        self.flush(Access::Random)
+        [Access::Whole, Access::Random, Access::Lines].into_iter().try_for_each(|access| self.flush(access))
     }
 
     fn builder(&mut self, access: Access) -> &mut FrameBuilder {
         match access {
             Access::Whole => &mut self.whole,
             Access::Random => &mut self.random,
+            Access::Lines => &mut self.listed,
         }
     }
 
@@ -234,8 +236,7 @@ impl ChunkSink for Ingest<'_> {
         if self.pending.contains(&digest) || self.index.find(&digest)?.is_some() {
             return Ok(());
         }
-        let limits = &self.vault.limits;
-        let target = if access == Access::Whole { limits.whole_frame } else { limits.random_frame };
+        let target = self.vault.limits.frame(access);
         let length = pack::next(0, chunk.bytes().len() as u64) as usize;
         if self.builder(access).plain.len() + length > target {
             self.flush(access)?;

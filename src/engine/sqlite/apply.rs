@@ -31,7 +31,7 @@ mod tests;
 mod whole;
 
 pub use compare::holds;
-pub use differing::{Expected, Known};
+pub use differing::{Expectations, Expected, Known};
 pub use error::ApplyError;
 pub use header::is_database;
 pub(in crate::engine::sqlite) use header::{AutoVacuum, Header, LENGTH as HEADER_LENGTH, lock_page};

@@ -31,8 +31,14 @@ use strongroom::vault::{LockedVault, Vault, create};
 use tempfile::TempDir;
 
 /// Packs of some ten kilobytes: a small tree makes many.
-pub const SMALL: Limits =
-    Limits { pack: 24 << 10, whole_frame: 12 << 10, random_frame: 8 << 10, catalog_chunks: 60_000, catalog_packs: 3 };
+pub const SMALL: Limits = Limits {
+    pack: 24 << 10,
+    whole_frame: 12 << 10,
+    random_frame: 8 << 10,
+    lines_frame: 8 << 10,
+    catalog_chunks: 60_000,
+    catalog_packs: 3,
+};
 
 /// A vault, a host that appends to it, and the person who may read it.
 pub struct Lab {

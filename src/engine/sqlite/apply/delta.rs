@@ -219,7 +219,7 @@ impl<'c> Transaction<'c, '_> {
     ) -> Result<Option<u32>, ApplyError> {
         let failed = self.told.sqlite("write to");
         let mut write = self.prepare()?;
-        let found = differing::find(self.connection, known, goal, live_count, options);
+        let found = differing::find(self.connection, known, goal, live_count, options, self.told);
         let Some(numbers) = found.map_err(|error| error.explained(self.told))? else { return Ok(None) };
         if numbers.is_empty() {
             return Ok(Some(0));

@@ -1,25 +1,27 @@
 //! Which pages of a live database are not known to be what they are to be.
 //!
 //! Every page is looked at, within the transaction that will replace what differs: whoever wrote since the pages became
-//! known has left pages that are not. One thread reads them, others look at them.
+//! known has left pages that are not. A long database is looked at by several threads: others than the first have
+//! connections of their own, which see what the transaction found, since nobody else can write meanwhile.
 
+use std::ops::Range;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::ScopedJoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
-use crate::base::chunk::{Buffers, Lent};
+use crate::base::control::Control;
 use crate::engine::sqlite::apply::delta::Goal;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, Header};
 use crate::engine::sqlite::apply::pages::Blocks;
 use crate::engine::sqlite::apply::{Options, reach};
 
-/// Pages are looked at so many bytes at a time.
-const BATCH: usize = 1 << 20;
-/// Digests take longer than reading.
-const LOOKERS: usize = 2;
+/// Threads that look at pages, at most, and the least that each of them looks at.
+const LOOKERS: u64 = 4;
+const LEAST: u64 = 1 << 20;
+/// Between so many pages somebody looks up.
+const ROUND: u32 = 256;
 /// A longer list is not made: then all is read.
 const MOST: usize = 1 << 16;
 /// Nor one of more than one page in so many, unless it is short all the same.
@@ -43,13 +45,16 @@ pub enum Expected {
     Named(PageName),
 }
 
+/// Tells of one page after the other.
+pub type Expectations<'k> = Box<dyn FnMut() -> Expected + 'k>;
+
 /// What is known of the pages that a database is to have.
 pub struct Known<'k> {
     pub length: u64,
     /// The first of them.
     pub first: Vec<u8>,
-    /// Tells of each page, in order, from the first on.
-    pub expected: &'k mut dyn FnMut() -> Expected,
+    /// Tells of each page, in order, from the page with a number on.
+    pub expected: &'k (dyn Fn(u32) -> Expectations<'k> + Sync),
     /// The name of a page.
     pub name: &'k (dyn Fn(&[u8]) -> PageName + Sync),
     pub pages: &'k mut Pages<'k>,
@@ -83,31 +88,18 @@ impl Failure {
 /// Lists the pages but the first one. `None` when they are too many.
 pub(super) fn find(
     connection: &Connection,
-    known: &mut Known<'_>,
+    known: &Known<'_>,
     goal: &Goal,
     live_count: u32,
     options: &Options<'_>,
+    told: &Told<'_>,
 ) -> Result<Option<Vec<u32>>, Failure> {
     let common = live_count.min(goal.count);
     let (size, locks) = (goal.page_size(), header::lock_page(goal.page_size() as u32));
     let most = MOST.min((goal.count as usize / ONE_IN).max(SHORT));
-    let looking = Looking { size, locks, name: known.name, most, found: AtomicUsize::new(0) };
-    let (send, batches) = bounded(LOOKERS);
-    let mut numbers = std::thread::scope(|scope| {
-        let look = |_| {
-            let (looking, batches) = (&looking, batches.clone());
-            scope.spawn(move || looking.look(&batches))
-        };
-        let lookers: Vec<_> = (0..LOOKERS).map(look).collect();
-        // With the lookers gone nobody takes what is read.
-        drop(batches);
-        let read = read(connection, common, size, known.expected, &send, options);
-        drop(send);
-        let found =
-            |looker: ScopedJoinHandle<'_, Vec<u32>>| looker.join().expect("BUG: whoever looks at pages panicked");
-        let numbers: Vec<u32> = lookers.into_iter().flat_map(found).collect();
-        read.map(|()| numbers)
-    })?;
+    let (expected, name, control) = (known.expected, known.name, options.control);
+    let looking = Looking { size, locks, expected, name, control, most, found: AtomicUsize::new(0) };
+    let mut numbers = looking.all(connection, told.path, live_count, common)?;
     reach("looked");
     if numbers.len() + (goal.count - common) as usize > most {
         return Ok(None);
@@ -117,74 +109,78 @@ pub(super) fn find(
     Ok(Some(numbers))
 }
 
-/// Pages that follow each other, and what is known of each.
-struct Batch {
-    first: u32,
-    pages: Lent,
-    expected: Vec<Expected>,
-}
-
-/// Hands the first `count` pages over, until nobody takes them any more.
-fn read(
-    connection: &Connection,
-    count: u32,
-    size: usize,
-    expected: &mut dyn FnMut() -> Expected,
-    batches: &Sender<Batch>,
-    options: &Options<'_>,
-) -> Result<(), Failure> {
-    let buffers = Buffers::new(2 * LOOKERS + 1, BATCH);
-    let mut scan = connection.prepare("SELECT data FROM sqlite_dbpage").map_err(Failure::Sqlite)?;
-    let mut rows = scan.query([]).map_err(Failure::Sqlite)?;
-    let in_batch = (BATCH / size).max(1) as u32;
-    for first in (1..=count).step_by(in_batch as usize) {
-        if options.control.stopped() {
-            return Err(Failure::Interrupted);
-        }
-        let numbers = first..=count.min(first.saturating_add(in_batch - 1));
-        let expected: Vec<Expected> = numbers.clone().map(|_| expected()).collect();
-        let mut pages = buffers.take();
-        pages.clear();
-        for _ in numbers {
-            // A page that is not there is none that is known.
-            let row = rows.next().map_err(Failure::Sqlite)?;
-            let page = row.and_then(|row| row.get_ref(0).ok()?.as_blob().ok()).filter(|page| page.len() == size);
-            pages.extend_from_slice(page.ok_or(Failure::Sqlite(rusqlite::Error::QueryReturnedNoRows))?);
-        }
-        options.control.bytes.add(pages.len() as u64);
-        if batches.send(Batch { first, pages: Lent::new(pages, &buffers), expected }).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
 /// What those who look at pages share.
-struct Looking<'l> {
+struct Looking<'l, 'k> {
     size: usize,
     locks: u32,
+    expected: &'l (dyn Fn(u32) -> Expectations<'k> + Sync),
     name: &'l (dyn Fn(&[u8]) -> PageName + Sync),
+    control: &'l Control,
     most: usize,
     /// How many all of them have found.
     found: AtomicUsize,
 }
 
-impl Looking<'_> {
+impl Looking<'_, '_> {
+    fn all(&self, connection: &Connection, live: &Path, live_count: u32, count: u32) -> Result<Vec<u32>, Failure> {
+        let mut parts = parts(count, self.size).into_iter();
+        let own = parts.next().unwrap_or(1..1);
+        std::thread::scope(|scope| {
+            let look = |part: Range<u32>| (part.clone(), scope.spawn(move || self.beside(live, live_count, part)));
+            let others: Vec<_> = parts.map(look).collect();
+            let mut numbers = self.look(connection, own)?;
+            for (part, other) in others {
+                numbers.extend(match other.join().expect("BUG: whoever looks at pages panicked") {
+                    Some(found) => found?,
+                    None => self.look(connection, part)?,
+                });
+            }
+            Ok(numbers)
+        })
+    }
+
+    /// By a connection of its own. `None` where the database lets no second one in, or shows it something else.
+    fn beside(&self, live: &Path, live_count: u32, part: Range<u32>) -> Option<Result<Vec<u32>, Failure>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(live, flags).ok()?;
+        connection.execute_batch("PRAGMA cache_size = -1024; BEGIN").ok()?;
+        let count: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).ok()?;
+        match self.look(&connection, part) {
+            Err(Failure::Sqlite(_)) => None,
+            found => (count == live_count).then_some(found),
+        }
+    }
+
     /// Lists the pages that are not what is expected, until there are too many.
-    fn look(&self, batches: &Receiver<Batch>) -> Vec<u32> {
+    fn look(&self, connection: &Connection, part: Range<u32>) -> Result<Vec<u32>, Failure> {
         let mut numbers = Vec::new();
-        for Batch { first, pages, expected } in batches {
-            let before = numbers.len();
-            let pages = pages.bytes().chunks_exact(self.size).zip(&expected).zip(first..);
-            // The first page is written anyway, if any is.
-            let counts = pages.filter(|(_, number)| *number != 1 && *number != self.locks);
-            let other = counts.filter(|((page, expected), _)| !self.is_expected(page, expected));
-            numbers.extend(other.map(|(_, number)| number));
+        let mut expected = (self.expected)(part.start);
+        // What is passed over is not read.
+        let scan = connection.prepare("SELECT data FROM sqlite_dbpage LIMIT -1 OFFSET ?1");
+        let mut scan = scan.map_err(Failure::Sqlite)?;
+        let mut rows = scan.query([part.start - 1]).map_err(Failure::Sqlite)?;
+        for round in part.clone().step_by(ROUND as usize) {
+            if self.control.stopped() {
+                return Err(Failure::Interrupted);
+            }
+            let (before, round) = (numbers.len(), round..part.end.min(round.saturating_add(ROUND)));
+            self.control.bytes.add(round.len() as u64 * self.size as u64);
+            for number in round {
+                // A page that is not there is none that is known.
+                let row = rows.next().map_err(Failure::Sqlite)?;
+                let page = row.and_then(|row| row.get_ref(0).ok()?.as_blob().ok());
+                let page = page.filter(|page| page.len() == self.size);
+                let page = page.ok_or(Failure::Sqlite(rusqlite::Error::QueryReturnedNoRows))?;
+                // The first page is written anyway, if any is.
+                if !self.is_expected(page, &expected()) && number != 1 && number != self.locks {
+                    numbers.push(number);
+                }
+            }
             if self.found.fetch_add(numbers.len() - before, Ordering::Relaxed) > self.most {
                 break;
             }
         }
-        numbers
+        Ok(numbers)
     }
 
     fn is_expected(&self, page: &[u8], expected: &Expected) -> bool {
@@ -194,4 +190,12 @@ impl Looking<'_> {
             Expected::Named(name) => (self.name)(page) == *name,
         }
     }
+}
+
+/// The numbers of the first `count` pages in as many parts as there are processors, each worth a thread.
+fn parts(count: u32, size: usize) -> Vec<Range<u32>> {
+    let processors = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let lookers = (u64::from(count) * size as u64 / LEAST).clamp(1, LOOKERS.min(processors));
+    let bound = |part: u64| (u64::from(count) * part / lookers) as u32 + 1;
+    (0..lookers).map(|part| bound(part)..bound(part + 1)).collect()
 }

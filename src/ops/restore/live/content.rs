@@ -18,7 +18,7 @@ use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::walk::find;
 use crate::vault::error::VaultError;
-use crate::vault::page_match;
+use crate::vault::page_match::{self, PageMatch};
 use crate::vault::read::Library;
 use crate::vault::stream;
 use crate::vault::unlocked::UnlockedVault;
@@ -80,8 +80,8 @@ impl Origin<'_> {
         }
         let memories = [self.record.root.clone(), format!("{}\nzero", self.record.root)];
         let names = (app, &self.record.name);
-        let matched = unlocked.vault().page_match(names, &memories, entry, self.library)?;
-        let Some(mut matched) = matched else { return Ok(None) };
+        let match_pages = || unlocked.vault().page_match(names, &memories, entry, self.library);
+        let Some(matched) = match_pages()? else { return Ok(None) };
         let (page_size, key) = (matched.page_size(), matched.key());
         let first = self.some(entry, &[1], page_size, &mut |blocks| {
             let mut first = Vec::new();
@@ -91,10 +91,14 @@ impl Origin<'_> {
         let known = Known {
             length: entry.size,
             first,
-            expected: &mut || match matched.next_page() {
-                None => Expected::Unknown,
-                Some(page_match::Known::Zeros) => Expected::Zeros,
-                Some(page_match::Known::Page(digest)) => Expected::Named(*digest.as_bytes()),
+            expected: &|from| {
+                let mut matched = match_pages().ok().flatten();
+                (1..from).for_each(|_| _ = matched.as_mut().and_then(PageMatch::next_page));
+                Box::new(move || match matched.as_mut().and_then(PageMatch::next_page) {
+                    None => Expected::Unknown,
+                    Some(page_match::Known::Zeros) => Expected::Zeros,
+                    Some(page_match::Known::Page(digest)) => Expected::Named(*digest.as_bytes()),
+                })
             },
             name: &|page| *key.digest(page).as_bytes(),
             pages: &mut |numbers, take| self.some(entry, numbers, page_size, take),

@@ -23,11 +23,14 @@ fn run(
     let bytes = fs::read(snapshot).unwrap();
     let size = header::Header::of(&bytes).unwrap().page_size() as usize;
     let page = |number: u32| &bytes[(number as usize - 1) * size..number as usize * size];
-    let mut number = 0;
     let name = |page: &[u8]| Sha256::digest(page)[..16].try_into().unwrap();
-    let mut expected = || {
-        number += 1;
-        if is_known(number) { Expected::Named(name(page(number))) } else { Expected::Unknown }
+    let expected = |from: u32| -> Expectations<'_> {
+        let mut number = from - 1;
+        let (is_known, name) = (&is_known, &name);
+        Box::new(move || {
+            number += 1;
+            if is_known(number) { Expected::Named(name(page(number))) } else { Expected::Unknown }
+        })
     };
     let mut pages = |numbers: &[u32], take: &mut differing::Take<'_>| {
         asked.0.extend(numbers);
@@ -39,7 +42,7 @@ fn run(
     let known = Known {
         length: bytes.len() as u64,
         first: bytes[..size].to_vec(),
-        expected: &mut expected,
+        expected: &expected,
         name: &name,
         pages: &mut pages,
     };
