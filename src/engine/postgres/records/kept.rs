@@ -6,8 +6,10 @@
 mod arriving;
 mod check;
 mod differences;
+mod handed;
 mod image;
 mod order;
+mod present;
 mod runs;
 mod scan;
 mod shown;
@@ -31,6 +33,7 @@ use crate::engine::sqlite::vtab::MOST_COLUMNS;
 
 pub use arriving::Arrivals;
 pub use check::Soundness;
+pub use present::tables as present_tables;
 pub use table::{Files, KeptTable, Start};
 
 /// SQLite attaches no more schemas to one connection.
@@ -57,9 +60,7 @@ impl KeptDatabase {
                 None => _ = found.insert(name, KeptTable::new(&line, files(&line))),
             }
         })?;
-        // SQLite knows no table without columns, nor can its rows be told apart.
-        let named = |table: &KeptTable| (1..=MOST_COLUMNS).contains(&table.record.columns.len());
-        Ok(Self { tables: found.into_values().filter(named).map(Arc::new).collect() })
+        Ok(Self { tables: found.into_values().filter(is_told).map(Arc::new).collect() })
     }
 
     /// The tables where a session has them: in schemas of their own, with so many other databases beside it.
@@ -84,6 +85,11 @@ impl KeptDatabase {
     fn named(&self, name: &str) -> Option<&Arc<KeptTable>> {
         self.tables.iter().find(|table| table.record.name == name)
     }
+}
+
+/// SQLite knows no table without columns, nor can its rows be told apart.
+fn is_told(table: &KeptTable) -> bool {
+    (1..=MOST_COLUMNS).contains(&table.record.columns.len())
 }
 
 /// Gives every table a place of its own.
