@@ -14,7 +14,7 @@ mod rows_only;
 mod script;
 pub mod server;
 mod settle;
-pub(in crate::engine::postgres) mod statements;
+pub mod statements;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
