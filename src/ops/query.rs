@@ -174,7 +174,10 @@ fn over_tables(place: &Place<'_>, request: &Request<'_>, desk: &Arc<Desk>) -> Re
 fn live_tables(place: &Place<'_>, request: &Request<'_>, sql: &str) -> Result<Vec<Placed>, (String, Absent)> {
     let because = |server: String, error: &dyn Explain| (server, Absent::of(error));
     let live = recover::live_place(request.manifest, place, &request.configured, &request.host);
-    let live = live.map_err(|error| because(place.live().display().to_string(), &error))?;
+    let live = live.map_err(|error| {
+        let why = Absent::because(&error.to_string());
+        (place.live().display().to_string(), why.hinting("say in the configuration where the source lives here"))
+    })?;
     let LiveDatabase::Postgres(settings) = live else {
         return Err((live.to_string(), Absent::because("it is a file, and what was captured is of a server")));
     };

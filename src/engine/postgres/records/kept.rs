@@ -73,13 +73,13 @@ impl KeptDatabase {
         self.places(Some(name), 0).into_iter().map(|(_, placed)| placed).collect()
     }
 
-    fn places(&self, under: Option<&str>, beside: usize) -> Vec<(&KeptTable, Placed)> {
+    fn places(&self, under: Option<&str>, beside: usize) -> Vec<(&Arc<KeptTable>, Placed)> {
         let room = MOST_SCHEMAS.saturating_sub(beside);
         let taken = BTreeSet::from([(MAIN.to_owned(), STATEMENTS.to_owned())]);
         let mut places = Places { under, room, schemas: BTreeSet::new(), taken };
         let mut tables: Vec<&Arc<KeptTable>> = self.tables.iter().collect();
         tables.sort_by_key(|table| table.name.schema != PUBLIC);
-        tables.into_iter().map(|table| (&**table, places.place(table))).collect()
+        tables.into_iter().map(|table| (table, places.place(table))).collect()
     }
 
     fn named(&self, name: &str) -> Option<&Arc<KeptTable>> {

@@ -52,6 +52,11 @@ impl Absent {
         Self { reason: reason.to_owned(), class: Class::Failed, hint: None }
     }
 
+    #[must_use]
+    pub fn hinting(self, hint: &str) -> Self {
+        Self { hint: Some(hint.to_owned()), ..self }
+    }
+
     pub fn of(error: &dyn Explain) -> Self {
         Self { reason: with_cause(error), class: error.class(), hint: error.hint() }
     }

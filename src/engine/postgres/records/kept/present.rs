@@ -33,13 +33,32 @@ const PLACE: u32 = 48;
 /// The tables of a server, where a session has them for this statement: all under one name. Those whose names stand in
 /// the statement are locked until the tables are dropped, against being rewritten or emptied.
 pub fn tables(settings: &Settings, statement: &str, control: &Arc<Control>) -> Result<Vec<Placed>, PostgresError> {
-    let statement_words = plain(statement);
-    let is_named = |table: &Qualified| statement_words.contains(&plain(&table.name));
+    let words = plain(statement);
+    let is_named = |table: &Qualified| words.contains(&plain(&table.name));
     let mut readers = Readers::begin(settings, &is_named, mentions_of_live(statement), control)?;
-    let mut relations = std::mem::take(&mut readers.relations);
-    let shapes: HashMap<Qualified, Shape> =
-        schema::read(readers.session())?.into_iter().map(|table| (table.name, table.shape)).collect();
-    let readers = Arc::new(readers);
+    let relations = std::mem::take(&mut readers.relations);
+    let described = schema::read(readers.session())?.into_iter();
+    let shapes: HashMap<Qualified, Shape> = described.map(|table| (table.name, table.shape)).collect();
+    let (readers, mut found) = (Arc::new(readers), gathered(relations, &shapes));
+    found.retain(|_, (table, _)| is_told(table));
+    let mut parts = BTreeMap::new();
+    let mut database = KeptDatabase { tables: Vec::with_capacity(found.len()) };
+    for (name, (table, relations)) in found {
+        parts.insert(name, relations);
+        database.tables.push(Arc::new(table));
+    }
+    let placed = database.places(Some(LIVE), 0).into_iter().map(|(table, placed)| {
+        let parts = parts.remove(&table.name).expect("BUG: a table has parts");
+        Placed { table: Arc::new(Present::new(table.clone(), parts, readers.clone())), ..placed }
+    });
+    Ok(placed.collect())
+}
+
+/// The tables that others know, each with those that its rows lie in.
+fn gathered(
+    mut relations: Vec<Relation>,
+    shapes: &HashMap<Qualified, Shape>,
+) -> BTreeMap<Qualified, (KeptTable, Vec<Relation>)> {
     // As they are captured: the first of several partitions says what columns there are.
     relations.sort_by_cached_key(|relation| EntryPath::from_bytes(relation.name.rows_path().as_bytes()).ok());
     let mut found: BTreeMap<Qualified, (KeptTable, Vec<Relation>)> = BTreeMap::new();
@@ -56,21 +75,7 @@ pub fn tables(settings: &Settings, statement: &str, control: &Arc<Control>) -> R
             }
         }
     }
-    found.retain(|_, (table, _)| is_told(table));
-    let (tables, mut parts): (Vec<Arc<KeptTable>>, HashMap<String, Vec<Relation>>) = found
-        .into_values()
-        .map(|(table, parts)| (Arc::new(table), parts))
-        .map(|(table, parts)| (table.clone(), (table.record.name.clone(), parts)))
-        .unzip();
-    let database = KeptDatabase { tables: tables.clone() };
-    let shared: HashMap<&str, &Arc<KeptTable>> = tables.iter().map(|table| (&*table.record.name, table)).collect();
-    let placed = database.places(Some(LIVE), 0).into_iter().map(|(table, placed)| {
-        let name = &*table.record.name;
-        let parts = parts.remove(name).expect("BUG: a table has parts");
-        let table = Arc::new(Present::new(shared[name].clone(), parts, readers.clone()));
-        Placed { table, ..placed }
-    });
-    Ok(placed.collect())
+    found
 }
 
 /// What SQL would be quoted by is left out, and letters are small: whoever names a table has its name in such words.
