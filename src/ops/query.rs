@@ -1,17 +1,20 @@
 //! SQL over snapshots: nothing is restored, and only what the question touches is fetched.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::base::control::Control;
+use crate::base::error::Explain;
 use crate::base::id::SnapshotId;
-use crate::base::path;
-use crate::engine::sqlite::ask::{self, Rows, Session};
+use crate::engine::postgres::records::kept::present_tables;
+use crate::engine::sqlite::ask::{self, Absent, Placed, Rows, Session};
 use crate::format::manifest::Manifest;
+use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::live_database::LiveDatabase;
+use crate::ops::recover;
 use crate::ops::show::Part;
 use crate::ops::side;
 use crate::vault::random::Desk;
@@ -50,6 +53,8 @@ pub struct Request<'m> {
     pub values: Vec<String>,
     /// The host this is: `live` means its databases, not those of others.
     pub host: String,
+    /// What the configuration knows of how to get to live databases.
+    pub configured: Vec<Planned>,
     pub control: Arc<Control>,
 }
 
@@ -78,16 +83,10 @@ impl Query {
         let desk = Desk::new(unlocked.library()?.owned());
         let place = Place::find(request.manifest, request.part.as_ref())?;
         let mut warnings = Vec::new();
-        let mut session = match place.is_postgres() {
+        let session = match place.is_postgres() {
             true => over_tables(&place, &request, &desk)?,
             false => over_pages(&place, &request, &desk, &mut warnings)?,
         };
-        let taken = request.attach.iter().any(|(name, _)| name.eq_ignore_ascii_case(ask::LIVE));
-        if let (Statement::Sql(sql), false) = (&request.statement, taken)
-            && ask::names_live(sql)
-        {
-            attach_live(&mut session, &place, request.manifest, &request.host);
-        }
         let (snapshot, database) = (request.manifest.id, place.label());
         let asked = asked(request.statement, request.values, place.is_postgres());
         Ok(Self { session, desk, request: asked, snapshot, database, warnings })
@@ -98,6 +97,17 @@ impl Query {
         let (sql, values) = &self.request;
         let rows = self.session.ask(sql, values, rows)?;
         Ok(Report { rows, fetched: self.desk.library().fetched() })
+    }
+}
+
+impl Request<'_> {
+    /// The statement, if it is one that names the live database.
+    fn names_live(&self) -> Option<&str> {
+        let taken = self.attach.iter().any(|(name, _)| name.eq_ignore_ascii_case(ask::LIVE));
+        match &self.statement {
+            Statement::Sql(sql) if !taken && ask::names_live(sql) => Some(sql),
+            _ => None,
+        }
     }
 }
 
@@ -132,17 +142,46 @@ fn over_pages(
         session.attach(name, other.read(manifest, desk)?)?;
         warnings.extend(warning(&other, manifest, desk)?);
     }
+    if request.names_live().is_some() {
+        attach_live(&mut session, place, request.manifest, &request.host);
+    }
     Ok(session)
 }
 
 /// A session over tables that were captured from a server.
 fn over_tables(place: &Place<'_>, request: &Request<'_>, desk: &Arc<Desk>) -> Result<Session, OpError> {
-    let mut tables = side::tables(place, request.manifest, desk)?.placed(request.attach.len());
+    let sql = request.names_live();
+    let beside_it = request.attach.len() + usize::from(sql.is_some());
+    let mut tables = side::tables(place, request.manifest, desk)?.placed(beside_it);
     for (name, manifest) in &request.attach {
         let other = beside(place, manifest)?;
         tables.extend(side::tables(&other, manifest, desk)?.placed_under(name));
     }
-    Ok(Session::over(tables, &place.label(), request.control.clone())?)
+    let mut absent = None;
+    match sql.map(|sql| live_tables(place, request, sql)) {
+        Some(Ok(live)) => tables.extend(live),
+        Some(Err(why)) => absent = Some(why),
+        None => {}
+    }
+    let mut session = Session::over(tables, &place.label(), request.control.clone())?;
+    if let Some((server, why)) = absent {
+        session.without_live(&server, why);
+    }
+    Ok(session)
+}
+
+/// The tables of the server as they are now; or which one, and why it cannot be asked.
+fn live_tables(place: &Place<'_>, request: &Request<'_>, sql: &str) -> Result<Vec<Placed>, (String, Absent)> {
+    let because = |server: String, error: &dyn Explain| (server, Absent::of(error));
+    let live = recover::live_place(request.manifest, place, &request.configured, &request.host);
+    let live = live.map_err(|error| {
+        let why = Absent::because(&error.to_string());
+        (place.live().display().to_string(), why.hinting("say in the configuration where the source lives here"))
+    })?;
+    let LiveDatabase::Postgres(settings) = live else {
+        return Err((live.to_string(), Absent::because("it is a file, and what was captured is of a server")));
+    };
+    present_tables(&settings, sql, &request.control).map_err(|error| because(settings.shown(), &error))
 }
 
 /// The same database in another snapshot; the only one there, if it is not called so.
@@ -156,19 +195,13 @@ fn beside<'m>(place: &Place<'_>, manifest: &'m Manifest) -> Result<Place<'m>, Op
 }
 
 fn attach_live(session: &mut Session, place: &Place<'_>, manifest: &Manifest, host: &str) {
-    if place.is_postgres() {
-        let path = path::decode(&place.source.root).unwrap_or_default();
-        let path = PathBuf::from(String::from_utf8_lossy(&path).into_owned());
-        return session.without_live(&path, "query reads what was captured; ask a server with psql");
-    }
     let path = place.live();
-    if manifest.host != host {
-        return session.without_live(&path, &format!("it is on {}, and this is {host}", manifest.host));
-    }
-    if !path.is_file() {
-        return session.without_live(&path, "it is not there");
-    }
-    session.attach_live(&path);
+    let why = match () {
+        () if manifest.host != host => format!("it is on {}, and this is {host}", manifest.host),
+        () if !path.is_file() => "it is not there".to_owned(),
+        () => return session.attach_live(&path),
+    };
+    session.without_live(&path.display().to_string(), Absent::because(&why));
 }
 
 fn warning(place: &Place<'_>, manifest: &Manifest, desk: &Desk) -> Result<Option<String>, OpError> {

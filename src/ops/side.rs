@@ -23,7 +23,7 @@ use crate::ops::show;
 use crate::record::error::RecordError;
 use crate::record::several::Several;
 use crate::vault::extents;
-use crate::vault::random::Desk;
+use crate::vault::random::{ContentReader, Desk};
 
 /// A database of a snapshot, open.
 pub enum Side {
@@ -115,6 +115,12 @@ pub fn tables(place: &Place<'_>, manifest: &Manifest, desk: &Arc<Desk>) -> Resul
         Arc::new(TableFiles { source, desk, path, notes, found: OnceLock::new() })
     };
     KeptDatabase::read(&list, &files).map_err(|error| Problem::Content(error).into())
+}
+
+/// What was captured of how tables are made.
+pub fn definitions(place: &Place<'_>, path: &str, desk: &Arc<Desk>) -> Result<ContentReader, OpError> {
+    let absent = || Problem::NoRows { path: path.to_owned() };
+    Ok(desk.read(&entry(place.source, path, desk)?.ok_or_else(absent)?)?)
 }
 
 /// What the rows of a table consist of: two that are equal hold the same rows.

@@ -134,7 +134,7 @@ impl Source for PostgresSource {
             return;
         }
         let Ok(mut session) = self.connection.connect(&Arc::default()) else { return };
-        let Ok(relations) = catalog::relations(&mut session) else { return };
+        let Ok(relations) = catalog::relations(&mut session, None) else { return };
         for relation in relations.iter().filter(|relation| self.selection.has_rows(&relation.name)) {
             control.bytes_expected.add(relation.bytes);
             control.items_expected.add(1);

@@ -99,7 +99,8 @@ impl Context {
         self.write(&text);
     }
 
-    fn write(&self, bytes: &[u8]) {
+    /// Writes a part of a document.
+    pub fn write(&self, bytes: &[u8]) {
         let mut out = std::io::stdout().lock();
         if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
             self.stdout_closed.set(true);

@@ -48,9 +48,7 @@ impl Relation {
     pub fn select(&self, condition: Option<&str>) -> String {
         let names: Vec<String> = self.columns.iter().map(|column| quoted(&column.name)).collect();
         let mut sql = format!("SELECT {} FROM ONLY {}", names.join(", "), self.name.quoted());
-        // What an extension says of its configuration table begins with the word WHERE.
-        let own = self.condition.as_deref().map(str::trim).filter(|own| !own.is_empty());
-        match (own, condition) {
+        match (self.own_condition(), condition) {
             (Some(own), None) => sql += &format!(" {own}"),
             (None, Some(condition)) => sql += &format!(" WHERE {condition}"),
             (Some(_), Some(_)) => panic!("BUG: a configuration table is not split"),
@@ -62,9 +60,14 @@ impl Relation {
         sql
     }
 
+    /// Which rows an extension has left to the user, of its configuration table: with the word WHERE before it.
+    pub fn own_condition(&self) -> Option<&str> {
+        self.condition.as_deref().map(str::trim).filter(|own| !own.is_empty())
+    }
+
     /// Are these all of its rows, and not those an extension has left to the user?
     pub fn is_whole(&self) -> bool {
-        self.condition.as_deref().is_none_or(|own| own.trim().is_empty())
+        self.own_condition().is_none()
     }
 
     /// What the cutter of its rows has to know.
@@ -121,7 +124,8 @@ LIMIT 1
 
 /// Every table that holds rows, with those of extensions that are theirs to be configured.
 const RELATIONS: &str = r#"
-SELECT c.oid, n.nspname::text, c.relname::text, c.relpersistence = 'u', pg_table_size(c.oid),
+SELECT c.oid, n.nspname::text, c.relname::text, c.relpersistence = 'u',
+       CASE WHEN $1::oid[] IS NULL OR c.oid = ANY ($1) THEN pg_table_size(c.oid) ELSE 0 END,
        columns.names, columns.types, columns.collated, coalesce(key.names, '{}'), filtered.names,
        rn.nspname::text, rc.relname::text,
        (SELECT e.extcondition[array_position(e.extconfig, c.oid)]
@@ -155,9 +159,10 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
   AND {own}
 "#;
 
-/// The tables there are, in no order that means anything.
-pub fn relations(session: &mut Session) -> Result<Vec<Relation>, PostgresError> {
-    session.query(&RELATIONS.replace("{key}", KEY).replace("{own}", OWN), &[])?.iter().map(relation).collect()
+/// The tables there are, in no order that means anything. Whoever holds one is waited for where its size is asked for: of
+/// all, or of `locked` ones.
+pub fn relations(session: &mut Session, locked: Option<&[u32]>) -> Result<Vec<Relation>, PostgresError> {
+    session.query(&RELATIONS.replace("{key}", KEY).replace("{own}", OWN), &[&locked])?.iter().map(relation).collect()
 }
 
 fn relation(row: &tokio_postgres::Row) -> Result<Relation, PostgresError> {
@@ -184,10 +189,27 @@ fn relation(row: &tokio_postgres::Row) -> Result<Relation, PostgresError> {
     })
 }
 
+/// A table that can be locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lockable {
+    pub oid: u32,
+    pub name: Qualified,
+    root: Option<Qualified>,
+}
+
+impl Lockable {
+    /// The table that others know: of a partition, the one at the top.
+    pub fn known_as(&self) -> &Qualified {
+        self.root.as_ref().unwrap_or(&self.name)
+    }
+}
+
 /// Everything that can be locked: tables, and the partitioned ones that hold no rows themselves.
-pub fn lockable(session: &mut Session) -> Result<Vec<(u32, Qualified)>, PostgresError> {
-    let sql = "SELECT c.oid, n.nspname::text, c.relname::text FROM pg_class c \
+pub fn lockable(session: &mut Session) -> Result<Vec<Lockable>, PostgresError> {
+    let sql = "SELECT c.oid, n.nspname::text, c.relname::text, rn.nspname::text, rc.relname::text FROM pg_class c \
                JOIN pg_namespace n ON n.oid = c.relnamespace \
+               LEFT JOIN pg_class rc ON c.relispartition AND rc.oid = pg_partition_root(c.oid) \
+               LEFT JOIN pg_namespace rn ON rn.oid = rc.relnamespace \
                WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' \
                AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') \
                AND (NOT EXISTS (SELECT FROM pg_depend e \
@@ -195,8 +217,12 @@ pub fn lockable(session: &mut Session) -> Result<Vec<(u32, Qualified)>, Postgres
                      AND e.refclassid = 'pg_extension'::regclass AND e.deptype = 'e') \
                  OR EXISTS (SELECT FROM pg_extension e WHERE c.oid = ANY (e.extconfig))) \
                ORDER BY c.oid";
-    let rows = session.query(sql, &[])?;
-    Ok(rows.iter().map(|row| (row.get(0), Qualified { schema: row.get(1), name: row.get(2) })).collect())
+    let lockable = |row: &tokio_postgres::Row| {
+        let root: Option<(String, String)> = row.get::<_, Option<String>>(3).zip(row.get(4));
+        let root = root.map(|(schema, name)| Qualified { schema, name });
+        Lockable { oid: row.get(0), name: Qualified { schema: row.get(1), name: row.get(2) }, root }
+    };
+    Ok(session.query(sql, &[])?.iter().map(lockable).collect())
 }
 
 /// The schemas that are somebody's own.

@@ -3,6 +3,7 @@
 //! Owns opening connections, and giving them up when somebody asks to stop. Knows no SQL of its own.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Row, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{Client, Config, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::base::control::Control;
 use crate::engine::postgres::error::PostgresError;
@@ -27,6 +28,13 @@ const GLANCE: Duration = Duration::from_millis(100);
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Rows that are handed on without looking whether to stop.
 const ROWS_AT_ONCE: usize = 64;
+
+/// Of rows that nobody wants so many bytes are taken, and for so long, before a connection is given up.
+const LITTLE: usize = 512 << 10;
+const SOON: Duration = Duration::from_millis(20);
+
+/// Rows on their way.
+pub struct Copying(Pin<Box<CopyOutStream>>);
 
 /// One connection. Dropping it ends what the server does for it.
 pub struct Session {
@@ -199,6 +207,34 @@ impl Session {
             }
             Ok(())
         })
+    }
+
+    /// Begins to copy out: [`Session::more`] has the bytes. Nothing else may be asked of this session meanwhile.
+    pub fn begin_copy(&self, sql: &str) -> Result<Copying, PostgresError> {
+        Ok(Copying(Box::pin(self.wait(self.client.copy_out(sql))?)))
+    }
+
+    /// The next bytes of a copy, rows or parts of them; nothing at its end.
+    pub fn more(&self, copying: &mut Copying) -> Result<Option<Bytes>, PostgresError> {
+        self.wait(async { copying.0.next().await.transpose() })
+    }
+
+    /// Leaves a copy that nobody wants the rest of. Says whether the session can be asked for something else: what is on
+    /// its way already is taken, and of a long one the server is told to stop.
+    pub fn leave(&self, mut copying: Copying) -> bool {
+        let rest = async {
+            let mut left = LITTLE;
+            while let Some(bytes) = copying.0.next().await {
+                left = left.checked_sub(bytes.ok()?.len())?;
+            }
+            Some(())
+        };
+        let ended = self.runtime.block_on(async { timeout(SOON, rest).await });
+        let is_over = matches!(ended, Ok(Some(())));
+        if !is_over {
+            self.cancel();
+        }
+        is_over
     }
 
     /// Copies in what `give` gives, until it gives no more. Says how many rows that was. An error of `give` takes

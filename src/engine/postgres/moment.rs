@@ -3,11 +3,11 @@
 //! Owns the locks, the transaction whose snapshot is exported, and those that share it. Locks come first and the moment
 //! after them: what rewrites or empties a table keeps to no snapshot, and cannot happen in between.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::base::control::Control;
-use crate::engine::postgres::catalog;
+use crate::engine::postgres::catalog::{self, Lockable};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::Qualified;
@@ -35,13 +35,15 @@ pub struct Moment {
     /// What other connections name it by.
     pub id: String,
     pub version: u32,
+    /// The tables that are locked.
+    pub locked: Vec<u32>,
 }
 
 impl Moment {
     /// Locks the tables that `wanted` says yes to, and begins the moment.
     pub fn begin(
         settings: &Settings,
-        wanted: &dyn Fn(&Qualified) -> bool,
+        wanted: &dyn Fn(&Lockable) -> bool,
         control: &Arc<Control>,
     ) -> Result<Self, PostgresError> {
         let mut session = settings.connect(control)?;
@@ -55,8 +57,8 @@ impl Moment {
         }
         pin(&session)?;
         for _ in 0..TRIES {
-            if let Some(id) = try_begin(&mut session, wanted)? {
-                return Ok(Self { session, id, version });
+            if let Some((id, locked)) = try_begin(&mut session, wanted)? {
+                return Ok(Self { session, id, version, locked });
             }
             session.batch("ROLLBACK")?;
         }
@@ -97,20 +99,22 @@ pub(super) fn pin(session: &Session) -> Result<(), PostgresError> {
 }
 
 /// Locks what there is, begins the moment, and looks whether there is anything else by then: then nothing is returned.
-fn try_begin(session: &mut Session, wanted: &dyn Fn(&Qualified) -> bool) -> Result<Option<String>, PostgresError> {
-    let before: HashMap<u32, Qualified> =
-        catalog::lockable(session)?.into_iter().filter(|(_, name)| wanted(name)).collect();
+fn try_begin(
+    session: &mut Session,
+    wanted: &dyn Fn(&Lockable) -> bool,
+) -> Result<Option<(String, Vec<u32>)>, PostgresError> {
+    let before: Vec<Lockable> = catalog::lockable(session)?.into_iter().filter(wanted).collect();
     session.batch("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")?;
-    let names: Vec<String> = before.values().map(|name| format!("ONLY {}", name.quoted())).collect();
+    let names: Vec<String> = before.iter().map(|table| format!("ONLY {}", table.name.quoted())).collect();
     match lock(session, &names) {
         Err(error) if error.is_undefined() => return Ok(None),
         other => other?,
     }
     let id: String = session.query("SELECT pg_export_snapshot()", &[])?[0].get(0);
     let after = catalog::lockable(session)?;
-    let known: HashSet<(u32, &Qualified)> = before.iter().map(|(oid, name)| (*oid, name)).collect();
-    let all_locked = after.iter().filter(|(_, name)| wanted(name)).all(|(oid, name)| known.contains(&(*oid, name)));
-    Ok(all_locked.then_some(id))
+    let known: HashSet<(u32, &Qualified)> = before.iter().map(|table| (table.oid, &table.name)).collect();
+    let all_locked = after.iter().filter(|table| wanted(table)).all(|table| known.contains(&(table.oid, &table.name)));
+    Ok(all_locked.then(|| (id, before.iter().map(|table| table.oid).collect())))
 }
 
 /// A version as people know it.

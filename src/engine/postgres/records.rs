@@ -10,6 +10,7 @@ mod convert;
 mod error;
 pub mod kept;
 mod live;
+mod making;
 mod rules;
 pub mod schema;
 pub mod value;
@@ -17,3 +18,4 @@ mod watch;
 
 pub use error::LiveError;
 pub use live::Live;
+pub use making::making;

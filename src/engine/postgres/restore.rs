@@ -16,7 +16,7 @@ mod rows_only;
 mod script;
 pub mod server;
 mod settle;
-mod statements;
+pub mod statements;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -8,7 +8,7 @@ mod error;
 mod values;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::engine::sqlite::vfs::{self, Shown};
 use crate::engine::sqlite::vtab::{self, Failure, Virtual};
 
 use authority::Authority;
-pub use error::AskError;
+pub use error::{Absent, AskError};
 pub use rusqlite::types::ValueRef as Cell;
 
 /// The name that a live database is attached under.
@@ -70,7 +70,7 @@ pub struct Session {
     rows: Failure,
     authority: Authority,
     /// The live database, or why there is none.
-    live: Option<(PathBuf, Option<String>)>,
+    live: Option<(String, Option<Absent>)>,
 }
 
 impl Session {
@@ -123,21 +123,23 @@ impl Session {
     /// Makes the live database part of the session, read-only. Where that cannot be, whoever names it is told why.
     pub fn attach_live(&mut self, path: &Path) {
         let uri = format!("file:{}?vfs=unix&mode=ro", escaped(path));
-        let failed = self.attach_file(LIVE, &uri).err().map(|error| words(&error));
-        self.live = Some((path.to_owned(), failed));
+        let failed = self.attach_file(LIVE, &uri).err().map(|error| Absent::because(&words(&error)));
+        self.live = Some((path.display().to_string(), failed));
     }
 
     /// Refuses where the live database could not be attached.
     pub fn must_have_live(&self) -> Result<(), AskError> {
-        match &self.live {
-            Some((path, Some(reason))) => Err(AskError::NoLive { path: path.clone(), reason: reason.clone() }),
-            _ => Ok(()),
-        }
+        self.no_live().map_or(Ok(()), Err)
+    }
+
+    fn no_live(&self) -> Option<AskError> {
+        let (place, absent) = self.live.as_ref()?;
+        Some(AskError::NoLive { place: place.clone(), why: absent.clone()? })
     }
 
     /// Says why there is no live database.
-    pub fn without_live(&mut self, path: &Path, reason: &str) {
-        self.live = Some((path.to_owned(), Some(reason.to_owned())));
+    pub fn without_live(&mut self, place: &str, why: Absent) {
+        self.live = Some((place.to_owned(), Some(why)));
     }
 
     fn attach_file(&self, name: &str, uri: &str) -> rusqlite::Result<()> {
@@ -202,10 +204,7 @@ impl Session {
             _ if message.ends_with("may not be modified") => AskError::Writes,
             Some(ErrorCode::DiskFull | ErrorCode::OutOfMemory) => AskError::Full { limit: vfs::MOST_SCRATCH as u64 },
             _ if message.contains("no such table: live.") || message.contains("unknown database live") => {
-                match &self.live {
-                    Some((path, Some(reason))) => AskError::NoLive { path: path.clone(), reason: reason.clone() },
-                    _ => AskError::Sql { hint: self.hint(&message), message },
-                }
+                self.no_live().unwrap_or_else(|| AskError::Sql { hint: self.hint(&message), message })
             }
             _ => AskError::Sql { hint: self.hint(&message), message },
         }
@@ -285,13 +284,19 @@ fn escaped(path: &Path) -> String {
 
 /// Does a statement name the live database? A word in a text may look as if it did: then it is attached for nothing.
 pub fn names_live(sql: &str) -> bool {
+    mentions_of_live(sql) > 0
+}
+
+/// So many times.
+pub fn mentions_of_live(sql: &str) -> usize {
     let lower = sql.to_ascii_lowercase();
-    lower.match_indices(LIVE).any(|(at, _)| {
+    let is_name = |at: usize| {
         let before = lower[..at].chars().next_back();
         let after = lower[at + LIVE.len()..].trim_start_matches(['"', ']', '`']).trim_start();
         before.is_none_or(|letter| !letter.is_alphanumeric() && letter != '_' && letter != '.')
             && after.starts_with('.')
-    })
+    };
+    lower.match_indices(LIVE).filter(|(at, _)| is_name(*at)).count()
 }
 
 #[cfg(test)]

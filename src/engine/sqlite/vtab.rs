@@ -60,6 +60,23 @@ pub struct Condition {
     pub values: Vec<Value>,
 }
 
+/// What is asked of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    pub conditions: Vec<Condition>,
+    /// Rows are wanted in the order that the table comes in.
+    pub sorted: bool,
+    /// A bit for each column that is looked at; the last for all that there is no other for.
+    columns: u64,
+}
+
+impl Question {
+    /// Is this column looked at?
+    pub fn needs(&self, column: usize) -> bool {
+        self.columns >> column.min(63) & 1 == 1
+    }
+}
+
 /// What a condition is worth to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Worth {
@@ -81,11 +98,11 @@ pub trait Virtual: Send + Sync {
     /// Is it any use to be told of a condition on this column?
     fn worth(&self, column: usize, comparison: Comparison) -> Option<Worth>;
 
-    /// The columns that rows come sorted by, ascending.
+    /// The columns that rows come sorted by, ascending, where that is asked for.
     fn order(&self) -> &[usize];
 
     /// The rows that hold all conditions, and maybe others.
-    fn open(&self, conditions: &[Condition]) -> std::result::Result<Box<dyn Rows>, Explained>;
+    fn open(&self, question: &Question) -> std::result::Result<Box<dyn Rows>, Explained>;
 }
 
 /// Rows of a table, one after another.
@@ -93,7 +110,7 @@ pub trait Rows {
     /// Goes to the next row, and says its number: the same whenever it is come across, and no other row's.
     fn next(&mut self) -> std::result::Result<Option<i64>, Explained>;
 
-    /// A value of the row.
+    /// A value of the row, in a column that is looked at.
     fn value(&self, column: usize) -> std::result::Result<Value, Explained>;
 }
 
@@ -119,6 +136,9 @@ pub struct Shelf {
     tables: Vec<Arc<dyn Virtual>>,
     failure: Failure,
 }
+
+/// The number of a plan whose rows come in order.
+const SORTED: c_int = 1;
 
 const MODULE: Module<'static, Tab> = Module::read_only_module();
 
@@ -174,7 +194,7 @@ unsafe impl VTab<'_> for Tab {
     }
 
     fn best_index(&self, info: &mut IndexInfo) -> Result<bool> {
-        let mut plan = String::new();
+        let mut plan = format!("{:x} ", info.col_used());
         let (mut best, mut arguments) = (None, 0);
         for at in 0..info.constraints().count() {
             let Some((column, comparison)) = usable(info, at) else { continue };
@@ -204,6 +224,7 @@ unsafe impl VTab<'_> for Tab {
         info.set_estimated_rows(left.max(1.0) as i64);
         if self.is_ordered(info) {
             info.set_order_by_consumed(true);
+            info.set_idx_num(SORTED);
         }
         Ok(true)
     }
@@ -277,10 +298,14 @@ struct Cursor {
 
 // SAFETY: `Cursor` is laid out as C does and begins with SQLite's struct, as the trait demands.
 unsafe impl VTabCursor for Cursor {
-    fn filter(&mut self, _: c_int, plan: Option<&str>, values: &Filters<'_>) -> Result<()> {
-        let conditions = conditions(plan.unwrap_or_default(), values)?;
-        self.rows = None;
-        self.rows = Some(self.table.open(&conditions).map_err(|error| self.failure.keep(error))?);
+    fn filter(&mut self, number: c_int, plan: Option<&str>, values: &Filters<'_>) -> Result<()> {
+        let question = question(number, plan.unwrap_or_default(), values)?;
+        (self.rows, self.number) = (None, None);
+        // Nothing equals an empty value, nor is it more or less.
+        if question.conditions.iter().any(|condition| condition.values.is_empty()) {
+            return Ok(());
+        }
+        self.rows = Some(self.table.open(&question).map_err(|error| self.failure.keep(error))?);
         self.next()
     }
 
@@ -307,10 +332,12 @@ unsafe impl VTabCursor for Cursor {
     }
 }
 
-/// The conditions that the plan names, with their values.
-fn conditions(plan: &str, values: &Filters<'_>) -> Result<Vec<Condition>> {
+/// What the plan says, with the values of the conditions that it names.
+fn question(number: c_int, plan: &str, values: &Filters<'_>) -> Result<Question> {
     let bad = || Error::ModuleError("BUG: the plan is not its own".to_owned());
-    let mut found = Vec::new();
+    let (columns, plan) = plan.split_once(' ').ok_or_else(bad)?;
+    let columns = u64::from_str_radix(columns, 16).map_err(|_| bad())?;
+    let mut conditions = Vec::new();
     for (at, one) in plan.split_terminator(' ').enumerate() {
         let (one, is_list) = one.strip_suffix('*').map_or((one, false), |one| (one, true));
         let (column, sign) = one.split_at(one.len().saturating_sub(1));
@@ -331,9 +358,10 @@ fn conditions(plan: &str, values: &Filters<'_>) -> Result<Vec<Condition>> {
         } else {
             asked.push(values.iter().nth(at).ok_or_else(bad)?.into());
         }
-        found.push(Condition { column: column.parse().map_err(|_| bad())?, comparison, values: asked });
+        asked.retain(|value: &Value| !value.is_null());
+        conditions.push(Condition { column: column.parse().map_err(|_| bad())?, comparison, values: asked });
     }
-    Ok(found)
+    Ok(Question { conditions, sorted: number == SORTED, columns })
 }
 
 #[cfg(test)]

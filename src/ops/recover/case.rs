@@ -1,10 +1,13 @@
 //! One snapshot's database beside the live one, open for comparing.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::base::error::Explained;
 use crate::base::record::{Change, Key, Records, Row, Table, plain};
+use crate::engine::postgres::layout::{self, Qualified};
+use crate::engine::postgres::records::kept::Kept;
+use crate::engine::postgres::records::making;
 use crate::engine::postgres::settings::BadSettings;
 use crate::engine::sqlite::ask::Session;
 use crate::format::manifest::Manifest;
@@ -18,7 +21,7 @@ use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, Recovery, Request, files};
 use crate::ops::safety::place;
 use crate::ops::show::Part;
-use crate::ops::side::Side;
+use crate::ops::side::{self, Side};
 use crate::record::closure::{Closure, Seeds, Walk};
 use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
@@ -67,9 +70,16 @@ impl<'m> Case<'m> {
         let graph = Graph::read(side.records(), &model)?;
         let (wait, control) = (request.wait, &request.control);
         let (mut live, mut lacking) = (None, Vec::new());
-        if let (true, Side::Sqlite(session), Some(_)) = (request.options.make_tables, &side, database.path()) {
-            let open = database.open_or_make(wait, control).map_err(RecordError::store)?;
-            (live, lacking) = grown(session, open).map(|(live, lacking)| (Some(live), lacking))?;
+        if request.options.make_tables {
+            let open = || database.open_or_make(wait, control).map_err(RecordError::store);
+            let found = match (&side, &database) {
+                (Side::Sqlite(session), LiveDatabase::Sqlite(_)) => Some(grown(session, open()?)?),
+                (Side::Postgres(kept), LiveDatabase::Postgres(_)) if others.is_empty() => {
+                    Some(grown_server(kept, open()?, &part, &desk)?)
+                }
+                _ => None,
+            };
+            (live, lacking) = found.map(|(live, lacking)| (Some(live), lacking)).unwrap_or_default();
         }
         let live = live.map_or_else(|| together::open(&database, &others, wait, control), Ok)?;
         let note = together.note();
@@ -177,8 +187,37 @@ fn grown(kept: &Session, live: Box<dyn Change>) -> Result<(Box<dyn Change>, Vec<
         let statements = kept.making(&table.name)?;
         lacking.push(Lacking { table: Table { triggers: Vec::new(), ..table }, statements });
     }
+    Ok(with(live, lacking))
+}
+
+/// The same of a server. What cannot be made by itself is lacking still.
+fn grown_server(
+    kept: &Kept,
+    live: Box<dyn Change>,
+    part: &Place<'_>,
+    desk: &Arc<Desk>,
+) -> Result<(Box<dyn Change>, Vec<String>), OpError> {
+    let there: HashSet<String> =
+        live.tables().map_err(RecordError::store)?.into_iter().map(|table| table.name).collect();
+    let absent = kept.database.tables.iter().filter(|table| !there.contains(&table.record.name));
+    let absent: BTreeMap<Qualified, &Table> = absent.map(|table| (table.name.clone(), &table.record)).collect();
+    if absent.is_empty() {
+        return Ok((live, Vec::new()));
+    }
+    let definitions = [layout::PRE_DATA, layout::POST_DATA].map(|path| side::definitions(part, path, desk));
+    let [before, after] = definitions;
+    let wanted = absent.keys().cloned().collect();
+    let made = making(&[&before?, &after?], &wanted).map_err(Problem::Content)?;
+    let lacking = made.into_iter().map(|(name, statements)| {
+        let table = Table { triggers: Vec::new(), ..absent[&name].clone() };
+        Lacking { table, statements }
+    });
+    Ok(with(live, lacking.collect()))
+}
+
+fn with(live: Box<dyn Change>, lacking: Vec<Lacking>) -> (Box<dyn Change>, Vec<String>) {
     let names = lacking.iter().map(|one| one.table.name.clone()).collect();
-    Ok((if lacking.is_empty() { live } else { Box::new(Grown::new(live, lacking)) }, names))
+    (if lacking.is_empty() { live } else { Box::new(Grown::new(live, lacking)) }, names)
 }
 
 /// What a snapshot holds, and what is asked of it.

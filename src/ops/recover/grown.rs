@@ -35,7 +35,9 @@ impl Grown {
     fn needed(&self, written: &[String]) -> Vec<&Lacking> {
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut waiting: Vec<String> = written.to_vec();
-        let named = |name: &str| self.lacking.iter().find(|one| one.table.name.eq_ignore_ascii_case(name));
+        let is = |name: &str| self.lacking.iter().find(|one| one.table.name == name);
+        let is_like = |name: &str| self.lacking.iter().find(|one| one.table.name.eq_ignore_ascii_case(name));
+        let named = |name: &str| is(name).or_else(|| is_like(name));
         while let Some(name) = waiting.pop() {
             let Some(one) = named(&name) else { continue };
             if names.insert(one.table.name.clone()) {
@@ -86,10 +88,14 @@ impl Records for Grown {
 
 impl Change for Grown {
     fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained> {
-        self.live.begin(rules)?;
         let needed = self.needed(rules.tables);
-        let made = needed.iter().map(|one| one.table.name.clone()).collect();
+        let made: BTreeSet<String> = needed.iter().map(|one| one.table.name.clone()).collect();
         let statements: Vec<String> = needed.into_iter().flat_map(|one| one.statements.clone()).collect();
+        let there: Vec<String> = rules.tables.iter().filter(|name| !made.contains(*name)).cloned().collect();
+        self.live.begin(Rules { tables: &there, ..rules })?;
+        if made.is_empty() {
+            return Ok(());
+        }
         if let Err(error) = self.live.make(&statements) {
             self.live.roll_back();
             return Err(error);

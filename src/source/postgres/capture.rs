@@ -13,7 +13,7 @@ use crate::base::capture::{Access, Capture, Cutter, EntrySink, Skip};
 use crate::base::control::Control;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
-use crate::engine::postgres::catalog::{self, Relation};
+use crate::engine::postgres::catalog::{self, Lockable, Relation};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::copy_out;
 use crate::engine::postgres::facts;
@@ -74,7 +74,7 @@ impl Course<'_> {
             return Err(SourceError::Interrupted);
         }
         let (begun, source) = (Instant::now(), self.source);
-        let wanted = |name: &Qualified| source.selection.has_schema(&name.schema);
+        let wanted = |table: &Lockable| source.selection.has_schema(&table.name.schema);
         let mut moment = Moment::begin(&source.connection, &wanted, &self.control)?;
         let facts = facts::read(&mut moment.session)?;
         let ascii = facts.get("encoding").is_some_and(|name| name == "SQL_ASCII");
@@ -94,7 +94,7 @@ impl Course<'_> {
 
     /// The tables whose rows are captured, in the order of their files, and the files of those that cannot be.
     fn relations(&self, moment: &mut Moment, is_standby: bool) -> Result<(Vec<Relation>, Vec<String>), SourceError> {
-        let mut found = catalog::relations(&mut moment.session)?;
+        let mut found = catalog::relations(&mut moment.session, Some(&moment.locked))?;
         found.retain(|relation| self.source.selection.has_rows(&relation.name));
         let (absent, mut there): (Vec<_>, Vec<_>) =
             found.into_iter().partition(|relation| is_standby && relation.unlogged);

@@ -134,7 +134,7 @@ fn without_a_configuration_the_server_is_found_where_the_snapshot_was_made_of() 
 }
 
 /// Moves money between accounts until it is killed.
-fn teller(name: &str) -> Child {
+pub(super) fn teller(name: &str) -> Child {
     let procedure = "CREATE PROCEDURE pg_temp.move() LANGUAGE plpgsql AS $$ DECLARE a int; BEGIN LOOP
              a := 1 + floor(random() * 400);
              UPDATE accounts SET cents = cents - 1 WHERE id = a;

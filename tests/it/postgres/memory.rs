@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::support::postgres::cluster;
 use crate::support::program::Home;
 
-/// The most memory a running program has had, in MiB.
+/// The most memory a running program has had, in MiB. What it says is in a file `out`.
 fn watched(home: &Home, arguments: &[&str]) -> u64 {
-    let mut child = home.command(arguments).spawn().unwrap();
+    let out = std::fs::File::create(home.path("out")).unwrap();
+    let mut child = home.command(arguments).stdout(out).spawn().unwrap();
     let mut peak = 0;
     let status = loop {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
@@ -52,4 +53,54 @@ fn rows_of_fifty_megabytes_take_no_more_memory_than_others() {
     let expected =
         cluster.sql(&name, "SET bytea_output = hex; COPY (SELECT id, document, raw FROM huge ORDER BY id) TO STDOUT");
     assert!(rows == format!("{expected}\n").into_bytes());
+}
+
+/// A vault of a database, before anything is done to it.
+fn home(sql: &str) -> (Home, String) {
+    let (cluster, home, name) = (cluster(), Home::new(), cluster().database());
+    cluster.sql(&name, sql);
+    home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
+    home.ok(&["init", "--quiet"]);
+    home.ok(&["backup", "--quiet"]);
+    (home, name)
+}
+
+#[test]
+fn a_live_table_is_gone_through_in_little_memory() {
+    let (home, name) = home("CREATE TABLE t (id int PRIMARY KEY, memo text)");
+    cluster().sql(&name, "INSERT INTO t SELECT n, repeat(md5(n::text), 10) FROM generate_series(1, 400000) n");
+    for (sql, expected) in [
+        ("SELECT count(*), sum(length(memo)) FROM live.t", serde_json::json!([[400_000, 128_000_000]])),
+        (
+            "SELECT count(*), max(length(memo)) FROM (SELECT * FROM live.t ORDER BY id)",
+            serde_json::json!([[400_000, 320]]),
+        ),
+        ("SELECT id, length(memo) FROM live.t WHERE memo > 'f' LIMIT 1 OFFSET 20000", serde_json::Value::Null),
+    ] {
+        let peak = watched(&home, &["--json", "query", "latest", sql]);
+        assert!(peak < 64, "{sql}: {peak} MiB");
+        let said: serde_json::Value = serde_json::from_slice(&std::fs::read(home.path("out")).unwrap()).unwrap();
+        assert!(expected.is_null() || said["rows"] == expected, "{sql}: {said}");
+    }
+}
+
+#[test]
+fn every_row_that_differs_is_written_and_none_is_held() {
+    let (home, name) = home(
+        "CREATE TABLE t (k text COLLATE \"C\" PRIMARY KEY, n int); CREATE TABLE u (id int PRIMARY KEY);
+         INSERT INTO t SELECT (SELECT string_agg(md5((n * 100 + m)::text), '') FROM generate_series(1, 30) m), 0 FROM generate_series(1, 80000) n",
+    );
+    cluster().sql(&name, "UPDATE t SET n = 1; INSERT INTO u VALUES (1)");
+    for sides in [["latest", "live"], ["latest~1", "latest"]] {
+        let peak = watched(&home, &["--json", "diff", sides[0], sides[1], "--table", "t"]);
+        let said: serde_json::Value = serde_json::from_slice(&std::fs::read(home.path("out")).unwrap()).unwrap();
+        let [table] = &said["databases"][0]["tables"].as_array().unwrap()[..] else { panic!("other tables, too") };
+        assert_eq!((&table["name"], &table["changed"]), (&"t".into(), &80_000.into()));
+        let rows = table["rows"].as_array().unwrap();
+        assert_eq!((rows.len(), &rows[79_999]["columns"]), (80_000, &serde_json::json!(["n"])));
+        assert!(!said["changes"].as_array().unwrap().is_empty());
+        println!("{sides:?}: {peak} MiB");
+        assert!(peak < 144, "{sides:?}: {peak} MiB");
+        home.ok(&["backup", "--quiet"]);
+    }
 }

@@ -9,6 +9,7 @@ mod everything;
 mod killed;
 mod lost;
 mod memory;
+mod present;
 mod records;
 mod restore;
 mod segments;

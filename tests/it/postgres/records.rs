@@ -25,6 +25,7 @@ use strongroom::record::{compare, inverse};
 use crate::support::postgres::{Cluster, cluster};
 
 mod fired;
+mod grown;
 mod hard;
 mod program;
 mod random;

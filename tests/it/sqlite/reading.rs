@@ -45,6 +45,7 @@ fn query(lab: &Lab, manifest: &Manifest, sql: &str, lines: &mut Lines) -> Result
         manifest,
         part: None,
         attach: Vec::new(),
+        configured: Vec::new(),
         statement: Statement::Sql(sql.to_owned()),
         values: Vec::new(),
         host: "here".to_owned(),

@@ -1,3 +1,5 @@
+mod document;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +9,7 @@ use strongroom::base::path::{self, EntryPath};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, size};
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
-use strongroom::format::manifest::{Manifest, SourceRecord};
+use strongroom::format::manifest::SourceRecord;
 use strongroom::ops::diff::{self, Change, Difference};
 use strongroom::ops::error::Problem;
 use strongroom::ops::rows;
@@ -17,6 +19,7 @@ use strongroom::source::postgres::{PostgresSource, reach};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::diff::document::Document;
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
@@ -55,10 +58,12 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let before = context.manifest(&vault, &args.before, &filter)?;
     let after = after.map(|selector| context.manifest(&vault, &selector, &filter)).transpose()?;
     let (summary, table) = (args.summary, args.table.as_deref());
-    let mut output = Output { context, summary, table, changes: Vec::new(), databases: Vec::new(), skipped: 0 };
+    let told = Told { context, summary, all: table.is_some() };
+    let mut output = Output { context, summary, changes: Vec::new(), skipped: 0 };
+    let root = EntryPath::root();
+    let mut document = Document::new(context, before.id);
     for source in before.sources.iter().filter(|source| only.as_ref().is_none_or(|name| source.name.as_str() == name)) {
         let (mut counts, mut changed) = (Counts::default(), Vec::new());
-        let mut gathered = Gathered { context, table, summary, named: BTreeMap::new() };
         let mut each = |difference: Difference| {
             counts.add(difference.change);
             output.tell(source, &difference);
@@ -76,6 +81,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
             Some((_, later)) => diff::snapshots(&vault, source, later, &mut each)?,
             None => {
                 let live = live_source(context, source)?;
+                let mut gathered = Gathered::new(&told, source, &root, &mut document);
                 let mut take = |name: &str, row: Row| gathered.take(name, row);
                 let mut server = match source.kind.as_str() {
                     "postgres" => Some(rows::ServerRows::new(&vault, &before, source, table, &mut take)?),
@@ -86,7 +92,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                 if let Some(server) = server {
                     let tables = server.finish();
                     if !tables.is_empty() || changed.pop().is_some() {
-                        output.told(source, &EntryPath::root(), &tables, gathered);
+                        gathered.tell(&tables);
                     }
                     changed.clear();
                 }
@@ -99,11 +105,13 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         for path in &changed {
             let control = context.control.clone();
             let request = rows::Request { before: &before, source, path, after: later, table, control };
-            output.rows(&vault, &request)?;
+            rows(&vault, &request, Gathered::new(&told, source, path, &mut document))?;
         }
         context.print(&format!("{}: {}\n", source.name, counts.words()));
     }
-    output.finish(&before);
+    if context.json() {
+        document.finish(&output.changes);
+    }
     Ok(if output.skipped == 0 { Ending::Done } else { Ending::Incomplete })
 }
 
@@ -115,22 +123,37 @@ fn holds_rows(source: &SourceRecord, difference: &Difference) -> bool {
         && difference.path.as_bytes().ends_with(b".copy")
 }
 
-/// Rows that differ, as many of them as are told; or printed at once, where all of a table's are asked for.
-struct Gathered<'c> {
+/// How much is told of rows, and where.
+struct Told<'c> {
     context: &'c Context,
-    table: Option<&'c str>,
     summary: bool,
+    /// All of one table's are.
+    all: bool,
+}
+
+/// Rows of a database that differ, as many of them as are told; or told at once, where all of a table's are asked for.
+struct Gathered<'g, 'c> {
+    context: &'c Context,
+    /// All of one table's are.
+    all: bool,
+    summary: bool,
+    source: &'g SourceRecord,
+    path: &'g EntryPath,
+    document: &'g mut Document<'c>,
     named: BTreeMap<String, Vec<Row>>,
 }
 
-impl Gathered<'_> {
+impl<'g, 'c> Gathered<'g, 'c> {
+    fn new(output: &Told<'c>, source: &'g SourceRecord, path: &'g EntryPath, document: &'g mut Document<'c>) -> Self {
+        let Told { context, summary, all } = *output;
+        Self { context, all, summary, source, path, document, named: BTreeMap::new() }
+    }
+
     fn take(&mut self, name: &str, row: Row) {
-        let (json, all) = (self.context.json(), self.table.is_some());
-        if all && !json {
-            return self.context.print(&row_line(name, &row));
-        }
-        let most = match (all, json) {
-            (true, _) => usize::MAX,
+        let most = match (self.all, self.context.json()) {
+            (true, false) => return self.context.print(&row_line(name, &row)),
+            (true, true) if self.document.row(self.source, self.path, name, &row) => return,
+            (true, true) => usize::MAX,
             (false, true) => ROWS_NAMED,
             (false, false) => KEYS_SHOWN,
         };
@@ -142,6 +165,23 @@ impl Gathered<'_> {
 
     fn of(&self, table: &rows_of::Table) -> Option<&Vec<Row>> {
         self.named.get(&table.name).filter(|_| !self.summary)
+    }
+
+    /// Tells what was found of the database.
+    fn tell(self, tables: &[rows_of::Table]) {
+        if self.context.json() {
+            return self.document.database(self.source, self.path, tables, &|name| self.named.get(name));
+        }
+        let source = self.source.name.as_str();
+        let database = if self.path.is_root() { source.to_owned() } else { format!("{source}/{}", self.path) };
+        if tables.is_empty() {
+            self.context.print(&format!("    no row of {database} differs\n"));
+        }
+        let mut lines = Table::new(&[Lean::Left, Lean::Left, Lean::Left]);
+        for table in tables {
+            lines.row(vec![format!("{database}.{}", table.name), counted_rows(table), keys(table, self.of(table))]);
+        }
+        self.context.print(&lines.render());
     }
 }
 
@@ -201,10 +241,8 @@ impl Counts {
 struct Output<'c> {
     context: &'c Context,
     summary: bool,
-    table: Option<&'c str>,
-    /// With `--json`, everything: it is one document.
+    /// With `--json`: they come after the rows.
     changes: Vec<serde_json::Value>,
-    databases: Vec<serde_json::Value>,
     skipped: usize,
 }
 
@@ -223,47 +261,17 @@ impl Output<'_> {
             self.context.print(&line(source, difference));
         }
     }
+}
 
-    /// Tells which rows of a database differ.
-    fn rows(&mut self, vault: &UnlockedVault, request: &rows::Request<'_>) -> Result<(), Failure> {
-        let (context, table, summary) = (self.context, self.table, self.summary);
-        let mut gathered = Gathered { context, table, summary, named: BTreeMap::new() };
-        let mut each = |name: &str, row: Row| {
-            gathered.take(name, row);
-            Ok(())
-        };
-        let tables = rows::differences(vault, request, &mut each)?.tables;
-        self.told(request.source, request.path, &tables, gathered);
+/// Tells which rows of a database differ.
+fn rows(vault: &UnlockedVault, request: &rows::Request<'_>, mut gathered: Gathered<'_, '_>) -> Result<(), Failure> {
+    let mut each = |name: &str, row: Row| {
+        gathered.take(name, row);
         Ok(())
-    }
-
-    /// Tells what was found of a database.
-    fn told(&mut self, source: &SourceRecord, path: &EntryPath, tables: &[rows_of::Table], gathered: Gathered<'_>) {
-        let source = source.name.as_str();
-        let database = if path.is_root() { source.to_owned() } else { format!("{source}/{path}") };
-        if self.context.json() {
-            let tables: Vec<_> =
-                tables.iter().map(|table| table_document(table, gathered.named.get(&table.name))).collect();
-            self.databases.push(serde_json::json!({ "source": source, "path": path, "tables": tables }));
-            return;
-        }
-        if tables.is_empty() {
-            self.context.print(&format!("    no row of {database} differs\n"));
-        }
-        let mut lines = Table::new(&[Lean::Left, Lean::Left, Lean::Left]);
-        for table in tables {
-            lines.row(vec![format!("{database}.{}", table.name), counted_rows(table), keys(table, gathered.of(table))]);
-        }
-        self.context.print(&lines.render());
-    }
-
-    fn finish(&self, before: &Manifest) {
-        if self.context.json() {
-            let (changes, databases) = (&self.changes, &self.databases);
-            let document = serde_json::json!({ "before": before.id, "changes": changes, "databases": databases });
-            self.context.print_json(&document);
-        }
-    }
+    };
+    let tables = rows::differences(vault, request, &mut each)?.tables;
+    gathered.tell(&tables);
+    Ok(())
 }
 
 fn line(source: &SourceRecord, difference: &Difference) -> String {
@@ -332,25 +340,5 @@ fn shown(value: &Value) -> String {
         // What could steer a terminal does not reach it.
         Value::Text(text) => path::encode(text.as_bytes()),
         Value::Blob(bytes) => format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
-    }
-}
-
-fn table_document(table: &rows_of::Table, rows: Option<&Vec<Row>>) -> serde_json::Value {
-    let mut document = serde_json::to_value(table).expect("BUG: plain fields");
-    let row = |row: &Row| {
-        let key: Vec<serde_json::Value> = row.key.iter().map(json_of).collect();
-        serde_json::json!({ "change": row.change, "key": key, "columns": row.columns })
-    };
-    document["rows"] = rows.into_iter().flatten().map(row).collect();
-    document
-}
-
-fn json_of(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Integer(number) => (*number).into(),
-        Value::Real(number) => (*number).into(),
-        Value::Text(text) => text.as_str().into(),
-        Value::Blob(_) => shown(value).into(),
     }
 }

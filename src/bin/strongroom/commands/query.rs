@@ -20,10 +20,10 @@ use crate::render::width;
 /// Ask a database of a snapshot, with SQL; nothing is restored
 ///
 /// Only what the question touches is fetched. The statement reads: what writes is refused, and nothing is written
-/// anywhere. A SQLite database as it is now is called live, where it lies on this host: live.projects is the table as
-/// it is now. A captured PostgreSQL database is asked in SQLite's SQL too: users, or app.users in another schema than
-/// public; numerics, times and what SQLite has no type for are text. In place of SQL, .tables and .schema [TABLE] tell
-/// what there is.
+/// anywhere. The database as it is now is called live: live.projects is the table as it is now, in a SQLite file on this
+/// host, or on the server. A captured PostgreSQL database is asked in SQLite's SQL too: users, or app.users in another
+/// schema than public (live."app.users"); numerics, times and what SQLite has no type for are text. In place of SQL,
+/// .tables and .schema [TABLE] tell what there is.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     strongroom query latest .tables\n  \
@@ -73,7 +73,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let attach = args.attach.iter().map(|(name, selector)| (name.clone(), &others[&selector.to_string()])).collect();
     let control = context.control.clone();
     let values = args.values.clone();
-    let request = Request { manifest: &manifest, part, attach, statement, values, host: host_name(), control };
+    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    let host = host_name();
+    let request = Request { manifest: &manifest, part, attach, statement, values, host, configured, control };
     let query = Query::open(&vault, request)?;
     query.warnings.iter().for_each(|warning| context.say(&format!("warning: {warning}")));
     answer(&query, &args, context)

@@ -90,7 +90,7 @@ pub struct Args {
     /// The database, where the snapshot holds several
     #[arg(long, value_name = "NAME[:PATH]")]
     source: Option<OsString>,
-    /// Another database than the one it was captured from; in a SQLite file, tables that it lacks are made, and the file too
+    /// Another database than the one it was captured from; tables that it lacks are made, and a SQLite file too
     #[arg(long, value_name = "FILE|URL")]
     into: Option<OsString>,
     /// Leave out the rows of other sources that relations tie to it

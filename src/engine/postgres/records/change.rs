@@ -73,6 +73,7 @@ impl Live {
         let explain = self.explained(None);
         // What is put off is looked at now: a table with checks still to come cannot have its triggers back.
         self.session.batch("SET CONSTRAINTS ALL IMMEDIATE").map_err(&explain)?;
+        transaction.ties.iter().try_for_each(|sql| self.run_definition(sql))?;
         for sql in transaction.unwatch().into_iter().chain(transaction.triggers_on()) {
             self.session.batch(&sql).map_err(&explain)?;
         }
@@ -127,6 +128,10 @@ fn status(session: &crate::engine::postgres::connect::Session, id: &str) -> Resu
 impl Change for Live {
     fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained> {
         Ok(self.start(rules)?)
+    }
+
+    fn make(&mut self, statements: &[String]) -> Result<(), Explained> {
+        Ok(self.make_tables(statements)?)
     }
 
     fn defers(&self) -> bool {
@@ -279,6 +284,8 @@ impl Change for Live {
         self.pending.take();
         // A server that is lost, or told to stop, takes it back by itself.
         let _ = self.session.batch("ROLLBACK");
+        // Tables that were made in it are none.
+        self.tables.take();
         self.transaction = None;
     }
 }

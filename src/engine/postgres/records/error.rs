@@ -24,6 +24,8 @@ pub enum LiveError {
     Going { database: String, transaction: String },
     #[error("{table} has no key, and more than one row is {key}")]
     Twins { table: String, key: String },
+    #[error("what {database} lacks cannot be made: {statement}: {reason}")]
+    Unmade { database: String, statement: String, reason: String },
     #[error("there is no table {table} in {database} any more")]
     Gone { database: String, table: String },
     #[error(transparent)]
@@ -60,6 +62,9 @@ impl Explain for LiveError {
             Self::Rule { .. } => "nothing was written; let the owner of the table, or a superuser, do this",
             Self::Going { .. } => "wait until the server has noticed that nobody is there any more",
             Self::Twins { .. } => "nothing was written; such rows cannot be told apart: change them with psql",
+            Self::Unmade { .. } => {
+                "nothing was written; make the tables first: strongroom restore SNAPSHOT SOURCE --schema-only --to URL"
+            }
             Self::Gone { .. } => "something changes the schema: let it finish, and try again",
             Self::Typed { .. } => return None,
             Self::Server(PostgresError::Hidden { .. }) => "take a user with BYPASSRLS, or the owner of the table",

@@ -6,8 +6,10 @@
 mod arriving;
 mod check;
 mod differences;
+mod handed;
 mod image;
 mod order;
+mod present;
 mod runs;
 mod scan;
 mod shown;
@@ -31,6 +33,7 @@ use crate::engine::sqlite::vtab::MOST_COLUMNS;
 
 pub use arriving::Arrivals;
 pub use check::Soundness;
+pub use present::tables as present_tables;
 pub use table::{Files, KeptTable, Start};
 
 /// SQLite attaches no more schemas to one connection.
@@ -57,9 +60,7 @@ impl KeptDatabase {
                 None => _ = found.insert(name, KeptTable::new(&line, files(&line))),
             }
         })?;
-        // SQLite knows no table without columns, nor can its rows be told apart.
-        let named = |table: &KeptTable| (1..=MOST_COLUMNS).contains(&table.record.columns.len());
-        Ok(Self { tables: found.into_values().filter(named).map(Arc::new).collect() })
+        Ok(Self { tables: found.into_values().filter(is_told).map(Arc::new).collect() })
     }
 
     /// The tables where a session has them: in schemas of their own, with so many other databases beside it.
@@ -72,18 +73,23 @@ impl KeptDatabase {
         self.places(Some(name), 0).into_iter().map(|(_, placed)| placed).collect()
     }
 
-    fn places(&self, under: Option<&str>, beside: usize) -> Vec<(&KeptTable, Placed)> {
+    fn places(&self, under: Option<&str>, beside: usize) -> Vec<(&Arc<KeptTable>, Placed)> {
         let room = MOST_SCHEMAS.saturating_sub(beside);
         let taken = BTreeSet::from([(MAIN.to_owned(), STATEMENTS.to_owned())]);
         let mut places = Places { under, room, schemas: BTreeSet::new(), taken };
         let mut tables: Vec<&Arc<KeptTable>> = self.tables.iter().collect();
         tables.sort_by_key(|table| table.name.schema != PUBLIC);
-        tables.into_iter().map(|table| (&**table, places.place(table))).collect()
+        tables.into_iter().map(|table| (table, places.place(table))).collect()
     }
 
     fn named(&self, name: &str) -> Option<&Arc<KeptTable>> {
         self.tables.iter().find(|table| table.record.name == name)
     }
+}
+
+/// SQLite knows no table without columns, nor can its rows be told apart.
+fn is_told(table: &KeptTable) -> bool {
+    (1..=MOST_COLUMNS).contains(&table.record.columns.len())
 }
 
 /// Gives every table a place of its own.

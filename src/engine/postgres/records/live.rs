@@ -36,7 +36,7 @@ pub struct Live {
     pub(super) session: Session,
     pub(super) wait: Duration,
     /// What is known of the tables, by their names in records.
-    tables: RefCell<Rc<BTreeMap<String, Described>>>,
+    pub(super) tables: RefCell<Rc<BTreeMap<String, Described>>>,
     pub(super) pending: RefCell<Option<Pending>>,
     pub(super) transaction: Option<Transaction>,
     savepoints: Cell<u32>,
@@ -80,7 +80,7 @@ impl Live {
     }
 
     /// Reads the tables there are, and remembers them.
-    fn read(&self) -> Result<Rc<BTreeMap<String, Described>>, PostgresError> {
+    pub(super) fn read(&self) -> Result<Rc<BTreeMap<String, Described>>, PostgresError> {
         // What is read here has to name its types in full; what is written may need what the user's own path has.
         let inside = self.transaction.is_some();
         if inside {

@@ -32,6 +32,8 @@ pub struct Transaction {
     rewriting: Vec<Trigger>,
     /// The tables that are watched, where triggers fire.
     pub watched: Watched,
+    /// References of tables that were made in it, as statements that make them.
+    pub ties: Vec<String>,
     /// Where we look after references: keys of rows that were written, and what rows held that others may refer to.
     pub rows: BTreeMap<String, Vec<Key>>,
     pub before: BTreeMap<String, Vec<Row>>,

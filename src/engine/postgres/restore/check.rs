@@ -65,7 +65,7 @@ pub fn changed(dump: &dyn Dump, live: &Settings, options: &Options) -> Result<Ve
     let first = super::connect(live, options)?;
     let mut sessions = super::crew(first, live, options)?;
     let there: BTreeSet<String> =
-        catalog::relations(&mut sessions[0])?.iter().map(|relation| relation.name.shown()).collect();
+        catalog::relations(&mut sessions[0], None)?.iter().map(|relation| relation.name.shown()).collect();
     let known: BTreeSet<String> = tables.iter().map(|table| table.name.shown()).collect();
     let mut changed: Vec<String> = there.symmetric_difference(&known).cloned().collect();
     let both: Vec<Table> = tables.into_iter().filter(|table| there.contains(&table.name.shown())).collect();

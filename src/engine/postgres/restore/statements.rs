@@ -158,12 +158,13 @@ impl<'s> Words<'s> {
     /// Everything up to the bracket that closes the one that comes next.
     pub fn brackets(&mut self) -> bool {
         let rest = self.0.trim_start();
-        let (mut depth, mut quoted) = (0, false);
+        let (mut depth, mut quote) = (0, None);
         for (at, c) in rest.char_indices() {
-            match c {
-                '"' => quoted = !quoted,
-                '(' if !quoted => depth += 1,
-                ')' if !quoted => depth -= 1,
+            match (c, quote) {
+                ('"' | '\'', None) => quote = Some(c),
+                (_, Some(end)) if c == end => quote = None,
+                ('(', None) => depth += 1,
+                (')', None) => depth -= 1,
                 _ => {}
             }
             if depth == 0 {
@@ -220,5 +221,7 @@ mod tests {
         assert_eq!((words.name(), words.0), (Some("s.\"T \"\"x\""), " USING"));
         let mut words = Words(" (\"a)\", b) REFERENCES x");
         assert!(words.brackets() && words.word("REFERENCES"));
+        let mut words = Words("(a text DEFAULT ')\"(''('::text, CHECK ((a <> '('))) WITH");
+        assert!(words.brackets() && words.word("WITH"));
     }
 }

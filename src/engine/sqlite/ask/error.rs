@@ -1,7 +1,6 @@
 //! Why a question has no answer, in words for people.
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::base::error::{Class, Explain, Explained};
 use crate::base::text;
@@ -26,8 +25,8 @@ pub enum AskError {
     Parameters { what: String },
     #[error("{label} is not sound: {reason}")]
     Unsound { label: String, reason: String },
-    #[error("the live database {} cannot be asked: {reason}", .path.display())]
-    NoLive { path: PathBuf, reason: String },
+    #[error("the live database {place} cannot be asked: {}", .why.reason)]
+    NoLive { place: String, why: Absent },
     #[error("the live database is locked: {reason}")]
     Busy { reason: String },
     #[error("the answer needs more than {} of temporary data", text::size(*limit))]
@@ -38,6 +37,29 @@ pub enum AskError {
     Output(#[source] io::Error),
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Why there is no live database.
+#[derive(Clone, Debug)]
+pub struct Absent {
+    reason: String,
+    class: Class,
+    hint: Option<String>,
+}
+
+impl Absent {
+    pub fn because(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), class: Class::Failed, hint: None }
+    }
+
+    #[must_use]
+    pub fn hinting(self, hint: &str) -> Self {
+        Self { hint: Some(hint.to_owned()), ..self }
+    }
+
+    pub fn of(error: &dyn Explain) -> Self {
+        Self { reason: with_cause(error), class: error.class(), hint: error.hint() }
+    }
 }
 
 /// An error of another floor with its cause: the seam it came through carries only one of them.
@@ -69,9 +91,8 @@ impl Explain for AskError {
             Self::Parameters { .. } => Class::Usage,
             Self::Busy { .. } => Class::Busy,
             Self::Interrupted => Class::Interrupted,
-            Self::Unsound { .. } | Self::NoLive { .. } | Self::Full { .. } | Self::Sqlite(_) | Self::Output(_) => {
-                Class::Failed
-            }
+            Self::NoLive { why, .. } => why.class,
+            Self::Unsound { .. } | Self::Full { .. } | Self::Sqlite(_) | Self::Output(_) => Class::Failed,
         }
     }
 
@@ -87,7 +108,8 @@ impl Explain for AskError {
             Self::Unsound { .. } => "it was captured like this; an earlier snapshot may be sound",
             Self::Busy { .. } => "something holds it exclusively: let it finish, or stop it",
             Self::Full { .. } => "narrow the question, or restore the database and ask the copy",
-            Self::NoLive { .. } | Self::Sqlite(_) | Self::Output(_) | Self::Interrupted => return None,
+            Self::NoLive { why, .. } => return why.hint.clone(),
+            Self::Sqlite(_) | Self::Output(_) | Self::Interrupted => return None,
         };
         Some(hint.to_owned())
     }

@@ -5,7 +5,7 @@ use super::*;
 /// Rows in memory, sorted by their first column, that note what they are asked.
 struct Held {
     rows: Vec<Vec<Value>>,
-    asked: Mutex<Vec<Vec<Condition>>>,
+    asked: Mutex<Vec<Question>>,
 }
 
 struct At(Vec<(i64, Vec<Value>)>, usize);
@@ -43,8 +43,9 @@ impl Virtual for Held {
         &[0]
     }
 
-    fn open(&self, conditions: &[Condition]) -> std::result::Result<Box<dyn Rows>, Explained> {
-        self.asked.lock().unwrap().push(conditions.to_vec());
+    fn open(&self, question: &Question) -> std::result::Result<Box<dyn Rows>, Explained> {
+        let conditions = &question.conditions;
+        self.asked.lock().unwrap().push(question.clone());
         let holds = |row: &Vec<Value>| {
             let equal = |one: &&Condition| one.comparison == Comparison::Equal;
             conditions.iter().filter(equal).all(|one| one.values.contains(&row[one.column]))
@@ -74,16 +75,41 @@ fn conditions_on_columns_are_handed_on_and_lists_in_one_piece() {
     let (connection, held) = connection();
     let asked = || std::mem::take(&mut *held.asked.lock().unwrap());
     assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE id IN (3, 5, 7) AND \"od\"\"d\" = 'n5'"), [5]);
-    let [conditions] = &asked()[..] else { panic!("asked more than once") };
+    let [Question { conditions, .. }] = &asked()[..] else { panic!("asked more than once") };
     let list = conditions.iter().find(|one| one.column == 0).unwrap();
     assert_eq!(list.values, [3, 5, 7].map(Value::Integer));
     assert_eq!(conditions.iter().find(|one| one.column == 1).unwrap().values, [Value::text("n5")]);
     assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE id > 2 AND id <= 4"), [3, 4]);
-    let comparisons: Vec<_> = asked()[0].iter().map(|one| one.comparison).collect();
+    let comparisons: Vec<_> = asked()[0].conditions.iter().map(|one| one.comparison).collect();
     assert_eq!(comparisons, [Comparison::Above, Comparison::AtMost]);
     assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE \"od\"\"d\" = 'N5' COLLATE NOCASE"), [5]);
     assert_eq!(ids(&connection, "SELECT id FROM \"it's\" WHERE amount = '9.50'"), [1, 3, 7, 9]);
-    assert!(asked().iter().all(|conditions| conditions.is_empty()), "they compare in another way than by bytes");
+    assert!(asked().iter().all(|question| question.conditions.is_empty()), "they compare in another way than by bytes");
+}
+
+#[test]
+fn a_table_is_told_which_columns_are_looked_at_and_whether_order_matters() {
+    let (connection, held) = connection();
+    let asked = |sql: &str| {
+        ids(&connection, sql);
+        let [question] = &std::mem::take(&mut *held.asked.lock().unwrap())[..] else { panic!("{sql}") };
+        ([0, 1, 2].map(|column| question.needs(column)), question.sorted)
+    };
+    assert_eq!(asked("SELECT id FROM \"it's\""), ([true, false, false], false));
+    assert_eq!(asked("SELECT count(*) FROM \"it's\""), ([false; 3], false));
+    assert_eq!(asked("SELECT id FROM \"it's\" WHERE amount > 3 ORDER BY id"), ([true, false, true], true));
+    assert_eq!(asked("SELECT id FROM \"it's\" ORDER BY id DESC"), ([true, false, false], false));
+}
+
+#[test]
+fn rows_are_not_asked_for_where_a_column_would_have_to_equal_nothing() {
+    let (connection, held) = connection();
+    assert!(ids(&connection, "SELECT id FROM \"it's\" WHERE id = (SELECT NULL)").is_empty());
+    assert!(ids(&connection, "SELECT id FROM \"it's\" WHERE id > (SELECT NULL)").is_empty());
+    assert!(held.asked.lock().unwrap().is_empty());
+    let sql = "SELECT id FROM \"it's\" WHERE id IN (SELECT NULL UNION ALL SELECT 3)";
+    assert_eq!(ids(&connection, sql), [3]);
+    assert_eq!(held.asked.lock().unwrap()[0].conditions[0].values, [Value::Integer(3)]);
 }
 
 #[test]

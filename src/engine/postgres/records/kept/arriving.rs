@@ -12,7 +12,6 @@ use crate::base::error::Explained;
 use crate::base::random::RandomRead;
 use crate::base::record::Value;
 use crate::engine::postgres::layout::{self, Qualified};
-use crate::engine::postgres::records::kept::KeptDatabase;
 use crate::engine::postgres::records::kept::differences::{
     Each, Later, Unordered, are_sorted_alike, count_only, gone, merge, named, of_both,
 };
@@ -20,9 +19,9 @@ use crate::engine::postgres::records::kept::image::{EMPTY, Image, Painter};
 use crate::engine::postgres::records::kept::order::{Mark, Order};
 use crate::engine::postgres::records::kept::table::{Files, KeptTable, Part, Start};
 use crate::engine::postgres::records::kept::walk::{Compared, Digests, Walk, shown};
+use crate::engine::postgres::records::kept::{KeptDatabase, is_told};
 use crate::engine::postgres::records::value::unescaped;
 use crate::engine::sqlite::rows::{Row, RowChange, Table};
-use crate::engine::sqlite::vtab::MOST_COLUMNS;
 
 /// The chunks of a table's rows, as they come.
 pub type Chunks<'c> = dyn Iterator<Item = Result<Chunk, Explained>> + 'c;
@@ -54,7 +53,7 @@ impl Arrivals {
         each: &mut Each<'_>,
     ) -> Result<(), Explained> {
         let new = KeptTable::new(line, Arc::new(Elsewhere));
-        if !self.is_wanted(&new.record.name) || !(1..=MOST_COLUMNS).contains(&new.record.columns.len()) {
+        if !self.is_wanted(&new.record.name) || !is_told(&new) {
             return Ok(());
         }
         let Self { before, seen, .. } = self;
@@ -349,7 +348,7 @@ impl Later for Arriving<'_> {
 }
 
 /// The files of a table that lies nowhere: its rows arrive, and are not looked up.
-struct Elsewhere;
+pub(super) struct Elsewhere;
 
 impl Files for Elsewhere {
     fn rows(&self) -> Result<Arc<dyn RandomRead>, Explained> {

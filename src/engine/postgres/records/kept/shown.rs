@@ -14,7 +14,7 @@ use crate::engine::postgres::records::kept::runs::Asked;
 use crate::engine::postgres::records::kept::scan::{Scan, Sieve};
 use crate::engine::postgres::records::kept::table::{KeptTable, PLACE, Part};
 use crate::engine::postgres::records::value::Kind;
-use crate::engine::sqlite::vtab::{Comparison, Condition, Declared, Rows, Virtual, Worth};
+use crate::engine::sqlite::vtab::{Comparison, Condition, Declared, Question, Rows, Virtual, Worth};
 
 /// The rows of several files, as SQLite takes them.
 struct Chain {
@@ -74,11 +74,9 @@ impl Virtual for Shown {
     }
 
     fn worth(&self, column: usize, comparison: Comparison) -> Option<Worth> {
-        let table = &self.0;
-        let is_first = table.parts.iter().all(|part| part.key.first().is_some_and(|(first, _)| *first == column));
-        match (table.kinds[column], comparison) {
+        match (self.0.kinds[column], comparison) {
             (Kind::Real | Kind::Numeric, _) => None,
-            (_, _) if is_first => Some(Worth::Key),
+            (_, _) if self.begins_key(column) => Some(Worth::Key),
             (_, Comparison::Equal) if self.is_noted(column) => Some(Worth::Filter),
             (_, Comparison::Equal) => Some(Worth::Sieve),
             _ => None,
@@ -89,10 +87,10 @@ impl Virtual for Shown {
         &self.0.order
     }
 
-    fn open(&self, conditions: &[Condition]) -> Result<Box<dyn Rows>, Explained> {
+    fn open(&self, question: &Question) -> Result<Box<dyn Rows>, Explained> {
         let mut scans = Vec::new();
         for (at, part) in self.0.parts.iter().enumerate() {
-            let (asked, sieves) = self.asked(part, conditions);
+            let (asked, sieves) = self.asked(part, &question.conditions);
             scans.push((at, part.scan(&self.0, asked.as_ref(), sieves)?));
         }
         Ok(Box::new(Chain { table: self.0.clone(), waiting: scans.into_iter(), at: None }))
@@ -100,8 +98,13 @@ impl Virtual for Shown {
 }
 
 impl Shown {
+    /// Is it the first of the columns that rows are sorted by?
+    pub(super) fn begins_key(&self, column: usize) -> bool {
+        self.0.parts.iter().all(|part| part.key.first().is_some_and(|(first, _)| *first == column))
+    }
+
     /// Filters are kept of columns that refer to others, and of those that indexes begin with.
-    fn is_noted(&self, column: usize) -> bool {
+    pub(super) fn is_noted(&self, column: usize) -> bool {
         let record = &self.0.record;
         record.references.iter().any(|reference| reference.columns.contains(&column))
             || record.unique.iter().any(|columns| columns.first() == Some(&column))
@@ -155,7 +158,7 @@ fn keys(mut points: Vec<(usize, BTreeSet<Mark>)>) -> Option<Asked> {
 }
 
 /// A value as fields of such a column would be written, if SQLite's idea of what is equal to it is no other.
-fn as_kept(kind: Kind, value: &Value) -> Option<Vec<u8>> {
+pub(super) fn as_kept(kind: Kind, value: &Value) -> Option<Vec<u8>> {
     match (kind, value) {
         (Kind::Integer, Value::Integer(number)) => Some(number.to_string().into_bytes()),
         (Kind::Integer, Value::Real(real)) if real.fract() == 0.0 && real.abs() < 9e15 => {
