@@ -35,8 +35,8 @@ pub enum Access {
     Whole,
     /// Here and there: small frames.
     Random,
-    /// Lists of lines, here and there or from one end to the other: frames of nothing else, so that what one list says of
-    /// a large table does not lie scattered among the table's rows.
+    /// Lists in which lines are looked up: small frames of nothing else, so that a list of the parts of something large
+    /// does not lie scattered among the parts.
     Lines,
 }
 

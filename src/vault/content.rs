@@ -51,8 +51,8 @@ impl ContentWriter {
 }
 
 /// Collects lines into chunks cut by content at line ends, and those into content.
-#[derive(Default)]
 pub struct LineWriter {
+    access: Access,
     lines: Vec<u8>,
     /// Where each line begins that carries a key, and the key: the first of a chunk is noted in its extent.
     keys: std::collections::VecDeque<(usize, String)>,
@@ -62,7 +62,18 @@ pub struct LineWriter {
 /// Cutting needs to look this far ahead, and looks at several chunks at a time.
 const LOOKAHEAD: usize = 256 << 10;
 
+impl Default for LineWriter {
+    /// Of a list in which lines are looked up by their keys.
+    fn default() -> Self {
+        Self::read_as(Access::Lines)
+    }
+}
+
 impl LineWriter {
+    pub fn read_as(access: Access) -> Self {
+        Self { access, lines: Vec::new(), keys: std::collections::VecDeque::new(), content: ContentWriter::default() }
+    }
+
     /// Adds a line, newline included.
     pub fn push(&mut self, line: &[u8], key: Option<&str>, sink: &mut dyn ChunkSink) -> Result<(), VaultError> {
         if line.len() > MAX_LINE {
@@ -86,7 +97,7 @@ impl LineWriter {
             let chunk = Chunk::new(self.lines[start..start + length].to_vec());
             let mut extent = Extent::whole(chunk.digest(), length as u64);
             extent.first = self.take_key(start, start + length);
-            sink.chunk(chunk, Access::Lines)?;
+            sink.chunk(chunk, self.access)?;
             self.content.push(extent, sink)?;
             start += length;
         }

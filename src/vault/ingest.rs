@@ -143,7 +143,8 @@ impl<'v> Ingest<'v> {
         }
     }
 
-    fn flush(&mut self, access: Access) -> Result<(), VaultError> {
+    /// Closes the frame that content read like this is gathered in.
+    pub fn flush(&mut self, access: Access) -> Result<(), VaultError> {
         if self.builder(access).members.is_empty() {
             return Ok(());
         }

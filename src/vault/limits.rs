@@ -36,7 +36,7 @@ impl Default for Limits {
             pack: 16 << 20,
             whole_frame: 2 << 20,
             random_frame: 128 << 10,
-            lines_frame: 256 << 10,
+            lines_frame: 128 << 10,
             catalog_chunks: 60_000,
             catalog_packs: 64,
         }

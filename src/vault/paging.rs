@@ -16,7 +16,7 @@ use crate::vault::page_index::Spot;
 use crate::vault::page_memory::{PageMemory, PageMemoryWriter, PageRun};
 
 /// New pages are gathered into chunks of this length: one frame of content that is read here and there.
-const CHUNK: usize = 128 << 10;
+const CHUNK: usize = 256 << 10;
 
 /// So many pages wait for the chunk of a new one before them; then that is closed, however short.
 const WAITING: usize = 32_000;

@@ -30,6 +30,8 @@ const SKIPS_NAMED: usize = 10_000;
 
 /// A path longer than this is not noted as the first of its chunk.
 const LONGEST_KEY: usize = 1024;
+/// Notes longer than this share no frame with those of the next table: who looks for rows in one reads all of them.
+const LONG_NOTES: usize = 128 << 10;
 
 impl<'v> Draft<'v> {
     /// Begins a source: the sink it writes to, and what is remembered of it under the name `memory`.
@@ -175,7 +177,8 @@ impl SourceDraft<'_, '_> {
         &mut self,
         rows: &mut dyn Iterator<Item = Result<Rows, Explained>>,
     ) -> Result<(Content, Content), VaultError> {
-        let (mut content, mut notes) = (ContentWriter::default(), LineWriter::default());
+        let (mut content, mut notes) = (ContentWriter::default(), LineWriter::read_as(Access::Whole));
+        let mut noted = 0;
         for piece in rows {
             self.stopped()?;
             let short = |key: Option<String>| key.filter(|key| key.len() <= LONGEST_KEY);
@@ -184,10 +187,18 @@ impl SourceDraft<'_, '_> {
                     let extent = Extent { first: short(first), ..self.keep_chunk(chunk, Access::Random)? };
                     content.push(extent, &mut self.draft.ingest)?;
                 }
-                Rows::Note(line, key) => notes.push(&line, short(key).as_deref(), &mut self.draft.ingest)?,
+                Rows::Note(line, key) => {
+                    noted += line.len();
+                    notes.push(&line, short(key).as_deref(), &mut self.draft.ingest)?;
+                }
             }
         }
-        Ok((content.finish(&mut self.draft.ingest)?, notes.finish(&mut self.draft.ingest)?))
+        let ingest = &mut self.draft.ingest;
+        let kept = (content.finish(ingest)?, notes.finish(ingest)?);
+        if noted > LONG_NOTES {
+            ingest.flush(Access::Whole)?;
+        }
+        Ok(kept)
     }
 }
 

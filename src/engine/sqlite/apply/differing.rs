@@ -199,3 +199,17 @@ fn parts(count: u32, size: usize) -> Vec<Range<u32>> {
     let bound = |part: u64| (u64::from(count) * part / lookers) as u32 + 1;
     (0..lookers).map(|part| bound(part)..bound(part + 1)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_is_in_one_part() {
+        for (count, size) in [(0, 4096), (1, 512), (255, 4096), (1_000_003, 4096), (u32::MAX - 1, 65_536)] {
+            let parts = parts(count, size);
+            assert_eq!((parts[0].start, parts[parts.len() - 1].end), (1, count + 1), "{count}");
+            assert!(parts.windows(2).all(|pair| pair[0].end == pair[1].start), "{parts:?}");
+        }
+    }
+}

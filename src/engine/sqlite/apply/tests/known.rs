@@ -138,3 +138,21 @@ fn a_result_that_is_not_sound_is_rolled_back() {
         assert_eq!(text(&scene.live(), "PRAGMA integrity_check"), "ok");
     }
 }
+
+#[test]
+fn a_long_database_is_looked_at_by_several_connections_and_nothing_is_missed() {
+    let long = format!(
+        "{BANK} CREATE TABLE long (id INTEGER PRIMARY KEY, x BLOB); \
+         WITH RECURSIVE n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 2000) \
+         INSERT INTO long SELECT i, randomblob(3000) FROM n;"
+    );
+    let here_and_there = "UPDATE long SET x = randomblob(3000) WHERE id % 97 = 0 OR id IN (1, 2000)";
+    for mode in ["wal", "delete"] {
+        let scene = Scene::new(mode, &long, here_and_there);
+        let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
+        run(&scene.live(), &scene.snapshot(), &mut asked, |_| true).unwrap().unwrap();
+        assert_eq!(asked.0, unlike, "{mode}");
+        assert!(unlike.len() > 20, "{unlike:?}");
+        scene.assert_given_back();
+    }
+}
