@@ -12,7 +12,7 @@ use crate::base::error::Explained;
 use crate::base::id::PlainDigest;
 use crate::engine::postgres::catalog;
 use crate::engine::postgres::connect::Session;
-use crate::engine::postgres::layout::{Table, literal, quoted};
+use crate::engine::postgres::layout::{Qualified, Table, literal, quoted};
 use crate::engine::postgres::restore::crew::{self, Job};
 use crate::engine::postgres::restore::dump::{Dump, Lines, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
@@ -28,7 +28,7 @@ const PART: u64 = 32 << 20;
 pub fn rows(
     dump: &dyn Dump,
     tables: &[Table],
-    same: &BTreeSet<String>,
+    same: &BTreeSet<Qualified>,
     sessions: &mut [Session],
     read_back: ReadBack,
     loaded: &mut Loaded,
@@ -37,7 +37,7 @@ pub fn rows(
         return Ok(());
     }
     let mut parts = Vec::new();
-    for table in tables.iter().filter(|table| !same.contains(&table.name.shown())) {
+    for table in tables.iter().filter(|table| !same.contains(&table.name)) {
         parts.extend(parts_of(dump, table)?);
     }
     parts.sort_by_key(|part| std::cmp::Reverse(part.bytes.end - part.bytes.start));
@@ -133,7 +133,7 @@ fn kind_of<'t>(table: &'t Table, name: &str) -> Option<&'t str> {
 
 /// A table that was found to be what was captured while others were still being filled.
 pub struct ReadEarly {
-    pub table: String,
+    pub table: Qualified,
     /// Which transaction has written its rows.
     writer: String,
 }
@@ -146,7 +146,7 @@ pub fn as_it_lies(dump: &dyn Dump, session: &mut Session, table: &Table) -> Resu
     }
     let writer = session.query(&format!("SELECT xmin::text FROM ONLY {} LIMIT 1", table.name.quoted()), &[])?;
     let writer = writer.first().map(|row| row.get(0));
-    Ok(writer.map(|writer| ReadEarly { table: table.name.shown(), writer }))
+    Ok(writer.map(|writer| ReadEarly { table: table.name.clone(), writer }))
 }
 
 /// Those of them that nobody has written to since: as many rows, by the same transaction, deleted or locked by none.
@@ -154,8 +154,8 @@ pub fn untouched(
     tables: &[Table],
     read: Vec<ReadEarly>,
     sessions: &mut [Session],
-) -> Result<BTreeSet<String>, LoadError> {
-    let known: HashMap<String, &Table> = tables.iter().map(|table| (table.name.shown(), table)).collect();
+) -> Result<BTreeSet<Qualified>, LoadError> {
+    let known: HashMap<&Qualified, &Table> = tables.iter().map(|table| (&table.name, table)).collect();
     let same = Mutex::new(BTreeSet::new());
     let jobs = read.into_iter().map(|what| Job { needs: Vec::new(), what });
     crew::work(sessions, jobs, |session, read| {

@@ -55,8 +55,11 @@ impl<'d> Filling<'d> {
     pub fn parts(&self, connections: usize) -> Result<Vec<Part>, LoadError> {
         let share = self.tables.iter().map(|table| table.bytes).sum::<u64>() / connections.max(1) as u64;
         let mut parts = Vec::new();
-        for (number, table) in self.tables.iter().enumerate().filter(|(_, table)| table.rows > 0) {
-            parts.extend(split(self.dump, number, table, share, self.options.what.definitions)?);
+        for (number, table) in self.tables.iter().enumerate() {
+            match table.rows {
+                0 => self.options.control.items.add(1),
+                _ => parts.extend(split(self.dump, number, table, share, self.options.what.definitions)?),
+            }
         }
         Ok(parts)
     }
