@@ -122,7 +122,7 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
         loaded.large_objects = rows::large_objects(dump, &mut sessions[0], options.what.definitions)?;
     }
     let filling = Filling::of(dump, &tables, options, &mut sessions[0])?;
-    let is_text_only = dump.fact("encoding") == Some("SQL_ASCII");
+    let is_text_only = rows::is_text_only(dump);
     let statements = options.what.definitions && !is_text_only;
     let built = build::run(dump, &filling, &mut sessions, statements, options.what.tables.is_some())?;
     loaded.not_valid = built.not_valid;

@@ -66,7 +66,7 @@ impl<'d> Filling<'d> {
 
     pub fn fill(&self, session: &mut Session, part: &Part) -> Result<(), LoadError> {
         let (table, forms) = (&self.tables[part.table], self.forms[part.table].as_ref());
-        let rows = Into { dump: self.dump, table, forms, control: &self.options.control }.fill(session, part)?;
+        let rows = Loading { dump: self.dump, table, forms, control: &self.options.control }.fill(session, part)?;
         let mut taken = self.taken.lock().expect("BUG: nothing panics while holding it");
         taken[part.table] += rows;
         self.options.control.items.add(u64::from(taken[part.table] == table.rows));
@@ -102,7 +102,7 @@ impl<'d> Filling<'d> {
 }
 
 /// Is it a database that does not know what its texts are written in?
-fn is_text_only(dump: &dyn Dump) -> bool {
+pub fn is_text_only(dump: &dyn Dump) -> bool {
     dump.fact("encoding") == Some("SQL_ASCII")
 }
 
@@ -134,7 +134,7 @@ fn split(dump: &dyn Dump, number: usize, table: &Table, share: u64, is_new: bool
 }
 
 /// A table that is filled.
-struct Into<'d> {
+struct Loading<'d> {
     dump: &'d dyn Dump,
     table: &'d Table,
     /// How its rows are written in binary, if all of them can be.
@@ -160,7 +160,7 @@ impl From<Odd> for Stopped {
     }
 }
 
-impl Into<'_> {
+impl Loading<'_> {
     /// In binary where that goes, as text where it does not.
     fn fill(&self, session: &mut Session, part: &Part) -> Result<u64, LoadError> {
         let frozen = part.is_whole && self.is_empty(session)?;
