@@ -5,18 +5,9 @@ use std::process::{Child, Stdio};
 
 use serde_json::Value;
 
+use super::captured_home;
 use crate::support::postgres::cluster;
 use crate::support::program::Home;
-
-/// A database with a snapshot of what some SQL makes.
-fn home(sql: &str) -> (Home, String) {
-    let (cluster, home, name) = (cluster(), Home::new(), cluster().database());
-    cluster.sql(&name, sql);
-    home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
-    home.ok(&["init", "--quiet"]);
-    home.ok(&["backup", "--quiet"]);
-    (home, name)
-}
 
 /// What is told of the tables: each table's counts, and the rows that are named.
 fn tables(home: &Home, arguments: &[&str]) -> Vec<Value> {
@@ -35,7 +26,7 @@ fn as_between_snapshots(home: &Home, more: &[&str]) -> Vec<Value> {
 
 #[test]
 fn live_rows_are_told_as_those_of_a_later_snapshot() {
-    let (home, name) = home(
+    let (home, name) = captured_home(
         "CREATE TABLE t (a text, b int, memo text, PRIMARY KEY (a, b)); CREATE TABLE days (day date PRIMARY KEY, n int);
          CREATE TABLE sums (x numeric PRIMARY KEY, n int); CREATE TABLE stamps (at timestamptz, f float8, n int, PRIMARY KEY (at, f));
          CREATE TABLE bytes (k bytea PRIMARY KEY, n int); CREATE TABLE short (k char(8) PRIMARY KEY, n int);
@@ -104,7 +95,7 @@ fn live_rows_are_told_as_those_of_a_later_snapshot() {
 
 #[test]
 fn one_table_is_told_row_by_row_and_a_summary_counts_them() {
-    let (home, name) = home(
+    let (home, name) = captured_home(
         "CREATE TABLE t (id int PRIMARY KEY, memo text); INSERT INTO t SELECT n, md5(n::text) FROM generate_series(1, 30000) n;
          CREATE TABLE u (id int PRIMARY KEY); INSERT INTO u VALUES (1)",
     );
@@ -126,7 +117,7 @@ fn one_table_is_told_row_by_row_and_a_summary_counts_them() {
 
 #[test]
 fn without_a_configuration_the_server_is_found_where_the_snapshot_was_made_of() {
-    let (home, name) = home("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
+    let (home, name) = captured_home("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)");
     cluster().sql(&name, "INSERT INTO t VALUES (2)");
     std::fs::remove_file(home.path("strongroom.toml")).unwrap();
     let found = home.ok(&["diff", "latest", "live"]).out;
@@ -149,7 +140,7 @@ pub(super) fn teller(name: &str) -> Child {
 
 #[test]
 fn what_is_told_of_a_running_bank_is_of_one_moment() {
-    let (home, name) = home(
+    let (home, name) = captured_home(
         "CREATE TABLE accounts (id int PRIMARY KEY, cents bigint); CREATE TABLE transfers (id bigserial PRIMARY KEY, giver int);
          INSERT INTO accounts SELECT n, 1000 FROM generate_series(1, 800) n",
     );

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::captured_home;
 use crate::support::postgres::cluster;
 use crate::support::program::Home;
 
@@ -55,19 +56,9 @@ fn rows_of_fifty_megabytes_take_no_more_memory_than_others() {
     assert!(rows == format!("{expected}\n").into_bytes());
 }
 
-/// A vault of a database, before anything is done to it.
-fn home(sql: &str) -> (Home, String) {
-    let (cluster, home, name) = (cluster(), Home::new(), cluster().database());
-    cluster.sql(&name, sql);
-    home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
-    home.ok(&["init", "--quiet"]);
-    home.ok(&["backup", "--quiet"]);
-    (home, name)
-}
-
 #[test]
 fn a_live_table_is_gone_through_in_little_memory() {
-    let (home, name) = home("CREATE TABLE t (id int PRIMARY KEY, memo text)");
+    let (home, name) = captured_home("CREATE TABLE t (id int PRIMARY KEY, memo text)");
     cluster().sql(&name, "INSERT INTO t SELECT n, repeat(md5(n::text), 10) FROM generate_series(1, 400000) n");
     for (sql, expected) in [
         ("SELECT count(*), sum(length(memo)) FROM live.t", serde_json::json!([[400_000, 128_000_000]])),
@@ -86,7 +77,7 @@ fn a_live_table_is_gone_through_in_little_memory() {
 
 #[test]
 fn every_row_that_differs_is_written_and_none_is_held() {
-    let (home, name) = home(
+    let (home, name) = captured_home(
         "CREATE TABLE t (k text COLLATE \"C\" PRIMARY KEY, n int); CREATE TABLE u (id int PRIMARY KEY);
          INSERT INTO t SELECT (SELECT string_agg(md5((n * 100 + m)::text), '') FROM generate_series(1, 30) m), 0 FROM generate_series(1, 80000) n",
     );

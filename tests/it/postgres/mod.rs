@@ -4,6 +4,7 @@ mod across;
 mod asked;
 mod bank;
 mod differences;
+mod edges;
 mod elsewhere;
 mod everything;
 mod killed;
@@ -28,6 +29,8 @@ use strongroom::ops::show::{self, Part};
 use strongroom::source;
 use strongroom::vault::limits::Limits;
 
+use crate::support::postgres::cluster;
+use crate::support::program::Home;
 use crate::support::vaults::{self, Lab};
 
 /// A `postgres` source of a database, with more settings.
@@ -84,4 +87,14 @@ fn tables(lab: &Lab, manifest: &Manifest) -> Vec<Table> {
 
 fn sequences(lab: &Lab, manifest: &Manifest) -> Vec<Sequence> {
     text(lab, manifest, "sequences.jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A home whose vault has a snapshot of a database that some SQL makes.
+pub fn captured_home(sql: &str) -> (Home, String) {
+    let (cluster, home, name) = (cluster(), Home::new(), cluster().database());
+    cluster.sql(&name, sql);
+    home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
+    home.ok(&["init", "--quiet"]);
+    home.ok(&["backup", "--quiet"]);
+    (home, name)
 }

@@ -12,6 +12,7 @@ use crate::engine::postgres::layout::{Qualified, literal, quoted};
 use crate::engine::postgres::records::error::LiveError;
 use crate::engine::postgres::records::live::Live;
 use crate::engine::postgres::records::schema::PUBLIC;
+use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::statements::{Splitter, Words};
 
 /// Definitions are read in blocks of this length.
@@ -32,7 +33,9 @@ pub fn making(
             content.read_at(at, &mut block)?;
             at += block.len() as u64;
             for statement in block.into_iter().filter_map(|byte| splitter.push(byte)) {
-                found.take(String::from_utf8(statement).unwrap_or_default());
+                // One that is passed over could be what keeps the table's rows apart.
+                let sql = String::from_utf8(statement).map_err(|_| Box::new(LoadError::NotText) as Explained)?;
+                found.take(sql);
             }
         }
     }
@@ -192,6 +195,23 @@ mod tests {
 
     fn named(schema: &str, name: &str) -> Qualified {
         Qualified { schema: schema.to_owned(), name: name.to_owned() }
+    }
+
+    #[test]
+    fn a_definition_that_is_not_text_is_not_passed_over() {
+        struct Bytes;
+        const INDEX: &[u8] = b"CREATE INDEX i ON public.t USING btree (a) WHERE (a = '\xe9'::text);\n";
+        impl RandomRead for Bytes {
+            fn length(&self) -> u64 {
+                INDEX.len() as u64
+            }
+            fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<(), Explained> {
+                buffer.copy_from_slice(&INDEX[at as usize..][..buffer.len()]);
+                Ok(())
+            }
+        }
+        let error = making(&[&Bytes], &BTreeSet::new()).expect_err("it was taken");
+        assert_eq!(error.to_string(), "a definition is not text");
     }
 
     #[test]

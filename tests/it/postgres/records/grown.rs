@@ -1,6 +1,7 @@
 //! Records given back to another database of a server, which may lack their tables.
 
 use super::*;
+use crate::postgres::captured_home;
 use crate::support::program::Home;
 
 const SHOP: &str = "CREATE SCHEMA app; CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN new; END $$;
@@ -17,12 +18,7 @@ const SHOP: &str = "CREATE SCHEMA app; CREATE FUNCTION noted() RETURNS trigger L
 
 /// A vault of a database, and another database.
 fn home(sql: &str) -> (Home, String) {
-    let (cluster, home, name) = (cluster(), Home::new(), cluster().database());
-    cluster.sql(&name, sql);
-    home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
-    home.ok(&["init", "--quiet"]);
-    home.ok(&["backup", "--quiet"]);
-    (home, cluster.database())
+    (captured_home(sql).0, cluster().database())
 }
 
 const PROJECT: [&str; 5] = ["recover", "latest", "app.Big projects", "2", "--into"];
