@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -59,7 +60,7 @@ pub type Dress<'d> = dyn Fn(&File) -> Result<(), Explained> + 'd;
 pub struct Options<'o> {
     pub wait: Duration,
     pub on_damage: OnDamage,
-    pub control: &'o Control,
+    pub control: &'o Arc<Control>,
     /// Gives a database that is made anew its owner and mode, before it gets its name.
     pub dress: Option<&'o Dress<'o>>,
 }
@@ -110,10 +111,10 @@ pub fn apply(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<A
     if !live.try_exists().map_err(told.io("look at"))? {
         return whole::create(live, &mut pages, options);
     }
-    let connection = open(live, options)?;
+    let mut connection = open(live, options)?;
     reach("opened");
     let goal = Goal { first: pages.first().to_vec(), count: pages.count() };
-    match delta::run(&connection, &goal, From::All(&mut pages), options, &told)? {
+    match delta::run(&mut connection, &goal, From::All(&mut pages), options, &told)? {
         Outcome::Applied(applied) => Ok(applied),
         Outcome::OtherLayout(what) => whole::copy(connection, what, &mut pages, options, &told),
         Outcome::Empty => whole::copy(connection, "page size", &mut pages, options, &told),
@@ -133,9 +134,9 @@ pub fn apply_differing(
     if !live.try_exists().map_err(told.io("look at"))? {
         return Ok(None);
     }
-    let connection = open(live, options)?;
+    let mut connection = open(live, options)?;
     reach("opened");
-    match delta::run(&connection, &goal, From::Known(&mut known), options, &told)? {
+    match delta::run(&mut connection, &goal, From::Known(&mut known), options, &told)? {
         Outcome::Applied(applied) => Ok(Some(applied)),
         _ => Ok(None),
     }

@@ -14,7 +14,7 @@ use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::Table;
 use crate::engine::postgres::records::value::unescaped;
-use crate::engine::postgres::restore::binary::form::Form;
+use crate::engine::postgres::restore::binary::form::{Days, Form};
 
 /// A row is held whole, as text and in binary: longer ones go in as text.
 const LONGEST_ROW: usize = 4 << 20;
@@ -53,17 +53,21 @@ impl Forms {
     }
 
     /// What a row is in binary; the rest of the text.
-    fn row<'t>(&self, mut text: &'t [u8], out: &mut Vec<u8>) -> Option<&'t [u8]> {
+    fn row<'t>(&self, mut text: &'t [u8], days: &mut Days, out: &mut Vec<u8>) -> Option<&'t [u8]> {
         out.extend(i16::try_from(self.0.len()).ok()?.to_be_bytes());
         for (at, form) in self.0.iter().enumerate() {
+            let stop = if at + 1 == self.0.len() { b'\n' } else { b'\t' };
+            if let Some(length) = form.write_number(text, stop, out) {
+                text = &text[length + 1..];
+                continue;
+            }
             let mut end = memchr3(b'\t', b'\n', b'\\', text)?;
             let is_escaped = text[end] == b'\\';
             if is_escaped {
                 end += memchr2(b'\t', b'\n', &text[end..])?;
             }
-            let is_last = at + 1 == self.0.len();
-            (text[end] == if is_last { b'\n' } else { b'\t' }).then_some(())?;
-            field(*form, &text[..end], is_escaped, out)?;
+            (text[end] == stop).then_some(())?;
+            field(*form, &text[..end], is_escaped, days, out)?;
             text = &text[end + 1..];
         }
         Some(text)
@@ -80,6 +84,7 @@ pub struct Stream<'f> {
     forms: &'f Forms,
     /// The beginning of a row that goes on in the next block.
     waiting: Vec<u8>,
+    days: Days,
     stage: Stage,
 }
 
@@ -91,7 +96,7 @@ enum Stage {
 
 impl<'f> Stream<'f> {
     pub fn of(forms: &'f Forms) -> Self {
-        Self { forms, waiting: Vec::new(), stage: Stage::Header }
+        Self { forms, waiting: Vec::new(), days: Days::default(), stage: Stage::Header }
     }
 
     /// What the rows that end in a block of text are in binary. After the last block comes what ends the stream, then none.
@@ -121,23 +126,23 @@ impl<'f> Stream<'f> {
         {
             self.waiting.extend_from_slice(&rows[..=end]);
             rows = &rows[end + 1..];
-            self.forms.row(&self.waiting, out).filter(|rest| rest.is_empty()).ok_or(Odd)?;
+            self.forms.row(&self.waiting, &mut self.days, out).filter(|rest| rest.is_empty()).ok_or(Odd)?;
             self.waiting.clear();
         }
         while !rows.is_empty() {
-            rows = self.forms.row(rows, out).ok_or(Odd)?;
+            rows = self.forms.row(rows, &mut self.days, out).ok_or(Odd)?;
         }
         self.waiting.extend_from_slice(rest);
         if self.waiting.len() > LONGEST_ROW { Err(Odd) } else { Ok(()) }
     }
 }
 
-fn field(form: Form, text: &[u8], is_escaped: bool, out: &mut Vec<u8>) -> Option<()> {
+fn field(form: Form, text: &[u8], is_escaped: bool, days: &mut Days, out: &mut Vec<u8>) -> Option<()> {
     let at = out.len();
     out.extend_from_slice(&EMPTY.to_be_bytes());
     let text = if is_escaped { unescaped(text) } else { Some(Cow::Borrowed(text)) };
     let Some(text) = text else { return Some(()) };
-    form.write(&text, out)?;
+    form.write(&text, days, out)?;
     let length = i32::try_from(out.len() - at - 4).ok()?;
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
     Some(())

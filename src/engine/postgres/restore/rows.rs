@@ -111,11 +111,12 @@ pub fn encoding(dump: &dyn Dump) -> &'static str {
     if is_text_only(dump) { "SQL_ASCII" } else { "UTF8" }
 }
 
-/// A table is split where one connection would be busy with it when all others are done. Where rows have no key, their
-/// order is all they have: then they stay together.
+/// A table is split where one connection would still be busy with it when all others are done with everything: it is
+/// filled, and then read back while others build its indexes, and in parts both cost more. Where rows have no key, their order
+/// is all they have: then they stay together.
 fn split(dump: &dyn Dump, number: usize, table: &Table, share: u64, is_new: bool) -> Result<Vec<Part>, LoadError> {
     let part = |start, end| Part { table: number, start, end, is_whole: false };
-    if table.key.is_empty() || table.bytes < 2 * PART || table.bytes <= share {
+    if table.key.is_empty() || table.bytes < 2 * PART || table.bytes <= share + share / 2 {
         return Ok(vec![Part { is_whole: is_new && table.condition.is_none(), ..part(0, table.bytes) }]);
     }
     let mut segments = Lines::of(dump, &table.name.segments_path())?;

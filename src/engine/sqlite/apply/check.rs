@@ -1,29 +1,45 @@
 //! SQLite's own check of a whole database.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 
+use crate::base::control::Control;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::{Checked, read_alone};
 
 /// So many findings are told.
 const FINDINGS: usize = 5;
 
-/// Checks what this connection sees, its own transaction included.
-pub(super) fn connected(connection: &Connection) -> rusqlite::Result<Checked> {
+/// Between so many steps of SQLite somebody looks up.
+const GLANCE: i32 = 4096;
+
+/// Checks what this connection sees, its own transaction included. `None` when it is given up.
+pub(super) fn connected(
+    connection: &mut Connection,
+    mut give_up: impl FnMut() -> bool + Send + 'static,
+) -> rusqlite::Result<Option<Checked>> {
+    if give_up() {
+        return Ok(None);
+    }
     // Whatever the connection knows of the schema is forgotten, and a schema that cannot be read is an error again.
     connection.execute_batch("PRAGMA writable_schema = RESET")?;
-    match findings(connection) {
-        Ok(found) if found == ["ok"] => Ok(Checked::Sound),
-        Ok(found) => Ok(Checked::Damaged { findings: found.join("; ").replace('\n', " ") }),
+    connection.progress_handler(GLANCE, Some(give_up))?;
+    let found = findings(connection);
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    let checked = match found {
+        Ok(found) if found == ["ok"] => Checked::Sound,
+        Ok(found) => Checked::Damaged { findings: found.join("; ").replace('\n', " ") },
         Err(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseCorrupt) => Ok(Checked::Damaged { findings: words(&error) }),
+            Some(ErrorCode::OperationInterrupted) => return Ok(None),
+            Some(ErrorCode::DatabaseCorrupt) => Checked::Damaged { findings: words(&error) },
             // An app may bring collations and functions of its own, which only it has.
-            Some(ErrorCode::Unknown) if is_foreign(&words(&error)) => Ok(Checked::Impossible { why: words(&error) }),
-            _ => Err(error),
+            Some(ErrorCode::Unknown) if is_foreign(&words(&error)) => Checked::Impossible { why: words(&error) },
+            _ => return Err(error),
         },
-    }
+    };
+    Ok(Some(checked))
 }
 
 fn findings(connection: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -53,7 +69,9 @@ fn words(error: &rusqlite::Error) -> String {
 }
 
 /// Checks a file that nobody else has.
-pub(super) fn alone(file: &Path, told: &Told<'_>) -> Result<Checked, ApplyError> {
-    let connection = read_alone(file).map_err(told.sqlite("check"))?;
-    connected(&connection).map_err(told.sqlite("check"))
+pub(super) fn alone(file: &Path, control: &Arc<Control>, told: &Told<'_>) -> Result<Checked, ApplyError> {
+    let mut connection = read_alone(file).map_err(told.sqlite("check"))?;
+    let control = control.clone();
+    let checked = connected(&mut connection, move || control.stopped()).map_err(told.sqlite("check"))?;
+    checked.ok_or(ApplyError::Interrupted)
 }

@@ -13,9 +13,12 @@
 //!
 //! Pages that fall away are cut off by SQLite at the commit, if it believes in them until then.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use rusqlite::{Connection, Statement};
 
-use crate::engine::sqlite::apply::differing::{self, Known};
+use crate::engine::sqlite::apply::differing::{self, Known, Looking};
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, AutoVacuum, Header};
 use crate::engine::sqlite::apply::pages::Pages;
@@ -64,7 +67,7 @@ pub(super) enum From<'f, 'w> {
 }
 
 pub(super) fn run(
-    connection: &Connection,
+    connection: &mut Connection,
     goal: &Goal,
     from: From<'_, '_>,
     options: &Options<'_>,
@@ -90,7 +93,7 @@ pub(super) fn run(
 }
 
 fn within(
-    connection: &Connection,
+    connection: &mut Connection,
     goal: &Goal,
     from: From<'_, '_>,
     options: &Options<'_>,
@@ -104,31 +107,26 @@ fn within(
     if header.encoding() != goal.header().encoding() && header.encoding() != 0 {
         return Err(ApplyError::Encoding { path: told.path.to_owned() });
     }
-    let transaction = Transaction { connection, told, rollback_journal: !header.is_wal(), held: 0, flushed: false };
+    let first = First { wanted: &goal.first, live: &live, live_count, count: goal.count };
+    let held = Held { rollback_journal: !header.is_wal(), bytes: 0, flushed: false };
+    let mut transaction = Transaction { connection, told, options, first, held };
     let written = match from {
-        From::All(pages) => Some(transaction.write_differing(pages, live_count, options)?),
-        From::Known(known) => transaction.write_unknown(known, goal, live_count, options)?,
+        From::All(pages) => Some(transaction.make_all(pages)?),
+        From::Known(known) => transaction.make_known(known, goal)?,
     };
-    let Some(mut written) = written else { return Ok(Outcome::Unknown) };
-    let differs = written > 0 || live_count != goal.count || !header::same_content(&live, &goal.first);
+    let Some((written, checked)) = written else { return Ok(Outcome::Unknown) };
     let (page_size, pages) = (goal.page_size() as u32, goal.count);
-    let mut applied = Applied { way: Way::Pages, page_size, pages, written: 0, checked: Checked::Unchanged };
-    if !differs {
+    let applied = Applied { way: Way::Pages, page_size, pages, written, checked };
+    if applied.checked == Checked::Unchanged {
         return Ok(Outcome::Applied(applied));
     }
-    written += 1;
-    let first = First { wanted: &goal.first, live: &live, live_count, count: goal.count };
-    first.write(connection).map_err(told.sqlite("write to"))?;
-    reach("page one");
-    applied.checked = check::connected(connection).map_err(told.sqlite("check"))?;
     if let (Checked::Damaged { findings }, OnDamage::Refuse) = (&applied.checked, options.on_damage) {
         return Err(ApplyError::Unsound { path: told.path.to_owned(), findings: findings.clone() });
     }
     reach("checked");
-    first.cut(connection).map_err(told.sqlite("shorten"))?;
+    transaction.first.cut(transaction.connection).map_err(told.sqlite("shorten"))?;
     reach("cut");
-    connection.execute_batch("COMMIT").map_err(told.sqlite("commit to"))?;
-    applied.written = written;
+    transaction.connection.execute_batch("COMMIT").map_err(told.sqlite("commit to"))?;
     Ok(Outcome::Applied(applied))
 }
 
@@ -162,33 +160,85 @@ fn other_layout(live: Header<'_>, wanted: Header<'_>) -> Option<&'static str> {
     (live.auto_vacuum() != wanted.auto_vacuum() || moves).then_some("auto_vacuum")
 }
 
-struct Transaction<'c, 't> {
-    connection: &'c Connection,
-    told: &'t Told<'t>,
-    rollback_journal: bool,
-    held: usize,
-    flushed: bool,
+struct Transaction<'c> {
+    connection: &'c mut Connection,
+    told: &'c Told<'c>,
+    options: &'c Options<'c>,
+    first: First<'c>,
+    held: Held,
 }
 
-impl<'c> Transaction<'c, '_> {
+impl Transaction<'_> {
+    /// Writes every page that differs, and has the result checked. Returns how many.
+    fn make_all(&mut self, pages: &mut Pages<'_>) -> Result<(u32, Checked), ApplyError> {
+        let written = self.write_differing(pages)?;
+        let nobody = Arc::default();
+        let checked = self.complete(written, &nobody)?.ok_or(ApplyError::Interrupted)?;
+        Ok((written + u32::from(checked != Checked::Unchanged), checked))
+    }
+
+    /// Writes the pages that are not known to be what they are to be, and has the result checked. `None` if they are too
+    /// many to be listed.
+    ///
+    /// Those of which nothing is known come first. While they are fetched, written and checked, the others are looked
+    /// at: mostly they are what they were when they became known. Where they are not, they are written as well, and
+    /// everything is checked again.
+    fn make_known(&mut self, known: &mut Known<'_>, goal: &Goal) -> Result<Option<(u32, Checked)>, ApplyError> {
+        let live_count = self.first.live_count;
+        let Some(numbers) = differing::unknown(known, goal, live_count) else { return Ok(None) };
+        let looking = Looking::at(known, goal, live_count, numbers.len(), self.options, self.told);
+        std::thread::scope(|scope| {
+            let mut helpers = looking.begin(scope);
+            // Helpers are readers, whom no page is written past.
+            if self.held.rollback_journal && numbers.len() * goal.page_size() > HELD {
+                helpers.finish(self.connection).map_err(|failure| failure.explained(self.told))?;
+            }
+            let mut written = self.write_listed(&numbers, known, goal)?;
+            // Where nothing was written there mostly is nothing to check.
+            let early = (written > 0).then(|| self.complete(written, looking.found()));
+            helpers.finish(self.connection).map_err(|failure| failure.explained(self.told))?;
+            reach("looked");
+            let astray = helpers.found();
+            // SQLite's worst errors end the transaction.
+            let Some(astray) = astray.filter(|_| !self.connection.is_autocommit()) else { return Ok(None) };
+            let checked = match early {
+                Some(early) if astray.is_empty() => early?,
+                _ => {
+                    written += self.write_listed(&astray, known, goal)?;
+                    self.complete(written, &Arc::default())?
+                }
+            };
+            let checked = checked.ok_or(ApplyError::Interrupted)?;
+            Ok(Some((written + u32::from(checked != Checked::Unchanged), checked)))
+        })
+    }
+
+    /// Writes the first page, if anything is to be written, and has SQLite check what is there then. `None` if it is given
+    /// up, since something else was found meanwhile or somebody wants it all to end.
+    fn complete(&mut self, written: u32, found: &Arc<AtomicUsize>) -> Result<Option<Checked>, ApplyError> {
+        if written == 0 && self.first.is_there() {
+            return Ok(Some(Checked::Unchanged));
+        }
+        self.first.write(self.connection).map_err(self.told.sqlite("write to"))?;
+        reach("page one");
+        let (found, control) = (found.clone(), self.options.control.clone());
+        let give_up = move || found.load(Ordering::Relaxed) > 0 || control.stopped();
+        check::connected(self.connection, give_up).map_err(self.told.sqlite("check"))
+    }
+
     /// Writes every page that differs but the first, which comes last. Returns how many.
-    fn write_differing(
-        mut self,
-        pages: &mut Pages<'_>,
-        live_count: u32,
-        options: &Options<'_>,
-    ) -> Result<u32, ApplyError> {
-        let failed = self.told.sqlite("write to");
-        let mut write = self.prepare()?;
-        let mut scan = self.connection.prepare("SELECT data FROM sqlite_dbpage").map_err(&failed)?;
+    fn write_differing(&mut self, pages: &mut Pages<'_>) -> Result<u32, ApplyError> {
+        let (connection, failed) = (&*self.connection, self.told.sqlite("write to"));
+        let mut write = self.held.prepare(connection).map_err(&failed)?;
+        let mut scan = connection.prepare("SELECT data FROM sqlite_dbpage").map_err(&failed)?;
         let mut live = scan.query([]).map_err(&failed)?;
         let locks = header::lock_page(pages.size() as u32);
         let mut written = 0;
         while let Some((number, wanted)) = pages.next()? {
-            if options.control.stopped() {
+            if self.options.control.stopped() {
                 return Err(ApplyError::Interrupted);
             }
-            let same = match number <= live_count {
+            let same = match number <= self.first.live_count {
                 true => {
                     let row = live.next().map_err(&failed)?;
                     row.is_some_and(|row| {
@@ -197,79 +247,78 @@ impl<'c> Transaction<'c, '_> {
                 }
                 false => false,
             };
-            options.control.bytes.add(wanted.len() as u64);
+            self.options.control.bytes.add(wanted.len() as u64);
             if same || number == 1 || number == locks {
                 continue;
             }
             put(&mut write, number, wanted).map_err(&failed)?;
             written += 1;
-            self.hold(wanted.len())?;
+            self.held.add(connection, wanted.len()).map_err(&failed)?;
             reach("page written");
         }
         Ok(written)
     }
 
-    /// Writes the pages that are not known to be what they are to be. `None` if they are too many to be listed.
-    fn write_unknown(
-        mut self,
-        known: &mut Known<'_>,
-        goal: &Goal,
-        live_count: u32,
-        options: &Options<'_>,
-    ) -> Result<Option<u32>, ApplyError> {
-        let failed = self.told.sqlite("write to");
-        let mut write = self.prepare()?;
-        let found = differing::find(self.connection, known, goal, live_count, options, self.told);
-        let Some(numbers) = found.map_err(|error| error.explained(self.told))? else { return Ok(None) };
+    /// Writes those of the listed pages that differ. Returns how many.
+    fn write_listed(&mut self, numbers: &[u32], known: &mut Known<'_>, goal: &Goal) -> Result<u32, ApplyError> {
         if numbers.is_empty() {
-            return Ok(Some(0));
+            return Ok(0);
         }
-        let mut look = self.connection.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1").map_err(&failed)?;
+        let (connection, failed) = (&*self.connection, self.told.sqlite("write to"));
+        let mut write = self.held.prepare(connection).map_err(&failed)?;
+        let mut look = connection.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1").map_err(&failed)?;
         let mut written = 0;
-        (known.pages)(&numbers, &mut |blocks| {
+        (known.pages)(numbers, &mut |blocks| {
             let mut pages = Pages::some(blocks, goal.page_size(), numbers.len());
-            for &number in &numbers {
-                if options.control.stopped() {
+            for &number in numbers {
+                if self.options.control.stopped() {
                     return Err(ApplyError::Interrupted);
                 }
                 let Some((_, page)) = pages.next()? else { unreachable!("BUG: there are as many pages as numbers") };
                 // What nobody knew of may be there all the same.
                 let is_there = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_blob().is_ok_and(|data| data == page));
-                if number <= live_count && look.query_row([number], is_there).map_err(&failed)? {
+                if number <= self.first.live_count && look.query_row([number], is_there).map_err(&failed)? {
                     continue;
                 }
                 put(&mut write, number, page).map_err(&failed)?;
                 written += 1;
-                self.hold(goal.page_size())?;
+                self.held.add(connection, goal.page_size()).map_err(&failed)?;
                 reach("page written");
             }
             Ok(())
         })?;
-        Ok(Some(written))
+        Ok(written)
     }
+}
 
+/// Changed pages that are in memory only.
+struct Held {
+    rollback_journal: bool,
+    bytes: usize,
+    flushed: bool,
+}
+
+impl Held {
     /// Gets ready to write pages.
-    fn prepare(&self) -> Result<Statement<'c>, ApplyError> {
-        let failed = self.told.sqlite("write to");
-        if self.rollback_journal {
+    fn prepare<'c>(&self, connection: &'c Connection) -> rusqlite::Result<Statement<'c>> {
+        if self.rollback_journal && !self.flushed {
             // Making room in the cache would wait for readers, once for each page. (OFF is passed over in a transaction.)
-            self.connection.execute_batch("PRAGMA cache_spill = 2147483647").map_err(&failed)?;
+            connection.execute_batch("PRAGMA cache_spill = 2147483647")?;
         }
-        let write = self.connection.prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)").map_err(&failed)?;
+        let write = connection.prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)")?;
         // What was read of the schema must not be remembered as it was.
-        self.connection.release_memory().map_err(&failed)?;
+        connection.release_memory()?;
         Ok(write)
     }
 
     /// With a rollback journal, changed pages stay in memory as long as there are readers, who go on reading. When that
     /// takes too much, the readers are waited for.
-    fn hold(&mut self, length: usize) -> Result<(), ApplyError> {
-        self.held += length;
-        if self.rollback_journal && !self.flushed && self.held > HELD {
-            let failed = self.told.sqlite("write to");
-            self.connection.cache_flush().map_err(&failed)?;
+    fn add(&mut self, connection: &Connection, length: usize) -> rusqlite::Result<()> {
+        self.bytes += length;
+        if self.rollback_journal && !self.flushed && self.bytes > HELD {
+            connection.cache_flush()?;
             // Nobody reads from here on: room is made as it is needed.
-            self.connection.execute_batch("PRAGMA cache_spill = 1").map_err(&failed)?;
+            connection.execute_batch("PRAGMA cache_spill = 1")?;
             self.flushed = true;
             reach("flushed");
         }
@@ -300,6 +349,11 @@ impl First<'_> {
     fn cookie(&self) -> u32 {
         let of = |page| Header::of(page).map_or(0, Header::cookie);
         of(self.live).max(of(self.wanted)).wrapping_add(1)
+    }
+
+    /// Is nothing left to be written, if no other page is?
+    fn is_there(&self) -> bool {
+        self.live_count == self.count && header::same_content(self.live, self.wanted)
     }
 
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {

@@ -112,14 +112,14 @@ fn from(
 }
 
 fn give_back(live: &Path, snapshot: &Path, on_damage: OnDamage, wait: Duration) -> Result<Applied, ApplyError> {
-    let control = Control::default();
+    let control = Arc::default();
     let mut blocks = from(blocks(snapshot, 70_001));
     let wanted = Wanted { length: fs::metadata(snapshot).unwrap().len(), blocks: &mut blocks };
     apply(live, wanted, &Options { wait, on_damage, control: &control, dress: None })
 }
 
 fn holds_file(live: &Path, snapshot: &Path) -> bool {
-    let control = Control::default();
+    let control = Arc::default();
     let mut blocks = from(blocks(snapshot, 5_000));
     let wanted = Wanted { length: fs::metadata(snapshot).unwrap().len(), blocks: &mut blocks };
     holds(live, wanted, &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None }).unwrap()
@@ -312,7 +312,7 @@ fn content_that_ends_early_or_cannot_be_read_leaves_the_database_as_it_was() {
     let scene = Scene::new("wal", BANK, SPENT);
     let before = number(&scene.live(), "SELECT sum(balance) FROM account");
     let length = fs::metadata(scene.snapshot()).unwrap().len();
-    let control = Control::default();
+    let control = Arc::default();
     let options = Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None };
     let mut short = from(blocks(&scene.snapshot(), 4096).take(9));
     let error = apply(&scene.live(), Wanted { length, blocks: &mut short }, &options).unwrap_err();

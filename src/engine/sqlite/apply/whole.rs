@@ -133,7 +133,7 @@ impl Staged {
     }
 
     fn check(&self, options: &Options<'_>, told: &Told<'_>) -> Result<Checked, ApplyError> {
-        match check::alone(&self.path, told)? {
+        match check::alone(&self.path, options.control, told)? {
             Checked::Damaged { findings } if options.on_damage == OnDamage::Refuse => {
                 Err(ApplyError::Unsound { path: told.path.to_owned(), findings })
             }

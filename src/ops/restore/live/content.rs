@@ -91,9 +91,8 @@ impl Origin<'_> {
         let known = Known {
             length: entry.size,
             first,
-            expected: &|from| {
+            expected: &|| {
                 let mut matched = match_pages().ok().flatten();
-                (1..from).for_each(|_| _ = matched.as_mut().and_then(PageMatch::next_page));
                 Box::new(move || match matched.as_mut().and_then(PageMatch::next_page) {
                     None => Expected::Unknown,
                     Some(page_match::Known::Zeros) => Expected::Zeros,

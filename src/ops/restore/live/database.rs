@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 
-use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
@@ -114,7 +113,7 @@ impl Work<'_> {
     fn database(&self, wanted: &Entry, record: &SourceRecord) -> Result<Applied, OpError> {
         let live = self.place.live(&wanted.path);
         let settings = self.change.settings;
-        let control: &Control = &settings.control;
+        let control = &settings.control;
         if let Some(folder) = live.parent() {
             // The folder's own entry says later whose it is.
             fs::create_dir_all(folder)

@@ -12,6 +12,8 @@ use memchr::memchr;
 const EPOCH_SECONDS: i64 = 946_684_800;
 const MICROSECONDS: i64 = 1_000_000;
 const DAY_SECONDS: i64 = 86_400;
+/// A number of so many digits is none that does not fit.
+const DIGITS: usize = 18;
 
 /// How a type's value is written in binary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +61,25 @@ impl Form {
         })
     }
 
+    /// Appends the length and the value of a whole number that a row goes on with, up to where it stops; says how long its
+    /// text is. None where that is anything else: nothing is appended then.
+    pub fn write_number(self, row: &[u8], stop: u8, out: &mut Vec<u8>) -> Option<usize> {
+        if !matches!(self, Self::Small | Self::Integer | Self::Big | Self::Oid) {
+            return None;
+        }
+        let (value, length) = leading(row);
+        (length > 0 && row.get(length) == Some(&stop)).then_some(())?;
+        match self {
+            Self::Small => append(out, i16::try_from(value).ok()?.to_be_bytes()),
+            Self::Integer => append(out, i32::try_from(value).ok()?.to_be_bytes()),
+            Self::Oid => append(out, u32::try_from(value).ok()?.to_be_bytes()),
+            _ => append(out, value.to_be_bytes()),
+        }
+        Some(length)
+    }
+
     /// Appends a value; none where its text is not what the type writes.
-    pub fn write(self, text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    pub fn write(self, text: &[u8], days: &mut Days, out: &mut Vec<u8>) -> Option<()> {
         match self {
             Self::Boolean => out.push(match text {
                 b"t" => 1,
@@ -86,22 +105,40 @@ impl Form {
                 hex::decode_to_slice(digits, &mut out[begin..]).ok()?;
             }
             Self::Uuid => uuid(text, out)?,
-            Self::Date => out.extend_from_slice(&date(text)?.to_be_bytes()),
-            Self::Timestamp => out.extend_from_slice(&timestamp(text, "")?.to_be_bytes()),
-            Self::TimestampUtc => out.extend_from_slice(&timestamp(text, "+00")?.to_be_bytes()),
+            Self::Date => out.extend_from_slice(&date(text, days)?.to_be_bytes()),
+            Self::Timestamp => out.extend_from_slice(&timestamp(text, "", days)?.to_be_bytes()),
+            Self::TimestampUtc => out.extend_from_slice(&timestamp(text, "+00", days)?.to_be_bytes()),
         }
         Some(())
     }
 }
 
+/// With its length before it.
+fn append<const N: usize>(out: &mut Vec<u8>, value: [u8; N]) {
+    out.extend_from_slice(&(N as i32).to_be_bytes());
+    out.extend_from_slice(&value);
+}
+
+/// The number that a text begins with, and how long it is: nothing where it begins with none, or has more digits.
+fn leading(text: &[u8]) -> (i64, usize) {
+    let sign = usize::from(text.first() == Some(&b'-'));
+    let (mut value, mut length) = (0, sign);
+    for digit in text[sign..].iter().take(DIGITS).map(|byte| byte.wrapping_sub(b'0')) {
+        if digit > 9 {
+            break;
+        }
+        value = value * 10 + i64::from(digit);
+        length += 1;
+    }
+    if length == sign { (0, 0) } else { (if sign == 1 { -value } else { value }, length) }
+}
+
 /// Few digits without a look at whether they are text.
 fn integer(text: &[u8]) -> Option<i64> {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
-        return number(text);
+    match leading(text) {
+        (value, length) if length > 0 && length == text.len() => Some(value),
+        _ => number(text),
     }
-    let value = digits.iter().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'));
-    Some(if digits.len() < text.len() { -value } else { value })
 }
 
 fn number<N: FromStr>(text: &[u8]) -> Option<N> {
@@ -126,39 +163,57 @@ fn uuid(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-/// Days since the beginning of 2000.
-fn date(text: &[u8]) -> Option<i32> {
-    match text {
-        b"infinity" => return Some(i32::MAX),
-        b"-infinity" => return Some(i32::MIN),
-        _ => {}
+/// Knows the date that came last: rows that lie together mostly have the same.
+#[derive(Default)]
+pub struct Days {
+    text: [u8; "2000-01-01".len()],
+    days: i64,
+}
+
+impl Days {
+    /// Days since the beginning of 2000.
+    fn of(&mut self, text: &[u8]) -> Option<i64> {
+        if text != self.text {
+            let known = text.try_into().ok()?;
+            ([text[4], text[7]] == *b"--").then_some(())?;
+            let date: civil::Date = number(text)?;
+            let seconds = TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_second() - EPOCH_SECONDS;
+            self.text = known;
+            self.days = seconds / DAY_SECONDS;
+        }
+        Some(self.days)
     }
-    let date: civil::Date = number(text)?;
-    let seconds = TimeZone::UTC.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_second() - EPOCH_SECONDS;
-    i32::try_from(seconds / DAY_SECONDS).ok()
+}
+
+/// Days since the beginning of 2000.
+fn date(text: &[u8], days: &mut Days) -> Option<i32> {
+    match text {
+        b"infinity" => Some(i32::MAX),
+        b"-infinity" => Some(i32::MIN),
+        _ => i32::try_from(days.of(text)?).ok(),
+    }
 }
 
 /// Microseconds since the beginning of 2000, of a text that ends with `zone`.
-fn timestamp(text: &[u8], zone: &str) -> Option<i64> {
+fn timestamp(text: &[u8], zone: &str, days: &mut Days) -> Option<i64> {
     match text {
         b"infinity" => return Some(i64::MAX),
         b"-infinity" => return Some(i64::MIN),
         _ => {}
     }
-    let (seconds, fraction) = text.strip_suffix(zone.as_bytes())?.split_at_checked("2000-01-01 00:00:00".len())?;
-    let part = |from: usize, to: usize| i8::try_from(integer(&seconds[from..to])?).ok();
-    let year = i16::try_from(integer(&seconds[..4])?).ok()?;
-    let is_written_so = [4, 7, 10, 13, 16].map(|at| seconds[at]) == *b"-- ::";
-    is_written_so.then_some(())?;
+    let (date, time) = text.strip_suffix(zone.as_bytes())?.split_at_checked("2000-01-01".len())?;
+    let [b' ', h1, h2, b':', m1, m2, b':', s1, s2, fraction @ ..] = time else { return None };
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| i64::from(byte - b'0'));
+    let two = |tens, ones, below| Some(digit(tens)? * 10 + digit(ones)?).filter(|value| *value < below);
+    let seconds = (two(h1, h2, 24)? * 60 + two(m1, m2, 60)?) * 60 + two(s1, s2, 60)?;
     let microseconds = match fraction {
         [] => 0,
-        [b'.', digits @ ..] if digits.len() <= 6 => integer(digits)? * 10i64.pow(6 - digits.len() as u32),
+        [b'.', digits @ ..] if digits.len() <= 6 && digits.iter().all(u8::is_ascii_digit) => {
+            integer(digits)? * 10i64.pow(6 - digits.len() as u32)
+        }
         _ => return None,
     };
-    let time =
-        civil::DateTime::new(year, part(5, 7)?, part(8, 10)?, part(11, 13)?, part(14, 16)?, part(17, 19)?, 0).ok()?;
-    let since = TimeZone::UTC.to_timestamp(time).ok()?.as_second() - EPOCH_SECONDS;
-    Some(since * MICROSECONDS + microseconds)
+    Some((days.of(date)? * DAY_SECONDS + seconds) * MICROSECONDS + microseconds)
 }
 
 const NEGATIVE: u16 = 0x4000;
@@ -216,11 +271,13 @@ fn numeric(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn written(form: Form, text: &str) -> Option<Vec<u8>> {
         let mut out = Vec::new();
-        form.write(text.as_bytes(), &mut out)?;
+        form.write(text.as_bytes(), &mut Days::default(), &mut out)?;
         Some(out)
     }
 
@@ -243,16 +300,25 @@ mod tests {
 
     #[test]
     fn times_are_counted_from_the_year_2000() {
-        let time = |text| timestamp(text, "+00");
+        let mut days = Days::default();
+        let mut time = |text| timestamp(text, "+00", &mut days);
         assert_eq!(time(b"2000-01-01 00:00:00+00"), Some(0));
         assert_eq!(time(b"1999-12-31 23:59:59.25+00"), Some(-750_000));
         assert_eq!(time(b"2024-02-29 12:00:00.000001+00"), Some(762_523_200_000_001));
         assert_eq!(time(b"-infinity"), Some(i64::MIN));
-        for odd in
-            ["2024-02-30 12:00:00+00", "2024-02-29 12:00:00+01", "2024-02-29T12:00:00+00", "0044-03-15 00:00:00+00 BC"]
-        {
-            assert_eq!(timestamp(odd.as_bytes(), "+00"), None, "{odd}");
+        for odd in [
+            "2024-02-30 12:00:00+00",
+            "2024-02-29 12:00:00+01",
+            "2024-02-29T12:00:00+00",
+            "2024-02-29 24:00:00+00",
+            "2024-02-29 -1:00:00+00",
+            "2024-02-29 12:00:00.-5+00",
+            "2024-W09-4 12:00:00+00",
+            "0044-03-15 00:00:00+00 BC",
+        ] {
+            assert_eq!(time(odd.as_bytes()), None, "{odd}");
         }
+        let mut date = |text| date(text, &mut days);
         assert_eq!(date(b"1999-12-31"), Some(-1));
         assert_eq!(date(b"2024-02-29"), Some(8_825));
         assert_eq!(date(b"infinity"), Some(i32::MAX));
@@ -278,5 +344,43 @@ mod tests {
         assert_eq!(Form::of("timestamp(3) with time zone"), Some(Form::TimestampUtc));
         assert_eq!(Form::of("character varying(20)"), Some(Form::Text));
         assert_eq!(["integer[]", "numeric(3,1)[]", "interval", "public.text"].map(Form::of), [None; 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn times_are_those_that_a_calendar_knows(
+            times in proptest::collection::vec((-62_135_596_800i64..253_402_300_800, 0i64..1_000_000, 0i64..90_000), 1..8),
+        ) {
+            let mut days = Days::default();
+            for (second, micro, later) in times {
+                // The second one is mostly of the same day.
+                for second in [second, (second + later).min(253_402_300_799)] {
+                    let time = jiff::Timestamp::new(second, 0).unwrap().to_zoned(TimeZone::UTC);
+                    let text = format!("{}.{micro:06}", time.strftime("%Y-%m-%d %H:%M:%S"));
+                    let expected = (second - EPOCH_SECONDS) * MICROSECONDS + micro;
+                    prop_assert_eq!(timestamp(text.as_bytes(), "", &mut days), Some(expected), "{}", text);
+                }
+            }
+        }
+
+        #[test]
+        fn a_whole_number_is_read_where_it_stands_and_nothing_else_is(
+            value in any::<i64>(), cut in 0u32..64, tail in "[\tx.]?", is_short in any::<bool>(),
+        ) {
+            let value = value >> cut;
+            let (row, mut out) = (format!("{value}{tail}"), Vec::new());
+            let form = if is_short { Form::Small } else { Form::Big };
+            let found = form.write_number(row.as_bytes(), b'\t', &mut out);
+            if let Some(length) = found {
+                prop_assert_eq!((length, tail.as_str()), (value.to_string().len(), "\t"));
+                let bytes = if is_short { (value as i16).to_be_bytes().to_vec() } else { value.to_be_bytes().to_vec() };
+                prop_assert_eq!(&out[4..], &bytes[..]);
+                prop_assert!(!is_short || i16::try_from(value).is_ok());
+            } else {
+                prop_assert!(out.is_empty());
+                let fits = !is_short || i16::try_from(value).is_ok();
+                prop_assert!(tail != "\t" || !fits || value.unsigned_abs() >= 10u64.pow(18));
+            }
+        }
     }
 }

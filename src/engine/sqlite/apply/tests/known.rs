@@ -24,8 +24,8 @@ fn run(
     let size = header::Header::of(&bytes).unwrap().page_size() as usize;
     let page = |number: u32| &bytes[(number as usize - 1) * size..number as usize * size];
     let name = |page: &[u8]| Sha256::digest(page)[..16].try_into().unwrap();
-    let expected = |from: u32| -> Expectations<'_> {
-        let mut number = from - 1;
+    let expected = || -> Expectations<'_> {
+        let mut number = 0;
         let (is_known, name) = (&is_known, &name);
         Box::new(move || {
             number += 1;
@@ -46,7 +46,7 @@ fn run(
         name: &name,
         pages: &mut pages,
     };
-    let control = Control::default();
+    let control = Arc::default();
     apply_differing(live, known, &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None })
 }
 
@@ -70,6 +70,7 @@ fn only_pages_that_are_not_known_to_be_there_are_asked_for() {
         let scene = Scene::new(mode, before, after);
         let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
         let applied = run(&scene.live(), &scene.snapshot(), &mut asked, |_| true).unwrap().unwrap();
+        asked.0.sort_unstable();
         assert_eq!(asked.0, unlike, "{mode} {after}");
         assert!(unlike.len() > 3, "{unlike:?}");
         assert_eq!((applied.way, applied.written as usize), (Way::Pages, unlike.len() + 1));
@@ -89,6 +90,42 @@ fn pages_of_which_nothing_is_known_are_asked_for_as_well() {
     assert_eq!(applied.written as usize, unlike.len() + 1, "those that are there are not written");
     assert!(unlike.iter().all(|number| asked.0.contains(number)) && asked.0.len() > unlike.len());
     scene.assert_given_back();
+}
+
+/// The check has begun by then, and what it has found out is worth nothing.
+#[test]
+fn what_nobody_expected_is_found_while_the_rest_is_written_and_checked() {
+    let long = format!("{BANK} INSERT INTO note SELECT id + 3000, account, hex(randomblob(900)) FROM note;");
+    for mode in ["wal", "delete"] {
+        for share in [2, 3, 5, 40] {
+            let scene = Scene::new(mode, &long, SPENT);
+            let unlike = unlike(&scene.snapshot(), &scene.live());
+            let is_known = |number| !unlike.contains(&number) || number % share == 0;
+            let mut asked = Asked::default();
+            let Some(applied) = run(&scene.live(), &scene.snapshot(), &mut asked, is_known).unwrap() else {
+                panic!("{mode} {share}: {} pages", unlike.len());
+            };
+            assert_eq!((applied.written as usize, applied.checked), (unlike.len() + 1, Checked::Sound));
+            scene.assert_given_back();
+        }
+    }
+}
+
+#[test]
+fn a_check_that_is_given_up_leaves_the_transaction_as_it_is() {
+    let scene = Scene::new("wal", BANK, "");
+    let mut connection = Connection::open(scene.live()).unwrap();
+    connection.execute_batch("BEGIN IMMEDIATE; UPDATE account SET balance = 1").unwrap();
+    let mut asked = 0;
+    let given_up = check::connected(&mut connection, move || {
+        asked += 1;
+        asked > 2
+    });
+    assert_eq!(given_up.unwrap(), None);
+    assert!(!connection.is_autocommit());
+    assert_eq!(check::connected(&mut connection, || false).unwrap(), Some(Checked::Sound));
+    connection.execute_batch("COMMIT").unwrap();
+    assert_eq!(number(&scene.live(), "SELECT sum(balance) FROM account"), 100);
 }
 
 #[test]
