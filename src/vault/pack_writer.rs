@@ -150,7 +150,8 @@ impl PackWriter {
     fn close(&mut self) {
         self.frames = None;
         for thread in self.threads.drain(..) {
-            thread.join().expect("BUG: a stage of the pack writer panicked");
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "BUG: a stage of the pack writer panicked");
         }
     }
 
@@ -158,6 +159,14 @@ impl PackWriter {
         self.close();
         let failure = self.failure.lock().expect("BUG: nothing panics while holding it").take();
         failure.expect("BUG: a stage ends early only with an error")
+    }
+}
+
+impl Drop for PackWriter {
+    /// Whoever gives up leaves nobody behind who goes on sending: what was written becomes durable first, or fails as
+    /// whatever went before.
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -240,4 +249,28 @@ fn put(
         let _ = output.send(contents);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use age::x25519::Identity;
+
+    use super::*;
+    use crate::store::Options;
+
+    #[test]
+    fn who_gives_up_leaves_nobody_behind_who_goes_on_sending() {
+        let folder = tempfile::tempdir().unwrap();
+        for _ in 0..50 {
+            let store = Store::open("memory://", &Options::default()).unwrap();
+            let journal = Arc::new(Journal::open(folder.path()).unwrap());
+            let recipient = Identity::generate().to_public();
+            let mut writer = PackWriter::start(store.clone(), recipient, journal.clone(), 1 << 20);
+            let (plain, members) = (vec![7; 300_000], vec![(PlainDigest::from_bytes([7; 32]), 300_000)]);
+            writer.write(Frame { plain, members, account: Arc::default() }).unwrap();
+            drop(writer);
+            assert_eq!(Arc::strong_count(&journal), 1, "a thread still has it");
+            assert_eq!(store.list(layout::PACKS).unwrap().len(), 1);
+        }
+    }
 }

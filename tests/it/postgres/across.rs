@@ -174,7 +174,7 @@ fn a_server_that_has_its_rows_gives_them_up_when_the_file_has_not_however_often_
         assert_eq!(cluster.sql(&name, "SELECT count(*) FROM projects WHERE id = 7"), "1");
         assert!(!rows(&home.path("app/crm.db")).iter().any(|row| row.starts_with("notes [Integer(7)")));
         if is_killed_twice {
-            let killed = process(&home, "recover::across::another_process", "settle").output().unwrap();
+            let killed = process(&home, "recover::across::broken_off::another_process", "settle").output().unwrap();
             assert_eq!(killed.status.signal(), Some(9));
             assert_eq!(state(cluster, &home, &name), harmed);
         }

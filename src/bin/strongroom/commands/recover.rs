@@ -1,7 +1,7 @@
+mod kept;
 mod plan;
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, FileAct, Form,
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
-use strongroom::record::plan::{Act, OnConflict, Options, VERSION};
+use strongroom::record::plan::{Act, OnConflict, Options};
 use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
@@ -142,9 +142,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let config = context.config()?;
     live::settle(&vault, context)?;
-    let given = args.plan.as_deref().map(read_plan).transpose()?;
+    let given = args.plan.as_deref().map(kept::read).transpose()?;
     let manifest = match &given {
-        Some(recovery) => planned_snapshot(recovery, &vault)?,
+        Some(recovery) => kept::snapshot(recovery, &vault)?,
         None => chosen(&args, &vault, context)?,
     };
     if let Some(path) = &args.file {
@@ -162,7 +162,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     };
     let shown = plan::Shown { recovery: &recovery, time: manifest.time, fetched: case.fetched() };
     if let Some(file) = &args.plan_out {
-        write_plan(file, &recovery)?;
+        kept::write(file, &recovery)?;
     }
     let dry = args.dry_run || args.plan_out.is_some();
     if dry || !recovery.plan.refusals.is_empty() {
@@ -387,36 +387,4 @@ fn ending(recovery: &Recovery) -> Ending {
     let absent = |step: &strongroom::record::plan::Step| matches!(step.act, Act::Leave { .. }) && step.seen.is_none();
     let refused = !recovery.plan.refusals.is_empty();
     if refused || recovery.plan.steps.iter().any(absent) { Ending::Incomplete } else { Ending::Done }
-}
-
-fn read_plan(file: &std::path::Path) -> Result<Recovery, Failure> {
-    let wrong = |why: String| {
-        let hint = "write one with strongroom recover … --plan-out FILE";
-        Failure::usage(format!("cannot use the plan {}: {why}", file.display()), hint)
-    };
-    let bytes = std::fs::read(file).map_err(|error| wrong(strongroom::base::error::reason(&error)))?;
-    let recovery: Recovery = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-    if recovery.plan.version != VERSION {
-        return Err(wrong(format!("it has form {}, and this version knows {VERSION}", recovery.plan.version)));
-    }
-    Ok(recovery)
-}
-
-fn write_plan(file: &std::path::Path, recovery: &Recovery) -> Result<(), Failure> {
-    let text = serde_json::to_vec_pretty(recovery).expect("BUG: plain fields");
-    // It holds values of rows.
-    strongroom::vault::host::create_private(file).and_then(|mut out| out.write_all(&text)).map_err(|error| {
-        let reason = strongroom::base::error::reason(&error);
-        Failure::other(format!("cannot write {}: {reason}", file.display()), None)
-    })
-}
-
-fn planned_snapshot(recovery: &Recovery, vault: &UnlockedVault) -> Result<Manifest, Failure> {
-    let all = vault.snapshots()?.readable;
-    let found =
-        all.into_iter().map(|snapshot| snapshot.manifest).find(|manifest| manifest.id == recovery.plan.snapshot);
-    found.ok_or_else(|| {
-        let id = recovery.plan.snapshot.short();
-        Failure::other(format!("the plan is of snapshot {id}, which this vault does not have"), None)
-    })
 }

@@ -20,6 +20,15 @@ fn run(
     asked: &mut Asked,
     is_known: impl Fn(u32) -> bool + Send + Sync,
 ) -> Result<Option<Applied>, ApplyError> {
+    with_known(snapshot, asked, is_known, |known, options| apply_differing(live, known, options))
+}
+
+fn with_known<R>(
+    snapshot: &Path,
+    asked: &mut Asked,
+    is_known: impl Fn(u32) -> bool + Send + Sync,
+    act: impl FnOnce(Known<'_>, &Options<'_>) -> R,
+) -> R {
     let bytes = fs::read(snapshot).unwrap();
     let size = header::Header::of(&bytes).unwrap().page_size() as usize;
     let page = |number: u32| &bytes[(number as usize - 1) * size..number as usize * size];
@@ -47,7 +56,7 @@ fn run(
         pages: &mut pages,
     };
     let control = Arc::default();
-    apply_differing(live, known, &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None })
+    act(known, &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None })
 }
 
 /// The numbers of the pages of the one that the other does not have there, but the first.
@@ -109,6 +118,23 @@ fn what_nobody_expected_is_found_while_the_rest_is_written_and_checked() {
             scene.assert_given_back();
         }
     }
+}
+
+#[test]
+fn a_database_that_lets_no_second_connection_in_is_looked_at_by_the_first_one() {
+    let scene = Scene::new("wal", BANK, FEW);
+    let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
+    let is_known = |number: u32| number % 4 != 0;
+    let outcome = with_known(&scene.snapshot(), &mut asked, is_known, |mut known, options| {
+        let (live, goal) = (scene.live(), known.goal().unwrap());
+        let mut connection = open(&live, options).unwrap();
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
+        let told = Told { path: &live, wait: WAIT };
+        delta::run(&mut connection, &goal, From::Known(&mut known), options, &told).unwrap()
+    });
+    let Outcome::Applied(applied) = outcome else { panic!("few pages differ") };
+    assert_eq!((applied.written as usize, applied.checked), (unlike.len() + 1, Checked::Sound));
+    scene.assert_given_back();
 }
 
 #[test]
