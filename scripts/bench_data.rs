@@ -126,7 +126,7 @@ fn pages(vocabulary: &Vocabulary, first: usize, count: usize) -> Vec<u8> {
 
 fn log_lines(first: usize, size: usize) -> Vec<u8> {
     let mut rng = Rng::new(7, first);
-    let vocabulary = Vocabulary { names: Vec::new(), sentences: Vec::new() };
+    let vocabulary = Vocabulary::default();
     let mut milliseconds = first * 25_000;
     let mut out = Vec::with_capacity(size + 256);
     while out.len() < size {

@@ -123,6 +123,7 @@ impl Rng {
 }
 
 /// Names and sentences to fill templates with.
+#[derive(Default)]
 pub struct Vocabulary {
     pub names: Vec<String>,
     sentences: Vec<String>,

@@ -48,7 +48,8 @@ fn a_restore_that_is_killed_at_any_moment_leaves_one_database_or_the_other() {
     const ROUNDS: u32 = 16;
     for round in 1..=ROUNDS {
         let mut child = begin(&home, &arguments);
-        sleep(took * round / (ROUNDS - 1));
+        // The last two have time to spare, however busy the machine is.
+        sleep(took * round / if round + 2 > ROUNDS { ROUNDS / 4 } else { ROUNDS - 1 });
         child.kill().unwrap();
         child.wait().unwrap();
         let now = cluster.sql(&name, STATE);

@@ -124,7 +124,7 @@ fn what_nobody_expected_is_found_while_the_rest_is_written_and_checked() {
 fn a_database_that_lets_no_second_connection_in_is_looked_at_by_the_first_one() {
     let scene = Scene::new("wal", BANK, FEW);
     let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
-    let is_known = |number: u32| number % 4 != 0;
+    let is_known = |number: u32| !number.is_multiple_of(4);
     let outcome = with_known(&scene.snapshot(), &mut asked, is_known, |mut known, options| {
         let (live, goal) = (scene.live(), known.goal().unwrap());
         let mut connection = open(&live, options).unwrap();
