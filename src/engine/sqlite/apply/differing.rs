@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -192,6 +193,8 @@ impl<'l, 'k> Looking<'l, 'k> {
     fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(self.live, flags)?;
+        // The lock that would be waited for is the transaction's.
+        connection.busy_timeout(Duration::ZERO)?;
         connection.execute_batch("PRAGMA cache_size = -1024; BEGIN")?;
         let count: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
         if count == self.live_count { Ok(connection) } else { Err(rusqlite::Error::QueryReturnedNoRows) }

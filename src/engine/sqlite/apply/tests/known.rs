@@ -130,7 +130,10 @@ fn a_database_that_lets_no_second_connection_in_is_looked_at_by_the_first_one() 
         let mut connection = open(&live, options).unwrap();
         connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
         let told = Told { path: &live, wait: WAIT };
-        delta::run(&mut connection, &goal, From::Known(&mut known), options, &told).unwrap()
+        let started = std::time::Instant::now();
+        let outcome = delta::run(&mut connection, &goal, From::Known(&mut known), options, &told).unwrap();
+        assert!(started.elapsed() < Duration::from_secs(4), "nobody waits for a lock that will not go");
+        outcome
     });
     let Outcome::Applied(applied) = outcome else { panic!("few pages differ") };
     assert_eq!((applied.written as usize, applied.checked), (unlike.len() + 1, Checked::Sound));
