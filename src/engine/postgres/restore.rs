@@ -35,6 +35,9 @@ pub use check::changed;
 pub use rows_only::rows_only;
 pub use script::replace;
 
+/// A large table is filled, and looked at, in parts of about so many bytes.
+const PART: u64 = 32 << 20;
+
 /// Everything that decides how a value is read, and what a server might end for taking long.
 const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
     SET extra_float_digits = 3; SET bytea_output = hex; SET xmloption = content; SET row_security = off; \

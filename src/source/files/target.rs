@@ -28,7 +28,6 @@ use self::issues::{Issues, Shortfall};
 use self::later::Later;
 use self::owners::Owners;
 use self::place::{Place, Temporary};
-use self::special::Special;
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::error::Explained;
 use crate::base::path::{EntryPath, encode};
@@ -353,42 +352,6 @@ impl Target {
         let issues = self.issues.clone();
         let (end, closed) = (AtomicU64::new(0), AtomicBool::new(false));
         FileWriter { file, place, temporary, meta, size, issues, end, closed }
-    }
-
-    fn special(&self, entry: &Entry) -> Result<Outcome, TargetError> {
-        let (place, meta) = self.prepare(entry)?;
-        let special = Special::of(entry)?.expect("BUG: begin() sends only special kinds here");
-        match special.make(&place, place.name()) {
-            Ok(()) => {
-                special::dress(&place, place.name(), &meta, &self.issues)?;
-                return Ok(Outcome::Done);
-            }
-            Err(Errno::EXIST) => {}
-            Err(error) => return self.not_made(entry, &special, error),
-        }
-        let stat = place.look()?;
-        let ours = stat.st_nlink == 1 || Now::existing(&stat).matches(&meta);
-        if ours && special.is_there(&place, &stat) {
-            special::dress(&place, place.name(), &meta, &self.issues)?;
-            return Ok(Outcome::Identical);
-        }
-        let temporary = self.temporary.name();
-        if let Err(error) = special.make(&place, temporary.as_bytes()) {
-            return self.not_made(entry, &special, error);
-        }
-        special::dress(&place, temporary.as_bytes(), &meta, &self.issues)
-            .inspect_err(|_| place.remove(temporary.as_bytes()))?;
-        place.replace_by(temporary.as_bytes())?;
-        Ok(Outcome::Done)
-    }
-
-    /// Devices are for root to make: everyone else goes on without.
-    fn not_made(&self, entry: &Entry, special: &Special, error: Errno) -> Result<Outcome, TargetError> {
-        if special.is_device() && matches!(error, Errno::PERM | Errno::ACCESS) {
-            self.issues.note(&entry.path, Shortfall::Device, error);
-            return Ok(Outcome::Skipped);
-        }
-        Err(TargetError::system("create", &entry.path, error))
     }
 }
 

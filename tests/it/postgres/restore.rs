@@ -296,19 +296,22 @@ fn a_database_is_given_back_in_place_while_it_is_used_and_taken_back() {
 }
 
 #[test]
-fn a_long_table_is_read_back_in_parts_and_nothing_that_changed_is_missed() {
+fn a_long_table_is_filled_and_read_back_in_parts_and_nothing_that_changed_is_missed() {
     let cluster = cluster();
     let name = cluster.database();
     // Longer than two parts; dates and negative numbers are no texts whose order could be mistaken.
     cluster.sql(
         &name,
-        "CREATE TABLE long (day date, n int, x text, PRIMARY KEY (day, n)); \
-         INSERT INTO long SELECT '1999-12-30'::date + n / 100, 50 - n % 100, repeat(md5(n::text), 34) FROM generate_series(1, 70000) n",
+        "CREATE TABLE long (day date, n int, x text, since date, PRIMARY KEY (day, n)); \
+         INSERT INTO long SELECT '1999-12-30'::date + n / 100, 50 - n % 100, repeat(md5(n::text), 34) FROM generate_series(1, 70000) n; \
+         UPDATE long SET since = '0044-03-15 BC' WHERE n = 1 AND day = '2000-10-01'",
     );
     let home = home_of(cluster, &name);
     home.ok(&["backup"]);
     let report = home.json(&["restore", "latest", "--to", &cluster.url("long_again")])["report"].clone();
     assert_eq!((&report["rows"], &report["checked"]), (&70000.into(), &1.into()));
+    // As many transactions as parts, also where a date that has no binary form makes one of them begin again.
+    assert_eq!(cluster.sql("long_again", "SELECT count(DISTINCT xmin::text), min(since) FROM long"), "3|0044-03-15 BC");
     home.ok(&["restore", "latest", "--in-place"]);
     let somewhere = "(SELECT day, n FROM long ORDER BY day, n OFFSET 50000 LIMIT 1)";
     for (change, back) in [

@@ -53,7 +53,7 @@ impl Forms {
     }
 
     /// What a row is in binary; the rest of the text.
-    fn row<'t>(&self, mut text: &'t [u8], days: &mut Days, out: &mut Vec<u8>) -> Option<&'t [u8]> {
+    fn row<'t>(&self, mut text: &'t [u8], days: &mut [Days], out: &mut Vec<u8>) -> Option<&'t [u8]> {
         out.extend(i16::try_from(self.0.len()).ok()?.to_be_bytes());
         for (at, form) in self.0.iter().enumerate() {
             let stop = if at + 1 == self.0.len() { b'\n' } else { b'\t' };
@@ -67,7 +67,7 @@ impl Forms {
                 end += memchr2(b'\t', b'\n', &text[end..])?;
             }
             (text[end] == stop).then_some(())?;
-            field(*form, &text[..end], is_escaped, days, out)?;
+            field(*form, &text[..end], is_escaped, &mut days[at], out)?;
             text = &text[end + 1..];
         }
         Some(text)
@@ -84,7 +84,8 @@ pub struct Stream<'f> {
     forms: &'f Forms,
     /// The beginning of a row that goes on in the next block.
     waiting: Vec<u8>,
-    days: Days,
+    /// What each column's days are remembered by.
+    days: Vec<Days>,
     stage: Stage,
 }
 
@@ -96,7 +97,7 @@ enum Stage {
 
 impl<'f> Stream<'f> {
     pub fn of(forms: &'f Forms) -> Self {
-        Self { forms, waiting: Vec::new(), days: Days::default(), stage: Stage::Header }
+        Self { forms, waiting: Vec::new(), days: vec![Days::default(); forms.0.len()], stage: Stage::Header }
     }
 
     /// What the rows that end in a block of text are in binary. After the last block comes what ends the stream, then none.

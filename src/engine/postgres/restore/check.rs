@@ -16,13 +16,10 @@ use crate::engine::postgres::layout::{Qualified, Table, literal, quoted};
 use crate::engine::postgres::restore::crew::{self, Job};
 use crate::engine::postgres::restore::dump::{Dump, Lines, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
-use crate::engine::postgres::restore::{Loaded, Options, ReadBack, rows};
+use crate::engine::postgres::restore::{Loaded, Options, PART, ReadBack, rows};
 use crate::engine::postgres::segments::Segment;
 use crate::engine::postgres::settings::Settings;
 use crate::engine::postgres::split;
-
-/// A table is looked at in parts of about so many bytes.
-const PART: u64 = 32 << 20;
 
 /// Reads tables back, but for those that were read and found to be the same.
 pub fn rows(

@@ -12,11 +12,8 @@ use crate::engine::postgres::restore::binary::{Forms, Odd, Stream};
 use crate::engine::postgres::restore::check::ReadEarly;
 use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
-use crate::engine::postgres::restore::{Loaded, Options, ReadBack, check};
+use crate::engine::postgres::restore::{Loaded, Options, PART, ReadBack, check};
 use crate::engine::postgres::segments::Segment;
-
-/// A table is split into parts of about so many bytes.
-const PART: u64 = 64 << 20;
 
 /// A run of a table's rows.
 pub struct Part {

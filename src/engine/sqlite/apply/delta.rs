@@ -116,6 +116,8 @@ fn within(
     };
     let Some((written, checked)) = written else { return Ok(Outcome::Unknown) };
     let (page_size, pages) = (goal.page_size() as u32, goal.count);
+    // The first page comes on top of those that were counted.
+    let written = written + u32::from(checked != Checked::Unchanged);
     let applied = Applied { way: Way::Pages, page_size, pages, written, checked };
     if applied.checked == Checked::Unchanged {
         return Ok(Outcome::Applied(applied));
@@ -174,7 +176,7 @@ impl Transaction<'_> {
         let written = self.write_differing(pages)?;
         let nobody = Arc::default();
         let checked = self.complete(written, &nobody)?.ok_or(ApplyError::Interrupted)?;
-        Ok((written + u32::from(checked != Checked::Unchanged), checked))
+        Ok((written, checked))
     }
 
     /// Writes the pages that are not known to be what they are to be, and has the result checked. `None` if they are too
@@ -203,13 +205,14 @@ impl Transaction<'_> {
             let Some(astray) = astray.filter(|_| !self.connection.is_autocommit()) else { return Ok(None) };
             let checked = match early {
                 Some(early) if astray.is_empty() => early?,
+                // An early verdict, even an error, is one on something else.
                 _ => {
                     written += self.write_listed(&astray, known, goal)?;
                     self.complete(written, &Arc::default())?
                 }
             };
             let checked = checked.ok_or(ApplyError::Interrupted)?;
-            Ok(Some((written + u32::from(checked != Checked::Unchanged), checked)))
+            Ok(Some((written, checked)))
         })
     }
 

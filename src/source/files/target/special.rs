@@ -6,19 +6,20 @@ use rustix::io::Errno;
 
 use super::apply::{Handle, Meta, Now, apply};
 use super::error::TargetError;
-use super::issues::Issues;
+use super::issues::{Issues, Shortfall};
 use super::place::Place;
+use super::{Outcome, Target};
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::decode;
 
-pub enum Special {
+enum Special {
     Link(Vec<u8>),
     Node(FileType, u64),
 }
 
 impl Special {
     /// `None` for kinds that are not special.
-    pub fn of(entry: &Entry) -> Result<Option<Self>, TargetError> {
+    fn of(entry: &Entry) -> Result<Option<Self>, TargetError> {
         let device = || {
             let (major, minor) = entry.device.ok_or_else(|| TargetError::listing(&entry.path, "no device number"))?;
             Ok(makedev(major, minor))
@@ -35,11 +36,11 @@ impl Special {
         }))
     }
 
-    pub fn is_device(&self) -> bool {
+    fn is_device(&self) -> bool {
         matches!(self, Self::Node(FileType::CharacterDevice | FileType::BlockDevice, _))
     }
 
-    pub fn make(&self, place: &Place, name: &[u8]) -> Result<(), Errno> {
+    fn make(&self, place: &Place, name: &[u8]) -> Result<(), Errno> {
         match self {
             Self::Link(target) => symlinkat(target.as_slice(), &place.dir, name),
             Self::Node(kind, device) => mknodat(&place.dir, name, *kind, Mode::RUSR | Mode::WUSR, *device),
@@ -47,7 +48,7 @@ impl Special {
     }
 
     /// Is what stands in the place the same?
-    pub fn is_there(&self, place: &Place, stat: &Stat) -> bool {
+    fn is_there(&self, place: &Place, stat: &Stat) -> bool {
         let kind = FileType::from_raw_mode(stat.st_mode);
         match self {
             Self::Link(target) => {
@@ -59,9 +60,48 @@ impl Special {
     }
 }
 
+impl Target {
+    /// Makes a link, a FIFO or a device; leaves alone what is there already.
+    pub(super) fn special(&self, entry: &Entry) -> Result<Outcome, TargetError> {
+        let (place, meta) = self.prepare(entry)?;
+        let special = Special::of(entry)?.expect("BUG: begin() sends only special kinds here");
+        match special.make(&place, place.name()) {
+            Ok(()) => {
+                dress(&place, place.name(), &meta, &self.issues)?;
+                return Ok(Outcome::Done);
+            }
+            Err(Errno::EXIST) => {}
+            Err(error) => return self.not_made(entry, &special, error),
+        }
+        let stat = place.look()?;
+        let ours = stat.st_nlink == 1 || Now::existing(&stat).matches(&meta);
+        if ours && special.is_there(&place, &stat) {
+            dress(&place, place.name(), &meta, &self.issues)?;
+            return Ok(Outcome::Identical);
+        }
+        let temporary = self.temporary.name();
+        if let Err(error) = special.make(&place, temporary.as_bytes()) {
+            return self.not_made(entry, &special, error);
+        }
+        dress(&place, temporary.as_bytes(), &meta, &self.issues)
+            .inspect_err(|_| place.remove(temporary.as_bytes()))?;
+        place.replace_by(temporary.as_bytes())?;
+        Ok(Outcome::Done)
+    }
+
+    /// Devices are for root to make: everyone else goes on without.
+    fn not_made(&self, entry: &Entry, special: &Special, error: Errno) -> Result<Outcome, TargetError> {
+        if special.is_device() && matches!(error, Errno::PERM | Errno::ACCESS) {
+            self.issues.note(&entry.path, Shortfall::Device, error);
+            return Ok(Outcome::Skipped);
+        }
+        Err(TargetError::system("create", &entry.path, error))
+    }
+}
+
 /// Sets the metadata of the special thing called `name`. Reaches it once, so that nothing put in its place
 /// meanwhile gets the metadata.
-pub fn dress(place: &Place, name: &[u8], meta: &Meta, issues: &Issues) -> Result<(), TargetError> {
+fn dress(place: &Place, name: &[u8], meta: &Meta, issues: &Issues) -> Result<(), TargetError> {
     let failed = |error| TargetError::system("set the metadata of", &place.path, error);
     let thing = openat(&place.dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
     let thing = thing.map_err(failed)?;

@@ -164,7 +164,7 @@ fn uuid(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
 }
 
 /// Knows the date that came last: rows that lie together mostly have the same.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Days {
     text: [u8; "2000-01-01".len()],
     days: i64,
