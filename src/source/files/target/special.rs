@@ -83,8 +83,7 @@ impl Target {
         if let Err(error) = special.make(&place, temporary.as_bytes()) {
             return self.not_made(entry, &special, error);
         }
-        dress(&place, temporary.as_bytes(), &meta, &self.issues)
-            .inspect_err(|_| place.remove(temporary.as_bytes()))?;
+        dress(&place, temporary.as_bytes(), &meta, &self.issues).inspect_err(|_| place.remove(temporary.as_bytes()))?;
         place.replace_by(temporary.as_bytes())?;
         Ok(Outcome::Done)
     }
