@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::path::EntryPath;
 
+/// The fact that free pages were captured as zeros, whatever they held.
+pub const FREE_PAGES: &str = "free pages";
+
 /// A database among what a source captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {

@@ -63,13 +63,14 @@ pub enum State {
 }
 
 /// What paths hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holding {
     Snapshot(SnapshotId),
     /// None of them was there.
     Nothing,
     /// Nobody looked: there is no way back.
+    #[default]
     Unknown,
 }
 

@@ -4,6 +4,7 @@
 //! written is reported and the rest goes on.
 
 mod batch;
+pub mod guard;
 pub mod in_place;
 pub mod live;
 pub mod server;

@@ -25,16 +25,17 @@ pub fn place(root: &str) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(path::decode(root).unwrap_or_default()))
 }
 
-/// Takes a snapshot of the sources that these parts belong to, as the configuration describes them, or all of them at
-/// their place where it does not. `None` when nothing of it is there.
-pub fn snapshot(
-    vault: &Vault,
+/// What is to be kept safe.
+pub struct Plan(Request);
+
+/// Plans a snapshot of the sources that these parts belong to, as the configuration describes them, or all of them at their
+/// place where it does not. `None` when nothing of it is there.
+pub fn plan(
     parts: &[Touched],
-    configured: Vec<Planned>,
+    mut configured: Vec<Planned>,
     label: Label,
     control: &Arc<Control>,
-) -> Result<Option<Manifest>, OpError> {
-    let mut configured = configured;
+) -> Result<Option<Plan>, OpError> {
     let mut names = BTreeSet::new();
     let mut sources = Vec::new();
     for part in parts {
@@ -52,14 +53,20 @@ pub fn snapshot(
     }
     let control = control.clone();
     let (rescan, estimate, rows_lost) = (false, false, config::ROWS_LOST);
-    let request = Request { sources, label, rescan, estimate, rows_lost, control };
-    let manifest = backup::backup(vault, &request).map_err(refused)?.manifest;
-    match manifest.sources.iter().find(|source| source.skipped_count > 0) {
-        None => Ok(Some(manifest)),
-        Some(source) => {
-            let first = source.skipped.first().map(|skip| format!("{}: {}", skip.path, skip.reason));
-            let why = format!("{}/{}", source.name, first.unwrap_or_default());
-            Err(Problem::NoSafety { why, source: None }.into())
+    Ok(Some(Plan(Request { sources, label, rescan, estimate, rows_lost, control })))
+}
+
+impl Plan {
+    /// Takes the snapshot, of all that is there at this time.
+    pub fn take(&self, vault: &Vault) -> Result<Manifest, OpError> {
+        let manifest = backup::backup(vault, &self.0).map_err(refused)?.manifest;
+        match manifest.sources.iter().find(|source| source.skipped_count > 0) {
+            None => Ok(manifest),
+            Some(source) => {
+                let first = source.skipped.first().map(|skip| format!("{}: {}", skip.path, skip.reason));
+                let why = format!("{}/{}", source.name, first.unwrap_or_default());
+                Err(Problem::NoSafety { why, source: None }.into())
+            }
         }
     }
 }

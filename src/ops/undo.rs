@@ -77,7 +77,7 @@ impl Now<'_> {
         let Self { unlocked, touches, left, gives, done, force, settings } = *self;
         let mut parts = done.parts.clone();
         let swaps = swap::reverse(unlocked, gives, (&mut parts, done.state), &configured, settings)?;
-        let before = in_place::save(unlocked, touches, &parts, configured, settings)?;
+        let before = in_place::save(unlocked, (touches, gives), &parts, configured, settings)?;
         let action = Action {
             id: Actions::fresh_id(),
             time: Instant::now(),
@@ -89,8 +89,9 @@ impl Now<'_> {
             parts,
             ..done.clone()
         };
-        let listing = before.listing();
-        let change = Change { unlocked, touches, gives, before: listing, action: &action, swaps: &swaps, settings };
+        let (listing, guard) = (before.listing(), &before.guard);
+        let change =
+            Change { unlocked, touches, gives, before: listing, guard, action: &action, swaps: &swaps, settings };
         if !force {
             unchanged(&change, left, done)?;
         }

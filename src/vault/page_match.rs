@@ -30,9 +30,7 @@ pub struct PageMatch<'l> {
     run: Option<PageRun>,
     /// Pages of the run that are behind.
     passed: usize,
-    extents: Extents<'l>,
-    /// What is left of the extent that the next page lies in.
-    extent: Option<Extent>,
+    spans: Spans<'l>,
 }
 
 /// Where a page lies; nowhere if it is zeros.
@@ -59,8 +57,7 @@ impl Vault {
                     memory: Some(memory),
                     run: None,
                     passed: 0,
-                    extents: extents::of_file(entry, library),
-                    extent: None,
+                    spans: Spans::of(entry, library),
                 }));
             }
         }
@@ -89,17 +86,12 @@ impl PageMatch<'_> {
         let mut left = self.page_size;
         let mut spot = None;
         while left > 0 {
-            let mut extent = match self.extent.take() {
-                Some(extent) => extent,
-                None => self.extents.next()?.ok()?,
-            };
-            let now = extent.length.min(left);
+            let now = self.spans.ready().ok()??.min(left);
             if now == self.page_size {
-                spot = Some(extent.chunk.map(|chunk| (chunk, extent.offset)));
+                spot = self.spans.spot();
             }
+            self.spans.pass(now);
             left -= now;
-            (extent.length, extent.offset) = (extent.length - now, extent.offset + now);
-            self.extent = Some(extent).filter(|extent| extent.length > 0);
         }
         spot
     }
@@ -122,6 +114,69 @@ impl PageMatch<'_> {
                 Some((Some((spot.chunk, offset)), Some(*run.digests.get(at)?)))
             }
         }
+    }
+}
+
+/// The pages of `wanted` that do not lie where those of `other` lie, by their numbers: all that differ, and perhaps some that
+/// are the same. `None` if they are more than `most`.
+pub fn differing(
+    wanted: &Entry,
+    other: &Entry,
+    (page_size, most): (u32, usize),
+    library: &Library<'_>,
+) -> Result<Option<Vec<u32>>, VaultError> {
+    let mut wanted = Spans::of(wanted, library);
+    let mut other = Spans::of(other, library);
+    let (mut at, mut numbers) = (0, Vec::<u32>::new());
+    while let Some(length) = wanted.ready()? {
+        let shared = other.ready()?;
+        let now = length.min(shared.unwrap_or(length));
+        let is_same = shared.is_some() && wanted.spot() == other.spot();
+        if !is_same {
+            let first = at / u64::from(page_size) + 1;
+            let Ok(last) = u32::try_from((at + now).div_ceil(u64::from(page_size))) else { return Ok(None) };
+            let known = numbers.last().copied().unwrap_or(0);
+            numbers.extend((known.max(first as u32 - 1)..last).map(|before| before + 1).take(most + 1));
+            if numbers.len() > most {
+                return Ok(None);
+            }
+        }
+        wanted.pass(now);
+        other.pass(now);
+        at += now;
+    }
+    Ok(Some(numbers))
+}
+
+/// Goes along a list of extents by any steps.
+struct Spans<'l> {
+    extents: Extents<'l>,
+    extent: Option<Extent>,
+}
+
+impl<'l> Spans<'l> {
+    fn of(entry: &Entry, library: &'l Library<'l>) -> Self {
+        Self { extents: extents::of_file(entry, library), extent: None }
+    }
+
+    /// How much lies together from here on; none at the end.
+    fn ready(&mut self) -> Result<Option<u64>, VaultError> {
+        if self.extent.is_none() {
+            self.extent = self.extents.next().transpose()?;
+        }
+        Ok(self.extent.as_ref().map(|extent| extent.length))
+    }
+
+    fn spot(&self) -> Option<Spot> {
+        self.extent.as_ref().map(|extent| extent.chunk.map(|chunk| (chunk, extent.offset)))
+    }
+
+    fn pass(&mut self, length: u64) {
+        self.extent = self.extent.take().and_then(|mut extent| {
+            extent.length = extent.length.saturating_sub(length);
+            extent.offset += length;
+            (extent.length > 0).then_some(extent)
+        });
     }
 }
 

@@ -12,9 +12,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::base::control::Control;
@@ -26,16 +25,19 @@ mod delta;
 mod differing;
 mod error;
 mod header;
+mod live;
 mod pages;
 #[cfg(test)]
 mod tests;
 mod whole;
 
 pub use compare::holds;
-pub use differing::{Expectations, Expected, Known};
+pub use differing::{Expectations, Expected, Known, Listed, most_listed};
 pub use error::ApplyError;
-pub use header::is_database;
+pub use header::{is_database, page_size};
 pub(in crate::engine::sqlite) use header::{AutoVacuum, Header, LENGTH as HEADER_LENGTH, lock_page};
+pub use live::Live;
+pub(in crate::engine::sqlite) use live::patience;
 pub use pages::{Blocks, Wanted};
 
 use delta::{From, Goal, Outcome};
@@ -104,82 +106,72 @@ pub struct Applied {
     pub checked: Checked,
 }
 
-/// Makes the database at `live` what is wanted.
-pub fn apply(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<Applied, ApplyError> {
-    let told = Told { path: live, wait: options.wait };
+/// Makes a live database what is wanted.
+pub fn apply(live: &mut Live, wanted: Wanted<'_>, options: &Options<'_>) -> Result<Applied, ApplyError> {
+    let path = live.path().to_owned();
+    let told = Told { path: &path, wait: options.wait };
     let mut pages = Pages::new(wanted)?;
-    if !live.try_exists().map_err(told.io("look at"))? {
-        return whole::create(live, &mut pages, options);
+    if !path.try_exists().map_err(told.io("look at"))? {
+        return whole::create(&path, &mut pages, options);
     }
-    let mut connection = open(live, options)?;
-    reach("opened");
     let goal = Goal { first: pages.first().to_vec(), count: pages.count() };
-    match delta::run(&mut connection, &goal, From::All(&mut pages), options, &told)? {
+    match delta::run(live, &goal, From::All(&mut pages), options, &told)? {
         Outcome::Applied(applied) => Ok(applied),
-        Outcome::OtherLayout(what) => whole::copy(connection, what, &mut pages, options, &told),
-        Outcome::Empty => whole::copy(connection, "page size", &mut pages, options, &told),
-        Outcome::Unknown => unreachable!("BUG: all pages are handed over"),
+        Outcome::OtherLayout(what) => whole::copy(live.connection(), what, &mut pages, options, &told),
+        Outcome::Empty => whole::copy(live.connection(), "page size", &mut pages, options, &told),
+        Outcome::Unknown | Outcome::Lost => unreachable!("BUG: all pages are handed over"),
     }
 }
 
-/// Makes the database at `live` what is wanted, where most of it is known to be that already: what is known is not read
-/// from the vault. `None` where that cannot be; then nothing has changed, and [`apply`] is the way.
+/// Makes a live database what is wanted, where most of it is known to be that already: what is known is not read from the
+/// vault. `None` where that cannot be; then nothing has changed, and [`apply`] is the way.
 pub fn apply_differing(
-    live: &Path,
+    live: &mut Live,
     mut known: Known<'_>,
     options: &Options<'_>,
 ) -> Result<Option<Applied>, ApplyError> {
-    let told = Told { path: live, wait: options.wait };
-    let Some(goal) = known.goal() else { return Ok(None) };
-    if !live.try_exists().map_err(told.io("look at"))? {
+    let goal = goal(std::mem::take(&mut known.first), known.length);
+    known_pages(live, goal, From::Known(&mut known), options)
+}
+
+/// Makes a live database what is wanted, where it is known which pages differ and nobody has written since. `None` where
+/// that cannot be; then nothing has changed, and [`apply`] is the way.
+pub fn apply_listed(
+    live: &mut Live,
+    mut listed: Listed<'_>,
+    options: &Options<'_>,
+) -> Result<Option<Applied>, ApplyError> {
+    if !live.is_held() {
         return Ok(None);
     }
-    let mut connection = open(live, options)?;
-    reach("opened");
-    match delta::run(&mut connection, &goal, From::Known(&mut known), options, &told)? {
+    let goal = goal(std::mem::take(&mut listed.first), listed.length);
+    known_pages(live, goal, From::Listed(&mut listed), options)
+}
+
+fn known_pages(
+    live: &mut Live,
+    goal: Option<Goal>,
+    from: From<'_, '_>,
+    options: &Options<'_>,
+) -> Result<Option<Applied>, ApplyError> {
+    let path = live.path().to_owned();
+    let told = Told { path: &path, wait: options.wait };
+    let Some(goal) = goal else { return Ok(None) };
+    if !path.try_exists().map_err(told.io("look at"))? {
+        return Ok(None);
+    }
+    match delta::run(live, &goal, from, options, &told)? {
         Outcome::Applied(applied) => Ok(Some(applied)),
         _ => Ok(None),
     }
 }
 
-/// Opens a live database for reading and writing its pages.
-fn open(live: &Path, options: &Options<'_>) -> Result<Connection, ApplyError> {
-    let told = Told { path: live, wait: options.wait };
-    let failed = told.sqlite("open");
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(live, flags).map_err(&failed)?;
-    connection.busy_handler(Some(patience(options.wait))).map_err(&failed)?;
-    let prepare = || {
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        // A schema that cannot be read does not keep its pages from being replaced.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
-        // All pages come by, most of them twice and none soon again: a cache that the processor can hold is faster than
-        // a larger one.
-        connection.execute_batch("PRAGMA cache_size = -4096; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY")?;
-        // When the log goes into the database is decided after the commit.
-        connection.execute_batch("PRAGMA wal_autocheckpoint = 0")?;
-        has_page_table(&connection)
-    };
-    if prepare().map_err(&failed)? { Ok(connection) } else { Err(ApplyError::NoPageTable) }
-}
-
-/// Asks again and again, more often than SQLite would: among writers who leave a lock for moments only, whoever sleeps
-/// longest never gets it.
-pub(super) fn patience(wait: Duration) -> impl FnMut(i32) -> bool + Send + 'static {
-    let mut since = Instant::now();
-    move |asked| {
-        if asked == 0 {
-            since = Instant::now();
-        }
-        std::thread::sleep(Duration::from_micros(500));
-        since.elapsed() < wait
-    }
-}
-
-fn has_page_table(connection: &Connection) -> rusqlite::Result<bool> {
-    let ask = "SELECT count(*) FROM pragma_compile_options WHERE compile_options = 'ENABLE_DBPAGE_VTAB'";
-    connection.query_row(ask, [], |row| row.get::<_, u32>(0)).map(|found| found > 0)
+/// What the first page says, if that is a database to go by. What is wrong with another one [`apply`] tells.
+fn goal(first: Vec<u8>, length: u64) -> Option<Goal> {
+    let header = Header::of(&first)?;
+    let (size, count) = (u64::from(header.page_size()), header.pages()?);
+    let fits = first.len() as u64 == size && size * u64::from(count) <= length;
+    fits.then_some(Goal { first, count })
 }
 
 /// Has another process a database with a log open? One with a rollback journal shows only while it is used. Where nobody

@@ -11,6 +11,7 @@ pub mod decimal;
 pub mod error;
 pub mod facts;
 pub mod free;
+pub mod held;
 pub mod live;
 pub mod pages;
 pub mod records;

@@ -14,6 +14,7 @@ use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts, Hooks, Ran};
+use crate::ops::restore::guard::Guard;
 use crate::ops::restore::live::{self, Change, Given};
 use crate::ops::restore::server;
 use crate::ops::restore::swap::{self, Swaps};
@@ -96,7 +97,8 @@ fn between(
     swaps: Swaps,
     settings: &Settings<'_>,
 ) -> Result<Report, OpError> {
-    let before = save(unlocked, manifest, &parts, configured, settings)?;
+    let (touches, gives) = (manifest, Some(manifest));
+    let before = save(unlocked, (touches, gives), &parts, configured, settings)?;
     let action = Action {
         id: Actions::fresh_id(),
         time: Instant::now(),
@@ -111,9 +113,9 @@ fn between(
         undone_by: None,
         recovered: None,
     };
-    let (touches, gives) = (manifest, Some(manifest));
-    let before_listing = before.listing();
-    let change = Change { unlocked, touches, gives, before: before_listing, action: &action, swaps: &swaps, settings };
+    let (listing, guard) = (before.listing(), &before.guard);
+    let change =
+        Change { unlocked, touches, gives, before: listing, guard, action: &action, swaps: &swaps, settings };
     let given = run(&change)?;
     settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
     swaps.done();
@@ -121,10 +123,12 @@ fn between(
     Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
 }
 
-/// What was there before a change.
+/// What was there before a change, which nobody can alter until it is made.
+#[derive(Default)]
 pub(in crate::ops) struct Before {
     pub holding: Holding,
     pub manifest: Option<Manifest>,
+    pub guard: Guard,
 }
 
 impl Before {
@@ -137,30 +141,38 @@ impl Before {
     }
 }
 
-/// Makes the safety snapshot.
+/// Makes the safety snapshot. Where somebody has written meanwhile it is made once more, with writers kept waiting.
 pub(in crate::ops) fn save(
     unlocked: &UnlockedVault,
-    manifest: &Manifest,
+    (touches, gives): (&Manifest, Option<&Manifest>),
     parts: &[Touched],
     configured: Vec<Planned>,
     settings: &Settings<'_>,
 ) -> Result<Before, OpError> {
-    let (holding, made) = match &settings.safety {
-        None => (Holding::Unknown, None),
+    let before = match &settings.safety {
+        None => Before::default(),
         Some(label) => {
-            let label = Label { app: manifest.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
-            match safety::snapshot(unlocked.vault(), parts, configured, label, &settings.control)? {
-                Some(made) => (Holding::Snapshot(made.id), Some(made)),
-                None => (Holding::Nothing, None),
+            let label = Label { app: touches.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
+            let guard = Guard::watch(gives, parts, settings)?;
+            match safety::plan(parts, configured, label, &settings.control)? {
+                None => Before { holding: Holding::Nothing, manifest: None, guard },
+                Some(plan) => {
+                    let mut made = plan.take(unlocked.vault())?;
+                    (settings.told)(Step::Reached("saved"));
+                    if !guard.hold(settings)? {
+                        made = plan.take(unlocked.vault())?;
+                    }
+                    Before { holding: Holding::Snapshot(made.id), manifest: Some(made), guard }
+                }
             }
         }
     };
     // A database that is swapped is kept aside: that is a way back without a snapshot.
     let all_kept = parts.iter().all(|part| part.swap.is_some());
-    if !(all_kept && holding == Holding::Unknown) {
-        (settings.told)(Step::Safe(holding));
+    if !(all_kept && before.holding == Holding::Unknown) {
+        (settings.told)(Step::Safe(before.holding));
     }
-    Ok(Before { holding, manifest: made })
+    Ok(before)
 }
 
 /// Writes the action down and makes the change. A change that fails is taken back at once; where that fails too, the

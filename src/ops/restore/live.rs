@@ -12,7 +12,7 @@ mod walk;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -23,6 +23,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::{Action, Touched};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::batch::{Batch, Tally};
+use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::Settings;
 use crate::ops::restore::server::KIND;
 use crate::ops::restore::swap::{Swapped, Swaps};
@@ -45,6 +46,8 @@ pub(in crate::ops) struct Change<'c> {
     pub gives: Option<&'c Manifest>,
     /// What is there: `None` if nobody knows, `Some(None)` for nothing.
     pub before: Option<Option<&'c Manifest>>,
+    /// The databases that nobody has written to since.
+    pub guard: &'c Guard,
     pub action: &'c Action,
     /// The databases of servers that take the places of live ones.
     pub swaps: &'c Swaps,
@@ -100,6 +103,7 @@ pub(in crate::ops) fn give(change: &Change<'_>, progress: &mut Progress) -> Resu
         let mut each = |path: &EntryPath| _ = progress.databases.insert((number, path.clone()));
         work.databases(&mut given, &|_| true, &mut each)?;
     }
+    change.guard.release();
     change.swaps.forward(&mut given.swapped, &mut progress.swapped)?;
     progress.files = true;
     for work in &works {
@@ -174,6 +178,12 @@ fn works<'w>(
     places.iter().map(of).collect()
 }
 
+/// Where an entry lives that is captured below this root.
+pub(in crate::ops) fn live_path(root: &Path, path: &EntryPath) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+    if path.is_root() { root.to_owned() } else { root.join(std::ffi::OsStr::from_bytes(path.as_bytes())) }
+}
+
 /// One part: where it lives, and the records of the snapshots that say what of it.
 pub(in crate::ops) struct Place<'c> {
     pub part: &'c Touched,
@@ -201,8 +211,7 @@ impl<'c> Place<'c> {
 
     /// Where an entry lives.
     pub fn live(&self, path: &EntryPath) -> PathBuf {
-        use std::os::unix::ffi::OsStrExt;
-        if path.is_root() { self.root.clone() } else { self.root.join(std::ffi::OsStr::from_bytes(path.as_bytes())) }
+        live_path(&self.root, path)
     }
 
     /// The folder that its entries are written into.

@@ -3,7 +3,6 @@
 //! Owns cutting and holes. The reader cuts; other threads hash, or the consumer does, so that one huge file keeps
 //! more than one core busy. Pieces arrive in order; each holds a lease until it is consumed.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{Sender, unbounded};
@@ -11,6 +10,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use crate::base::chunk::MAX_CHUNK;
+use crate::engine::sqlite::held::Plain;
 use crate::source::files::budget::Lease;
 use crate::source::files::metadata::Facts;
 use crate::source::files::read::{ATTEMPTS, Captured, Hashing, Outcome, Reader, Request};
@@ -46,7 +46,7 @@ impl From<Errno> for Stop {
 pub(super) fn read(
     reader: &Reader,
     request: &Request,
-    file: &OwnedFd,
+    file: &Plain,
     facts: Facts,
     attempt: usize,
     reply: &Sender<Outcome>,
@@ -71,7 +71,7 @@ pub(super) fn read(
 struct Stream<'a> {
     reader: &'a Reader,
     request: &'a Request,
-    file: &'a OwnedFd,
+    file: &'a Plain,
     parts: &'a Sender<Part>,
     buffer: Vec<u8>,
     /// So much of the buffer is read, and not yet cut. Covered by the lease.

@@ -5,7 +5,8 @@ use std::path::Path;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, Header};
 use crate::engine::sqlite::apply::pages::{Pages, Wanted};
-use crate::engine::sqlite::apply::{Options, open};
+use crate::engine::sqlite::apply::Options;
+use crate::engine::sqlite::apply::live::connect;
 
 /// Does the live database hold exactly this, counters aside?
 pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<bool, ApplyError> {
@@ -15,7 +16,7 @@ pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<b
     if !live.exists() {
         return Ok(false);
     }
-    let connection = open(live, options)?;
+    let connection = connect(live, options.wait)?;
     connection.execute_batch("BEGIN").map_err(&failed)?;
     let count: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(&failed)?;
     if count != pages.count() {

@@ -18,9 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rusqlite::{Connection, Statement};
 
-use crate::engine::sqlite::apply::differing::{self, Known, Looking};
+use crate::engine::sqlite::apply::differing::{self, Known, Listed, Looking, Pages as Fetch};
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, AutoVacuum, Header};
+use crate::engine::sqlite::apply::live::Live;
 use crate::engine::sqlite::apply::pages::Pages;
 use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, Way, check, reach};
 
@@ -38,8 +39,10 @@ pub(super) enum Outcome {
     OtherLayout(&'static str),
     /// There is a file, and no database in it yet.
     Empty,
-    /// Too much differs from what is known.
+    /// Too much differs from what is known. Nothing was written.
     Unknown,
+    /// The same, and what was written is to be taken back.
+    Lost,
 }
 
 /// What the database is to be: its first page, and how many there are.
@@ -64,27 +67,43 @@ pub(super) enum From<'f, 'w> {
     All(&'f mut Pages<'w>),
     /// Those that are not known to be there.
     Known(&'f mut Known<'w>),
+    /// Those that are known not to be.
+    Listed(&'f mut Listed<'w>),
 }
 
+/// What became of pages of which some are known.
+enum Made {
+    /// So many were written.
+    Written(u32, Checked),
+    /// Too many differ, which was known before any was written.
+    TooMany,
+    /// More differ than can be listed, or SQLite has ended the transaction.
+    Lost,
+}
+
+/// Makes the change in a transaction of its own, or in the one that keeps others from writing. Where nothing came of it and
+/// nothing went wrong, that goes on: nobody is to write before another way is taken.
 pub(super) fn run(
-    connection: &mut Connection,
+    live: &mut Live,
     goal: &Goal,
     from: From<'_, '_>,
     options: &Options<'_>,
     told: &Told<'_>,
 ) -> Result<Outcome, ApplyError> {
-    connection.execute_batch("BEGIN IMMEDIATE").map_err(told.sqlite("lock"))?;
+    if !live.hold(options.wait)? {
+        return Err(ApplyError::Written { path: told.path.to_owned() });
+    }
     reach("begun");
+    let connection = live.connection();
     let outcome = within(connection, goal, from, options, told);
-    if !matches!(outcome, Ok(Outcome::Applied(Applied { written: 1.., .. }))) {
+    let is_over = matches!(outcome, Err(_) | Ok(Outcome::Lost | Outcome::Applied(Applied { written: 0, .. })));
+    if is_over {
         // A rollback that fails is one that SQLite has made already.
         let _ = connection.execute_batch("ROLLBACK");
-        return outcome;
     }
+    let Ok(Outcome::Applied(applied @ Applied { written: 1.., .. })) = &outcome else { return outcome };
     reach("committed");
-    if let Ok(Outcome::Applied(applied)) = &outcome
-        && u64::from(applied.written) * u64::from(applied.page_size) > LONG_LOG
-    {
+    if u64::from(applied.written) * u64::from(applied.page_size) > LONG_LOG {
         // What can be is moved from the log into the database; a reader may keep that from being done in full.
         let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
     }
@@ -110,11 +129,16 @@ fn within(
     let first = First { wanted: &goal.first, live: &live, live_count, count: goal.count };
     let held = Held { rollback_journal: !header.is_wal(), bytes: 0, flushed: false };
     let mut transaction = Transaction { connection, told, options, first, held };
-    let written = match from {
-        From::All(pages) => Some(transaction.make_all(pages)?),
+    let made = match from {
+        From::All(pages) => transaction.make_all(pages)?,
         From::Known(known) => transaction.make_known(known, goal)?,
+        From::Listed(listed) => transaction.make_listed(listed, goal)?,
     };
-    let Some((written, checked)) = written else { return Ok(Outcome::Unknown) };
+    let (written, checked) = match made {
+        Made::Written(written, checked) => (written, checked),
+        Made::TooMany => return Ok(Outcome::Unknown),
+        Made::Lost => return Ok(Outcome::Lost),
+    };
     let (page_size, pages) = (goal.page_size() as u32, goal.count);
     // The first page comes on top of those that were counted.
     let written = written + u32::from(checked != Checked::Unchanged);
@@ -172,22 +196,38 @@ struct Transaction<'c> {
 
 impl Transaction<'_> {
     /// Writes every page that differs, and has the result checked. Returns how many.
-    fn make_all(&mut self, pages: &mut Pages<'_>) -> Result<(u32, Checked), ApplyError> {
+    fn make_all(&mut self, pages: &mut Pages<'_>) -> Result<Made, ApplyError> {
         let written = self.write_differing(pages)?;
-        let nobody = Arc::default();
-        let checked = self.complete(written, &nobody)?.ok_or(ApplyError::Interrupted)?;
-        Ok((written, checked))
+        self.finish(written)
     }
 
-    /// Writes the pages that are not known to be what they are to be, and has the result checked. `None` if they are too
-    /// many to be listed.
+    /// Writes the pages that are listed, and has the result checked.
+    fn make_listed(&mut self, listed: &mut Listed<'_>, goal: &Goal) -> Result<Made, ApplyError> {
+        if listed.live_count != self.first.live_count {
+            return Ok(Made::TooMany);
+        }
+        let locks = header::lock_page(goal.page_size() as u32);
+        let is_meant = |number: &u32| *number != 1 && *number != locks && *number <= goal.count;
+        let numbers: Vec<u32> = listed.numbers.iter().copied().filter(is_meant).collect();
+        self.options.control.bytes.add(goal.page_size() as u64 * u64::from(goal.count));
+        let written = self.write_listed(&numbers, listed.pages, goal)?;
+        self.finish(written)
+    }
+
+    fn finish(&mut self, written: u32) -> Result<Made, ApplyError> {
+        let nobody = Arc::default();
+        let checked = self.complete(written, &nobody)?.ok_or(ApplyError::Interrupted)?;
+        Ok(Made::Written(written, checked))
+    }
+
+    /// Writes the pages that are not known to be what they are to be, and has the result checked.
     ///
     /// Those of which nothing is known come first. While they are fetched, written and checked, the others are looked
     /// at: mostly they are what they were when they became known. Where they are not, they are written as well, and
     /// everything is checked again.
-    fn make_known(&mut self, known: &mut Known<'_>, goal: &Goal) -> Result<Option<(u32, Checked)>, ApplyError> {
+    fn make_known(&mut self, known: &mut Known<'_>, goal: &Goal) -> Result<Made, ApplyError> {
         let live_count = self.first.live_count;
-        let Some(numbers) = differing::unknown(known, goal, live_count) else { return Ok(None) };
+        let Some(numbers) = differing::unknown(known, goal, live_count) else { return Ok(Made::TooMany) };
         let looking = Looking::at(known, goal, live_count, numbers.len(), self.options, self.told);
         std::thread::scope(|scope| {
             let mut helpers = looking.begin(scope);
@@ -195,24 +235,23 @@ impl Transaction<'_> {
             if self.held.rollback_journal && numbers.len() * goal.page_size() > HELD {
                 helpers.finish(self.connection).map_err(|failure| failure.explained(self.told))?;
             }
-            let mut written = self.write_listed(&numbers, known, goal)?;
+            let mut written = self.write_listed(&numbers, known.pages, goal)?;
             // Where nothing was written there mostly is nothing to check.
             let early = (written > 0).then(|| self.complete(written, looking.found()));
             helpers.finish(self.connection).map_err(|failure| failure.explained(self.told))?;
             reach("looked");
             let astray = helpers.found();
             // SQLite's worst errors end the transaction.
-            let Some(astray) = astray.filter(|_| !self.connection.is_autocommit()) else { return Ok(None) };
+            let Some(astray) = astray.filter(|_| !self.connection.is_autocommit()) else { return Ok(Made::Lost) };
             let checked = match early {
                 Some(early) if astray.is_empty() => early?,
                 // An early verdict, even an error, is one on something else.
                 _ => {
-                    written += self.write_listed(&astray, known, goal)?;
-                    self.complete(written, &Arc::default())?
+                    written += self.write_listed(&astray, known.pages, goal)?;
+                    return self.finish(written);
                 }
             };
-            let checked = checked.ok_or(ApplyError::Interrupted)?;
-            Ok(Some((written, checked)))
+            Ok(Made::Written(written, checked.ok_or(ApplyError::Interrupted)?))
         })
     }
 
@@ -263,7 +302,7 @@ impl Transaction<'_> {
     }
 
     /// Writes those of the listed pages that differ. Returns how many.
-    fn write_listed(&mut self, numbers: &[u32], known: &mut Known<'_>, goal: &Goal) -> Result<u32, ApplyError> {
+    fn write_listed(&mut self, numbers: &[u32], fetch: &mut Fetch<'_>, goal: &Goal) -> Result<u32, ApplyError> {
         if numbers.is_empty() {
             return Ok(0);
         }
@@ -271,7 +310,7 @@ impl Transaction<'_> {
         let mut write = self.held.prepare(connection).map_err(&failed)?;
         let mut look = connection.prepare("SELECT data FROM sqlite_dbpage WHERE pgno = ?1").map_err(&failed)?;
         let mut written = 0;
-        (known.pages)(numbers, &mut |blocks| {
+        fetch(numbers, &mut |blocks| {
             let mut pages = Pages::some(blocks, goal.page_size(), numbers.len());
             for &number in numbers {
                 if self.options.control.stopped() {

@@ -19,7 +19,7 @@ use crate::base::control::Control;
 use crate::engine::sqlite::apply::Options;
 use crate::engine::sqlite::apply::delta::Goal;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
-use crate::engine::sqlite::apply::header::{self, Header};
+use crate::engine::sqlite::apply::header;
 use crate::engine::sqlite::apply::pages::Blocks;
 
 /// Threads that help to look at pages, at most.
@@ -67,14 +67,16 @@ pub struct Known<'k> {
     pub pages: &'k mut Pages<'k>,
 }
 
-impl Known<'_> {
-    /// What the first page says, if that is a database to go by. What is wrong with another one [`super::apply`] tells.
-    pub(super) fn goal(&mut self) -> Option<Goal> {
-        let header = Header::of(&self.first)?;
-        let (size, count) = (header.page_size() as usize, header.pages()?);
-        let fits = self.first.len() == size && size as u64 * u64::from(count) <= self.length;
-        fits.then(|| Goal { first: std::mem::take(&mut self.first), count })
-    }
+/// Which pages differ between what a database is to be and what it was when it was looked at.
+pub struct Listed<'l> {
+    pub length: u64,
+    /// The first of the pages that it is to have.
+    pub first: Vec<u8>,
+    /// The others that differ, in ascending order, and any that may differ.
+    pub numbers: Vec<u32>,
+    /// How many pages there were.
+    pub live_count: u32,
+    pub pages: &'l mut Pages<'l>,
 }
 
 /// Why no list was made.
@@ -99,14 +101,14 @@ pub(super) fn unknown(known: &Known<'_>, goal: &Goal, live_count: u32) -> Option
     let mut expected = (known.expected)();
     let of_common = (1..=common).filter(|_| expected() == Expected::Unknown);
     let numbers = of_common.chain(common + 1..=goal.count).filter(|&number| number != 1 && number != locks);
-    let most = most(goal);
+    let most = most_listed(goal.count);
     let numbers: Vec<u32> = numbers.take(most + 1).collect();
     (numbers.len() <= most).then_some(numbers)
 }
 
-/// How many pages are listed at most.
-fn most(goal: &Goal) -> usize {
-    MOST.min((goal.count as usize / ONE_IN).max(SHORT))
+/// How many pages of so many are listed at most.
+pub fn most_listed(count: u32) -> usize {
+    MOST.min((count as usize / ONE_IN).max(SHORT))
 }
 
 /// What those who look at pages share.
@@ -146,7 +148,7 @@ impl<'l, 'k> Looking<'l, 'k> {
             expected: known.expected,
             name: known.name,
             control: options.control,
-            most: most(goal) - listed,
+            most: most_listed(goal.count) - listed,
             found: Arc::default(),
             parts: Mutex::new(parts(live_count.min(goal.count), size).into()),
             over: AtomicBool::new(false),

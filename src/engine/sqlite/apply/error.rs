@@ -22,6 +22,8 @@ pub enum ApplyError {
     Content { source: Cause },
     #[error("{} stayed locked for {} s", .path.display(), .waited.as_secs())]
     Busy { path: PathBuf, waited: Duration },
+    #[error("{} was written to while it was being given back", .path.display())]
+    Written { path: PathBuf },
     #[error("{} has another {what} than the snapshot, and an app has it open", .path.display())]
     InUse { path: PathBuf, what: &'static str },
     #[error("{} has another text encoding than the snapshot", .path.display())]
@@ -46,7 +48,7 @@ impl ApplyError {
 impl Explain for ApplyError {
     fn class(&self) -> Class {
         match self {
-            Self::Busy { .. } | Self::InUse { .. } => Class::Busy,
+            Self::Busy { .. } | Self::Written { .. } | Self::InUse { .. } => Class::Busy,
             Self::Content { source } => source.0.class(),
             Self::Interrupted => Class::Interrupted,
             _ => Class::Failed,
@@ -63,6 +65,7 @@ impl Explain for ApplyError {
             Self::Busy { .. } => {
                 "somebody holds a lock: wait and run this again, with a longer --wait, or stop the app"
             }
+            Self::Written { .. } => "nothing was changed: run this again",
             Self::InUse { .. } => "stop the app and run this again, or restore with --to",
             Self::Encoding { .. } => "stop the app, move the database away and run this again, or restore with --to",
             Self::Unsound { .. } => {

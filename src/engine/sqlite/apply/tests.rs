@@ -115,7 +115,7 @@ fn give_back(live: &Path, snapshot: &Path, on_damage: OnDamage, wait: Duration) 
     let control = Arc::default();
     let mut blocks = from(blocks(snapshot, 70_001));
     let wanted = Wanted { length: fs::metadata(snapshot).unwrap().len(), blocks: &mut blocks };
-    apply(live, wanted, &Options { wait, on_damage, control: &control, dress: None })
+    apply(&mut Live::at(live), wanted, &Options { wait, on_damage, control: &control, dress: None })
 }
 
 fn holds_file(live: &Path, snapshot: &Path) -> bool {
@@ -315,11 +315,11 @@ fn content_that_ends_early_or_cannot_be_read_leaves_the_database_as_it_was() {
     let control = Arc::default();
     let options = Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None };
     let mut short = from(blocks(&scene.snapshot(), 4096).take(9));
-    let error = apply(&scene.live(), Wanted { length, blocks: &mut short }, &options).unwrap_err();
+    let error = apply(&mut Live::at(&scene.live()), Wanted { length, blocks: &mut short }, &options).unwrap_err();
     assert!(matches!(error, ApplyError::Snapshot { .. }), "{error:?}");
     let broken = || Box::new(ApplyError::NoPageTable) as Explained;
     let mut broken = from(blocks(&scene.snapshot(), 4096).take(9).chain(std::iter::once(Err(broken()))));
-    let error = apply(&scene.live(), Wanted { length, blocks: &mut broken }, &options).unwrap_err();
+    let error = apply(&mut Live::at(&scene.live()), Wanted { length, blocks: &mut broken }, &options).unwrap_err();
     assert!(matches!(error, ApplyError::Content { .. }), "{error:?}");
     assert_eq!(number(&scene.live(), "SELECT sum(balance) FROM account"), before);
 }

@@ -44,7 +44,7 @@ pub(super) fn create(live: &Path, pages: &mut Pages<'_>, options: &Options<'_>) 
 /// Copies the snapshot into a live database whose pages do not fit one to one. One transaction of the live database,
 /// made by SQLite's backup in the other direction.
 pub(super) fn copy(
-    mut connection: Connection,
+    connection: &mut Connection,
     what: &'static str,
     pages: &mut Pages<'_>,
     options: &Options<'_>,
@@ -53,19 +53,21 @@ pub(super) fn copy(
     let staged = Staged::write(told.path, pages, options, true)?;
     let checked = staged.check(options, told)?;
     reach("staged");
+    // SQLite copies into a database only from outside of a transaction.
+    connection.execute_batch("ROLLBACK").map_err(told.sqlite("let go of"))?;
     // Not reachable in a database with a log: pages of another size do not fit into the log.
-    let mode: String = journal_mode(&connection, None).map_err(told.sqlite("look at"))?;
+    let mode: String = journal_mode(connection, None).map_err(told.sqlite("look at"))?;
     let leave_log = mode == "wal" && what == "page size";
-    if leave_log && journal_mode(&connection, Some("DELETE")).ok().as_deref() != Some("delete") {
+    if leave_log && journal_mode(connection, Some("DELETE")).ok().as_deref() != Some("delete") {
         return Err(ApplyError::InUse { path: told.path.to_owned(), what });
     }
     reach("without log");
     let from = read_alone(&staged.path).map_err(told.sqlite("read"))?;
-    let result = copy_all(&from, &mut connection, options.wait, told);
+    let result = copy_all(&from, connection, options.wait, told);
     reach("copied");
     if leave_log {
         // Failing to is not worth hiding what went before; the database is sound either way.
-        let _ = journal_mode(&connection, Some("WAL"));
+        let _ = journal_mode(connection, Some("WAL"));
     }
     result?;
     let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));

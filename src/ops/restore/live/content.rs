@@ -13,7 +13,7 @@ use crate::base::entry::Entry;
 use crate::base::error::Explained;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, ApplyError, Expected, Known, Wanted, beside};
+use crate::engine::sqlite::apply::{self, Applied, ApplyError, Expected, Known, Listed, Live, Wanted, beside};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::walk::find;
@@ -23,6 +23,8 @@ use crate::vault::read::Library;
 use crate::vault::stream;
 use crate::vault::unlocked::UnlockedVault;
 
+/// Every page is at least this long.
+const SMALLEST_PAGE: u32 = 512;
 /// What is read of a staged file at once.
 const BLOCK: usize = 1 << 20;
 
@@ -65,6 +67,44 @@ impl Origin<'_> {
         Ok(take(Wanted { length, blocks: &mut blocks })?)
     }
 
+    /// Gives a database back by what was just captured of it: only those pages are read and looked at that another snapshot
+    /// has elsewhere. `None` where that cannot be.
+    pub fn by_safety(
+        &self,
+        entry: &Entry,
+        now: &Entry,
+        live: &mut Live,
+        options: &apply::Options<'_>,
+    ) -> Result<Option<Applied>, OpError> {
+        if !self.sides(entry)?.is_empty() {
+            return Ok(None);
+        }
+        let beginning = self.first(entry, SMALLEST_PAGE)?;
+        let Some(page_size) = apply::page_size(&beginning) else { return Ok(None) };
+        let count = |entry: &Entry| u32::try_from(entry.size / u64::from(page_size)).ok();
+        let (Some(most), Some(live_count)) = (count(entry).map(apply::most_listed), count(now)) else {
+            return Ok(None);
+        };
+        let Some(numbers) = page_match::differing(entry, now, (page_size, most), self.library)? else {
+            return Ok(None);
+        };
+        let listed = Listed {
+            length: entry.size,
+            first: self.first(entry, page_size)?,
+            numbers,
+            live_count,
+            pages: &mut |numbers, take| self.some(entry, numbers, page_size, take),
+        };
+        Ok(apply::apply_listed(live, listed, options)?)
+    }
+
+    /// The first bytes of a database.
+    fn first(&self, entry: &Entry, length: u32) -> Result<Vec<u8>, OpError> {
+        let mut first = Vec::new();
+        self.some(entry, &[1], length, &mut |blocks| blocks(&mut first).map_err(ApplyError::content))?;
+        Ok(first)
+    }
+
     /// Gives a database back by what this host remembers of its pages: only those are read that the live database may
     /// not hold. `None` where that cannot be.
     pub fn by_memory(
@@ -72,7 +112,7 @@ impl Origin<'_> {
         unlocked: &UnlockedVault,
         app: &Name,
         entry: &Entry,
-        live: &Path,
+        live: &mut Live,
         options: &apply::Options<'_>,
     ) -> Result<Option<Applied>, OpError> {
         if !self.sides(entry)?.is_empty() {
@@ -83,14 +123,9 @@ impl Origin<'_> {
         let match_pages = || unlocked.vault().page_match(names, &memories, entry, self.library);
         let Some(matched) = match_pages()? else { return Ok(None) };
         let (page_size, key) = (matched.page_size(), matched.key());
-        let first = self.some(entry, &[1], page_size, &mut |blocks| {
-            let mut first = Vec::new();
-            let any = blocks(&mut first).map_err(ApplyError::content)?;
-            Ok(if any { first } else { Vec::new() })
-        })?;
         let known = Known {
             length: entry.size,
-            first,
+            first: self.first(entry, page_size)?,
             expected: &|| {
                 let mut matched = match_pages().ok().flatten();
                 Box::new(move || match matched.as_mut().and_then(PageMatch::next_page) {

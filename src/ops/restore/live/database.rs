@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 
+use crate::base::database::{Database as Captured, FREE_PAGES};
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
@@ -110,6 +111,18 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The database as the safety snapshot has it, where that has it page by page as it is.
+    fn captured_now(&self, path: &EntryPath) -> Result<Option<Entry>, OpError> {
+        let Some(before) = self.place.before.flatten() else { return Ok(None) };
+        let is_exact = |database: &Captured| {
+            database.path == *path && database.engine == "sqlite" && !database.facts.contains_key(FREE_PAGES)
+        };
+        if !before.databases.iter().any(is_exact) {
+            return Ok(None);
+        }
+        find(before, path, self.library)
+    }
+
     fn database(&self, wanted: &Entry, record: &SourceRecord) -> Result<Applied, OpError> {
         let live = self.place.live(&wanted.path);
         let settings = self.change.settings;
@@ -125,9 +138,17 @@ impl Work<'_> {
         let options = Options { wait, on_damage, control, dress: Some(&dress) };
         let origin = Origin { record, library: self.library, control };
         let (unlocked, app) = (self.change.unlocked, &self.change.touches.app);
-        let applied = match origin.by_memory(unlocked, app, wanted, &live, &options)? {
+        let mut held = self.change.guard.take(&live);
+        let mut applied = match self.captured_now(&wanted.path)? {
+            Some(now) => origin.by_safety(wanted, &now, &mut held, &options)?,
+            None => None,
+        };
+        if applied.is_none() {
+            applied = origin.by_memory(unlocked, app, wanted, &mut held, &options)?;
+        }
+        let applied = match applied {
             Some(applied) => applied,
-            None => origin.pages(wanted, &live, |pages| apply::apply(&live, pages, &options))?,
+            None => origin.pages(wanted, &live, |pages| apply::apply(&mut held, pages, &options))?,
         };
         for issue in target.seal() {
             self.tally.note(issue.path, issue.reason);

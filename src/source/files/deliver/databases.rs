@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::capture::Known;
-use crate::base::database::Database;
+use crate::base::database::{Database, FREE_PAGES};
 use crate::base::path::{self, EntryPath};
 use crate::engine::sqlite::error::SqliteError;
 use crate::engine::sqlite::pages::Free;
@@ -41,7 +41,7 @@ impl Deliver<'_> {
             }
         };
         if free == Free::Zero {
-            done.known.facts.insert("free pages".to_owned(), "zero".to_owned());
+            done.known.facts.insert(FREE_PAGES.to_owned(), "zero".to_owned());
         }
         captured.entry.size = done.length;
         captured.fingerprint = fingerprint.filter(|_| captured.troubles.is_empty() && done.known.damage.is_none());

@@ -20,7 +20,7 @@ fn run(
     asked: &mut Asked,
     is_known: impl Fn(u32) -> bool + Send + Sync,
 ) -> Result<Option<Applied>, ApplyError> {
-    with_known(snapshot, asked, is_known, |known, options| apply_differing(live, known, options))
+    with_known(snapshot, asked, is_known, |known, options| apply_differing(&mut Live::at(live), known, options))
 }
 
 fn with_known<R>(
@@ -126,12 +126,13 @@ fn a_database_that_lets_no_second_connection_in_is_looked_at_by_the_first_one() 
     let (unlike, mut asked) = (unlike(&scene.snapshot(), &scene.live()), Asked::default());
     let is_known = |number: u32| !number.is_multiple_of(4);
     let outcome = with_known(&scene.snapshot(), &mut asked, is_known, |mut known, options| {
-        let (live, goal) = (scene.live(), known.goal().unwrap());
-        let mut connection = open(&live, options).unwrap();
-        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
-        let told = Told { path: &live, wait: WAIT };
+        let (path, goal) = (scene.live(), goal(std::mem::take(&mut known.first), known.length).unwrap());
+        let mut live = Live::at(&path);
+        live.watch(WAIT).unwrap();
+        live.connection().execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
+        let told = Told { path: &path, wait: WAIT };
         let started = std::time::Instant::now();
-        let outcome = delta::run(&mut connection, &goal, From::Known(&mut known), options, &told).unwrap();
+        let outcome = delta::run(&mut live, &goal, From::Known(&mut known), options, &told).unwrap();
         assert!(started.elapsed() < Duration::from_secs(4), "nobody waits for a lock that will not go");
         outcome
     });

@@ -1,0 +1,129 @@
+//! Files that SQLite keeps open in this process while others of its threads open them as plain files.
+//!
+//! The system drops all locks that a process has on a file when the process closes any handle of that file: SQLite's
+//! locks too, and then others come in. So plain handles of files that are held here stay open until SQLite is done.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A device, and a file's number on it.
+type Id = (u64, u64);
+
+/// Locks belong to the process, so this does.
+static FILES: Mutex<BTreeMap<Id, Waiting>> = Mutex::new(BTreeMap::new());
+/// How many there are: mostly none, which is told without a lock.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(Default)]
+struct Waiting {
+    holders: usize,
+    /// To be closed when nobody holds the file.
+    handles: Vec<OwnedFd>,
+}
+
+fn files() -> MutexGuard<'static, BTreeMap<Id, Waiting>> {
+    FILES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A file that SQLite has open. To be dropped after what has it open.
+#[derive(Debug)]
+pub struct Held(Id);
+
+impl Held {
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let there = path.metadata()?;
+        let id = (there.dev(), there.ino());
+        files().entry(id).or_default().holders += 1;
+        COUNT.fetch_add(1, Ordering::SeqCst);
+        Ok(Self(id))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut files = files();
+        COUNT.fetch_sub(1, Ordering::SeqCst);
+        let Some(waiting) = files.get_mut(&self.0) else { return };
+        waiting.holders -= 1;
+        if waiting.holders == 0 {
+            files.remove(&self.0);
+        }
+    }
+}
+
+/// A file opened without SQLite, which may have it open as well.
+#[derive(Debug)]
+pub struct Plain(Option<OwnedFd>);
+
+impl From<OwnedFd> for Plain {
+    fn from(handle: OwnedFd) -> Self {
+        Self(Some(handle))
+    }
+}
+
+impl AsFd for Plain {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_ref().expect("BUG: it is there until it is dropped").as_fd()
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        if COUNT.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        let Some(handle) = self.0.take() else { return };
+        let Ok(stat) = rustix::fs::fstat(&handle) else { return };
+        if let Some(waiting) = files().get_mut(&(stat.st_dev, stat.st_ino)) {
+            waiting.handles.push(handle);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::process::Command;
+
+    use rusqlite::Connection;
+
+    use super::*;
+
+    const DATABASE: &str = "STRONGROOM_TEST_DATABASE";
+
+    /// Not a test of its own: somebody else who wants to write.
+    #[test]
+    #[ignore = "what another process of a test does"]
+    fn somebody_else() {
+        Connection::open(std::env::var(DATABASE).unwrap()).unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
+    }
+
+    fn lets_in(database: &Path) -> bool {
+        let mut other = Command::new(std::env::current_exe().unwrap());
+        other.args(["--exact", "engine::sqlite::held::tests::somebody_else", "--ignored"]).env(DATABASE, database);
+        other.output().unwrap().status.success()
+    }
+
+    #[test]
+    fn who_reads_a_held_database_as_a_file_does_not_open_it_for_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("CREATE TABLE t (x); BEGIN IMMEDIATE").unwrap();
+        let look = || Plain::from(OwnedFd::from(File::open(&path).unwrap()));
+        let held = Held::of(&path).unwrap();
+        drop(look());
+        assert!(!lets_in(&path));
+        fs::hard_link(&path, folder.path().join("other")).unwrap();
+        drop(Plain::from(OwnedFd::from(File::open(folder.path().join("other")).unwrap())));
+        assert!(!lets_in(&path));
+        // Whoever holds nothing has nothing to lose.
+        drop(held);
+        assert!(lets_in(&path));
+    }
+}

@@ -1,0 +1,92 @@
+//! Live databases from the safety snapshot on, until they are changed.
+//!
+//! Owns the promise that whatever is replaced is in that snapshot: what an app has committed after it was taken, and before
+//! the change, would be nowhere. So each database is watched while the snapshot is made, and nobody writes to it once that is
+//! looked at.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::base::error::{Class, Explain};
+use crate::engine::sqlite::apply::Live;
+use crate::engine::sqlite::held::Plain;
+use crate::engine::sqlite::{HEADER, is_database};
+use crate::format::manifest::Manifest;
+use crate::ops::actions::Touched;
+use crate::ops::error::OpError;
+use crate::ops::restore::in_place::Settings;
+use crate::ops::restore::live::live_path;
+use crate::ops::restore::sides::is_direct;
+use crate::ops::safety;
+
+#[derive(Default)]
+pub struct Guard(Mutex<BTreeMap<PathBuf, Live>>);
+
+impl Guard {
+    /// Begins to watch the databases that would be changed.
+    pub fn watch(gives: Option<&Manifest>, parts: &[Touched], settings: &Settings<'_>) -> Result<Self, OpError> {
+        let guard = Self::default();
+        for path in gives.into_iter().flat_map(|gives| databases(gives, parts)) {
+            let mut live = Live::at(&path);
+            match live.watch(settings.wait) {
+                Ok(()) => _ = guard.databases().insert(path, live),
+                Err(error) if error.class() == Class::Busy => return Err(error.into()),
+                // What SQLite cannot open is not written to by an app either. What is wrong with it is told when its turn comes.
+                Err(_) => {}
+            }
+        }
+        Ok(guard)
+    }
+
+    /// Keeps everybody from writing to any of them. Has nobody written since they were looked at?
+    pub fn hold(&self, settings: &Settings<'_>) -> Result<bool, OpError> {
+        let mut unchanged = true;
+        for live in self.databases().values_mut() {
+            unchanged &= live.hold(settings.wait)?;
+        }
+        Ok(unchanged)
+    }
+
+    /// The database at a place, to be changed.
+    pub fn take(&self, path: &Path) -> Live {
+        self.databases().remove(path).unwrap_or_else(|| Live::at(path))
+    }
+
+    /// Lets everybody write who was kept from it and has nothing to lose.
+    pub fn release(&self) {
+        self.databases().clear();
+    }
+
+    fn databases(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Live>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where the databases live that a snapshot names and that are there.
+fn databases(gives: &Manifest, parts: &[Touched]) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for part in parts {
+        let Some(record) = gives.sources.iter().find(|source| source.name == part.source) else { continue };
+        let root = safety::place(&part.root);
+        let named = record.databases.iter().filter(|database| database.engine == "sqlite");
+        for path in named.map(|database| &database.path).filter(|path| path.is_within(&part.path)) {
+            let live = live_path(&root, path);
+            if (path.is_root() || is_direct(&root, &live)) && begins_like_one(&live) {
+                paths.push(live);
+            }
+        }
+    }
+    paths
+}
+
+fn begins_like_one(path: &Path) -> bool {
+    let mut beginning = Vec::new();
+    let Ok(file) = File::open(path) else { return false };
+    let read = (&file).take(HEADER.len() as u64).read_to_end(&mut beginning);
+    drop(Plain::from(OwnedFd::from(file)));
+    read.is_ok() && is_database(&beginning)
+}
