@@ -138,4 +138,6 @@ pub struct Capture {
     pub control: Arc<Control>,
     /// Read everything, whatever the fingerprints say.
     pub rescan: bool,
+    /// Have engines check what is captured of them, where that takes time of its own.
+    pub check: bool,
 }

@@ -9,6 +9,9 @@ use crate::base::path::EntryPath;
 /// The fact that free pages were captured as zeros, whatever they held.
 pub const FREE_PAGES: &str = "free pages";
 
+/// The fact that a database was not checked, which takes longer than reading it.
+pub const UNCHECKED: (&str, &str) = ("check", "left out");
+
 /// A database among what a source captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
@@ -31,6 +34,13 @@ pub struct Database {
     /// What else the engine says of it: words with values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
+}
+
+impl Database {
+    /// Did the engine's own check find nothing wrong?
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_none() && !self.facts.contains_key(UNCHECKED.0)
+    }
 }
 
 /// A migration, as the tool that runs migrations names it.

@@ -26,6 +26,8 @@ pub struct Planned {
 pub struct Request {
     pub sources: Vec<Planned>,
     pub label: Label,
+    /// Have databases checked, which takes longer than reading them.
+    pub check: bool,
     /// Read everything, whatever looks unchanged.
     pub rescan: bool,
     /// Count first what there is, so that progress can say how long it takes.
@@ -69,7 +71,7 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
     let Remembered { recall, extent: expected, databases: before, manifest, .. } = remembered;
     control.bytes_expected.add(expected.bytes);
     control.items_expected.add(expected.entries);
-    let capture = Capture { cutter, recall, control: control.clone(), rescan: request.rescan };
+    let capture = Capture { cutter, recall, control: control.clone(), rescan: request.rescan, check: request.check };
     let counting = Control::default();
     std::thread::scope(|scope| {
         if request.estimate && expected.entries == 0 {

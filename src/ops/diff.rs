@@ -81,7 +81,7 @@ pub fn live(
     let merge = Merge { before: sorted(before, &library), each };
     let (unchanged, skipped) = (HashSet::new(), Vec::new());
     let mut sink = Comparison { merge, library: &library, unchanged, skipped, rows, line: Vec::new() };
-    let capture = Capture { cutter, recall, control: control.clone(), rescan: false };
+    let capture = Capture { cutter, recall, control: control.clone(), rescan: false, check: false };
     source.capture(capture, &mut sink)?;
     sink.merge.rest()?;
     Ok(sink.skipped)

@@ -258,6 +258,8 @@ impl Restorer<'_> {
             Err(error) => return self.failed(&entry, error),
         }
         match self.library.find(&extent.chunk.expect("BUG: small content has a chunk")) {
+            // A database that was cut short is the beginning of a chunk.
+            Ok(location) if u64::from(location.place.length) != extent.length => return self.other(entry),
             Ok(location) => self.batch.small(entry, extent, location),
             Err(error) => self.tally.issue(&entry.path.to_string(), &error),
         }
@@ -330,7 +332,7 @@ impl Restorer<'_> {
     }
 }
 
-/// The only extent of a file that is exactly one chunk.
+/// The only extent of a file that is one chunk, or the beginning of one.
 fn small_content(entry: &Entry) -> Option<&Extent> {
     match &entry.content.extents[..] {
         [extent] if entry.kind == Kind::File && entry.content.depth == 0 && entry.link.is_none() => {

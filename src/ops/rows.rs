@@ -137,7 +137,7 @@ fn of_sqlite(
 /// Was it captured page by page, and found sound? Only then do its pages tell what they are.
 fn is_sound(source: &SourceRecord, path: &EntryPath) -> bool {
     let known = source.databases.iter().find(|database| database.path == *path && database.engine == "sqlite");
-    known.is_some_and(|database| database.damage.is_none())
+    known.is_some_and(|database| database.is_sound())
 }
 
 fn beside(before: &Arc<ContentReader>, after: &Arc<ContentReader>) -> Result<Option<Beside>, OpError> {

@@ -7,9 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::capture::Skip;
 use crate::base::control::Control;
+use crate::base::database::Database;
 use crate::base::path;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request};
 use crate::ops::config;
@@ -52,23 +54,35 @@ pub fn plan(
         return Ok(None);
     }
     let control = control.clone();
-    let (rescan, estimate, rows_lost) = (false, false, config::ROWS_LOST);
-    Ok(Some(Plan(Request { sources, label, rescan, estimate, rows_lost, control })))
+    // What is kept is what is there, sound or not: whoever gives it back has it checked.
+    let (check, rescan, estimate, rows_lost) = (false, false, false, config::ROWS_LOST);
+    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, rows_lost, control })))
 }
 
 impl Plan {
     /// Takes the snapshot, of all that is there at this time.
     pub fn take(&self, vault: &Vault) -> Result<Manifest, OpError> {
         let manifest = backup::backup(vault, &self.0).map_err(refused)?.manifest;
-        match manifest.sources.iter().find(|source| source.skipped_count > 0) {
+        match manifest.sources.iter().find_map(missing) {
             None => Ok(manifest),
-            Some(source) => {
-                let first = source.skipped.first().map(|skip| format!("{}: {}", skip.path, skip.reason));
-                let why = format!("{}/{}", source.name, first.unwrap_or_default());
-                Err(Problem::NoSafety { why, source: None }.into())
-            }
+            Some(why) => Err(Problem::NoSafety { why, source: None }.into()),
         }
     }
+}
+
+/// What is not in a snapshot. A damaged database is in it, as it lies there.
+fn missing(source: &SourceRecord) -> Option<String> {
+    let says_so = |skip: &Skip, found: &Database| {
+        let damage = found.damage.as_deref().filter(|_| skip.path == found.path.to_string());
+        damage.is_some_and(|damage| skip.reason.contains(damage))
+    };
+    let is_kept = |skip: &&Skip| source.databases.iter().any(|found| says_so(skip, found));
+    let kept = source.skipped.iter().filter(is_kept).count() as u64;
+    (source.skipped_count > kept).then(|| {
+        let first = source.skipped.iter().find(|skip| !is_kept(skip));
+        let first = first.map(|skip| format!("{}: {}", skip.path, skip.reason));
+        format!("{}/{}", source.name, first.unwrap_or_default())
+    })
 }
 
 pub(in crate::ops) fn refused(error: OpError) -> OpError {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, InterruptHandle};
 
-use crate::base::database::Database;
+use crate::base::database::{Database, UNCHECKED};
 use crate::base::path::EntryPath;
 use crate::engine::revision;
 use crate::engine::sqlite::error::{SqliteError, words};
@@ -20,12 +20,12 @@ impl Reader {
     }
 
     /// Everything known of the database. What its own check complains about is a fact, not an error.
-    pub fn facts(&self, path: EntryPath) -> Result<Database, SqliteError> {
-        read(&self.connection, path).map_err(|error| SqliteError::of(&self.path, error))
+    pub fn facts(&self, path: EntryPath, check: bool) -> Result<Database, SqliteError> {
+        read(&self.connection, path, check).map_err(|error| SqliteError::of(&self.path, error))
     }
 }
 
-fn read(connection: &Connection, path: EntryPath) -> rusqlite::Result<Database> {
+fn read(connection: &Connection, path: EntryPath, check: bool) -> rusqlite::Result<Database> {
     let mut database = Database {
         path,
         engine: "sqlite".to_owned(),
@@ -35,7 +35,11 @@ fn read(connection: &Connection, path: EntryPath) -> rusqlite::Result<Database> 
         damage: None,
         facts: settings(connection)?,
     };
-    database.damage = keep_going(quick_check(connection))?;
+    if check {
+        database.damage = keep_going(quick_check(connection))?;
+    } else {
+        database.facts.insert(UNCHECKED.0.to_owned(), UNCHECKED.1.to_owned());
+    }
     // What a damaged database still tells is worth having; that it tells no more is its damage.
     match rows(connection) {
         Ok(rows) => database.rows = rows,

@@ -98,14 +98,14 @@ mod tests {
 
     /// Not a test of its own: somebody else who wants to write.
     #[test]
-    #[ignore = "what another process of a test does"]
     fn somebody_else() {
-        Connection::open(std::env::var(DATABASE).unwrap()).unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
+        let Ok(database) = std::env::var(DATABASE) else { return };
+        Connection::open(database).unwrap().execute_batch("BEGIN IMMEDIATE").unwrap();
     }
 
     fn lets_in(database: &Path) -> bool {
         let mut other = Command::new(std::env::current_exe().unwrap());
-        other.args(["--exact", "engine::sqlite::held::tests::somebody_else", "--ignored"]).env(DATABASE, database);
+        other.args(["--exact", "engine::sqlite::held::tests::somebody_else"]).env(DATABASE, database);
         other.output().unwrap().status.success()
     }
 

@@ -68,8 +68,15 @@ pub fn snapshot(
     }
     sources.extend(files_of(touches.files)?);
     let control = control.clone();
-    let request =
-        backup::Request { sources, label, rescan: false, estimate: false, rows_lost: config::ROWS_LOST, control };
+    let request = backup::Request {
+        sources,
+        label,
+        check: false,
+        rescan: false,
+        estimate: false,
+        rows_lost: config::ROWS_LOST,
+        control,
+    };
     let manifest = backup::backup(unlocked.vault(), &request).map_err(refused)?.manifest;
     match manifest.sources.iter().find_map(|source| source.skipped.first()) {
         None => Ok(manifest),

@@ -114,8 +114,7 @@ fn between(
         recovered: None,
     };
     let (listing, guard) = (before.listing(), &before.guard);
-    let change =
-        Change { unlocked, touches, gives, before: listing, guard, action: &action, swaps: &swaps, settings };
+    let change = Change { unlocked, touches, gives, before: listing, guard, action: &action, swaps: &swaps, settings };
     let given = run(&change)?;
     settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
     swaps.done();

@@ -49,7 +49,7 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
     let (ahead, parent, root) = start(source)?;
     let place = source.options.path.canonicalize();
     let place = place.map_err(|cause| SourceError::Root { path: source.options.path.clone(), cause })?;
-    let Capture { cutter, recall, control, rescan } = capture;
+    let Capture { cutter, recall, control, rescan, check } = capture;
     let budget = Budget::new();
     let owners = Arc::new(Owners::default());
     thread::scope(|scope| {
@@ -64,7 +64,7 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
             Arc::new(Reader { opener, owners: owned, cutter, databases, budget: allowed, hashings, buffers, reading });
         start_threads(scope, &ahead, &reader, &waiting, &unhashed)?;
         let walk = Walk::new(&ahead, parent, root);
-        let deliver = Deliver::new(sink, &control, budget, reader, place);
+        let deliver = Deliver::new(sink, &control, budget, reader, (place, check));
         let recall = recall.peekable();
         let mut run = Run {
             source,

@@ -70,11 +70,11 @@ pub(super) fn file_of(root: &Path, path: &EntryPath) -> PathBuf {
     if path.is_root() { root.to_owned() } else { root.join(OsStr::from_bytes(path.as_bytes())) }
 }
 
-/// Captures one database.
+/// Captures one database, and has it checked if somebody wants that.
 pub(super) fn capture(
     file: &Path,
     path: &EntryPath,
-    free: Free,
+    (free, check): (Free, bool),
     sink: &mut dyn EntrySink,
     control: &Control,
 ) -> Result<Captured, Failure> {
@@ -85,7 +85,7 @@ pub(super) fn capture(
     thread::scope(|scope| {
         let asking = second.map(|second| {
             let path = path.clone();
-            scope.spawn(move || second.facts(path))
+            scope.spawn(move || second.facts(path, check))
         });
         let reading = scope.spawn(move || {
             if let Err(error) = reader.read_pages(free, &buffers, &sender) {
@@ -110,7 +110,7 @@ pub(super) fn capture(
         };
         let known = match asking {
             Some(asking) => wait(asking, control, &interrupt),
-            None => reader.facts(path.clone()),
+            None => reader.facts(path.clone(), check),
         };
         Ok(Captured { content, length: shape.length(), known: known? })
     })

@@ -57,6 +57,8 @@ pub(super) struct Deliver<'a> {
     queue: VecDeque<Pending>,
     /// The root's own path: SQLite opens databases by name.
     root: PathBuf,
+    /// Databases are checked.
+    check: bool,
     /// Databases that logs and journals may still come of.
     databases: VecDeque<EntryPath>,
 }
@@ -73,9 +75,9 @@ impl<'a> Deliver<'a> {
         control: &'a Control,
         budget: Arc<Budget>,
         reader: Arc<Reader>,
-        root: PathBuf,
+        (root, check): (PathBuf, bool),
     ) -> Self {
-        Self { sink, control, budget, reader, queue: VecDeque::new(), root, databases: VecDeque::new() }
+        Self { sink, control, budget, reader, queue: VecDeque::new(), root, check, databases: VecDeque::new() }
     }
 
     pub fn len(&self) -> usize {

@@ -188,6 +188,7 @@ fn capture_with(
         recall: Box::new(recall.into_iter()),
         control: control.clone(),
         rescan: false,
+        check: true,
     };
     FilesSource::new(options).unwrap().capture(capture, sink)
 }

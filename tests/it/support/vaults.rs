@@ -116,7 +116,7 @@ pub fn request(tree: &Path, rescan: bool) -> backup::Request {
     };
     let source = Planned { name: "docs".parse().unwrap(), source: Box::new(FilesSource::new(options).unwrap()) };
     let (estimate, rows_lost) = (false, 25);
-    backup::Request { sources: vec![source], label, rescan, estimate, rows_lost, control: Arc::default() }
+    backup::Request { sources: vec![source], label, check: true, rescan, estimate, rows_lost, control: Arc::default() }
 }
 
 pub fn backup(vault: &Vault, tree: &Path) -> Result<backup::Report, OpError> {

@@ -97,7 +97,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     };
     let control = context.control.clone();
     let estimate = context.interactive();
-    let request = Request { sources, label, rescan: args.rescan, estimate, rows_lost, control };
+    let request = Request { sources, label, check: true, rescan: args.rescan, estimate, rows_lost, control };
     let progress = Progress::start(context, "reading", "files");
     let report = backup::backup(&vault, &request)?;
     drop(progress);

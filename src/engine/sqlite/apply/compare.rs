@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use crate::engine::sqlite::apply::Options;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, Header};
-use crate::engine::sqlite::apply::pages::{Pages, Wanted};
-use crate::engine::sqlite::apply::Options;
 use crate::engine::sqlite::apply::live::connect;
+use crate::engine::sqlite::apply::pages::{Pages, Wanted};
 
 /// Does the live database hold exactly this, counters aside?
 pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<bool, ApplyError> {

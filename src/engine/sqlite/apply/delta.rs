@@ -262,6 +262,10 @@ impl Transaction<'_> {
             return Ok(Some(Checked::Unchanged));
         }
         self.first.write(self.connection).map_err(self.told.sqlite("write to"))?;
+        if !self.held.rollback_journal {
+            // Changed pages crowd what is read out of the cache. In the log they are nobody's business before the commit.
+            self.connection.cache_flush().map_err(self.told.sqlite("write to"))?;
+        }
         reach("page one");
         let (found, control) = (found.clone(), self.options.control.clone());
         let give_up = move || found.load(Ordering::Relaxed) > 0 || control.stopped();

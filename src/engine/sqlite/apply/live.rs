@@ -44,7 +44,9 @@ impl Live {
         let has_log = std::fs::metadata(beside(&self.path, "-wal")).is_ok_and(|log| log.len() > 0);
         let shared = beside(&self.path, "-shm");
         let open = self.open(wait)?;
-        open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log).map_err(told.sqlite("open"))?;
+        open.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)
+            .map_err(told.sqlite("open"))?;
         open.seen = Some(open.commits().map_err(told.sqlite("read"))?);
         // With a log, some of the locks are on this file, which is there only now.
         open.held.extend(Held::of(&shared));
@@ -60,7 +62,9 @@ impl Live {
             return Ok(true);
         }
         open.connection.execute_batch("BEGIN IMMEDIATE").map_err(told.sqlite("lock"))?;
-        open.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map_err(told.sqlite("open"))?;
+        open.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+            .map_err(told.sqlite("open"))?;
         let Some(seen) = open.seen else { return Ok(true) };
         let now = open.commits().map_err(told.sqlite("read"))?;
         open.seen = Some(now);

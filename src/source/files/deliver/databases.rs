@@ -30,7 +30,7 @@ impl Deliver<'_> {
         };
         let fingerprint = database::fingerprint(&facts, &request.parent, &request.name, 0);
         let file = database::file_of(&self.root, &request.path);
-        let mut done = match database::capture(&file, &request.path, free, self.sink, self.control) {
+        let mut done = match database::capture(&file, &request.path, (free, self.check), self.sink, self.control) {
             Ok(done) => done,
             Err(Failure::Sink(error)) => return Err(SourceError::Sink(error)),
             Err(Failure::Database(SqliteError::Interrupted)) => return Err(SourceError::Interrupted),
@@ -44,7 +44,7 @@ impl Deliver<'_> {
             done.known.facts.insert(FREE_PAGES.to_owned(), "zero".to_owned());
         }
         captured.entry.size = done.length;
-        captured.fingerprint = fingerprint.filter(|_| captured.troubles.is_empty() && done.known.damage.is_none());
+        captured.fingerprint = fingerprint.filter(|_| captured.troubles.is_empty() && done.known.is_sound());
         captured.fingerprint.iter_mut().for_each(|print| print.size = done.length);
         captured.troubles.extend(done.known.damage.as_ref().map(|damage| format!("is damaged: {damage}")));
         self.note_database(&request.path);

@@ -220,6 +220,7 @@ fn an_error_of_the_sink_ends_the_capture() {
         recall: Box::new(std::iter::empty()),
         control: Arc::default(),
         rescan: false,
+        check: true,
     };
     let error = FilesSource::new(options(root.path())).unwrap().capture(capture, &mut Full).unwrap_err();
     assert!(matches!(error, SourceError::Sink(_)));

@@ -98,6 +98,7 @@ fn speed_of_a_first_and_of_an_unchanged_capture() {
             recall: Box::new(known.into_iter()),
             control: Arc::default(),
             rescan: false,
+            check: true,
         };
         let mut sink = Counter::default();
         let (before, start) = (used().0, Instant::now());
