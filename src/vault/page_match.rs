@@ -125,8 +125,15 @@ pub fn differing(
     (page_size, most): (u32, usize),
     library: &Library<'_>,
 ) -> Result<Option<Vec<u32>>, VaultError> {
-    let mut wanted = Spans::of(wanted, library);
-    let mut other = Spans::of(other, library);
+    unlike(Spans::of(wanted, library), Spans::of(other, library), page_size, most)
+}
+
+fn unlike(
+    mut wanted: Spans<'_>,
+    mut other: Spans<'_>,
+    page_size: u32,
+    most: usize,
+) -> Result<Option<Vec<u32>>, VaultError> {
     let (mut at, mut numbers) = (0, Vec::<u32>::new());
     while let Some(length) = wanted.ready()? {
         let shared = other.ready()?;
@@ -209,4 +216,56 @@ pub fn only(entry: &Entry, pages: &[u32], page_size: u32, library: &Library<'_>)
 
 fn goes_on(last: &Extent, next: &Extent) -> bool {
     last.chunk == next.chunk && (next.chunk.is_none() || last.offset + last.length == next.offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PIECE: u64 = 512;
+
+    fn spans(list: &[(Option<u8>, u64, u64)]) -> Spans<'static> {
+        let extent = |&(chunk, offset, length): &(Option<u8>, u64, u64)| {
+            let chunk = chunk.map(|chunk| PlainDigest::from_bytes([chunk; 32]));
+            let offset = if chunk.is_some() { offset * PIECE } else { 0 };
+            Ok(Extent { chunk, length: length * PIECE, offset, first: None })
+        };
+        Spans { extents: Box::new(list.iter().map(extent).collect::<Vec<_>>().into_iter()), extent: None }
+    }
+
+    /// Where each piece lies.
+    fn pieces(list: &[(Option<u8>, u64, u64)]) -> Vec<Option<(u8, u64)>> {
+        let of = |&(chunk, offset, length): &(Option<u8>, u64, u64)| {
+            (0..length).map(move |at| chunk.map(|chunk| (chunk, offset + at))).collect::<Vec<_>>()
+        };
+        list.iter().flat_map(of).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn pages_differ_where_a_piece_of_them_lies_elsewhere(
+            wanted in proptest::collection::vec((proptest::option::of(0u8..2), 0u64..3, 1u64..9), 0..8),
+            other in proptest::collection::vec((proptest::option::of(0u8..2), 0u64..3, 1u64..9), 0..8),
+            is_same in any::<bool>(), in_page in 1usize..5, most in 0usize..12,
+        ) {
+            let other = if is_same { [&wanted[..], &other[..]].concat() } else { other };
+            let (one, two) = (pieces(&wanted), pieces(&other));
+            let differs = |at: usize| two.get(at).is_none_or(|piece| *piece != one[at]);
+            let pages = (0..one.len()).step_by(in_page).enumerate();
+            let expected: Vec<u32> = pages
+                .filter(|(_, start)| (*start..one.len().min(start + in_page)).any(differs))
+                .map(|(page, _)| page as u32 + 1)
+                .collect();
+            let found = unlike(spans(&wanted), spans(&other), in_page as u32 * PIECE as u32, most).unwrap();
+            prop_assert_eq!(found, (expected.len() <= most).then_some(expected));
+        }
+    }
+
+    #[test]
+    fn a_hole_longer_than_memory_is_no_list() {
+        let long = [(None, 0, u64::MAX / PIECE / 2)];
+        assert_eq!(unlike(spans(&long), spans(&[]), 4096, 100).unwrap(), None);
+    }
 }

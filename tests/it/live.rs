@@ -1,7 +1,9 @@
 //! Giving data back where it lives, and taking that back.
 
+mod damaged;
+
 use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -205,28 +207,6 @@ fn a_database_that_stays_locked_ends_with_eleven_and_nothing_is_changed() {
     let list = home.ok(&["undo", "--list"]).out;
     assert!(list.contains("nothing was done to live data"), "{list}");
     assert!(home.fails(1, &["undo"]).contains("there is nothing to take back"));
-}
-
-#[test]
-fn a_damaged_database_is_kept_as_it_is_and_then_given_back() {
-    let home = app();
-    copy(&home, "whole");
-    let live = home.path("app/shop.db");
-    let spoil = |file: &fs::File| file.write_all_at(&[0x5a; 9000], 20 * 4096).unwrap();
-    let cut = |file: &fs::File| file.set_len(file.metadata().unwrap().len() / 2).unwrap();
-    for (harm, what) in [(&spoil as &dyn Fn(&fs::File), "spoilt"), (&cut, "cut short")] {
-        harm(&fs::File::options().write(true).open(&live).unwrap());
-        let damaged = fs::read(&live).unwrap();
-        let report = home.json(&["restore", "latest", "--in-place"])["report"].clone();
-        assert_eq!(report["databases"][0]["checked"]["result"], "sound", "{what}: {report}");
-        assert_same(&home, "whole");
-        home.ok(&["restore", report["safety"].as_str().unwrap(), "--to", what]);
-        let kept = fs::read(home.path(what).join("shop.db")).unwrap();
-        assert!(kept.starts_with(&damaged[..]) || damaged.starts_with(&kept[..]), "{what}");
-        // It is what was there, so it can be taken back, though nobody should.
-        assert!(home.fails(1, &["undo"]).contains("would not be sound"), "{what}");
-        assert_same(&home, "whole");
-    }
 }
 
 #[test]

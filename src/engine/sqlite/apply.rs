@@ -24,6 +24,7 @@ mod compare;
 mod delta;
 mod differing;
 mod error;
+mod first;
 mod header;
 mod live;
 mod pages;

@@ -20,6 +20,7 @@ use rusqlite::{Connection, Statement};
 
 use crate::engine::sqlite::apply::differing::{self, Known, Listed, Looking, Pages as Fetch};
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
+use crate::engine::sqlite::apply::first::{First, put};
 use crate::engine::sqlite::apply::header::{self, AutoVacuum, Header};
 use crate::engine::sqlite::apply::live::Live;
 use crate::engine::sqlite::apply::pages::Pages;
@@ -369,64 +370,5 @@ impl Held {
             reach("flushed");
         }
         Ok(())
-    }
-}
-
-fn put(write: &mut Statement<'_>, number: u32, page: &[u8]) -> rusqlite::Result<()> {
-    write.raw_bind_parameter(1, number)?;
-    write.raw_bind_parameter(2, page)?;
-    write.raw_execute().map(|_| ())
-}
-
-/// The first page, which says how long the database is and which schema it has.
-struct First<'p> {
-    wanted: &'p [u8],
-    live: &'p [u8],
-    live_count: u32,
-    count: u32,
-}
-
-impl First<'_> {
-    fn page(&self, count: u32, cookie: u32) -> Vec<u8> {
-        header::blend(self.wanted, self.live, count, cookie)
-    }
-
-    /// Above that of both, so that whoever has the database open reads the schema again.
-    fn cookie(&self) -> u32 {
-        let of = |page| Header::of(page).map_or(0, Header::cookie);
-        of(self.live).max(of(self.wanted)).wrapping_add(1)
-    }
-
-    /// Is nothing left to be written, if no other page is?
-    fn is_there(&self) -> bool {
-        self.live_count == self.count && header::same_content(self.live, self.wanted)
-    }
-
-    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let mut write = connection.prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)")?;
-        // With the cookie as it was: another one would make SQLite read the schema before it can.
-        let old = Header::of(self.live).map_or(0, Header::cookie);
-        let page = self.page(self.count, old);
-        put(&mut write, 1, &page)?;
-        connection.execute_batch("SAVEPOINT strongroom")?;
-        put(&mut write, 1, &page)?;
-        connection.execute_batch("ROLLBACK TO strongroom; RELEASE strongroom")?;
-        put(&mut write, 1, &self.page(self.count, self.cookie()))
-    }
-
-    /// Has the commit cut off what is too long: for that, SQLite must believe until then that it is as long as it was.
-    fn cut(&self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.count >= self.live_count {
-            return Ok(());
-        }
-        let mut write = connection.prepare("INSERT INTO sqlite_dbpage(pgno, data) VALUES(?1, ?2)")?;
-        put(&mut write, 1, &self.page(self.live_count, self.cookie()))?;
-        connection.execute_batch("SAVEPOINT strongroom")?;
-        put(&mut write, 1, &self.page(self.live_count, self.cookie()))?;
-        connection.execute_batch("RELEASE strongroom")?;
-        put(&mut write, 1, &self.page(self.count, self.cookie()))?;
-        write.raw_bind_parameter(1, self.count + 1)?;
-        write.raw_bind_parameter(2, rusqlite::types::Null)?;
-        write.raw_execute().map(|_| ())
     }
 }
