@@ -35,7 +35,7 @@ impl Guard {
             match live.watch(settings.wait) {
                 Ok(()) => _ = guard.databases().insert(path, live),
                 Err(error) if error.class() == Class::Busy => return Err(error.into()),
-                // What SQLite cannot open is not written to by an app either. What is wrong with it is told when its turn comes.
+                // What SQLite cannot open no app writes to either. What is wrong with it is told when its turn comes.
                 Err(_) => {}
             }
         }

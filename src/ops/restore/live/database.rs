@@ -114,8 +114,10 @@ impl Work<'_> {
     /// The database as the safety snapshot has it, where that has it page by page as it is.
     fn captured_now(&self, path: &EntryPath) -> Result<Option<Entry>, OpError> {
         let Some(before) = self.place.before.flatten() else { return Ok(None) };
-        let is_exact = |database: &Captured| {
-            database.path == *path && database.engine == "sqlite" && !database.facts.contains_key(FREE_PAGES)
+        // What SQLite could not open is kept as a file, and nothing is known of it.
+        let is_exact = |found: &Captured| {
+            let facts = &found.facts;
+            found.path == *path && found.engine == "sqlite" && !facts.is_empty() && !facts.contains_key(FREE_PAGES)
         };
         if !before.databases.iter().any(is_exact) {
             return Ok(None);
