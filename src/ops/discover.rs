@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use crate::base::control::Control;
+use crate::engine::sqlite::held::begins_like_a_database;
 use crate::ops::error::{OpError, Problem};
 
 /// Folders that tools make and can make again.
@@ -32,7 +33,6 @@ const MADE: [&str; 12] = [
 ];
 /// So deep it looks: what people keep lies near the top.
 const DEPTH: usize = 8;
-const HEADER: &[u8; 16] = b"SQLite format 3\0";
 /// The smallest page a SQLite database has; every database is a multiple of it.
 const PAGE: u64 = 512;
 /// Endings of files that people write, take or receive.
@@ -155,8 +155,7 @@ fn is_compose(name: &str) -> bool {
 
 fn is_database(entry: &DirEntry) -> bool {
     let whole_pages = entry.metadata().is_ok_and(|metadata| metadata.len() >= PAGE && metadata.len() % PAGE == 0);
-    let mut head = [0; HEADER.len()];
-    whole_pages && File::open(entry.path()).is_ok_and(|mut file| file.read_exact(&mut head).is_ok() && head == *HEADER)
+    whole_pages && begins_like_a_database(&entry.path())
 }
 
 /// The variables of an environment file that are URLs of PostgreSQL. Their values, which may hold passwords, stay there.

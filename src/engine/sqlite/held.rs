@@ -4,12 +4,15 @@
 //! locks too, and then others come in. So plain handles of files that are held here stay open until SQLite is done.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::engine::sqlite::{HEADER, is_database};
 
 /// A device, and a file's number on it.
 type Id = (u64, u64);
@@ -32,9 +35,9 @@ fn files() -> MutexGuard<'static, BTreeMap<Id, Waiting>> {
 
 /// A file that SQLite has open. To be dropped after what has it open.
 #[derive(Debug)]
-pub struct Held(Id);
+pub struct HeldFile(Id);
 
-impl Held {
+impl HeldFile {
     pub fn of(path: &Path) -> io::Result<Self> {
         let there = path.metadata()?;
         let id = (there.dev(), there.ino());
@@ -44,7 +47,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldFile {
     fn drop(&mut self) {
         let mut files = files();
         COUNT.fetch_sub(1, Ordering::SeqCst);
@@ -58,21 +61,21 @@ impl Drop for Held {
 
 /// A file opened without SQLite, which may have it open as well.
 #[derive(Debug)]
-pub struct Plain(Option<OwnedFd>);
+pub struct PlainFile(Option<OwnedFd>);
 
-impl From<OwnedFd> for Plain {
+impl From<OwnedFd> for PlainFile {
     fn from(handle: OwnedFd) -> Self {
         Self(Some(handle))
     }
 }
 
-impl AsFd for Plain {
+impl AsFd for PlainFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_ref().expect("BUG: it is there until it is dropped").as_fd()
     }
 }
 
-impl Drop for Plain {
+impl Drop for PlainFile {
     fn drop(&mut self) {
         if COUNT.load(Ordering::SeqCst) == 0 {
             return;
@@ -85,9 +88,16 @@ impl Drop for Plain {
     }
 }
 
+/// Does the file at this place begin like a database?
+pub fn begins_like_a_database(path: &Path) -> bool {
+    let Ok(file) = File::open(path).map(|file| PlainFile::from(OwnedFd::from(file))) else { return false };
+    let mut beginning = [0; HEADER.len()];
+    rustix::io::pread(&file, &mut beginning, 0).is_ok_and(|read| is_database(&beginning[..read]))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs;
     use std::process::Command;
 
     use rusqlite::Connection;
@@ -115,12 +125,12 @@ mod tests {
         let path = folder.path().join("app.db");
         let connection = Connection::open(&path).unwrap();
         connection.execute_batch("CREATE TABLE t (x); BEGIN IMMEDIATE").unwrap();
-        let look = || Plain::from(OwnedFd::from(File::open(&path).unwrap()));
-        let held = Held::of(&path).unwrap();
+        let look = || PlainFile::from(OwnedFd::from(File::open(&path).unwrap()));
+        let held = HeldFile::of(&path).unwrap();
         drop(look());
         assert!(!lets_in(&path));
         fs::hard_link(&path, folder.path().join("other")).unwrap();
-        drop(Plain::from(OwnedFd::from(File::open(folder.path().join("other")).unwrap())));
+        drop(PlainFile::from(OwnedFd::from(File::open(folder.path().join("other")).unwrap())));
         assert!(!lets_in(&path));
         // Whoever holds nothing has nothing to lose.
         drop(held);

@@ -1,6 +1,7 @@
 use std::fs;
 
 use super::*;
+use crate::engine::sqlite::HEADER;
 use crate::source::SOURCES;
 
 fn plant(files: &[(&str, &[u8])]) -> tempfile::TempDir {

@@ -4,17 +4,13 @@
 //! the change, would be nowhere. So each database is watched while the snapshot is made, and nobody writes to it once that is
 //! looked at.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::base::error::{Class, Explain};
 use crate::engine::sqlite::apply::Live;
-use crate::engine::sqlite::held::Plain;
-use crate::engine::sqlite::{HEADER, is_database};
+use crate::engine::sqlite::held::begins_like_a_database;
 use crate::format::manifest::Manifest;
 use crate::ops::actions::Touched;
 use crate::ops::error::OpError;
@@ -24,7 +20,7 @@ use crate::ops::restore::sides::is_direct;
 use crate::ops::safety;
 
 #[derive(Default)]
-pub struct Guard(Mutex<BTreeMap<PathBuf, Live>>);
+pub struct Guard(RefCell<BTreeMap<PathBuf, Live>>);
 
 impl Guard {
     /// Begins to watch the databases that would be changed.
@@ -33,7 +29,7 @@ impl Guard {
         for path in gives.into_iter().flat_map(|gives| databases(gives, parts)) {
             let mut live = Live::at(&path);
             match live.watch(settings.wait) {
-                Ok(()) => _ = guard.databases().insert(path, live),
+                Ok(()) => _ = guard.0.borrow_mut().insert(path, live),
                 Err(error) if error.class() == Class::Busy => return Err(error.into()),
                 // What SQLite cannot open no app writes to either. What is wrong with it is told when its turn comes.
                 Err(_) => {}
@@ -45,7 +41,7 @@ impl Guard {
     /// Keeps everybody from writing to any of them. Has nobody written since they were looked at?
     pub fn hold(&self, settings: &Settings<'_>) -> Result<bool, OpError> {
         let mut unchanged = true;
-        for live in self.databases().values_mut() {
+        for live in self.0.borrow_mut().values_mut() {
             unchanged &= live.hold(settings.wait)?;
         }
         Ok(unchanged)
@@ -53,16 +49,12 @@ impl Guard {
 
     /// The database at a place, to be changed.
     pub fn take(&self, path: &Path) -> Live {
-        self.databases().remove(path).unwrap_or_else(|| Live::at(path))
+        self.0.borrow_mut().remove(path).unwrap_or_else(|| Live::at(path))
     }
 
     /// Lets everybody write who was kept from it and has nothing to lose.
     pub fn release(&self) {
-        self.databases().clear();
-    }
-
-    fn databases(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Live>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.borrow_mut().clear();
     }
 }
 
@@ -75,18 +67,10 @@ fn databases(gives: &Manifest, parts: &[Touched]) -> Vec<PathBuf> {
         let named = record.databases.iter().filter(|database| database.engine == "sqlite");
         for path in named.map(|database| &database.path).filter(|path| path.is_within(&part.path)) {
             let live = live_path(&root, path);
-            if (path.is_root() || is_direct(&root, &live)) && begins_like_one(&live) {
+            if (path.is_root() || is_direct(&root, &live)) && begins_like_a_database(&live) {
                 paths.push(live);
             }
         }
     }
     paths
-}
-
-fn begins_like_one(path: &Path) -> bool {
-    let mut beginning = Vec::new();
-    let Ok(file) = File::open(path) else { return false };
-    let read = (&file).take(HEADER.len() as u64).read_to_end(&mut beginning);
-    drop(Plain::from(OwnedFd::from(file)));
-    read.is_ok() && is_database(&beginning)
 }

@@ -17,7 +17,7 @@ use crate::base::chunk::{Buffers, Chunk};
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
 use crate::engine::sqlite;
-use crate::engine::sqlite::held::Plain;
+use crate::engine::sqlite::held::PlainFile;
 use crate::source::files::attributes;
 use crate::source::files::budget::{Budget, Lease};
 use crate::source::files::database::Databases;
@@ -131,8 +131,8 @@ impl Reader {
         }
     }
 
-    fn open(&self, request: &Request) -> Result<(Plain, Facts), Errno> {
-        let file: Plain = self.opener.file(&request.parent, &request.name, request.owner)?.into();
+    fn open(&self, request: &Request) -> Result<(PlainFile, Facts), Errno> {
+        let file: PlainFile = self.opener.file(&request.parent, &request.name, request.owner)?.into();
         let facts = Facts::of_open(&file)?;
         // A fifo or device that has taken the file's place: opened without waiting, and never read.
         if facts.kind != Kind::File {
@@ -145,7 +145,7 @@ impl Reader {
     fn content(
         &self,
         request: &Request,
-        file: &Plain,
+        file: &PlainFile,
         mut facts: Facts,
         reply: &Sender<Outcome>,
     ) -> Result<Option<Outcome>, Errno> {
@@ -177,7 +177,7 @@ impl Reader {
     }
 
     /// What becomes of a file that begins so, if it is no matter of reading on.
-    fn recognise(&self, request: &Request, file: &Plain, facts: &Facts, beginning: &[u8]) -> Option<Outcome> {
+    fn recognise(&self, request: &Request, file: &PlainFile, facts: &Facts, beginning: &[u8]) -> Option<Outcome> {
         let demanded = matches!(self.databases, Databases::Demand(_));
         if request.plain || self.databases == Databases::Plain {
             return None;

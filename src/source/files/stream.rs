@@ -10,7 +10,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use crate::base::chunk::MAX_CHUNK;
-use crate::engine::sqlite::held::Plain;
+use crate::engine::sqlite::held::PlainFile;
 use crate::source::files::budget::Lease;
 use crate::source::files::metadata::Facts;
 use crate::source::files::read::{ATTEMPTS, Captured, Hashing, Outcome, Reader, Request};
@@ -46,7 +46,7 @@ impl From<Errno> for Stop {
 pub(super) fn read(
     reader: &Reader,
     request: &Request,
-    file: &Plain,
+    file: &PlainFile,
     facts: Facts,
     attempt: usize,
     reply: &Sender<Outcome>,
@@ -71,7 +71,7 @@ pub(super) fn read(
 struct Stream<'a> {
     reader: &'a Reader,
     request: &'a Request,
-    file: &'a Plain,
+    file: &'a PlainFile,
     parts: &'a Sender<Part>,
     buffer: Vec<u8>,
     /// So much of the buffer is read, and not yet cut. Covered by the lease.

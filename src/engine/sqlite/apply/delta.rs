@@ -22,7 +22,7 @@ use crate::engine::sqlite::apply::differing::{self, Known, Listed, Looking, Page
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::first::{First, put};
 use crate::engine::sqlite::apply::header::{self, AutoVacuum, Header};
-use crate::engine::sqlite::apply::live::Live;
+use crate::engine::sqlite::apply::live::{Live, has_log};
 use crate::engine::sqlite::apply::pages::Pages;
 use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, Way, check, reach};
 
@@ -72,7 +72,7 @@ pub(super) enum From<'f, 'w> {
     Listed(&'f mut Listed<'w>),
 }
 
-/// What became of pages of which some are known.
+/// What became of the pages.
 enum Made {
     /// So many were written.
     Written(u32, Checked),
@@ -167,10 +167,6 @@ fn first_page(connection: &Connection, told: &Told<'_>) -> Result<Option<(Vec<u8
     let count: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(&failed)?;
     let page = connection.query_row("SELECT data FROM sqlite_dbpage WHERE pgno = 1", [], |row| row.get(0));
     Ok(Some((page.map_err(&failed)?, count)))
-}
-
-fn has_log(live: &std::path::Path) -> bool {
-    std::fs::metadata(super::beside(live, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 /// Why pages of the one cannot stand in the other, one to one.

@@ -23,12 +23,12 @@ const ENCODING: usize = 56;
 const INCREMENTAL: usize = 64;
 const VALID_FOR: usize = 92;
 
-/// Does a file that begins like this hold a database?
 /// How long the pages of a database are that begins so.
 pub fn page_size(first: &[u8]) -> Option<u32> {
     Header::of(first).map(Header::page_size)
 }
 
+/// Does a file that begins like this hold a database?
 pub fn is_database(first: &[u8]) -> bool {
     Header::of(first).is_some()
 }

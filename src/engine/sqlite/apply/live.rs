@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::{beside, reach};
-use crate::engine::sqlite::held::Held;
+use crate::engine::sqlite::held::HeldFile;
 
 /// A database at a place, which need not be there.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ struct Open {
     connection: Connection,
     /// How often others had committed, as this connection counts.
     seen: Option<i64>,
-    held: Vec<Held>,
+    held: Vec<HeldFile>,
 }
 
 impl Live {
@@ -41,7 +41,7 @@ impl Live {
     /// Notes what is there, for [`Live::hold`] to tell whether that has changed. Until then, a log is left as it is.
     pub fn watch(&mut self, wait: Duration) -> Result<(), ApplyError> {
         let told = Told { path: &self.path.clone(), wait };
-        let has_log = std::fs::metadata(beside(&self.path, "-wal")).is_ok_and(|log| log.len() > 0);
+        let has_log = has_log(&self.path);
         let shared = beside(&self.path, "-shm");
         let open = self.open(wait)?;
         open.connection
@@ -49,7 +49,7 @@ impl Live {
             .map_err(told.sqlite("open"))?;
         open.seen = Some(open.commits().map_err(told.sqlite("read"))?);
         // With a log, some of the locks are on this file, which is there only now.
-        open.held.extend(Held::of(&shared));
+        open.held.extend(HeldFile::of(&shared));
         Ok(())
     }
 
@@ -84,7 +84,7 @@ impl Live {
     fn open(&mut self, wait: Duration) -> Result<&mut Open, ApplyError> {
         if self.open.is_none() {
             let told = Told { path: &self.path, wait };
-            let held = vec![Held::of(&self.path).map_err(told.io("look at"))?];
+            let held = vec![HeldFile::of(&self.path).map_err(told.io("look at"))?];
             let connection = connect(&self.path, wait)?;
             self.open = Some(Open { connection, seen: None, held });
             reach("opened");
@@ -97,6 +97,10 @@ impl Open {
     fn commits(&self) -> rusqlite::Result<i64> {
         self.connection.query_row("PRAGMA data_version", [], |row| row.get(0))
     }
+}
+
+pub(super) fn has_log(live: &Path) -> bool {
+    std::fs::metadata(beside(live, "-wal")).is_ok_and(|log| log.len() > 0)
 }
 
 /// Opens a live database for reading and writing its pages.

@@ -23,8 +23,8 @@ use crate::vault::read::Library;
 use crate::vault::stream;
 use crate::vault::unlocked::UnlockedVault;
 
-/// Every page is at least this long.
-const SMALLEST_PAGE: u32 = 512;
+/// No page is longer.
+const LONGEST_PAGE: u32 = 64 << 10;
 /// What is read of a staged file at once.
 const BLOCK: usize = 1 << 20;
 
@@ -79,8 +79,9 @@ impl Origin<'_> {
         if !self.sides(entry)?.is_empty() {
             return Ok(None);
         }
-        let beginning = self.first(entry, SMALLEST_PAGE)?;
-        let Some(page_size) = apply::page_size(&beginning) else { return Ok(None) };
+        let mut first = self.first(entry, LONGEST_PAGE)?;
+        let Some(page_size) = apply::page_size(&first) else { return Ok(None) };
+        first.truncate(page_size as usize);
         let count = |entry: &Entry| u32::try_from(entry.size / u64::from(page_size)).ok();
         let (Some(most), Some(live_count)) = (count(entry).map(apply::most_listed), count(now)) else {
             return Ok(None);
@@ -90,7 +91,7 @@ impl Origin<'_> {
         };
         let listed = Listed {
             length: entry.size,
-            first: self.first(entry, page_size)?,
+            first,
             numbers,
             live_count,
             pages: &mut |numbers, take| self.some(entry, numbers, page_size, take),
@@ -98,7 +99,7 @@ impl Origin<'_> {
         Ok(apply::apply_listed(live, listed, options)?)
     }
 
-    /// The first bytes of a database.
+    /// A database's first page, or so many of its first bytes.
     fn first(&self, entry: &Entry, length: u32) -> Result<Vec<u8>, OpError> {
         let mut first = Vec::new();
         self.some(entry, &[1], length, &mut |blocks| blocks(&mut first).map_err(ApplyError::content))?;
