@@ -73,6 +73,16 @@ pub fn quoted(text: &str) -> String {
     format!("'{}…'", shown.chars().take(MOST).collect::<String>())
 }
 
+/// What a shell takes for one word and nothing else.
+pub fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
+    match text {
+        _ if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
+        _ if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) => format!("\"{text}\""),
+        _ => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +100,13 @@ mod tests {
         );
         assert_eq!(nearest("exlcude", ["exclude", "path"]), Some("exclude"));
         assert_eq!(nearest("zebra", ["exclude", "path"]), None);
+    }
+
+    #[test]
+    fn a_word_for_a_shell_is_in_quotes_where_it_has_to_be() {
+        assert_eq!(shell_word("projects"), "projects");
+        assert_eq!(shell_word("name = 'Ada'"), "\"name = 'Ada'\"");
+        assert_eq!(shell_word("name = 'A$a'"), r"'name = '\''A$a'\'''");
+        assert_eq!(shell_word(""), "''");
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::sqlite::apply::ApplyError;
 use crate::engine::sqlite::ask::AskError;
 use crate::ops::actions::ActionError;
+use crate::ops::places::Unknown;
 use crate::record::error::RecordError;
 use crate::source::SourceError;
 use crate::source::files::target::TargetError;
@@ -117,8 +118,13 @@ pub enum Problem {
     NoWayBack { action: String },
     #[error("snapshot {snapshot}, which action {action} needs, is not in the vault")]
     SnapshotGone { action: String, snapshot: String },
-    #[error("the snapshot was made on {host}, and this is {here}")]
-    Elsewhere { host: String, here: String },
+    #[error(
+        "snapshot {} says that {} lives at {}, which neither the configuration nor an earlier backup of this host confirms",
+        .0.snapshot, .0.source_name, .0.shown()
+    )]
+    UnknownPlace(Box<Unknown>),
+    #[error("{} {} live data of {source_name}", .to.display(), if .root == .to { "is" } else { "holds or is inside" })]
+    LiveData { to: std::path::PathBuf, source_name: String, root: std::path::PathBuf, snapshot: String },
     #[error("{path} fits {count} files")]
     WhichFile { path: String, count: u64, files: Vec<String> },
     #[error("{} is not there", .path.display())]
@@ -154,7 +160,7 @@ impl Explain for Problem {
         match self {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
             Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
-            Self::OtherEngine { .. } => Class::Usage,
+            Self::OtherEngine { .. } | Self::UnknownPlace(_) | Self::LiveData { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::AnotherRecovery => Class::Busy,
             Self::Beside { error, .. } => error.class(),
@@ -187,9 +193,13 @@ impl Explain for Problem {
             Self::ChangedSince { paths, .. } => {
                 Some(format!("{}: look at them, then --force takes the action back all the same", paths.join(", ")))
             }
-            Self::Elsewhere { .. } => {
-                Some("say in the configuration where the source lives here, or name a database with --into".into())
-            }
+            Self::LiveData { source_name, snapshot, .. } => Some(format!(
+                "strongroom restore {snapshot} {source_name} --in-place changes it with a way back; or name an empty folder"
+            )),
+            Self::UnknownPlace(unknown) => Some(format!(
+                "if it lives there, pass --place {}; or say in strongroom.toml where it lives on this host",
+                unknown.argument()
+            )),
             Self::WhichFile { files, .. } => Some(format!("name one: {}", files.join(", "))),
             Self::NoLive { .. } => {
                 Some("give the whole database back with strongroom restore, or name another with --into".into())

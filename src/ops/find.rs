@@ -16,6 +16,7 @@ use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::places::Places;
 use crate::ops::recover;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
@@ -40,7 +41,7 @@ pub struct Request {
     pub part: Option<Part>,
     pub model: Model,
     pub configured: Vec<Planned>,
-    pub host: String,
+    pub places: Places,
     pub control: Arc<Control>,
 }
 
@@ -295,7 +296,7 @@ pub(in crate::ops) fn typed(
 
 /// Is it in live data?
 fn live(place: &Place<'_>, manifest: &Manifest, request: &Request) -> Result<Option<bool>, OpError> {
-    let place = recover::live_place(manifest, place, &request.configured, &request.host);
+    let place = recover::live_place(manifest, place, &request.configured, &request.places);
     let Ok(database) = place else { return Ok(None) };
     let Ok(live) = database.open(std::time::Duration::from_secs(5), &request.control) else { return Ok(None) };
     let model = &request.model;

@@ -12,6 +12,7 @@ pub mod error;
 pub mod find;
 pub mod hooks;
 pub mod live_database;
+pub mod places;
 pub mod query;
 pub mod recover;
 pub mod restore;

@@ -14,6 +14,7 @@ use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::places::Places;
 use crate::ops::recover;
 use crate::ops::show::Part;
 use crate::ops::side;
@@ -51,10 +52,10 @@ pub struct Request<'m> {
     pub statement: Statement,
     /// `VALUE` for the next parameter, `NAME=VALUE` for that one.
     pub values: Vec<String>,
-    /// The host this is: `live` means its databases, not those of others.
-    pub host: String,
     /// What the configuration knows of how to get to live databases.
     pub configured: Vec<Planned>,
+    /// What else is known of where they are.
+    pub places: Places,
     pub control: Arc<Control>,
 }
 
@@ -143,7 +144,7 @@ fn over_pages(
         warnings.extend(warning(&other, manifest, desk)?);
     }
     if request.names_live().is_some() {
-        attach_live(&mut session, place, request.manifest, &request.host);
+        attach_live(&mut session, place, request);
     }
     Ok(session)
 }
@@ -173,11 +174,8 @@ fn over_tables(place: &Place<'_>, request: &Request<'_>, desk: &Arc<Desk>) -> Re
 /// The tables of the server as they are now; or which one, and why it cannot be asked.
 fn live_tables(place: &Place<'_>, request: &Request<'_>, sql: &str) -> Result<Vec<Placed>, (String, Absent)> {
     let because = |server: String, error: &dyn Explain| (server, Absent::of(error));
-    let live = recover::live_place(request.manifest, place, &request.configured, &request.host);
-    let live = live.map_err(|error| {
-        let why = Absent::because(&error.to_string());
-        (place.live().display().to_string(), why.hinting("say in the configuration where the source lives here"))
-    })?;
+    let live = recover::live_place(request.manifest, place, &request.configured, &request.places);
+    let live = live.map_err(|error| because(place.label(), &error))?;
     let LiveDatabase::Postgres(settings) = live else {
         return Err((live.to_string(), Absent::because("it is a file, and what was captured is of a server")));
     };
@@ -194,14 +192,13 @@ fn beside<'m>(place: &Place<'_>, manifest: &'m Manifest) -> Result<Place<'m>, Op
     Ok(other)
 }
 
-fn attach_live(session: &mut Session, place: &Place<'_>, manifest: &Manifest, host: &str) {
-    let path = place.live();
-    let why = match () {
-        () if manifest.host != host => format!("it is on {}, and this is {host}", manifest.host),
-        () if !path.is_file() => "it is not there".to_owned(),
-        () => return session.attach_live(&path),
-    };
-    session.without_live(&path.display().to_string(), Absent::because(&why));
+fn attach_live(session: &mut Session, place: &Place<'_>, request: &Request<'_>) {
+    match recover::live_place(request.manifest, place, &request.configured, &request.places) {
+        Ok(LiveDatabase::Sqlite(path)) => session.attach_live(&path),
+        Ok(server) => session
+            .without_live(&server.to_string(), Absent::because("it is a server, and what was captured is a file")),
+        Err(error) => session.without_live(&place.label(), Absent::of(&error)),
+    }
 }
 
 fn warning(place: &Place<'_>, manifest: &Manifest, desk: &Desk) -> Result<Option<String>, OpError> {

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::control::Control;
 use crate::ops::backup::Planned;
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::places::Places;
 use crate::ops::show::Part;
 use crate::record::model::Model;
 use crate::record::plan::{Options, Plan};
@@ -32,6 +33,7 @@ pub use act::{Report, apply};
 pub use case::Case;
 pub(in crate::ops) use case::live_place;
 pub use export::{Exported, Form, export};
+pub(in crate::ops) use files::live;
 pub use files::{FileAct, FileStep};
 pub use journal::{Recovered, settle};
 pub use named::named;
@@ -66,8 +68,8 @@ pub struct Request {
     pub into: Option<LiveDatabase>,
     /// Which databases of other sources take part.
     pub beside: Beside,
-    /// The host this is: live data of others is not here.
-    pub host: String,
+    /// What else is known of where sources live.
+    pub places: Places,
     /// How long a locked database is waited for.
     pub wait: Duration,
     pub control: Arc<Control>,

@@ -7,6 +7,7 @@ mod batch;
 pub mod guard;
 pub mod in_place;
 pub mod live;
+pub mod overlap;
 pub mod server;
 mod sides;
 pub mod swap;

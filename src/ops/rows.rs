@@ -14,6 +14,7 @@ use crate::engine::sqlite::rows::{Row, Table};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::recover::live;
 use crate::ops::side;
 use crate::vault::random::{ContentReader, Desk};
 use crate::vault::unlocked::UnlockedVault;
@@ -27,6 +28,8 @@ pub struct Request<'m> {
     /// The later snapshot and its source; `None` for what is there now: a SQLite database. The rows of a server's are
     /// compared while they are read, see [`ServerRows`].
     pub after: Option<(&'m Manifest, &'m SourceRecord)>,
+    /// Where the source lives on this host, written as in manifests: asked only where there is no later snapshot.
+    pub root: &'m str,
     /// Only this table.
     pub table: Option<&'m str>,
     pub control: Arc<Control>,
@@ -113,7 +116,7 @@ fn of_sqlite(
     desk: &Arc<Desk>,
     each: &mut dyn FnMut(&str, Row) -> Result<(), AskError>,
 ) -> Result<Vec<Table>, OpError> {
-    let Request { before, source, path, after, table, control } = request;
+    let Request { before, source, path, after, root, table, control } = request;
     let place = |source| Place { source, path: (*path).clone(), known: None };
     let (own, label) = (place(source), place(source).label());
     let content = own.read(before, desk)?;
@@ -126,7 +129,7 @@ fn of_sqlite(
             (AFTER, if sound { beside(&content, &other)? } else { None })
         }
         None => {
-            session.attach_live(&own.live());
+            session.attach_live(&live(root, path));
             session.must_have_live()?;
             (ask::LIVE, None)
         }

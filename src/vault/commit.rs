@@ -20,6 +20,7 @@ use crate::format::{layout, seal};
 use crate::vault::Vault;
 use crate::vault::error::VaultError;
 use crate::vault::ingest::Ingest;
+use crate::vault::places::{self, Place as CapturedPlace};
 use crate::vault::recall::{self, Place, RecallWriter};
 
 pub use source::SourceDraft;
@@ -111,6 +112,10 @@ impl<'v> Draft<'v> {
         let key = manifest.key(sealed.digest);
         self.vault.store.put_new(&key, sealed.bytes.into())?;
         // The snapshot exists: whatever fails from here on must not make it look failed.
+        for SourceRecord { name, kind, root, .. } in &manifest.sources {
+            let (source, kind, root) = (name.to_string(), kind.clone(), root.clone());
+            places::remember(&self.vault.host, &CapturedPlace { source, kind, root });
+        }
         let not_noted = self.note(&key).err();
         Ok(Committed { manifest, key, not_noted })
     }

@@ -34,6 +34,7 @@ impl Folders {
 pub struct Host {
     writer: PathBuf,
     known: PathBuf,
+    places: PathBuf,
     cache: PathBuf,
 }
 
@@ -42,6 +43,7 @@ impl Host {
         Self {
             writer: folders.config.join("writers").join(format!("{vault}.json")),
             known: folders.known(),
+            places: folders.config.join("places").join(vault.to_string()),
             cache: folders.cache.join(vault.to_string()),
         }
     }
@@ -50,9 +52,14 @@ impl Host {
         &self.writer
     }
 
-    /// The folder of what is remembered of places.
+    /// The folder of what is remembered of the places of vaults.
     pub fn known(&self) -> &Path {
         &self.known
+    }
+
+    /// The folder of what is remembered of the places that were captured.
+    pub fn places(&self) -> &Path {
+        &self.places
     }
 
     /// A folder of the cache, made if need be.

@@ -25,6 +25,7 @@ pub mod page_match;
 mod page_memory;
 mod paging;
 pub mod people;
+pub mod places;
 pub mod random;
 pub mod read;
 pub mod recall;

@@ -9,6 +9,7 @@ mod floors;
 mod healing;
 mod hostile;
 mod live;
+mod places;
 mod postgres;
 mod query;
 mod records;

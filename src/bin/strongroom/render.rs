@@ -74,16 +74,6 @@ pub fn wrapped(line: &str, width: usize) -> String {
     text
 }
 
-/// What a shell takes for one word and nothing else.
-pub fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
-    match text {
-        _ if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
-        _ if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) => format!("\"{text}\""),
-        _ => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
 /// `2026-11-21 02:00:04`, in the local zone.
 pub fn local(time: Instant) -> String {
     zoned(time).strftime("%Y-%m-%d %H:%M:%S").to_string()
@@ -135,20 +125,12 @@ pub fn paint(tone: Tone, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{shell_word, wrapped};
+    use super::wrapped;
 
     #[test]
     fn a_long_line_is_broken_between_words_and_goes_on_further_in() {
         assert_eq!(wrapped("  projects 7  for links", 80), "  projects 7  for links");
         assert_eq!(wrapped("note: one two three four", 14), "note: one two\n    three four");
         assert_eq!(wrapped("  a-word-that-no-line-holds", 10), "  a-word-that-no-line-holds");
-    }
-
-    #[test]
-    fn a_word_for_a_shell_is_in_quotes_where_it_has_to_be() {
-        assert_eq!(shell_word("projects"), "projects");
-        assert_eq!(shell_word("name = 'Ada'"), "\"name = 'Ada'\"");
-        assert_eq!(shell_word("name = 'A$a'"), r"'name = '\''A$a'\'''");
-        assert_eq!(shell_word(""), "''");
     }
 }

@@ -16,10 +16,10 @@ use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::places::Places;
 use crate::ops::recover::grown::{Grown, Lacking};
 use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, Recovery, Request, files};
-use crate::ops::safety::place;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
 use crate::record::closure::{Closure, Seeds, Walk};
@@ -61,7 +61,7 @@ impl<'m> Case<'m> {
         let part = meant(manifest, &request)?;
         let database = match &request.into {
             Some(into) => into.clone().known(&request.configured),
-            None => live_place(manifest, &part, &request.configured, &request.host)?,
+            None => live_place(manifest, &part, &request.configured, &request.places)?,
         };
         let together = Together::find(manifest, &part, &request)?;
         let others = together.joined(manifest, &request)?;
@@ -327,33 +327,26 @@ pub(super) fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Pla
     Place::find(manifest, request.part.clone().or(entity.map(of)).as_ref())
 }
 
-/// Where the database lives: where the configuration says, or where it was captured on this host.
+/// Where the database lives on this host.
 pub(in crate::ops) fn live_place(
     manifest: &Manifest,
     part: &Place<'_>,
     configured: &[Planned],
-    here: &str,
+    places: &Places,
 ) -> Result<LiveDatabase, OpError> {
     let configured = configured.iter().find(|planned| planned.name == part.source.name);
     if let Some(server) = configured.and_then(|planned| planned.source.server()) {
         return Ok(LiveDatabase::Postgres(Box::new(server.clone())));
     }
-    let path = match configured {
-        Some(planned) => {
-            use std::os::unix::ffi::OsStrExt;
-            let root = place(&planned.source.root());
-            let inner = std::ffi::OsStr::from_bytes(part.path.as_bytes());
-            if part.path.is_root() { root } else { root.join(inner) }
-        }
-        None if manifest.host != here => {
-            return Err(Problem::Elsewhere { host: manifest.host.clone(), here: here.to_owned() }.into());
-        }
-        None if part.is_postgres() => {
-            let wrong = |error: BadSettings| Problem::Server { url: part.source.root.clone(), why: error.to_string() };
-            return Ok(LiveDatabase::of(&part.source.root).map_err(wrong)?);
-        }
-        None => part.live(),
+    let root = match configured {
+        Some(planned) => planned.source.root(),
+        None => places.root(manifest, part.source, &[])?,
     };
+    if configured.is_none() && part.is_postgres() {
+        let wrong = |error: BadSettings| Problem::Server { url: root.clone(), why: error.to_string() };
+        return Ok(LiveDatabase::of(&root).map_err(wrong)?);
+    }
+    let path = files::live(&root, &part.path);
     match path.is_file() {
         true => Ok(LiveDatabase::Sqlite(path)),
         false => Err(Problem::NoLive { path }.into()),

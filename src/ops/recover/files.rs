@@ -101,8 +101,7 @@ pub(super) fn plan(
     };
     let rows: Vec<(usize, &Key)> = plan.steps.iter().filter(belongs).map(|step| (step.table, &step.key)).collect();
     for (record, entries) in of(kit, closure, &rows, library)? {
-        let configured = kit.request.configured.iter().find(|planned| planned.name == record.name);
-        let root = configured.map_or(record.root.clone(), |planned| planned.source.root());
+        let root = kit.request.places.root(kit.manifest, record, &kit.request.configured)?;
         for entry in entries {
             let act = act(&entry, &root, library, kit.request.options.on_conflict)?;
             let (source, root) = (record.name.clone(), root.clone());

@@ -104,7 +104,7 @@ impl<'m> Together<'m> {
         }
         let joined = |place: &Place<'_>| {
             let source = place.source.name.clone();
-            let live = live_place(manifest, place, &request.configured, &request.host).map_err(of(&source))?;
+            let live = live_place(manifest, place, &request.configured, &request.places).map_err(of(&source))?;
             Ok(Joined { source, live })
         };
         self.places.iter().map(joined).collect()

@@ -14,6 +14,7 @@ use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts, Hooks, Ran};
+use crate::ops::places::Places;
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::live::{self, Change, Given};
 use crate::ops::restore::server;
@@ -32,6 +33,8 @@ pub struct Request<'r> {
     pub parts: Vec<Part>,
     /// The sources of the configuration, which say where they live and what of them is captured.
     pub configured: Vec<Planned>,
+    /// What else is known of where they live.
+    pub places: Places,
     pub settings: Settings<'r>,
 }
 
@@ -77,10 +80,15 @@ pub struct Report {
     pub hooks: Vec<Ran>,
 }
 
+/// Is it known where these parts live?
+pub fn places(manifest: &Manifest, parts: &[Part], configured: &[Planned], places: &Places) -> Result<(), OpError> {
+    plan(manifest, parts, configured, places).map(|_| ())
+}
+
 /// Gives parts of a snapshot back where they live.
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
-    let Request { parts, configured, settings } = request;
-    let mut parts = plan(manifest, &parts, &configured)?;
+    let Request { parts, configured, places, settings } = request;
+    let mut parts = plan(manifest, &parts, &configured, &places)?;
     // What takes long is done while the app still runs, and before anything is touched.
     let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
     let facts = Facts::of(manifest.id.to_hex(), &parts);
@@ -202,7 +210,7 @@ pub(in crate::ops) fn run(change: &Change<'_>) -> Result<Given, OpError> {
     }
 }
 
-fn plan(manifest: &Manifest, parts: &[Part], configured: &[Planned]) -> Result<Vec<Touched>, OpError> {
+fn plan(manifest: &Manifest, parts: &[Part], configured: &[Planned], places: &Places) -> Result<Vec<Touched>, OpError> {
     let whole =
         || manifest.sources.iter().map(|source| Part { source: Some(source.name.to_string()), ..Part::whole() });
     let parts = if parts.is_empty() { whole().collect() } else { parts.to_vec() };
@@ -212,8 +220,7 @@ fn plan(manifest: &Manifest, parts: &[Part], configured: &[Planned]) -> Result<V
             let (source_name, kind) = (record.name.to_string(), record.kind.clone());
             return Err(Problem::Kind { source_name, kind, verb: "restore in place" }.into());
         }
-        let own = configured.iter().find(|planned| planned.name == record.name && planned.source.kind() == record.kind);
-        let root = own.map_or(record.root.clone(), |planned| planned.source.root());
+        let root = places.root(manifest, record, configured)?;
         if record.kind == server::KIND && !part.path.is_root() {
             return Err(Problem::PartOfDatabase { part: part.path.to_string() }.into());
         }

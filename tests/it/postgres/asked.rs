@@ -11,6 +11,7 @@ use strongroom::engine::postgres::records::value::{Kind, unescaped};
 use strongroom::engine::sqlite::ask::{Cell, Rows};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::error::OpError;
+use strongroom::ops::places::Places;
 use strongroom::ops::query::{Query, Report, Request, Statement};
 
 use super::{bytes, capture, tables};
@@ -39,9 +40,9 @@ impl Rows for Taken {
 fn try_ask(lab: &Lab, manifest: &Manifest, sql: &str) -> Result<(Taken, Report), OpError> {
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
     let (statement, control) = (Statement::Sql(sql.to_owned()), Arc::default());
-    let (attach, values, host) = (Vec::new(), Vec::new(), "here".to_owned());
-    let configured = Vec::new();
-    let request = Request { manifest, part: None, attach, statement, values, host, configured, control };
+    let (attach, values, configured) = (Vec::new(), Vec::new(), Vec::new());
+    let places = Places::of(unlocked.vault());
+    let request = Request { manifest, part: None, attach, statement, values, configured, places, control };
     let query = Query::open(&unlocked, request)?;
     let mut taken = Taken::default();
     let report = query.answer(&mut taken)?;

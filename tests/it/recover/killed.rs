@@ -13,6 +13,7 @@ use strongroom::ops::actions::Actions;
 use strongroom::ops::config::{self, Config};
 use strongroom::ops::error::OpError;
 use strongroom::ops::hooks::Hooks;
+use strongroom::ops::places::Places;
 use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, Request};
 use strongroom::ops::restore::in_place::{Settings, Step};
 use strongroom::ops::undo;
@@ -75,7 +76,7 @@ impl Inside {
             configured: config.sources,
             into: None,
             beside: Beside::Tied,
-            host: manifest.host.clone(),
+            places: Places::of(unlocked.vault()),
             wait: Duration::from_secs(5),
             control: control.clone(),
         };

@@ -12,6 +12,7 @@ use strongroom::format::layout;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::actions::{Actions, Holding};
 use strongroom::ops::hooks::Hooks;
+use strongroom::ops::places::Places;
 use strongroom::ops::restore::in_place::{self, Report, Request, Settings, Step};
 use strongroom::store::Faults;
 use strongroom::vault::commit::Label;
@@ -50,7 +51,8 @@ fn give_back(lab: &Lab, manifest: &Manifest, safety: bool, saved: &dyn Fn()) -> 
         told: &told,
         control: Arc::default(),
     };
-    let request = Request { parts: Vec::new(), configured: Vec::new(), settings };
+    let places = Places::of(unlocked.vault());
+    let request = Request { parts: Vec::new(), configured: Vec::new(), places, settings };
     let report = in_place::restore(&unlocked, manifest, request).unwrap();
     (report, faults.bytes_read())
 }

@@ -12,6 +12,7 @@ use strongroom::engine::sqlite::ask::{Cell, Rows};
 use strongroom::format::layout;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::error::OpError;
+use strongroom::ops::places::Places;
 use strongroom::ops::query::{Query, Report, Request, Statement};
 use strongroom::vault::random::Desk;
 use strongroom::vault::read;
@@ -41,6 +42,7 @@ fn unlock(lab: &Lab) -> UnlockedVault {
 }
 
 fn query(lab: &Lab, manifest: &Manifest, sql: &str, lines: &mut Lines) -> Result<Report, OpError> {
+    let unlocked = unlock(lab);
     let request = Request {
         manifest,
         part: None,
@@ -48,10 +50,10 @@ fn query(lab: &Lab, manifest: &Manifest, sql: &str, lines: &mut Lines) -> Result
         configured: Vec::new(),
         statement: Statement::Sql(sql.to_owned()),
         values: Vec::new(),
-        host: "here".to_owned(),
+        places: Places::of(unlocked.vault()),
         control: Arc::default(),
     };
-    Query::open(&unlock(lab), request)?.answer(lines)
+    Query::open(&unlocked, request)?.answer(lines)
 }
 
 pub fn answer(lab: &Lab, manifest: &Manifest, sql: &str) -> Vec<String> {

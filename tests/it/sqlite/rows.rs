@@ -16,7 +16,8 @@ fn compare(lab: &Lab, before: &Manifest, after: Option<&Manifest>, table: Option
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
     let (path, mut lines) = (EntryPath::root(), Vec::new());
     let after = after.map(|manifest| (manifest, &manifest.sources[0]));
-    let request = Request { before, source: &before.sources[0], path: &path, after, table, control: Arc::default() };
+    let (source, control) = (&before.sources[0], Arc::default());
+    let request = Request { before, source, path: &path, after, root: &source.root, table, control };
     let tables = rows::differences(&unlocked, &request, &mut |table, row| {
         let sign = match row.change {
             RowChange::Added => '+',
@@ -140,7 +141,8 @@ fn rows_in_pages_that_both_snapshots_share_are_not_read() {
         let (path, control) = (EntryPath::root(), Arc::default());
         let later = Some((&after, &after.sources[0]));
         let source = &previous.sources[0];
-        let request = Request { before: &previous, source, path: &path, after: later, table: None, control };
+        let root = &source.root;
+        let request = Request { before: &previous, source, path: &path, after: later, root, table: None, control };
         let report = rows::differences(&unlocked, &request, &mut |_, _| Ok(())).unwrap();
         assert_eq!((report.tables.len(), report.tables[0].changed), (1, rows), "{which}");
         assert!(report.fetched > 0 && report.fetched * share < stored, "{which}: {} of {stored}", report.fetched);
@@ -150,7 +152,8 @@ fn rows_in_pages_that_both_snapshots_share_are_not_read() {
     damaged.sources[0].databases[0].damage = Some("some".to_owned());
     let (path, source) = (EntryPath::root(), &damaged.sources[0]);
     let later = Some((&after, &after.sources[0]));
-    let request = Request { before: &damaged, source, path: &path, after: later, table: None, control: Arc::default() };
+    let (root, control) = (&source.root, Arc::default());
+    let request = Request { before: &damaged, source, path: &path, after: later, root, table: None, control };
     let report = rows::differences(&unlocked, &request, &mut |_, _| Ok(())).unwrap();
     assert!(report.tables.is_empty() && report.fetched > stored / 2);
     let (lines, _) = compare(&lab, &before, None, Some("t"));

@@ -1,15 +1,21 @@
 //! A vault's own keys in the wrong hands: packs, catalogs and manifests that say whatever a test wants.
 
+use std::fs;
+
+use age::x25519::Identity;
 use strongroom::base::chunk::Chunk;
 use strongroom::base::entry::{Content, Extent};
 use strongroom::base::id::SnapshotId;
+use strongroom::base::name::ObjectKey;
 use strongroom::base::time::Instant;
 use strongroom::format::catalog::{self, FrameContents, PackContents};
 use strongroom::format::frame::FrameWriter;
 use strongroom::format::identity::OwnerKeys;
 use strongroom::format::manifest::Manifest;
 use strongroom::format::{layout, pack, seal};
-use strongroom::store::Store;
+use strongroom::store::{Options, Store};
+
+use crate::support::program::Home;
 
 pub struct Forge {
     pub store: Store,
@@ -19,6 +25,22 @@ pub struct Forge {
 }
 
 impl Forge {
+    /// In the vault of a home, of its newest snapshot.
+    pub fn of_home(home: &Home) -> Self {
+        let store = Store::open(home.vault().to_str().unwrap(), &Options::default()).unwrap();
+        let identity: Identity = fs::read_to_string(home.identity())
+            .unwrap()
+            .lines()
+            .find_map(|line| line.parse().ok())
+            .expect("the identity file holds an identity");
+        let open = |sealed: &ObjectKey| seal::open(&store.get(sealed).unwrap(), &[&identity]).ok();
+        let keys = store.list(layout::KEYS).unwrap().into_iter().find_map(|object| open(&object.key)).unwrap();
+        let keys = OwnerKeys::from_text(std::str::from_utf8(&keys).unwrap()).unwrap().0;
+        let newest = store.list(layout::SNAPSHOTS).unwrap().pop().unwrap().key;
+        let honest = Manifest::read(&seal::open(&store.get(&newest).unwrap(), &[&keys.vault]).unwrap()).unwrap();
+        Self { store, keys, honest }
+    }
+
     /// Seals frames as they are and puts them as a pack; returns what a truthful catalog would say but for `frames`.
     pub fn pack_of(&self, frames: Vec<(Vec<u8>, FrameContents)>) -> PackContents {
         let stored: Vec<u8> = frames.iter().flat_map(|(bytes, _)| bytes.clone()).collect();

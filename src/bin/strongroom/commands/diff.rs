@@ -9,9 +9,10 @@ use strongroom::base::path::{self, EntryPath};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, size};
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
-use strongroom::format::manifest::SourceRecord;
+use strongroom::format::manifest::{Manifest, SourceRecord};
 use strongroom::ops::diff::{self, Change, Difference};
-use strongroom::ops::error::Problem;
+use strongroom::ops::error::{OpError, Problem};
+use strongroom::ops::places::Places;
 use strongroom::ops::rows;
 use strongroom::source::Source;
 use strongroom::source::files::{FilesOptions, FilesSource};
@@ -20,6 +21,7 @@ use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::diff::document::Document;
+use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
@@ -44,6 +46,8 @@ pub struct Args {
     #[arg(long, value_name = "TABLE", conflicts_with = "summary")]
     table: Option<String>,
     #[command(flatten)]
+    places: PlaceArgs,
+    #[command(flatten)]
     filter: FilterArgs,
 }
 
@@ -61,6 +65,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let told = Told { context, summary, all: table.is_some() };
     let mut output = Output { context, summary, changes: Vec::new(), skipped: 0 };
     let root = EntryPath::root();
+    let mut configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    let mut places = args.places.places(&vault)?;
     let mut document = Document::new(context, before.id);
     for source in before.sources.iter().filter(|source| only.as_ref().is_none_or(|name| source.name.as_str() == name)) {
         let (mut counts, mut changed) = (Counts::default(), Vec::new());
@@ -77,10 +83,15 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         };
         let later = after.as_ref().map(|after| Ok((after, diff::source(after, source.name.as_str())?)));
         let later = later.transpose().map_err(|error: strongroom::ops::error::OpError| error)?;
+        let mut place = String::new();
         match later {
             Some((_, later)) => diff::snapshots(&vault, source, later, &mut each)?,
             None => {
-                let live = live_source(context, source)?;
+                let live = match configured.iter().position(|planned| planned.name == source.name) {
+                    Some(at) => configured.swap_remove(at).source,
+                    None => confirmed(&mut places, context, |places| captured_source(places, &before, source))?,
+                };
+                place = live.root();
                 let mut gathered = Gathered::new(&told, source, &root, &mut document);
                 let mut take = |name: &str, row: Row| gathered.take(name, row);
                 let mut server = match source.kind.as_str() {
@@ -104,7 +115,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         }
         for path in &changed {
             let control = context.control.clone();
-            let request = rows::Request { before: &before, source, path, after: later, table, control };
+            let request = rows::Request { before: &before, source, path, after: later, root: &place, table, control };
             rows(&vault, &request, Gathered::new(&told, source, path, &mut document))?;
         }
         context.print(&format!("{}: {}\n", source.name, counts.words()));
@@ -185,12 +196,9 @@ impl<'g, 'c> Gathered<'g, 'c> {
     }
 }
 
-/// The configuration's source of that name; otherwise the place the snapshot was made of.
-fn live_source(context: &Context, record: &SourceRecord) -> Result<Box<dyn Source>, Failure> {
-    if let Some(planned) = context.config()?.and_then(|c| c.sources.into_iter().find(|s| s.name == record.name)) {
-        return Ok(planned.source);
-    }
-    let bytes = path::decode(&record.root).unwrap_or_default();
+/// What is at the place that the snapshot was made of, for sources that the configuration does not name.
+fn captured_source(places: &Places, manifest: &Manifest, record: &SourceRecord) -> Result<Box<dyn Source>, OpError> {
+    let bytes = path::decode(&places.root(manifest, record, &[])?).unwrap_or_default();
     let path = PathBuf::from(OsStr::from_bytes(&bytes));
     if record.kind == "sqlite" {
         return Ok(Box::new(SqliteSource::again(path, record.databases.iter().map(|database| &database.path))));
@@ -204,7 +212,8 @@ fn live_source(context: &Context, record: &SourceRecord) -> Result<Box<dyn Sourc
         let (source_name, kind) = (record.name.to_string(), record.kind.clone());
         return Err(Problem::Kind { source_name, kind, verb: "compare" }.into());
     }
-    Ok(Box::new(FilesSource::new(FilesOptions { path, ..FilesOptions::default() })?))
+    let source = FilesSource::new(FilesOptions { path, ..FilesOptions::default() });
+    Ok(Box::new(source.map_err(|error| Problem::Content(Box::new(error)))?))
 }
 
 #[derive(Default)]

@@ -1,14 +1,15 @@
 use std::ffi::OsString;
 
-use strongroom::base::text::{count, counted, printable};
+use strongroom::base::text::{count, counted, printable, shell_word};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::find::{self, Change, Report, Request, Wanted, What};
 use strongroom::vault::select::Filter;
 
 use crate::commands::part;
-use crate::context::{Context, host_name};
+use crate::commands::places::PlaceArgs;
+use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, local, shell_word, width, wrapped, zone};
+use crate::render::{Lean, Table, local, width, wrapped, zone};
 
 /// Tell which snapshots hold a record: since when, when it changed, and since when it is gone
 ///
@@ -32,6 +33,8 @@ pub struct Args {
     /// The database, where the snapshots hold several
     #[arg(long, value_name = "NAME[:PATH]")]
     source: Option<OsString>,
+    #[command(flatten)]
+    places: PlaceArgs,
     /// Only snapshots of this app
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -52,8 +55,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     };
     let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
     let part = args.source.as_deref().map(|text| part(text, newest)).transpose()?;
-    let (host, control) = (host_name(), context.control.clone());
-    let request = Request { wanted: wanted(&args), part, model, configured, host, control };
+    let (places, control) = (args.places.places(&vault)?, context.control.clone());
+    let request = Request { wanted: wanted(&args), part, model, configured, places, control };
     let report = find::find(&vault, &manifests, &request)?;
     if context.json() {
         context.print_json(&report);

@@ -1,6 +1,7 @@
 //! The commands. One file and one line here each.
 
 mod live;
+mod places;
 mod server;
 
 use crate::context::Context;

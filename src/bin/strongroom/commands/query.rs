@@ -12,8 +12,9 @@ use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::answer::{Answer, Format};
+use crate::commands::places::PlaceArgs;
 use crate::commands::{part, selector};
-use crate::context::{Context, host_name};
+use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::width;
 
@@ -50,6 +51,8 @@ pub struct Args {
     /// How to write the answer; json is the same as --json
     #[arg(long, value_name = "FORMAT", value_enum)]
     format: Option<Format>,
+    #[command(flatten)]
+    places: PlaceArgs,
     /// Only snapshots of this app
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -74,8 +77,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let control = context.control.clone();
     let values = args.values.clone();
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
-    let host = host_name();
-    let request = Request { manifest: &manifest, part, attach, statement, values, host, configured, control };
+    let places = args.places.places(&vault)?;
+    let request = Request { manifest: &manifest, part, attach, statement, values, configured, places, control };
     let query = Query::open(&vault, request)?;
     query.warnings.iter().for_each(|warning| context.say(&format!("warning: {warning}")));
     answer(&query, &args, context)

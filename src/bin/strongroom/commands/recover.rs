@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
-use strongroom::ops::config::Config;
 use strongroom::ops::live_database::LiveDatabase;
+use strongroom::ops::places::Places;
 use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;
@@ -19,8 +19,9 @@ use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::live::{self, LiveArgs};
+use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::{inner, part, selector};
-use crate::context::{Context, host_name};
+use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::{duration, local_with_zone};
 
@@ -104,6 +105,8 @@ pub struct Args {
     host: Option<String>,
     #[command(flatten)]
     live: LiveArgs,
+    #[command(flatten)]
+    places: PlaceArgs,
     /// Set owners of files by number even where their names exist here
     #[arg(long)]
     numeric_ids: bool,
@@ -140,7 +143,6 @@ impl From<Conflict> for OnConflict {
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
-    let config = context.config()?;
     live::settle(&vault, context)?;
     let given = args.plan.as_deref().map(kept::read).transpose()?;
     let manifest = match &given {
@@ -148,18 +150,23 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         None => chosen(&args, &vault, context)?,
     };
     if let Some(path) = &args.file {
-        return file(path, &vault, &manifest, &args, config, context);
+        return file(path, &vault, &manifest, &args, context);
     }
-    let request = request(&args, given.as_ref(), &manifest, config, context)?;
+    let mut places = args.places.places(&vault)?;
+    let request = |places: &Places| request(&args, given.as_ref(), &manifest, places.clone(), context);
     if let Some(export) = &args.export {
-        return written_down(export, &vault, &manifest, &request, context);
+        return written_down(export, &vault, &manifest, &request(&places)?, context);
     }
     let clock = Instant::now();
-    let mut case = Case::open(&vault, &manifest, request)?;
-    let recovery = match given {
-        Some(recovery) => recovery,
-        None => case.plan()?,
-    };
+    let planned = confirmed(&mut places, context, |places| match request(places) {
+        Err(failure) => Ok(Err(failure)),
+        Ok(request) => {
+            let case = Case::open(&vault, &manifest, request)?;
+            let recovery = given.clone().map_or_else(|| case.plan(), Ok)?;
+            Ok(Ok((case, recovery)))
+        }
+    });
+    let (mut case, recovery) = planned??;
     let shown = plan::Shown { recovery: &recovery, time: manifest.time, fetched: case.fetched() };
     if let Some(file) = &args.plan_out {
         kept::write(file, &recovery)?;
@@ -182,7 +189,6 @@ fn file(
     vault: &UnlockedVault,
     manifest: &Manifest,
     args: &Args,
-    config: Option<Config>,
     context: &Context,
 ) -> Result<Ending, Failure> {
     let meant = match path.as_encoded_bytes().contains(&b':') {
@@ -200,9 +206,12 @@ fn file(
     }
     let actions = context.actions(vault)?;
     let told = |step: Step| live::told(&step, context);
-    let (configured, hooks) = config.map(|config| (config.sources, config.hooks)).unzip();
+    let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
-    let request = in_place::Request { parts: vec![found], configured: configured.unwrap_or_default(), settings };
+    let (parts, configured) = (vec![found], configured.unwrap_or_default());
+    let mut places = args.places.places(vault)?;
+    confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
+    let request = in_place::Request { parts, configured, places, settings };
     let clock = Instant::now();
     let report = in_place::restore(vault, manifest, request)?;
     if context.json() {
@@ -257,10 +266,10 @@ fn request(
     args: &Args,
     given: Option<&Recovery>,
     manifest: &Manifest,
-    config: Option<Config>,
+    places: Places,
     context: &Context,
 ) -> Result<Request, Failure> {
-    let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
+    let (model, configured) = context.config()?.map(|config| (config.model, config.sources)).unwrap_or_default();
     let named = args.source.as_deref().map(|text| part(text, manifest)).transpose()?;
     let of_plan = given.map(|recovery| part(recovery.plan.database.as_ref(), manifest)).transpose()?;
     let own = || Options {
@@ -283,7 +292,7 @@ fn request(
             None if args.alone => Beside::None,
             None => Beside::Tied,
         },
-        host: host_name(),
+        places,
         wait: Duration::from_secs(args.live.wait()),
         control: context.control.clone(),
     })

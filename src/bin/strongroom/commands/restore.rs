@@ -5,11 +5,13 @@ use std::time::Instant;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
+use strongroom::ops::restore::overlap::{self, Way};
 use strongroom::ops::restore::{self, Report, Request, in_place};
 use strongroom::ops::show::Part;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::live::{self, LiveArgs};
+use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::server::{self, ServerArgs};
 use crate::commands::{FilterArgs, part, selector};
 use crate::context::Context;
@@ -47,6 +49,8 @@ pub struct Args {
     in_place: bool,
     #[command(flatten)]
     live: LiveArgs,
+    #[command(flatten)]
+    places: PlaceArgs,
     /// Set owners by number even where their names exist here
     #[arg(long)]
     numeric_ids: bool,
@@ -62,29 +66,27 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         return server::into(&vault, &manifest, parts, url, &args.server, args.live.accept_damage, context);
     }
     args.server.refuse_elsewhere()?;
-    match &args.to {
-        Some(to) => beside(&vault, &manifest, parts, to.clone(), args.numeric_ids, context),
-        None => in_place(&vault, &manifest, parts, &args, context),
+    let Some(to) = args.to.clone() else { return in_place(&vault, &manifest, parts, &args, context) };
+    let request = Request { parts, to, numeric_ids: args.numeric_ids, control: context.control.clone() };
+    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    match overlap::way(&vault, &manifest, &request, &args.places.places(&vault)?, &configured)? {
+        Way::Beside => beside(&vault, &manifest, &request, context),
+        Way::InPlace => {
+            context.say(&format!("{} is where it lives: restoring in place", request.to.display()));
+            in_place(&vault, &manifest, request.parts, &args, context)
+        }
     }
 }
 
-fn beside(
-    vault: &UnlockedVault,
-    manifest: &Manifest,
-    parts: Vec<Part>,
-    to: PathBuf,
-    numeric_ids: bool,
-    context: &Context,
-) -> Result<Ending, Failure> {
-    let request = Request { parts, to, numeric_ids, control: context.control.clone() };
+fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context: &Context) -> Result<Ending, Failure> {
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "files");
-    let report = restore::restore(vault, manifest, &request)?;
+    let report = restore::restore(vault, manifest, request)?;
     drop(progress);
     if context.json() {
         context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": request.to, "report": report }));
     } else {
-        context.print(&words(&report, &request, clock.elapsed().as_millis() as u64));
+        context.print(&words(&report, request, clock.elapsed().as_millis() as u64));
         context.print(&format!("restored {} of {}\n", manifest.id.short(), local_with_zone(manifest.time)));
     }
     Ok(live::issues(&report, context))
@@ -103,9 +105,11 @@ fn in_place(
     let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let configured = configured.unwrap_or_default();
+    let mut places = args.places.places(vault)?;
+    confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "files");
-    let report = in_place::restore(vault, manifest, in_place::Request { parts, configured, settings })?;
+    let report = in_place::restore(vault, manifest, in_place::Request { parts, configured, places, settings })?;
     drop(progress);
     if context.json() {
         context.print_json(&serde_json::json!({ "snapshot": manifest.id, "report": report }));
