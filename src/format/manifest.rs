@@ -16,6 +16,9 @@ use crate::format::error::FormatError;
 /// The format this version writes, and the newest it reads.
 pub const FORMAT: u64 = 1;
 
+/// The kind of source that holds single rows of a database, as they were before a recovery changed them.
+pub const ROWS: &str = "rows";
+
 /// A manifest that unpacks to more is not one.
 const MAX_MANIFEST: usize = 64 << 20;
 
@@ -104,6 +107,11 @@ impl Manifest {
     /// Was everything captured?
     pub fn complete(&self) -> bool {
         self.sources.iter().all(|source| source.skipped_count == 0)
+    }
+
+    /// Does it hold nothing but the rows and files that a recovery was about to change?
+    pub fn is_partial(&self) -> bool {
+        self.sources.iter().any(|source| source.kind == ROWS)
     }
 
     /// Compressed, ready to be sealed.

@@ -12,6 +12,7 @@ use crate::source::SourceError;
 use crate::source::files::target::TargetError;
 use crate::store::StoreError;
 use crate::vault::error::VaultError;
+use crate::vault::select::SelectError;
 
 /// An error of a floor below, or one of this floor's own.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +36,8 @@ pub enum OpError {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
+    Select(#[from] SelectError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -50,6 +53,7 @@ impl OpError {
             Self::Ask(error) => error,
             Self::Record(error) => error,
             Self::Load(error) => error,
+            Self::Select(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -92,6 +96,14 @@ pub enum Problem {
     NoDatabase { snapshot: String },
     #[error("snapshot {snapshot} holds several databases; name one")]
     WhichDatabase { snapshot: String, databases: Vec<String> },
+    #[error("no database of snapshot {snapshot} has a table {table}")]
+    NoHolder { snapshot: String, table: String, databases: Vec<String> },
+    #[error("several databases have a table {table}; name one")]
+    WhichHolder { table: String, databases: Vec<String> },
+    #[error("databases of several apps have a table {table}; name one app")]
+    WhichApp { table: String, apps: Vec<String> },
+    #[error("{part} is not a path inside a source")]
+    BadPart { part: String },
     #[error("the rows that {path} holds are not in the snapshot")]
     NoRows { path: String },
     #[error("{one} and {other} are databases of different kinds")]
@@ -160,7 +172,9 @@ impl Explain for Problem {
         match self {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
             Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
-            Self::OtherEngine { .. } | Self::UnknownPlace(_) | Self::LiveData { .. } => Class::Usage,
+            Self::OtherEngine { .. } | Self::NoHolder { .. } | Self::WhichHolder { .. } => Class::Usage,
+            Self::BadPart { .. } | Self::WhichApp { .. } => Class::Usage,
+            Self::UnknownPlace(_) | Self::LiveData { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::AnotherRecovery => Class::Busy,
             Self::Beside { error, .. } => error.class(),
@@ -184,7 +198,15 @@ impl Explain for Problem {
             Self::NoDatabase { snapshot } => {
                 Some(format!("name a file with --source SOURCE:PATH; see strongroom show {snapshot}"))
             }
-            Self::WhichDatabase { databases, .. } => Some(format!("pass --source with one of {}", listed(databases))),
+            Self::NoHolder { snapshot, databases, .. } => Some(format!(
+                "list the tables with strongroom query {snapshot} --source {} .tables",
+                databases.first().map_or("SOURCE", String::as_str)
+            )),
+            Self::WhichApp { apps, .. } => Some(format!("pass --app with one of {}", listed(apps))),
+            Self::BadPart { .. } => Some("paths are relative to the source and never hold ..".into()),
+            Self::WhichDatabase { databases, .. } | Self::WhichHolder { databases, .. } => {
+                Some(format!("pass --source with one of {}", listed(databases)))
+            }
             Self::Kind { .. } => Some("use a newer strongroom".into()),
             Self::NoSafety { .. } => Some("nothing was changed; --no-safety goes on without a way back".into()),
             Self::Content(error) => error.hint(),

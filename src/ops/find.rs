@@ -2,6 +2,8 @@
 //!
 //! Reads a database only where its content differs from the snapshot before; of it, what one question touches.
 
+mod database;
+
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -36,9 +38,12 @@ pub enum Wanted {
     Where { table: String, condition: String },
 }
 
-pub struct Request {
+/// What the database of a snapshot is called on the command line, if one was named.
+pub type Named<'n> = dyn Fn(&Manifest) -> Result<Option<Part>, OpError> + 'n;
+
+pub struct Request<'r> {
     pub wanted: Wanted,
-    pub part: Option<Part>,
+    pub part: Box<Named<'r>>,
     pub model: Model,
     pub configured: Vec<Planned>,
     pub places: Places,
@@ -49,8 +54,9 @@ pub struct Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     pub changes: Vec<Change>,
-    /// The newest snapshot that holds it.
+    /// The newest snapshot that holds it, and what its database is called there.
     pub last: Option<SnapshotId>,
+    pub database: Option<String>,
     /// Is it in live data? Unknown where that is not on this host.
     pub live: Option<bool>,
     /// Snapshots that have such a database, and those whose database had to be read.
@@ -78,22 +84,22 @@ pub enum What {
     Gone,
 }
 
-/// Looks through snapshots, which come oldest first.
-pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request) -> Result<Report, OpError> {
+/// Looks through snapshots, which come oldest first. What a recovery kept of single rows is passed over.
+pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request<'_>) -> Result<Report, OpError> {
     let desk = Desk::new(unlocked.library()?.owned());
+    let whole: Vec<&Manifest> = snapshots.iter().copied().filter(|manifest| !manifest.is_partial()).collect();
+    let states = database::states(&whole, request, &desk)?;
     let mut report = Report::default();
     let (mut before, mut content): (Sight, Option<Vec<Content>>) = (Sight::default(), None);
-    let mut last_place = None;
-    for manifest in snapshots {
+    for (place, manifest) in &states {
         if request.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
-        let Ok(place) = meant(manifest, request) else { continue };
         report.snapshots += 1;
-        let (held, open) = content_of(&place, manifest, &desk, request)?;
+        let (held, open) = content_of(place, manifest, &desk, request)?;
         if content.as_ref() != Some(&held) {
             report.read += 1;
-            let side = open.map_or_else(|| Side::open(&place, manifest, &desk, &request.control), Ok)?;
+            let side = open.map_or_else(|| Side::open(place, manifest, &desk, &request.control), Ok)?;
             let now = look(side.records(), request, &|name| name)?;
             report.note(manifest, &before, &now);
             before = now;
@@ -101,15 +107,12 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
         }
         // One that was made before a change is a way back, but seldom what people look for.
         if before.rows > 0 && (manifest.reason != SAFETY || report.last.is_none()) {
-            report.last = Some(manifest.id);
+            (report.last, report.database) = (Some(manifest.id), Some(place.label()));
         }
-        last_place = Some((place, *manifest));
     }
-    let (place, manifest) = last_place.ok_or_else(|| nowhere(request, &[]))?;
-    if let (Some(tables), true) = (&before.tables, report.changes.is_empty()) {
-        return Err(nowhere(request, tables));
+    if let Some((place, manifest)) = states.last() {
+        report.live = live(place, manifest, request)?;
     }
-    report.live = live(&place, manifest, request)?;
     report.fetched = desk.library().fetched();
     Ok(report)
 }
@@ -120,18 +123,14 @@ fn content_of(
     place: &Place<'_>,
     manifest: &Manifest,
     desk: &Arc<Desk>,
-    request: &Request,
+    request: &Request<'_>,
 ) -> Result<(Vec<Content>, Option<Side>), OpError> {
     if !place.is_postgres() {
         return Ok((vec![place.entry(manifest, desk)?.content], None));
     }
     let side = Side::open(place, manifest, desk, &request.control)?;
     let Side::Postgres(kept) = &side else { return Ok((Vec::new(), Some(side))) };
-    let name = match (entity(request), &request.wanted) {
-        (Some(entity), _) => &entity.table,
-        (None, Wanted::Key { name, .. }) => name,
-        (None, Wanted::Where { table, .. }) => table,
-    };
+    let name = request.table();
     let files = match &request.wanted {
         // A condition may look into other tables.
         Wanted::Where { condition, .. } if condition.to_ascii_lowercase().contains("select") => {
@@ -156,31 +155,23 @@ impl Report {
     }
 }
 
-fn nowhere(request: &Request, tables: &[String]) -> OpError {
-    let name = match &request.wanted {
-        Wanted::Key { name, .. } => name.clone(),
-        Wanted::Where { table, .. } => table.clone(),
-    };
-    let known = tables.iter().chain(request.model.entities.keys()).map(String::as_str);
-    let nearest = crate::base::text::nearest(&name, known).map(str::to_owned);
-    RecordError::NoTable { name, place: "any snapshot".to_owned(), nearest }.into()
+fn entity<'r>(request: &'r Request<'_>) -> Option<&'r Entity> {
+    request.model.entities.get(request.wanted.name())
 }
 
-/// The database that is meant, if this snapshot has it.
-fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Place<'m>, OpError> {
-    let entity = entity(request).map(|entity| Part { source: Some(entity.source.to_string()), ..Part::whole() });
-    let place = Place::find(manifest, request.part.clone().or(entity).as_ref())?;
-    // What a recovery kept of single rows is no database.
-    match place.source.kind == recover::ROWS {
-        true => Err(Problem::NotADatabase { path: place.label() }.into()),
-        false => Ok(place),
+impl Wanted {
+    /// The entity or table, as it was named.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Key { name, .. } => name,
+            Self::Where { table, .. } => table,
+        }
     }
 }
 
-fn entity(request: &Request) -> Option<&Entity> {
-    match &request.wanted {
-        Wanted::Key { name, .. } => request.model.entities.get(name),
-        Wanted::Where { table, .. } => request.model.entities.get(table),
+impl Request<'_> {
+    fn table(&self) -> &str {
+        entity(self).map_or(self.wanted.name(), |entity| &entity.table)
     }
 }
 
@@ -192,18 +183,12 @@ struct Sight {
     digests: Vec<String>,
     /// The columns of the only row.
     only: Option<(Vec<String>, Seen)>,
-    /// There is no such table, but these.
-    tables: Option<Vec<String>>,
 }
 
 /// Rows beyond this many are told by one digest.
 const MANY: usize = 1000;
 
 impl Sight {
-    fn nowhere(tables: &[Table]) -> Self {
-        Self { tables: Some(tables.iter().map(|table| table.name.clone()).collect()), ..Self::default() }
-    }
-
     fn add(&mut self, table: &Table, row: &Row) {
         let seen = Seen::of(row);
         self.rows += 1;
@@ -237,7 +222,7 @@ impl Sight {
 /// `called` says what a table of the snapshots is called in this state.
 fn look<'r>(
     records: &dyn Records,
-    request: &'r Request,
+    request: &'r Request<'_>,
     called: &dyn Fn(&'r str) -> &'r str,
 ) -> Result<Sight, OpError> {
     let tables = records.tables().map_err(RecordError::store)?;
@@ -246,7 +231,7 @@ fn look<'r>(
     let named = |name: &'r str| tables.iter().find(|table| table.name.eq_ignore_ascii_case(called(name)));
     let done = match &request.wanted {
         Wanted::Key { name: given, key } => {
-            let Some(table) = named(name.unwrap_or(given)) else { return Ok(Sight::nowhere(&tables)) };
+            let Some(table) = named(name.unwrap_or(given)) else { return Ok(Sight::default()) };
             let columns = key_columns(table, entity(request))?;
             let key = typed(records, table, &columns, key)?;
             let mut take = |row: Row| {
@@ -256,7 +241,7 @@ fn look<'r>(
             records.find(table, &columns, &[key], &all(table), &mut take)
         }
         Wanted::Where { table, condition } => {
-            let Some(table) = named(name.unwrap_or(table)) else { return Ok(Sight::nowhere(&tables)) };
+            let Some(table) = named(name.unwrap_or(table)) else { return Ok(Sight::default()) };
             let mut take = |row: Row| {
                 sight.add(table, &row);
                 Ok::<(), Explained>(())
@@ -295,7 +280,7 @@ pub(in crate::ops) fn typed(
 }
 
 /// Is it in live data?
-fn live(place: &Place<'_>, manifest: &Manifest, request: &Request) -> Result<Option<bool>, OpError> {
+fn live(place: &Place<'_>, manifest: &Manifest, request: &Request<'_>) -> Result<Option<bool>, OpError> {
     let place = recover::live_place(manifest, place, &request.configured, &request.places);
     let Ok(database) = place else { return Ok(None) };
     let Ok(live) = database.open(std::time::Duration::from_secs(5), &request.control) else { return Ok(None) };

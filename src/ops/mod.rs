@@ -4,12 +4,14 @@
 
 pub mod actions;
 pub mod backup;
+pub mod choose;
 pub mod config;
 pub mod databases;
 pub mod diff;
 pub mod discover;
 pub mod error;
 pub mod find;
+pub mod holders;
 pub mod hooks;
 pub mod live_database;
 pub mod places;

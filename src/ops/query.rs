@@ -13,6 +13,7 @@ use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::holders;
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::places::Places;
 use crate::ops::recover;
@@ -82,7 +83,7 @@ pub struct Query {
 impl Query {
     pub fn open(unlocked: &UnlockedVault, request: Request<'_>) -> Result<Self, OpError> {
         let desk = Desk::new(unlocked.library()?.owned());
-        let place = Place::find(request.manifest, request.part.as_ref())?;
+        let place = meant(&request)?;
         let mut warnings = Vec::new();
         let session = match place.is_postgres() {
             true => over_tables(&place, &request, &desk)?,
@@ -98,6 +99,24 @@ impl Query {
         let (sql, values) = &self.request;
         let rows = self.session.ask(sql, values, rows)?;
         Ok(Report { rows, fetched: self.desk.library().fetched() })
+    }
+}
+
+/// The database that is asked: the one named, the only one, or the only one with a table that the statement names.
+fn meant<'m>(request: &Request<'m>) -> Result<Place<'m>, OpError> {
+    let found = Place::find(request.manifest, request.part.as_ref());
+    let (Err(OpError::Problem(Problem::WhichDatabase { .. })), None) = (&found, &request.part) else { return found };
+    let mut named = holders::named_in(request.statement.names(), Place::all(request.manifest));
+    if named.len() == 1 { Ok(named.swap_remove(0)) } else { found }
+}
+
+impl Statement {
+    /// Where the names of tables stand in it.
+    pub fn names(&self) -> &str {
+        match self {
+            Self::Sql(text) | Self::Schema(Some(text)) => text,
+            Self::Tables | Self::Schema(None) => "",
+        }
     }
 }
 

@@ -37,7 +37,6 @@ pub(in crate::ops) use files::live;
 pub use files::{FileAct, FileStep};
 pub use journal::{Recovered, settle};
 pub use named::named;
-pub use safety::KIND as ROWS;
 pub(in crate::ops) use take_back::take_back;
 pub use together::{Beside, Joined};
 

@@ -85,6 +85,11 @@ pub(super) fn one(library: &Library<'_>, source: &SourceRecord, path: &EntryPath
     Ok(first.filter(|entry| entry.path == *path))
 }
 
+/// Is there anything at the path or below it?
+pub(super) fn is_there(library: &Library<'_>, source: &SourceRecord, path: &EntryPath) -> Result<bool, OpError> {
+    Ok(read::entries(&source.listing, path, library).next().transpose()?.is_some())
+}
+
 fn write_zeros(out: &mut dyn Write, mut length: u64) -> std::io::Result<()> {
     let zeros = [0; 64 << 10];
     while length > 0 {

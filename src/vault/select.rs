@@ -3,9 +3,12 @@
 use jiff::Zoned;
 
 use crate::base::error::{Class, Explain};
+use crate::base::name::ObjectKey;
 use crate::base::point::{self, BadPoint};
 use crate::base::selector::Selector;
-use crate::vault::snapshots::Snapshot;
+use crate::format::layout;
+use crate::vault::error::VaultError;
+use crate::vault::snapshots::{Snapshot, Snapshots};
 
 /// Why a snapshot was made that keeps live data safe while something is given back: what its manifest says.
 pub const SAFETY: &str = "safety";
@@ -58,27 +61,96 @@ impl Explain for SelectError {
     }
 }
 
-/// The snapshot that `selector` names among those that `filter` admits. `snapshots` are oldest first.
-pub fn select<'s>(
+/// A snapshot that was selected.
+#[derive(Clone, Copy, Debug)]
+pub struct Selected<'s> {
+    pub snapshot: &'s Snapshot,
+    /// How many newer ones the selector fits that do not hold what was asked for.
+    pub without: u64,
+}
+
+/// The snapshot that `selector` names among those that `filter` admits and that hold what is asked for, as `holds` says.
+/// `snapshots` are oldest first. An id names one snapshot, whatever it holds.
+pub fn select<'s, E: From<SelectError>>(
     snapshots: &'s [Snapshot],
     selector: &Selector,
     filter: &Filter,
     now: &Zoned,
-) -> Result<&'s Snapshot, SelectError> {
-    let mut admitted = snapshots.iter().rev().filter(|snapshot| filter.admits(snapshot));
-    let found = match selector {
-        // Nobody who lost something means the snapshot made just before that was given back.
-        Selector::Latest(n) => admitted.filter(|snapshot| snapshot.manifest.reason != SAFETY).nth(*n),
-        Selector::At(text) => {
-            let point = point::parse(text, now)?;
-            admitted.find(|snapshot| snapshot.manifest.time <= point)
+    mut holds: impl FnMut(&'s Snapshot) -> Result<bool, E>,
+) -> Result<Selected<'s>, E> {
+    let admitted = snapshots.iter().rev().filter(|snapshot| filter.admits(snapshot));
+    if let Selector::Prefix(prefix) = selector {
+        let snapshot = by_prefix(snapshots, admitted.collect(), selector, prefix)?;
+        return Ok(Selected { snapshot, without: 0 });
+    }
+    let fits = fit(selector, now)?;
+    let (mut to_pass, mut without) = (if let Selector::Latest(n) = selector { *n } else { 0 }, 0);
+    for snapshot in admitted.filter(|snapshot| fits(snapshot)) {
+        match holds(snapshot)? {
+            false => without += 1,
+            true if to_pass > 0 => to_pass -= 1,
+            true => return Ok(Selected { snapshot, without }),
         }
-        Selector::Tag(tag) => admitted.find(|snapshot| snapshot.manifest.tags.contains(tag)),
-        Selector::Label(key, value) => admitted.find(|snapshot| snapshot.manifest.labels.get(key) == Some(value)),
-        Selector::Revision(revision) => admitted.find(|snapshot| has_revision(snapshot, revision)),
-        Selector::Prefix(prefix) => return by_prefix(snapshots, admitted.collect(), selector, prefix),
+    }
+    Err(none(snapshots, selector).into())
+}
+
+/// Whatever a snapshot holds will do.
+pub fn whole(_: &Snapshot) -> Result<bool, SelectError> {
+    Ok(true)
+}
+
+/// Which snapshots a selector may mean; the newest of them is meant.
+fn fit<'f>(selector: &'f Selector, now: &Zoned) -> Result<Box<dyn Fn(&Snapshot) -> bool + 'f>, SelectError> {
+    let point = match selector {
+        Selector::At(text) => Some(point::parse(text, now)?),
+        _ => None,
     };
-    found.ok_or_else(|| none(snapshots, selector))
+    Ok(Box::new(move |snapshot| {
+        let manifest = &snapshot.manifest;
+        // Single rows and files that a recovery was about to change stand for nothing but themselves.
+        !manifest.is_partial()
+            && match selector {
+                // Nobody who lost something means the snapshot made just before that was given back.
+                Selector::Latest(_) => manifest.reason != SAFETY,
+                Selector::At(_) => point.is_some_and(|point| manifest.time <= point),
+                Selector::Tag(tag) => manifest.tags.contains(tag),
+                Selector::Label(key, value) => manifest.labels.get(key) == Some(value),
+                Selector::Revision(revision) => has_revision(snapshot, revision),
+                Selector::Prefix(_) => false,
+            }
+    }))
+}
+
+/// The manifests that could not be read and may be what the selector means rather than `chosen`: with them it is not
+/// certain. An id is certain always.
+pub fn doubts<'s>(
+    snapshots: &'s Snapshots,
+    selector: &Selector,
+    chosen: &Snapshot,
+    now: &Zoned,
+) -> Result<Vec<Doubt<'s>>, SelectError> {
+    let until = match selector {
+        Selector::Prefix(_) => return Ok(Vec::new()),
+        Selector::At(text) => Some(point::parse(text, now)?),
+        _ => None,
+    };
+    let may_be_meant = |object: &ObjectKey| {
+        let time = layout::manifest_time(object);
+        time.is_none_or(|time| time > chosen.manifest.time && until.is_none_or(|until| time <= until))
+    };
+    let unread = snapshots.damaged.iter().chain(&snapshots.newer).map(|(object, error)| (object, Some(error)));
+    let gone = snapshots.gone.iter().map(|object| (object, None));
+    let all = unread.chain(gone).filter(|(object, _)| may_be_meant(object));
+    Ok(all.map(|(object, error)| Doubt { object, error }).collect())
+}
+
+/// A manifest that may be what is meant and cannot be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt<'s> {
+    pub object: &'s ObjectKey,
+    /// Why it cannot be read; `None` when it is gone.
+    pub error: Option<&'s VaultError>,
 }
 
 /// Has a database of the snapshot seen the migration last? The beginning of its name will do, as far as it says anything.

@@ -1,5 +1,6 @@
 //! Reading manifests: which snapshots there are.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use crate::base::name::ObjectKey;
@@ -23,6 +24,8 @@ pub struct Snapshots {
     pub damaged: Vec<(ObjectKey, VaultError)>,
     /// Those of a format that this version does not know: nothing is wrong with them.
     pub newer: Vec<(ObjectKey, VaultError)>,
+    /// Those that are known to have been there, by this host's last commit or by another manifest, and are not.
+    pub gone: Vec<ObjectKey>,
 }
 
 impl UnlockedVault {
@@ -43,7 +46,16 @@ impl UnlockedVault {
 
     /// All of them. One that is damaged, or newer than this version, does not hide the others.
     pub fn snapshots(&self) -> Result<Snapshots, VaultError> {
-        self.snapshots_of(&self.vault.manifest_keys()?)
+        // Before the list: what is committed in between is on the list and not missed.
+        let last = self.vault.last_commit();
+        let there = self.vault.manifest_keys()?;
+        let mut snapshots = self.snapshots_of(&there)?;
+        let previous =
+            snapshots.readable.iter().filter_map(|snapshot| snapshot.manifest.previous.as_ref()?.parse().ok());
+        let known: BTreeSet<ObjectKey> = last.into_iter().chain(previous).collect();
+        let there: BTreeSet<ObjectKey> = there.into_iter().collect();
+        snapshots.gone = known.difference(&there).cloned().collect();
+        Ok(snapshots)
     }
 
     /// Those that these manifests hold.

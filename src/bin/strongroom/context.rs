@@ -9,29 +9,31 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use age::secrecy::SecretString;
-use jiff::Zoned;
 use strongroom::base::control::Control;
 use strongroom::base::error::{one_line, reason};
 use strongroom::base::name::Name;
 use strongroom::base::selector::Selector;
-use strongroom::format::manifest::Manifest;
+use strongroom::base::text::counted;
 use strongroom::ops::actions::Actions;
+use strongroom::ops::choose::{Chooser, Named};
 use strongroom::ops::config::{self, Config};
 use strongroom::store::{Options, Store};
 use strongroom::vault::host::{self, Folders};
 use strongroom::vault::people::Credentials;
-use strongroom::vault::select::{self, Filter};
-use strongroom::vault::snapshots::Snapshot;
+use strongroom::vault::select::Filter;
+use strongroom::vault::snapshots::{Snapshot, Snapshots};
 use strongroom::vault::unlocked::UnlockedVault;
 use strongroom::vault::{LockedVault, Vault};
 
 use crate::arguments::Global;
 use crate::exit::Failure;
+use crate::render::local_with_zone;
 
 pub struct Context {
     global: Global,
     pub control: Arc<Control>,
     stdout_closed: Cell<bool>,
+    alarmed: Cell<bool>,
 }
 
 impl Context {
@@ -46,7 +48,7 @@ impl Context {
             stop.stop();
         };
         let _ = ctrlc::set_handler(handler);
-        Self { global, control, stdout_closed: Cell::new(false) }
+        Self { global, control, stdout_closed: Cell::new(false), alarmed: Cell::new(false) }
     }
 
     pub fn json(&self) -> bool {
@@ -78,6 +80,17 @@ impl Context {
         if !self.global.quiet {
             let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
         }
+    }
+
+    /// Says what a person must know, quiet or not; a run that ends well ends incomplete for it.
+    pub fn alarm(&self, text: &str) {
+        self.alarmed.set(true);
+        let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// Was anything said that a person must know?
+    pub fn alarmed(&self) -> bool {
+        self.alarmed.get()
     }
 
     /// Says the first few of many things, all that are known with `--verbose`, and how many there are in all.
@@ -228,18 +241,43 @@ impl Context {
         Ok(credentials)
     }
 
-    /// The snapshot a selector names.
-    pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
-        let snapshots = vault.snapshots()?;
-        for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
-            self.say(&format!("warning: {object} is passed over: {}", one_line(error)));
-        }
-        Ok(select::select(&snapshots.readable, selector, filter, &Zoned::now())?.clone())
+    /// Chooses among snapshots.
+    pub fn chooser<'v>(&self, vault: &'v UnlockedVault, snapshots: &'v Snapshots, filter: Filter) -> Chooser<'v> {
+        Chooser::new(vault, snapshots, filter, self.control.clone())
     }
 
-    /// The manifest a selector names.
-    pub fn manifest(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Manifest, Failure> {
-        Ok(self.select(vault, selector, filter)?.manifest)
+    /// The snapshot that a selector means, whatever it holds.
+    pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
+        let snapshots = vault.snapshots()?;
+        let chooser = self.chooser(vault, &snapshots, filter.clone());
+        self.choose(&chooser, selector, &Named::Nothing)
+    }
+
+    /// Says which snapshots could not be looked at, where all of them are looked at.
+    pub fn tell_unread(&self, snapshots: &Snapshots) {
+        for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
+            self.alarm(&format!("warning: {object} was left out: {}", one_line(error)));
+        }
+        for object in &snapshots.gone {
+            self.alarm(&format!("warning: {object} was left out: it is gone"));
+        }
+    }
+
+    /// The snapshot that a selector means, of those that have what is named beside it. Says what should be known of the
+    /// choice.
+    pub fn choose(&self, chooser: &Chooser<'_>, selector: &Selector, named: &Named) -> Result<Snapshot, Failure> {
+        let chosen = chooser.choose(selector, named)?;
+        let (id, time) = (chosen.snapshot.manifest.id.short(), local_with_zone(chosen.snapshot.manifest.time));
+        if chosen.without > 0 {
+            let newer = counted(chosen.without, "newer snapshot");
+            let verb = if chosen.without == 1 { "does" } else { "do" };
+            self.say(&format!("note: {selector} is {id} of {time}: {newer} {verb} not have what was asked for"));
+        }
+        for doubt in chooser.doubts(selector, chosen.snapshot)? {
+            let why = doubt.error.map_or_else(|| format!("{} is gone", doubt.object), |error| one_line(error));
+            self.alarm(&format!("warning: {selector} may be newer than {id} of {time}: {why}"));
+        }
+        Ok(chosen.snapshot.clone())
     }
 }
 

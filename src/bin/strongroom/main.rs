@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     };
     let context = context::Context::new(arguments.global);
     match arguments.command.run(&context) {
+        Ok(exit::Ending::Done) if context.alarmed() => exit::Ending::Incomplete.code(),
         Ok(ending) => ending.code(),
         Err(failure) => exit::failure(&failure, &context),
     }

@@ -15,6 +15,7 @@ use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::find;
+use crate::ops::holders::Holders;
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::places::Places;
 use crate::ops::recover::grown::{Grown, Lacking};
@@ -58,7 +59,7 @@ pub struct Case<'m> {
 impl<'m> Case<'m> {
     pub fn open(unlocked: &UnlockedVault, manifest: &'m Manifest, request: Request) -> Result<Self, OpError> {
         let desk = Desk::new(unlocked.library()?.owned());
-        let part = meant(manifest, &request)?;
+        let part = meant(manifest, &request, &desk)?;
         let database = match &request.into {
             Some(into) => into.clone().known(&request.configured),
             None => live_place(manifest, &part, &request.configured, &request.places)?,
@@ -316,15 +317,18 @@ impl Kit<'_> {
     }
 }
 
-/// The database that is meant: the one named, the one whose entity is asked for, or the only one.
-pub(super) fn meant<'m>(manifest: &'m Manifest, request: &Request) -> Result<Place<'m>, OpError> {
+/// The database that is meant: the one named, the one whose entity is asked for, the only one, or the only one with such
+/// a table.
+pub(super) fn meant<'m>(manifest: &'m Manifest, request: &Request, desk: &Arc<Desk>) -> Result<Place<'m>, OpError> {
     let name = match &request.asked {
         Asked::Keys { name, .. } | Asked::Missing { name } => name,
         Asked::Where { table, .. } => table,
     };
     let entity = request.model.entities.get(name);
     let of = |entity: &Entity| Part { source: Some(entity.source.to_string()), ..Part::whole() };
-    Place::find(manifest, request.part.clone().or(entity.map(of)).as_ref())
+    let mut holders = Holders::new(desk.clone(), request.control.clone());
+    let table = entity.map_or(name, |entity| &entity.table);
+    holders.place(manifest, request.part.clone().or(entity.map(of)).as_ref(), table)
 }
 
 /// Where the database lives on this host.

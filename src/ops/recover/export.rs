@@ -56,7 +56,7 @@ pub fn export(
     folder: &Path,
 ) -> Result<Exported, OpError> {
     let desk = Desk::new(unlocked.library()?.owned());
-    let place = meant(manifest, request)?;
+    let place = meant(manifest, request, &desk)?;
     let together = Together::find(manifest, &place, request)?;
     let side = together.side(&place, manifest, &desk, &request.control)?;
     let model = together.model(request);

@@ -14,7 +14,7 @@ use crate::base::control::Control;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::record::{Key, Records};
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, ROWS as KIND};
 use crate::ops::actions::{Action, Actions};
 use crate::ops::backup::{self, Planned};
 use crate::ops::error::{OpError, Problem};
@@ -30,9 +30,6 @@ use crate::source::{Source, SourceError};
 use crate::vault::commit::Label;
 use crate::vault::host;
 use crate::vault::unlocked::UnlockedVault;
-
-/// The kind of source that holds images of rows.
-pub const KIND: &str = "rows";
 
 /// Everything a recovery touches.
 pub struct Touches<'t> {

@@ -5,7 +5,7 @@
 use crate::base::path::EntryPath;
 use crate::base::record::Key;
 use crate::base::time::Instant;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, ROWS};
 use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
@@ -81,7 +81,7 @@ pub fn take_back(
 
 /// What the source was called whose rows these are.
 fn database_source(before: &Manifest) -> crate::base::name::Name {
-    let rows = before.sources.iter().find(|source| source.kind == safety::KIND);
+    let rows = before.sources.iter().find(|source| source.kind == ROWS);
     let name = rows.map_or_else(String::new, |source| source.name.to_string());
     crate::base::name::Name::lossy(name.trim_end_matches("-rows"))
 }

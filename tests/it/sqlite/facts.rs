@@ -106,7 +106,8 @@ fn a_revision_selects_the_newest_snapshot_that_has_it() {
     let snapshots = unlocked.snapshots().unwrap().readable;
     let now = jiff::Zoned::now();
     let select = |text: &str| {
-        select::select(&snapshots, &text.parse().unwrap(), &Filter::default(), &now).map(|found| found.manifest.id)
+        let found = select::select(&snapshots, &text.parse().unwrap(), &Filter::default(), &now, select::whole);
+        found.map(|found| found.snapshot.manifest.id)
     };
     assert_eq!(select("revision:old0001").unwrap(), wanted.id);
     assert_eq!(select("revision:old0").unwrap(), wanted.id);

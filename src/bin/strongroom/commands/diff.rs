@@ -59,8 +59,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let only = args.filter.source.clone();
     let filter = args.filter.filter();
-    let before = context.manifest(&vault, &args.before, &filter)?;
-    let after = after.map(|selector| context.manifest(&vault, &selector, &filter)).transpose()?;
+    let select = |selector: &Selector| Ok::<_, Failure>(context.select(&vault, selector, &filter)?.manifest);
+    let (before, after) = (select(&args.before)?, after.as_ref().map(select).transpose()?);
     let (summary, table) = (args.summary, args.table.as_deref());
     let told = Told { context, summary, all: table.is_some() };
     let mut output = Output { context, summary, changes: Vec::new(), skipped: 0 };

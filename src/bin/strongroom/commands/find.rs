@@ -5,7 +5,6 @@ use strongroom::format::manifest::Manifest;
 use strongroom::ops::find::{self, Change, Report, Request, Wanted, What};
 use strongroom::vault::select::Filter;
 
-use crate::commands::part;
 use crate::commands::places::PlaceArgs;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
@@ -47,16 +46,18 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let config = context.config()?;
     let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
-    let all = vault.snapshots()?.readable;
+    let all = vault.snapshots()?;
     let manifests: Vec<&Manifest> =
-        all.iter().filter(|snapshot| filter.admits(snapshot)).map(|snapshot| &snapshot.manifest).collect();
-    let Some(newest) = manifests.last() else {
+        all.readable.iter().filter(|snapshot| filter.admits(snapshot)).map(|snapshot| &snapshot.manifest).collect();
+    if manifests.is_empty() {
         return Err(Failure::other("there are no snapshots", Some("make one with strongroom backup".to_owned())));
-    };
+    }
     let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
-    let part = args.source.as_deref().map(|text| part(text, newest)).transpose()?;
+    let chooser = context.chooser(&vault, &all, filter);
+    let part = |manifest: &Manifest| args.source.as_deref().map(|text| chooser.part(text, manifest)).transpose();
     let (places, control) = (args.places.places(&vault)?, context.control.clone());
-    let request = Request { wanted: wanted(&args), part, model, configured, places, control };
+    let request = Request { wanted: wanted(&args), part: Box::new(part), model, configured, places, control };
+    context.tell_unread(&all);
     let report = find::find(&vault, &manifests, &request)?;
     if context.json() {
         context.print_json(&report);
@@ -102,7 +103,11 @@ fn words(report: &Report, args: &Args) -> String {
     let line = format!("{name} · {none}{live} · {snapshots}, {read} read · zone {}", zone());
     out.push_str(&format!("{}\n", wrapped(&line, width())));
     if let (Some(last), Some(false)) = (report.last, report.live) {
-        out.push_str(&format!("give it back: strongroom recover {} {asked}\n", last.short()));
+        let source = match (&args.source, &report.database) {
+            (Some(_), Some(label)) => format!(" --source {}", shell_word(label)),
+            _ => String::new(),
+        };
+        out.push_str(&format!("give it back: strongroom recover {} {asked}{source}\n", last.short()));
     }
     out
 }

@@ -72,34 +72,3 @@ fn selector(text: &str) -> Result<strongroom::base::selector::Selector, String> 
         None => error.to_string(),
     })
 }
-
-/// `SOURCE`, `SOURCE:PATH`, `:PATH`; or just a path where the snapshot has one source that is not called so.
-fn part(
-    text: &std::ffi::OsStr,
-    manifest: &strongroom::format::manifest::Manifest,
-) -> Result<strongroom::ops::show::Part, Failure> {
-    use std::os::unix::ffi::OsStrExt;
-    let bytes = text.as_bytes();
-    let path = |bytes: &[u8]| inner(std::ffi::OsStr::from_bytes(bytes));
-    let is_source = |name: &str| manifest.sources.iter().any(|source| source.name.as_str() == name);
-    let (name, rest) = match bytes.iter().position(|&b| b == b':') {
-        Some(at) => (&bytes[..at], &bytes[at + 1..]),
-        None => (bytes, &b""[..]),
-    };
-    let name = String::from_utf8_lossy(name).into_owned();
-    if !name.is_empty() && !is_source(&name) && manifest.sources.len() == 1 {
-        return Ok(strongroom::ops::show::Part { source: None, path: path(bytes)? });
-    }
-    Ok(strongroom::ops::show::Part { source: (!name.is_empty()).then_some(name), path: path(rest)? })
-}
-
-/// A path inside a source.
-fn inner(text: &std::ffi::OsStr) -> Result<strongroom::base::path::EntryPath, Failure> {
-    strongroom::base::path::EntryPath::from_typed(text).map_err(|_| {
-        let shown = strongroom::base::path::encode(text.as_encoded_bytes());
-        Failure::usage(
-            format!("{shown} is not a path inside a source"),
-            "paths are relative to the source and never hold ..",
-        )
-    })
-}

@@ -1,19 +1,18 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
-use std::os::unix::ffi::OsStrExt;
 
 use strongroom::base::selector::Selector;
 use strongroom::engine::sqlite::ask::{AskError, Cell, Rows};
 use strongroom::format::manifest::Manifest;
+use strongroom::ops::choose::Named;
 use strongroom::ops::error::OpError;
 use strongroom::ops::query::{Query, Request, Statement};
 use strongroom::vault::select::Filter;
-use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::answer::{Answer, Format};
 use crate::commands::places::PlaceArgs;
-use crate::commands::{part, selector};
+use crate::commands::selector;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::width;
@@ -68,11 +67,16 @@ fn attached(text: &str) -> Result<(String, Selector), String> {
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
-    let manifest = find(&args, &args.snapshot, &vault, context)?;
-    let found = |(_, other): &(String, Selector)| Ok((other.to_string(), find(&args, other, &vault, context)?));
-    let others: BTreeMap<String, Manifest> = args.attach.iter().map(found).collect::<Result<_, Failure>>()?;
-    let part = args.source.as_deref().map(|text| part(text, &manifest)).transpose()?;
+    let snapshots = vault.snapshots()?;
+    let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
+    let chooser = context.chooser(&vault, &snapshots, filter);
     let statement = statement(&args)?;
+    let named = Named::Question { sql: statement.names().to_owned(), of: args.source.clone() };
+    let find = |selector: &Selector| Ok::<_, Failure>(context.choose(&chooser, selector, &named)?.manifest);
+    let manifest = find(&args.snapshot)?;
+    let found = |(_, other): &(String, Selector)| Ok((other.to_string(), find(other)?));
+    let others: BTreeMap<String, Manifest> = args.attach.iter().map(found).collect::<Result<_, Failure>>()?;
+    let part = args.source.as_deref().map(|text| chooser.part(text, &manifest)).transpose()?;
     let attach = args.attach.iter().map(|(name, selector)| (name.clone(), &others[&selector.to_string()])).collect();
     let control = context.control.clone();
     let values = args.values.clone();
@@ -82,19 +86,6 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let query = Query::open(&vault, request)?;
     query.warnings.iter().for_each(|warning| context.say(&format!("warning: {warning}")));
     answer(&query, &args, context)
-}
-
-/// The snapshot that is meant among those that have the source, if it is one: it may be a path in the only source.
-fn find(args: &Args, selector: &Selector, vault: &UnlockedVault, context: &Context) -> Result<Manifest, Failure> {
-    let name = args.source.as_deref().and_then(|text| text.as_bytes().split(|&b| b == b':').next());
-    let source = name.map(|name| String::from_utf8_lossy(name).into_owned()).filter(|name| !name.is_empty());
-    let filter = |source| Filter { app: args.app.clone(), host: args.host.clone(), source };
-    match source {
-        None => context.manifest(vault, selector, &filter(None)),
-        Some(_) => context
-            .manifest(vault, selector, &filter(source))
-            .or_else(|_| context.manifest(vault, selector, &filter(None))),
-    }
 }
 
 /// What is meant.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
+use strongroom::ops::choose::Named;
+use strongroom::ops::config::Config;
 use strongroom::ops::live_database::LiveDatabase;
 use strongroom::ops::places::Places;
 use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, FileAct, Form, Recovery, Report, Request};
@@ -20,7 +22,7 @@ use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
-use crate::commands::{inner, part, selector};
+use crate::commands::selector;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::{duration, local_with_zone};
@@ -145,15 +147,25 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     live::settle(&vault, context)?;
     let given = args.plan.as_deref().map(kept::read).transpose()?;
+    let snapshots = vault.snapshots()?;
+    let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
+    let chooser = context.chooser(&vault, &snapshots, filter);
     let manifest = match &given {
-        Some(recovery) => kept::snapshot(recovery, &vault)?,
-        None => chosen(&args, &vault, context)?,
+        Some(recovery) => kept::snapshot(recovery, &snapshots)?,
+        None => {
+            let selector = args.snapshot.as_ref().expect("BUG: clap insists on it");
+            context.choose(&chooser, selector, &named(&args, context.config()?.as_ref()))?.manifest
+        }
     };
     if let Some(path) = &args.file {
-        return file(path, &vault, &manifest, &args, context);
+        return file(&chooser.file(path, &manifest)?, &vault, &manifest, &args, context);
     }
+    let part = |text: &OsStr| chooser.part(text, &manifest);
+    let own = args.source.as_deref().map(part).transpose()?;
+    let of_plan = given.as_ref().map(|recovery| part(recovery.plan.database.as_ref())).transpose()?;
+    let part = own.or(of_plan);
     let mut places = args.places.places(&vault)?;
-    let request = |places: &Places| request(&args, given.as_ref(), &manifest, places.clone(), context);
+    let request = |places: &Places| request(&args, given.as_ref(), part.clone(), places.clone(), context);
     if let Some(export) = &args.export {
         return written_down(export, &vault, &manifest, &request(&places)?, context);
     }
@@ -185,17 +197,13 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
 
 /// One file, where it lives, whatever stands there now.
 fn file(
-    path: &OsStr,
+    meant: &Part,
     vault: &UnlockedVault,
     manifest: &Manifest,
     args: &Args,
     context: &Context,
 ) -> Result<Ending, Failure> {
-    let meant = match path.as_encoded_bytes().contains(&b':') {
-        true => part(path, manifest)?,
-        false => Part { source: None, path: inner(path)? },
-    };
-    let found = recover::named(vault, manifest, &meant)?;
+    let found = recover::named(vault, manifest, meant)?;
     let shown = format!("{}:{}", found.source.as_deref().unwrap_or_default(), found.path);
     if args.dry_run {
         match context.json() {
@@ -256,22 +264,26 @@ fn written_down(
     Ok(Ending::Done)
 }
 
-fn chosen(args: &Args, vault: &UnlockedVault, context: &Context) -> Result<Manifest, Failure> {
-    let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
-    let selector = args.snapshot.as_ref().expect("BUG: clap insists on it");
-    context.manifest(vault, selector, &filter)
+/// What a snapshot has to have to be the one that is meant.
+fn named(args: &Args, config: Option<&Config>) -> Named {
+    if let Some(file) = &args.file {
+        return Named::File(file.clone());
+    }
+    let name = args.entity.as_ref().or(args.table.as_ref()).or(args.missing.as_ref());
+    let Some(name) = name else { return Named::Nothing };
+    let entity = config.and_then(|config| config.model.entities.get(name));
+    let of = || Some(OsString::from(entity?.source.as_str()));
+    Named::Table { table: entity.map_or(name, |entity| &entity.table).clone(), of: args.source.clone().or_else(of) }
 }
 
 fn request(
     args: &Args,
     given: Option<&Recovery>,
-    manifest: &Manifest,
+    part: Option<Part>,
     places: Places,
     context: &Context,
 ) -> Result<Request, Failure> {
     let (model, configured) = context.config()?.map(|config| (config.model, config.sources)).unwrap_or_default();
-    let named = args.source.as_deref().map(|text| part(text, manifest)).transpose()?;
-    let of_plan = given.map(|recovery| part(recovery.plan.database.as_ref(), manifest)).transpose()?;
     let own = || Options {
         on_conflict: args.on_conflict.into(),
         remap_keys: args.remap_keys,
@@ -281,7 +293,7 @@ fn request(
     };
     Ok(Request {
         asked: if given.is_some() { Asked::Missing { name: String::new() } } else { asked(args)? },
-        part: named.or(of_plan),
+        part,
         model,
         options: given.map_or_else(own, |recovery| recovery.plan.options.clone()),
         budget: args.limit,

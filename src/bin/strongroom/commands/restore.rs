@@ -5,6 +5,7 @@ use std::time::Instant;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
+use strongroom::ops::choose::Named;
 use strongroom::ops::restore::overlap::{self, Way};
 use strongroom::ops::restore::{self, Report, Request, in_place};
 use strongroom::ops::show::Part;
@@ -13,7 +14,7 @@ use strongroom::vault::unlocked::UnlockedVault;
 use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::server::{self, ServerArgs};
-use crate::commands::{FilterArgs, part, selector};
+use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
@@ -60,8 +61,10 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
-    let manifest = context.manifest(&vault, &args.snapshot, &args.filter.filter())?;
-    let parts = args.parts.iter().map(|text| part(text, &manifest)).collect::<Result<_, _>>()?;
+    let snapshots = vault.snapshots()?;
+    let chooser = context.chooser(&vault, &snapshots, args.filter.filter());
+    let manifest = context.choose(&chooser, &args.snapshot, &Named::Parts(args.parts.clone()))?.manifest;
+    let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<_, _>>()?;
     if let Some(url) = args.to.as_deref().and_then(server::url) {
         return server::into(&vault, &manifest, parts, url, &args.server, args.live.accept_damage, context);
     }

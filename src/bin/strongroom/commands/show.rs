@@ -6,13 +6,14 @@ use strongroom::base::entry::{Entry, Kind};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{counted, size};
 use strongroom::format::manifest::SourceRecord;
+use strongroom::ops::choose::Named;
 use strongroom::ops::error::{OpError, Problem};
 use strongroom::ops::show::{self, Part};
 use strongroom::vault::snapshots::Snapshot;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::snapshots::document;
-use crate::commands::{FilterArgs, part, selector};
+use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::{Lean, Table, duration, local, local_with_zone};
@@ -37,8 +38,11 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
-    let snapshot = context.select(&vault, &args.snapshot, &args.filter.filter())?;
-    let part = args.part.as_deref().map(|text| part(text, &snapshot.manifest)).transpose()?;
+    let snapshots = vault.snapshots()?;
+    let chooser = context.chooser(&vault, &snapshots, args.filter.filter());
+    let named = Named::Parts(args.part.iter().cloned().collect());
+    let snapshot = context.choose(&chooser, &args.snapshot, &named)?;
+    let part = args.part.as_deref().map(|text| chooser.part(text, &snapshot.manifest)).transpose()?;
     match part {
         Some(part) if args.cat => cat(&vault, &snapshot, &part)?,
         Some(part) if context.json() => list_json(&vault, &snapshot, &part)?,

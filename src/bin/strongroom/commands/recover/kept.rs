@@ -8,7 +8,7 @@ use strongroom::format::manifest::Manifest;
 use strongroom::ops::recover::Recovery;
 use strongroom::record::plan::VERSION;
 use strongroom::vault::host;
-use strongroom::vault::unlocked::UnlockedVault;
+use strongroom::vault::snapshots::Snapshots;
 
 use crate::exit::Failure;
 
@@ -34,11 +34,10 @@ pub fn write(file: &Path, recovery: &Recovery) -> Result<(), Failure> {
 }
 
 /// The snapshot that a plan is of.
-pub fn snapshot(recovery: &Recovery, vault: &UnlockedVault) -> Result<Manifest, Failure> {
-    let all = vault.snapshots()?.readable;
-    let found =
-        all.into_iter().map(|snapshot| snapshot.manifest).find(|manifest| manifest.id == recovery.plan.snapshot);
-    found.ok_or_else(|| {
+pub fn snapshot(recovery: &Recovery, snapshots: &Snapshots) -> Result<Manifest, Failure> {
+    let mut all = snapshots.readable.iter().map(|snapshot| &snapshot.manifest);
+    let found = all.find(|manifest| manifest.id == recovery.plan.snapshot);
+    found.cloned().ok_or_else(|| {
         let id = recovery.plan.snapshot.short();
         Failure::other(format!("the plan is of snapshot {id}, which this vault does not have"), None)
     })

@@ -1,0 +1,222 @@
+//! Which snapshot a person means: by a selector, and by what of it they name.
+//!
+//! Owns the rule that `latest`, times, tags, labels and revisions mean the newest snapshot that has what is named beside
+//! them (docs/scripting.md). Where none has it, the newest that the selector fits is taken: whoever looks into it says
+//! what is missing.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+
+use jiff::Zoned;
+
+use crate::base::control::Control;
+use crate::base::path::{self, EntryPath};
+use crate::base::selector::Selector;
+use crate::format::manifest::Manifest;
+use crate::ops::databases::Place;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::holders::{self, Has, Holders};
+use crate::ops::recover;
+use crate::ops::show::{self, Part};
+use crate::vault::random::Desk;
+use crate::vault::select::{self, Doubt, Filter, Selected};
+use crate::vault::snapshots::{Snapshot, Snapshots};
+use crate::vault::unlocked::UnlockedVault;
+
+/// What is named beside the selector.
+#[derive(Clone, Debug, Default)]
+pub enum Named {
+    #[default]
+    Nothing,
+    /// Sources and paths, as they are typed.
+    Parts(Vec<OsString>),
+    /// A file by its path or the end of it.
+    File(OsString),
+    /// A table, in the database of this part if there is one.
+    Table { table: String, of: Option<OsString> },
+    /// A question in SQL, to the database of this part if there is one.
+    Question { sql: String, of: Option<OsString> },
+}
+
+/// Chooses among the snapshots of a vault.
+pub struct Chooser<'v> {
+    unlocked: &'v UnlockedVault,
+    snapshots: &'v Snapshots,
+    filter: Filter,
+    /// The names of all sources there are.
+    sources: BTreeSet<String>,
+    control: Arc<Control>,
+    now: Zoned,
+    desk: OnceCell<Arc<Desk>>,
+    /// What was found in a listing.
+    found: RefCell<HashMap<String, bool>>,
+}
+
+impl<'v> Chooser<'v> {
+    pub fn new(unlocked: &'v UnlockedVault, snapshots: &'v Snapshots, filter: Filter, control: Arc<Control>) -> Self {
+        let admitted = snapshots.readable.iter().filter(|snapshot| filter.admits(snapshot));
+        let names = admitted.flat_map(|snapshot| &snapshot.manifest.sources).map(|source| source.name.to_string());
+        let sources = names.collect();
+        let (now, desk, found) = (Zoned::now(), OnceCell::new(), RefCell::default());
+        Self { unlocked, snapshots, filter, sources, control, now, desk, found }
+    }
+
+    /// The snapshot that is meant.
+    pub fn choose(&self, selector: &Selector, named: &Named) -> Result<Selected<'v>, OpError> {
+        let all = &self.snapshots.readable;
+        let any = || select::select(all, selector, &self.filter, &self.now, |_| Ok::<_, OpError>(true));
+        if matches!((selector, named), (Selector::Prefix(_), _) | (_, Named::Nothing)) {
+            return any();
+        }
+        let mut holders = None;
+        let holds = |snapshot: &Snapshot| self.holds(&snapshot.manifest, named, &mut holders);
+        match select::select(all, selector, &self.filter, &self.now, holds) {
+            Err(OpError::Select(_)) => any(),
+            chosen => chosen,
+        }
+    }
+
+    /// What may be meant instead of `chosen`, and cannot be read.
+    pub fn doubts(&self, selector: &Selector, chosen: &Snapshot) -> Result<Vec<Doubt<'v>>, OpError> {
+        Ok(select::doubts(self.snapshots, selector, chosen, &self.now)?)
+    }
+
+    /// `SOURCE`, `SOURCE:PATH`, `:PATH`; or just a path, where the snapshot has one source and none is called so.
+    pub fn part(&self, text: &OsStr, manifest: &Manifest) -> Result<Part, OpError> {
+        let bytes = text.as_bytes();
+        let (name, rest) = match bytes.iter().position(|&b| b == b':') {
+            Some(at) => (&bytes[..at], &bytes[at + 1..]),
+            None => (bytes, &b""[..]),
+        };
+        let name = String::from_utf8_lossy(name).into_owned();
+        let is_source = self.sources.contains(&name) || manifest.sources.iter().any(|one| one.name.as_str() == name);
+        let (source, path) = match !name.is_empty() && !is_source && manifest.sources.len() == 1 {
+            true => (None, bytes),
+            false => ((!name.is_empty()).then_some(name), rest),
+        };
+        self.as_shown(Part { source, path: typed(path)? }, |part| self.has_part(part, manifest))
+    }
+
+    /// A file by its path or the end of it, as `part` but that a source is named only with a colon.
+    pub fn file(&self, text: &OsStr, manifest: &Manifest) -> Result<Part, OpError> {
+        match text.as_bytes().contains(&b':') {
+            true => self.part(text, manifest),
+            false => {
+                let part = Part { source: None, path: typed(text.as_bytes())? };
+                self.as_shown(part, |part| self.has_file(part, manifest))
+            }
+        }
+    }
+
+    /// A path may be given as it is shown, with `%XX` for letters that a terminal does not show. Where something of the
+    /// snapshot is shown so, it is meant; otherwise the letters stand for themselves.
+    fn as_shown(&self, part: Part, has: impl FnOnce(&Part) -> Result<bool, OpError>) -> Result<Part, OpError> {
+        let shown = std::str::from_utf8(part.path.as_bytes()).ok().filter(|text| text.contains('%'));
+        let meant = shown.and_then(path::decode).and_then(|bytes| EntryPath::from_bytes(&bytes).ok());
+        match meant.map(|path| Part { path, ..part.clone() }) {
+            Some(meant) if has(&meant)? => Ok(meant),
+            _ => Ok(part),
+        }
+    }
+
+    fn holds(&self, manifest: &Manifest, named: &Named, holders: &mut Option<Holders>) -> Result<bool, OpError> {
+        if self.control.stopped() {
+            return Err(Problem::Interrupted.into());
+        }
+        match named {
+            Named::Nothing => Ok(true),
+            Named::Parts(parts) => {
+                for text in parts {
+                    if !self.has_part(&self.part(text, manifest)?, manifest)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Named::File(text) => self.has_file(&self.file(text, manifest)?, manifest),
+            Named::Table { table, of } => {
+                let places = self.places(of.as_deref(), manifest)?;
+                let desk = self.desk()?;
+                let holders = holders.get_or_insert_with(|| Holders::new(desk, self.control.clone()));
+                Ok(places.iter().any(|place| holders.has(place, manifest, table) != Has::No))
+            }
+            Named::Question { sql, of } => {
+                let places = self.places(of.as_deref(), manifest)?;
+                let of_any = of.is_some() || !self.is_of_tables(sql);
+                Ok(if of_any { !places.is_empty() } else { !holders::named_in(sql, places).is_empty() })
+            }
+        }
+    }
+
+    /// The databases of the part, if the snapshot has it.
+    fn places<'m>(&self, of: Option<&OsStr>, manifest: &'m Manifest) -> Result<Vec<Place<'m>>, OpError> {
+        let Some(of) = of else {
+            let all = Place::all(manifest);
+            return Ok(if all.is_empty() { Place::find(manifest, None).into_iter().collect() } else { all });
+        };
+        let part = self.part(of, manifest)?;
+        if !self.has_part(&part, manifest)? {
+            return Ok(Vec::new());
+        }
+        let of_source = |place: &Place<'_>| part.source.as_deref() == Some(place.source.name.as_str());
+        Ok(match Place::find(manifest, Some(&part)) {
+            Ok(place) => vec![place],
+            Err(_) => Place::all(manifest).into_iter().filter(of_source).collect(),
+        })
+    }
+
+    /// Does the statement name a table of any snapshot?
+    fn is_of_tables(&self, sql: &str) -> bool {
+        let admitted = self.snapshots.readable.iter().filter(|snapshot| self.filter.admits(snapshot));
+        let mut places = admitted.flat_map(|snapshot| Place::all(&snapshot.manifest));
+        places.any(|place| !holders::named_in(sql, vec![place]).is_empty())
+    }
+
+    fn has_part(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {
+        let Ok(source) = part.source_of(manifest) else { return Ok(false) };
+        if part.path.is_root() {
+            return Ok(true);
+        }
+        self.once((&source.listing, &part.path), || Ok(show::is_there(self.desk()?.library(), source, &part.path)?))
+    }
+
+    fn has_file(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {
+        let listings: Vec<_> = manifest.sources.iter().map(|source| (&source.name, &source.listing)).collect();
+        self.once((listings, &part.source, &part.path), || match recover::named(self.unlocked, manifest, part) {
+            Err(OpError::Problem(Problem::NoPath { .. })) => Ok(false),
+            Err(OpError::Problem(Problem::WhichFile { .. })) | Ok(_) => Ok(true),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Looks a question up once for all snapshots that are the same in what it asks of.
+    fn once(
+        &self,
+        question: impl serde::Serialize,
+        look: impl FnOnce() -> Result<bool, OpError>,
+    ) -> Result<bool, OpError> {
+        let question = serde_json::to_string(&question).expect("BUG: plain fields");
+        if let Some(found) = self.found.borrow().get(&question) {
+            return Ok(*found);
+        }
+        let found = look()?;
+        self.found.borrow_mut().insert(question, found);
+        Ok(found)
+    }
+
+    fn desk(&self) -> Result<Arc<Desk>, OpError> {
+        if let Some(desk) = self.desk.get() {
+            return Ok(desk.clone());
+        }
+        let desk = Desk::new(self.unlocked.library()?.owned());
+        Ok(self.desk.get_or_init(|| desk).clone())
+    }
+}
+
+fn typed(path: &[u8]) -> Result<EntryPath, OpError> {
+    let text = OsStr::from_bytes(path);
+    EntryPath::from_typed(text).map_err(|_| Problem::BadPart { part: path::encode(path) }.into())
+}

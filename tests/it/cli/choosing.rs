@@ -1,0 +1,195 @@
+//! Which snapshot and which database is meant, when not every snapshot has everything.
+
+use rusqlite::Connection;
+
+use super::*;
+
+const CONFIG: &str = "app = 'shop'
+    [source.db]\nkind = 'sqlite'\npath = 'app/shop.db'
+    [source.crm]\nkind = 'sqlite'\npath = 'app/crm.db'
+    [source.documents]\nkind = 'files'\npath = 'app/documents'
+    [entity.client]\nsource = 'crm'\ntable = 'customers'";
+
+fn run(home: &Home, database: &str, sql: &str) {
+    Connection::open(home.path(database)).unwrap().execute_batch(sql).unwrap();
+}
+
+/// Two databases and a folder; a snapshot of all of them, and then one of the folder alone.
+fn shop() -> (Home, String) {
+    let home = Home::new();
+    home.write("strongroom.toml", CONFIG);
+    home.write("app/documents/a.txt", "alpha\n");
+    run(
+        &home,
+        "app/shop.db",
+        "CREATE TABLE projects (id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE notes (id INTEGER PRIMARY KEY);
+        INSERT INTO projects VALUES (7, 'seven'), (8, 'eight'); INSERT INTO notes VALUES (1)",
+    );
+    run(
+        &home,
+        "app/crm.db",
+        "CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE notes (id INTEGER PRIMARY KEY);
+        INSERT INTO customers VALUES (1, 'Ada'); INSERT INTO notes VALUES (1)",
+    );
+    let whole = home.json(&["backup"])["id"].as_str().unwrap().to_owned();
+    home.write("app/documents/b.txt", "beta\n");
+    home.ok(&["backup", "documents"]);
+    (home, whole)
+}
+
+#[test]
+fn latest_with_a_source_a_path_or_an_entity_is_the_newest_snapshot_that_has_it_and_is_named() {
+    let (home, whole) = shop();
+    let short = &whole[..8];
+    let note = format!("note: latest is {short} of ");
+    for arguments in [
+        &["show", "latest", "db"][..],
+        &["restore", "latest", "db", "--to", "out"],
+        &["restore", "latest", "crm", "--in-place"],
+        &["recover", "latest", "client", "1"],
+        &["recover", "latest", "--table", "projects", "--where", "id = 7"],
+        &["query", "latest", "SELECT name FROM projects"],
+    ] {
+        let ran = home.ok(arguments);
+        assert!(ran.err.contains(&note) && ran.err.contains("newer snapshot"), "{arguments:?}: {}", ran.err);
+    }
+    assert_eq!(home.json(&["show", "latest", "db"])["snapshot"], whole.as_str());
+    // What the newest has is taken from there, and nothing is said.
+    let listing = home.ok(&["show", "latest", "documents:b.txt"]);
+    assert!(listing.out.contains("b.txt") && listing.err.is_empty(), "{}", listing.err);
+    fs::remove_file(home.path("app/documents/a.txt")).unwrap();
+    home.ok(&["backup", "documents"]);
+    let older = home.ok(&["restore", "latest", "documents:a.txt", "--to", "gone"]);
+    assert!(older.err.contains("note: latest is "), "{}", older.err);
+    assert_eq!(fs::read_to_string(home.path("gone/a.txt")).unwrap(), "alpha\n");
+    home.ok(&["recover", "latest", "--file", "a.txt"]);
+    // `latest~1` counts those that have it.
+    run(&home, "app/shop.db", "DELETE FROM projects");
+    home.ok(&["backup"]);
+    let before = home.json(&["query", "latest~1", "SELECT name FROM projects WHERE id = 7"]);
+    assert_eq!((&before["snapshot"], &before["rows"][0][0]), (&whole.as_str().into(), &"seven".into()));
+    // A source of that name is not looked for as a path of another.
+    let documents = home.json(&["backup", "documents"])["id"].as_str().unwrap().to_owned();
+    assert!(home.fails(1, &["show", &documents, "db"]).contains("has no source db"));
+}
+
+#[test]
+fn the_safety_snapshot_of_a_recovery_stands_for_no_whole() {
+    let (home, whole) = shop();
+    run(&home, "app/shop.db", "DELETE FROM projects WHERE id = 7");
+    let done = home.json(&["recover", &whole, "--source", "db", "--table", "projects", "--where", "id = 7"]);
+    let safety = done["report"]["safety"].as_str().unwrap();
+    for selector in ["latest", "@now"] {
+        assert_ne!(home.json(&["show", selector])["id"], safety, "{selector}");
+        assert_eq!(home.json(&["show", selector, "db"])["snapshot"], whole.as_str(), "{selector}");
+    }
+    assert_eq!(home.json(&["show", safety])["id"], safety);
+}
+
+#[test]
+fn a_record_is_found_whichever_snapshot_is_the_newest_and_the_way_back_can_be_run_as_printed() {
+    let (home, whole) = shop();
+    run(&home, "app/shop.db", "DELETE FROM projects WHERE id = 7");
+    let found = home.ok(&["find", "projects", "7"]).out;
+    let hint = format!("strongroom recover {} projects 7", &whole[..8]);
+    assert!(found.contains(&format!("give it back: {hint}\n")), "{found}");
+    home.shell(&hint);
+    // The newest is the safety snapshot now.
+    run(&home, "app/shop.db", "DELETE FROM projects WHERE id = 7");
+    assert_eq!(home.json(&["find", "projects", "7"])["last"], whole.as_str());
+    for named in ["db", "db:"] {
+        assert_eq!(home.json(&["find", "projects", "7", "--source", named])["last"], whole.as_str(), "{named}");
+    }
+    // Of two tables of one name the database has to be named, and the hint names it.
+    let said = home.fails(2, &["find", "notes", "1"]);
+    assert!(said.contains("several databases have a table notes") && said.contains("crm, db"), "{said}");
+    run(&home, "app/crm.db", "DELETE FROM notes");
+    let found = home.ok(&["find", "notes", "1", "--source", "crm"]).out;
+    let hint = format!("strongroom recover {} notes 1 --source crm", &whole[..8]);
+    assert!(found.contains(&hint), "{found}");
+    home.shell(&hint);
+    let said = home.fails(2, &["find", "projekts", "7"]);
+    assert!(said.contains("any snapshot") && said.contains("did you mean projects?"), "{said}");
+}
+
+#[test]
+fn a_database_needs_no_naming_where_only_one_has_such_a_table() {
+    let (home, whole) = shop();
+    home.ok(&["recover", &whole, "projects", "7"]);
+    assert_eq!(home.json(&["query", &whole, "SELECT name FROM projects WHERE id = 7"])["database"], "db");
+    assert_eq!(home.json(&["query", &whole, "SELECT name FROM Customers"])["database"], "crm");
+    assert_eq!(home.json(&["query", &whole, ".schema customers"])["database"], "crm");
+    assert!(home.fails(2, &["recover", &whole, "notes", "1"]).contains("several databases have a table notes"));
+    assert!(home.fails(2, &["query", &whole, "SELECT * FROM notes"]).contains("several databases"));
+    assert!(home.fails(2, &["recover", &whole, "nothing", "1"]).contains("no database of snapshot"));
+}
+
+#[test]
+fn a_snapshot_of_a_single_file_hides_no_database() {
+    let (home, whole) = shop();
+    home.write("note.txt", "only a note\n");
+    home.ok(&["backup", "note.txt"]);
+    assert_eq!(home.json(&["find", "projects", "7", "--app", "shop"])["last"], whole.as_str());
+    assert_eq!(home.json(&["find", "projects", "7"])["last"], whole.as_str());
+    assert_eq!(home.json(&["query", "latest", ".schema projects"])["snapshot"], whole.as_str());
+}
+
+/// The objects of `snapshots/`, oldest first.
+fn manifests(home: &Home) -> Vec<std::path::PathBuf> {
+    let folder = home.vault().join("snapshots");
+    let mut all: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+/// Where this host notes what it committed last.
+fn last_commit(home: &Home) -> std::path::PathBuf {
+    let cache = home.vault().ancestors().nth(4).unwrap().join(".cache/strongroom");
+    let vault = fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path().join("committed/last"));
+    vault.into_iter().find(|path| path.is_file()).unwrap()
+}
+
+#[test]
+fn latest_is_not_silently_an_older_one_when_the_newest_cannot_be_read_or_is_gone() {
+    let (home, whole) = shop();
+    home.ok(&["backup"]);
+    let newest = manifests(&home).pop().unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    let name = newest.file_name().unwrap().to_string_lossy().into_owned();
+    let reads = |selector: &'static str| {
+        vec![
+            vec!["show", selector],
+            vec!["show", selector, "db"],
+            vec!["diff", selector, "live", "--summary"],
+            vec!["query", selector, "SELECT name FROM projects"],
+            vec!["restore", selector, "documents", "--to", "out"],
+            vec!["recover", selector, "client", "1"],
+        ]
+    };
+    // These make snapshots, which are newer then.
+    let writes =
+        [vec!["restore", "latest", "documents", "--in-place"], vec!["recover", "latest", "--file", "documents:a.txt"]];
+    let commands = [reads("latest"), reads("@now"), vec![vec!["find", "client", "1"]], writes.to_vec()].concat();
+    for harm in ["damaged", "gone"] {
+        match harm {
+            "gone" => fs::remove_file(&newest).unwrap(),
+            _ => {
+                let mut bytes = bytes.clone();
+                bytes[200] ^= 1;
+                fs::remove_file(&newest).unwrap();
+                fs::write(&newest, &bytes).unwrap();
+            }
+        }
+        for command in &commands {
+            for quiet in [&[][..], &["--quiet"]] {
+                fs::write(last_commit(&home), format!("snapshots/{name}")).unwrap();
+                let arguments = [quiet, command].concat();
+                let ran = home.run(&arguments);
+                assert_eq!(ran.code, 3, "{harm} {arguments:?}: {}{}", ran.out, ran.err);
+                assert!(ran.err.contains("warning: ") && ran.err.contains(&name), "{harm} {arguments:?}: {}", ran.err);
+            }
+        }
+        // An id names the same snapshot always.
+        assert!(home.ok(&["show", &whole]).err.is_empty());
+    }
+}
