@@ -19,6 +19,7 @@ use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::live::{self, LiveArgs};
+use crate::commands::server::refuse_password;
 use crate::commands::{inner, part, selector};
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
@@ -293,6 +294,7 @@ fn request(
 fn into(named: &OsStr) -> Result<LiveDatabase, Failure> {
     let wrong =
         |why: String| Failure::usage(format!("--into: {why}"), "name a file, or postgres://user@host:port/dbname");
+    refuse_password("--into", &named.to_string_lossy())?;
     let database = match named.to_str() {
         Some(text) => LiveDatabase::of(text).map_err(|error| wrong(format!("the URL {error}")))?,
         None => LiveDatabase::Sqlite(PathBuf::from(named)),
