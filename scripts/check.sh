@@ -30,15 +30,21 @@ tests() {
     fi
 }
 
-# Permissive licences, one registry, no crate that is not wanted: deny.toml.
+# Permissive licences, one registry, no crate that is not wanted or known to be unsafe: deny.toml.
 licences() {
     local deny
     deny=$(scripts/services.sh --path)/cargo-deny
     [[ -x $deny ]] || deny=$(command -v cargo-deny) || deny=
-    if [[ -n $deny ]]; then
-        "$deny" --locked check licenses bans sources
+    if [[ -z $deny ]]; then
+        echo 'licences, sources and advisories of dependencies: there is no cargo-deny' >>"$STRONGROOM_NOT_TESTED"
+        return
+    fi
+    "$deny" --locked check licenses bans sources
+    # The database of advisories is fetched. Where it cannot be had, that is said and nothing fails.
+    if timeout 60 "$deny" fetch db >/dev/null 2>&1; then
+        "$deny" --locked check advisories
     else
-        echo 'licences and sources of dependencies: there is no cargo-deny' >>"$STRONGROOM_NOT_TESTED"
+        echo 'advisories about dependencies: their database cannot be fetched here' >>"$STRONGROOM_NOT_TESTED"
     fi
 }
 

@@ -13,6 +13,7 @@ mod texts;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use toml::Table;
 
@@ -26,6 +27,10 @@ use crate::source::{ConfigError, Source, SourceError};
 
 /// More connections than this wait for each other.
 const MOST_WORKERS: i64 = 64;
+/// For so long tables are waited for, where the configuration says nothing.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Nobody waits longer than some weeks, in seconds.
+const LONGEST_WAIT: u64 = 2_000_000;
 
 #[derive(Debug)]
 pub struct PostgresSource {
@@ -35,12 +40,20 @@ pub struct PostgresSource {
     workers: usize,
     /// Roles and tablespaces are captured too.
     globals: bool,
+    /// How long tables are waited for that somebody has to himself.
+    patience: Duration,
 }
 
 impl PostgresSource {
     /// One database, with everything in it but what belongs to its server.
     pub fn of(connection: Connection) -> Self {
-        Self { connection, selection: Selection::default(), workers: default_workers(), globals: false }
+        Self {
+            connection,
+            selection: Selection::default(),
+            workers: default_workers(),
+            globals: false,
+            patience: PATIENCE,
+        }
     }
 
     /// The same, with roles and tablespaces: what the shortest configuration captures.
@@ -55,7 +68,7 @@ fn default_workers() -> usize {
 
 /// Makes a `postgres` source of its configuration table.
 pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError> {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 12] = [
         "url",
         "host",
         "port",
@@ -67,6 +80,7 @@ pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError
         "exclude_tables",
         "workers",
         "globals",
+        "wait_for_locks",
     ];
     let settings = Settings::new(table, &KEYS)?;
     let selection = Selection {
@@ -84,8 +98,16 @@ pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError
         }
     };
     let globals = settings.optional_flag("globals")?.unwrap_or(true);
+    let patience = match settings.number("wait_for_locks")?.map(u64::try_from) {
+        None => PATIENCE,
+        Some(Ok(seconds)) => Duration::from_secs(seconds.min(LONGEST_WAIT)),
+        Some(Err(_)) => {
+            let problem = "is a number of seconds, 0 or more".to_owned();
+            return Err(ConfigError::Value { key: "wait_for_locks", problem });
+        }
+    };
     let connection = connection(&settings)?;
-    Ok(Box::new(PostgresSource { connection, selection, workers, globals }))
+    Ok(Box::new(PostgresSource { connection, selection, workers, globals, patience }))
 }
 
 fn connection(settings: &Settings<'_>) -> Result<Connection, ConfigError> {

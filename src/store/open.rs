@@ -85,7 +85,7 @@ pub static STORES: &[KindOf] = &[
 ];
 
 fn parse(text: &str) -> Result<Location, StoreError> {
-    let bad = |problem| StoreError::BadLocation { location: text.to_owned(), problem };
+    let bad = |problem| StoreError::BadLocation { location: without_credentials(text), problem };
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
         let slip = ["s3:", "gs:", "az:", "file:", "memory:"].into_iter().any(|start| text.starts_with(start));
         return match text {
@@ -100,6 +100,14 @@ fn parse(text: &str) -> Result<Location, StoreError> {
     }
 }
 
+/// For people: without what stands before an `@`.
+fn without_credentials(text: &str) -> String {
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://…@{place}"),
+        _ => text.to_owned(),
+    }
+}
+
 fn parse_folder(rest: &str) -> Result<Location, &'static str> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     if !path.starts_with('/') {
@@ -109,6 +117,9 @@ fn parse_folder(rest: &str) -> Result<Location, &'static str> {
 }
 
 fn parse_bucket(rest: &str) -> Result<Location, &'static str> {
+    if rest.contains('@') && rest.split('@').next().is_some_and(|before| before.contains(':')) {
+        return Err("a location is no place for credentials: give them in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+    }
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if bucket.is_empty() || !bucket.chars().all(valid) {

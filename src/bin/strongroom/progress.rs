@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use strongroom::base::control::Control;
-use strongroom::base::text::{count, size};
+use strongroom::base::text::{count, printable, size};
 
 use crate::context::Context;
 
@@ -53,6 +53,9 @@ fn show(control: &Control, done: &AtomicBool, verb: &str, noun: &str) {
 fn line(control: &Control, elapsed: Duration, verb: &str, noun: &str) -> String {
     if control.stopped() {
         return "stopping; what is stored stays".to_owned();
+    }
+    if let Some(waits) = control.waits_for() {
+        return printable(&waits);
     }
     let (bytes, items) = (control.bytes.get(), control.items.get());
     let (bytes_expected, items_expected) = (control.bytes_expected.get(), control.items_expected.get());

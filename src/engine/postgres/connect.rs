@@ -43,6 +43,7 @@ pub struct Session {
     control: Arc<Control>,
     runtime: Runtime,
     version: u32,
+    is_standby: bool,
 }
 
 impl Settings {
@@ -52,19 +53,20 @@ impl Settings {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PostgresError::Runtime)?;
         let client = until_stopped(&runtime, control, self.open())??;
         let control = control.clone();
-        let mut session = Session { client, settings: self.clone(), control, runtime, version: 0 };
-        let rows = session.query("SELECT current_setting('server_version_num')::int", &[])?;
-        session.version = rows[0].get::<_, i32>(0) as u32;
+        let mut session = Session { client, settings: self.clone(), control, runtime, version: 0, is_standby: false };
+        let rows = session.query("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()", &[])?;
+        (session.version, session.is_standby) = (rows[0].get::<_, i32>(0) as u32, rows[0].get(1));
         Ok(session)
     }
 
     async fn open(&self) -> Result<Client, PostgresError> {
         let connector = tls::connector(self)?;
+        let handshake = connector.handshake();
         let stream = self.dial().await?;
         let opened = timeout(self.patience, self.config().connect_raw(Gathered::new(stream), connector)).await;
         let (client, connection) = opened
             .map_err(|_| self.unreachable("it does not answer"))?
-            .map_err(|error| PostgresError::of_connecting(self.server(), &self.user, &self.dbname, &error))?;
+            .map_err(|error| PostgresError::of_connecting(self, &handshake, &error))?;
         // Its end is told by whatever is asked for next.
         tokio::spawn(async move { drop(connection.await) });
         Ok(client)
@@ -144,6 +146,11 @@ impl Session {
         &self.settings
     }
 
+    /// What the server said, sorted by what a person can do about it.
+    pub(super) fn failed(&self, error: &tokio_postgres::Error) -> PostgresError {
+        PostgresError::of(&self.settings.server(), self.is_standby, error)
+    }
+
     /// The rows that a query answers with.
     pub fn query(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
         self.wait(self.client.query(sql, values))
@@ -186,7 +193,7 @@ impl Session {
         // Whoever takes a row may wait for something else himself.
         while let Some(some) = self.wait(async { Ok(stream.next().await) })? {
             for message in some {
-                let message = message.map_err(|error| PostgresError::of(&self.settings.server(), &error))?;
+                let message = message.map_err(|error| self.failed(&error))?;
                 let SimpleQueryMessage::Row(row) = message else { continue };
                 if let Err(error) = take(&row) {
                     return Ok(Err(error));
@@ -259,7 +266,7 @@ impl Session {
 
     fn wait<T>(&self, work: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, PostgresError> {
         match until_stopped(&self.runtime, &self.control, work) {
-            Ok(done) => done.map_err(|error| PostgresError::of(&self.settings.server(), &error)),
+            Ok(done) => done.map_err(|error| self.failed(&error)),
             Err(stopped) => {
                 self.cancel();
                 Err(stopped)

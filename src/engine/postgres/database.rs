@@ -27,7 +27,7 @@ const SETTINGS: &str = "SELECT r.rolname::text, o.setting FROM pg_db_role_settin
 const ITSELF: &str = "SELECT datconnlimit, shobj_description(oid, 'pg_database'), datacl IS NOT NULL, \
     pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()";
 
-const GRANTS: &str = "SELECT coalesce(quote_ident(r.rolname), 'PUBLIC'), a.privilege_type, a.is_grantable \
+const GRANTS: &str = "SELECT r.rolname::text, a.privilege_type, a.is_grantable \
     FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee \
     WHERE d.datname = current_database() AND (a.grantee = 0 OR r.oid IS NOT NULL) ORDER BY 1, 2";
 
@@ -49,7 +49,7 @@ pub fn script(session: &mut Session) -> Result<String, PostgresError> {
             Some(role) => format!("ROLE {} IN DATABASE {NAME}", quoted(&role)),
             None => format!("DATABASE {NAME}"),
         };
-        let value = if LISTS.contains(&name) && !value.is_empty() { value.to_owned() } else { literal(value) };
+        let value = if LISTS.contains(&name) { list(value) } else { literal(value) };
         // A name of an extension's setting has a dot between its parts.
         let name: Vec<String> = name.split('.').map(quoted).collect();
         script += &format!("ALTER {whose} SET {} TO {value};\n", name.join("."));
@@ -59,10 +59,45 @@ pub fn script(session: &mut Session) -> Result<String, PostgresError> {
         script += &format!("REVOKE ALL ON DATABASE {NAME} FROM PUBLIC;\n");
         script += &format!("REVOKE ALL ON DATABASE {NAME} FROM {};\n", quoted(&owner));
         for row in session.query(GRANTS, &[])? {
-            let (whom, what, grantable): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-            let option = if grantable { " WITH GRANT OPTION" } else { "" };
+            let (whom, what, grantable): (Option<String>, String, bool) = (row.get(0), row.get(1), row.get(2));
+            let (whom, option) = (
+                whom.map_or_else(|| "PUBLIC".to_owned(), |whom| quoted(&whom)),
+                if grantable { " WITH GRANT OPTION" } else { "" },
+            );
+            if !what.bytes().all(|byte| byte.is_ascii_uppercase()) {
+                continue;
+            }
             script += &format!("GRANT {what} ON DATABASE {NAME} TO {whom}{option};\n");
         }
     }
     Ok(script)
+}
+
+/// A list as a server keeps it, each of its names a text of its own: what is kept there need not be names.
+fn list(value: &str) -> String {
+    let (mut names, mut is_quoted, mut letters) = (vec![String::new()], false, value.chars().peekable());
+    while let Some(letter) = letters.next() {
+        let last = names.last_mut().expect("BUG: there is one from the beginning");
+        match letter {
+            '"' if is_quoted && letters.next_if_eq(&'"').is_some() => last.push('"'),
+            '"' => is_quoted = !is_quoted,
+            ',' if !is_quoted => names.push(String::new()),
+            other if !is_quoted && other.is_whitespace() => {}
+            other => last.push(other),
+        }
+    }
+    names.iter().map(|name| literal(name)).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_texts_whatever_is_in_it() {
+        assert_eq!(list("\"$user\", public"), "'$user', 'public'");
+        assert_eq!(list(""), "''");
+        assert_eq!(list("\"a, b\"\"c\""), "'a, b\"c'");
+        assert_eq!(list("a; DROP TABLE b; --\n\\! true"), "E'a;DROPTABLEb;--\\\\!true'");
+    }
 }

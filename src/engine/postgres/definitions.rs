@@ -3,16 +3,23 @@
 //! Owns running them and keeping what they say, compressed, in memory. Never writes to disk, never shows a password.
 
 use std::io::{self, BufRead, Read, Write};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::base::control::Control;
 use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::restore::definitions::shortened;
+use crate::engine::postgres::restore::permitted;
+use crate::engine::postgres::restore::statements::{Refused, Splitter, Why};
 
 /// Definitions beyond this many compressed bytes are nothing anybody has.
 const MOST: usize = 48 << 20;
 /// How much of what a tool complains about is looked at.
 const COMPLAINTS: u64 = 64 << 10;
+/// How long to wait before looking whether to stop.
+const GLANCE: Duration = Duration::from_millis(5);
 /// What psql is told so that a dump cannot leave SQL; the word behind it is another each time.
 const RESTRICT: &[u8] = b"\\restrict ";
 const UNRESTRICT: &[u8] = b"\\unrestrict ";
@@ -22,27 +29,49 @@ pub struct Held {
     compressed: Vec<u8>,
     /// Stands for the word of this dump, so that the same definitions are the same text.
     word: Option<(Vec<u8>, Vec<u8>)>,
+    foreign: Option<String>,
 }
 
-/// Runs a tool to its end and holds what it says. `name` is for people.
-pub fn run(mut command: Command, name: &'static str) -> Result<Held, PostgresError> {
+/// Runs a tool to its end, or until it is told to stop, and holds what it says. `name` is for people; `key` is known to the
+/// vault only.
+pub fn run(mut command: Command, name: &'static str, key: u64, stop: &Control) -> Result<Held, PostgresError> {
     let fail = |source| PostgresError::Run { tool: name, source };
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(fail)?;
     let stderr = child.stderr.take().expect("BUG: it was asked for");
     let mut stdout = child.stdout.take().expect("BUG: it was asked for");
-    let (held, complaints) = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let complaints = scope.spawn(|| complaints_of(stderr));
-        let held = hold(&mut stdout);
         // A tool whose words nobody takes any more ends by itself.
-        drop(stdout);
-        (held, complaints.join().unwrap_or_default())
-    });
-    let status = child.wait().map_err(fail)?;
-    if !status.success() {
-        return Err(sorted(name, &complaints));
+        let held = scope.spawn(move || hold(&mut stdout, key));
+        let ended = wait(&mut child, stop).map_err(fail)?;
+        let complaints = complaints.join().unwrap_or_default();
+        let held = held.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(fail)?;
+        let Some(status) = ended else { return Err(PostgresError::Interrupted) };
+        match held {
+            // What ends too early is the fault of a tool that did.
+            Err(why) if status.success() || why.why != Why::Unfinished => {
+                Err(PostgresError::NoDefinitions { tool: name, why })
+            }
+            Ok(held) if status.success() => Ok(held),
+            _ => Err(PostgresError::ToolFailed { tool: name, complaint: essence(&complaints) }),
+        }
+    })
+}
+
+/// How it ended; nothing when it was told to stop.
+fn wait(child: &mut Child, stop: &Control) -> io::Result<Option<ExitStatus>> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if stop.stopped() {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(GLANCE);
     }
-    held.map_err(fail)
 }
 
 /// All of it is read, so that the tool never waits; the beginning is kept.
@@ -53,43 +82,57 @@ fn complaints_of(mut stderr: impl Read) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// What a tool complains about, by what a person can do about it.
-fn sorted(tool: &'static str, complaints: &str) -> PostgresError {
-    let complaint = essence(complaints);
-    if complaint.contains("lock timeout") {
-        return PostgresError::Locked { reason: complaint };
-    }
-    PostgresError::ToolFailed { tool, complaint }
-}
-
 /// The first thing it calls an error, on one line.
 fn essence(complaints: &str) -> String {
     let error = complaints.lines().find_map(|line| Some(line.split_once(": error: ")?.1));
     error.or(complaints.lines().next()).unwrap_or("it says nothing").to_owned()
 }
 
-fn hold(from: &mut impl Read) -> io::Result<Held> {
+/// Holds what a tool says, once it is sure that it is definitions: a server may have made it say anything.
+fn hold(from: &mut impl Read, key: u64) -> io::Result<Result<Held, Refused>> {
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3)?;
-    let mut digest = Sha256::new();
-    let mut word = None;
+    let (mut digest, mut splitter, mut foreign) =
+        (Sha256::new_with_prefix(key.to_le_bytes()), Splitter::default(), None);
+    let mut word: Option<Vec<u8>> = None;
     for line in Lines::new(from) {
         let line = line?;
         match line.strip_prefix(RESTRICT) {
             Some(found) if word.is_none() => word = Some(found.trim_ascii().to_vec()),
-            _ if line.starts_with(UNRESTRICT) => {}
+            _ if word.as_ref().is_some_and(|word| is_of(&line, word)) => {}
             _ => digest.update(&line),
+        }
+        for &byte in &line {
+            match splitter.push(byte) {
+                Ok(None) => {}
+                Ok(Some(statement)) => {
+                    let sql = String::from_utf8_lossy(&statement);
+                    if foreign.is_none() && !permitted::is_definition(&sql) {
+                        foreign = Some(shortened(&sql));
+                    }
+                }
+                Err(refused) => return Ok(Err(refused)),
+            }
         }
         encoder.write_all(&line)?;
         if encoder.get_ref().len() > MOST {
             return Err(io::Error::other("its definitions are longer than can be held in memory"));
         }
     }
-    // Nobody who writes a definition can know the digest of all of them: it would have to hold itself.
-    let stand_in = hex::encode(digest.finalize()).into_bytes();
-    Ok(Held { compressed: encoder.finish()?, word: word.map(|word| (word, stand_in)) })
+    if let Err(refused) = splitter.finish() {
+        return Ok(Err(refused));
+    }
+    let digest = digest.finalize();
+    // Nobody who does not know the key can tell the word before, and so write it into a definition.
+    let stand_in = hex::encode(Sha256::new_with_prefix(key.to_le_bytes()).chain_update(digest).finalize()).into_bytes();
+    Ok(Ok(Held { compressed: encoder.finish()?, word: word.map(|word| (word, stand_in)), foreign }))
 }
 
 impl Held {
+    /// A statement that no restore would run, if there is one.
+    pub fn foreign(&self) -> Option<&str> {
+        self.foreign.as_deref()
+    }
+
     /// The text, some of it at a time.
     pub fn blocks(&self) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>> + '_> {
         let lines = Lines::new(zstd::stream::read::Decoder::new(&self.compressed[..])?);
@@ -145,24 +188,37 @@ mod tests {
         String::from_utf8(text.concat()).unwrap()
     }
 
+    fn held(sql: &str, key: u64) -> Held {
+        hold(&mut sql.as_bytes(), key).unwrap().unwrap()
+    }
+
     #[test]
-    fn the_word_that_is_another_each_time_is_the_same_for_the_same_definitions() {
-        let dump = |word: &str, table: &str| {
-            let sql = format!("--\n\\restrict {word}\n\nCREATE TABLE {table} ();\n\\unrestrict {word}\n");
-            text(&hold(&mut sql.as_bytes()).unwrap())
+    fn the_word_that_is_another_each_time_is_the_same_for_the_same_definitions_of_the_same_vault() {
+        let dump = |word: &str, table: &str, key| {
+            text(&held(&format!("--\n\\restrict {word}\n\nCREATE TABLE {table} ();\n\\unrestrict {word}\n"), key))
         };
-        assert_eq!(dump("abc", "t"), dump("xyz", "t"));
-        assert_ne!(dump("abc", "t")[..80], dump("abc", "u")[..80]);
-        let held = dump("abc", "t");
+        assert_eq!(dump("abc", "t", 7), dump("xyz", "t", 7));
+        assert_ne!(dump("abc", "t", 7)[..80], dump("abc", "u", 7)[..80]);
+        assert_ne!(dump("abc", "t", 7)[..80], dump("abc", "t", 8)[..80]);
+        let held = dump("abc", "t", 7);
         let words: Vec<&str> =
             held.lines().filter_map(|line| line.split_once("restrict ")).map(|(_, word)| word).collect();
         assert!(words.len() == 2 && words[0] == words[1] && words[0].len() == 64, "{held}");
     }
 
     #[test]
+    fn what_is_a_command_to_psql_is_not_held_and_what_no_restore_runs_is_told() {
+        for sql in ["\\! true\n", "CREATE TABLE t ();\n\\unrestrict abc\n\\! true\n", "SELECT 1"] {
+            assert!(hold(&mut sql.as_bytes(), 7).unwrap().is_err(), "{sql}");
+        }
+        assert_eq!(held("CREATE TABLE t ();\nCREATE WONDER w;\n", 7).foreign(), Some("CREATE WONDER w"));
+        assert_eq!(held("CREATE TABLE t ();\n", 7).foreign(), None);
+    }
+
+    #[test]
     fn a_text_without_a_last_newline_or_with_a_long_line_is_kept_as_it_is() {
-        for sql in [String::new(), "a\nb".into(), "x".repeat(3 << 20)] {
-            assert!(text(&hold(&mut sql.as_bytes()).unwrap()) == sql);
+        for sql in [String::new(), "-- a\n-- b".into(), format!("--{}", "x".repeat(3 << 20))] {
+            assert!(text(&held(&sql, 7)) == sql);
         }
     }
 }

@@ -5,6 +5,9 @@ use std::io;
 use tokio_postgres::error::SqlState;
 
 use crate::base::error::{Class, Explain};
+use crate::engine::postgres::restore::statements::Refused;
+use crate::engine::postgres::settings::Settings;
+use crate::engine::postgres::tls::Handshake;
 
 /// What the server says, or the driver of it, without its codes.
 type Cause = tokio_postgres::Error;
@@ -49,6 +52,16 @@ pub enum PostgresError {
     Run { tool: &'static str, source: io::Error },
     #[error("{tool} failed: {complaint}")]
     ToolFailed { tool: &'static str, complaint: String },
+    #[error("what {tool} writes is no definitions but speaks to psql: {why}")]
+    NoDefinitions { tool: &'static str, why: Refused },
+    #[error("the server at {server} says: {reason}")]
+    NoObject { server: String, reason: String },
+    #[error("two sessions waited for each other: {reason}")]
+    Deadlock { reason: String },
+    #[error("the server at {server} says: {reason}")]
+    InUse { server: String, reason: String },
+    #[error("{reason}")]
+    HeldUp { reason: String },
     #[error("interrupted")]
     Interrupted,
     #[error("cannot start what connections need")]
@@ -56,39 +69,44 @@ pub enum PostgresError {
 }
 
 impl PostgresError {
-    /// Sorts what came of a connection by what a person can do about it.
-    pub(super) fn of(server: &str, error: &Cause) -> Self {
+    /// Sorts what came of a connection by what a person can do about it: by the code of it, never by its words, which are
+    /// in the server's language.
+    pub(super) fn of(server: &str, is_standby: bool, error: &Cause) -> Self {
         let (server, reason) = (server.to_owned(), words(error));
-        match error.code() {
-            None => Self::Lost { server, reason },
-            Some(code) => match code.code() {
-                "42501" if reason.contains("row-level security") => Self::Hidden { reason },
-                "42501" => Self::Denied { server, reason },
-                "55P03" | "40P01" => Self::Locked { reason },
-                "53300" => Self::Crowded { server },
-                "40001" if reason.contains("recovery") => Self::Conflict { reason },
-                "42P01" | "3F000" => Self::Undefined { reason },
-                "57P01" | "57P02" | "57P03" | "57P05" | "08006" | "08003" => Self::Lost { server, reason },
-                code if code.starts_with("23") => Self::Constraint { server, reason, reference: code == "23503" },
-                _ => Self::Server { server, reason },
-            },
+        let Some(code) = error.code() else { return Self::Lost { server, reason } };
+        match code.code() {
+            "42501" if routine(error) == Some(HIDES_ROWS) => Self::Hidden { reason },
+            "42501" => Self::Denied { server, reason },
+            "55P03" => Self::Locked { reason },
+            "40P01" => Self::Deadlock { reason },
+            "53300" => Self::Crowded { server },
+            // Nothing is written there: it can only be what the primary has done.
+            "40001" if is_standby => Self::Conflict { reason },
+            "42P01" | "3F000" => Self::Undefined { reason },
+            "42704" => Self::NoObject { server, reason },
+            "55006" => Self::InUse { server, reason },
+            "57P01" | "57P02" | "57P03" | "57P05" | "08006" | "08003" => Self::Lost { server, reason },
+            code if code.starts_with("23") => Self::Constraint { server, reason, reference: code == "23503" },
+            _ => Self::Server { server, reason },
         }
     }
 
     /// Sorts what came of the try to connect.
-    pub(super) fn of_connecting(server: String, user: &str, dbname: &str, error: &Cause) -> Self {
+    pub(super) fn of_connecting(settings: &Settings, handshake: &Handshake, error: &Cause) -> Self {
+        let (server, user, dbname) = (settings.server(), settings.user.clone(), settings.dbname.clone());
         let reason = words(error);
         match error.code() {
-            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
-                Self::NoDatabase { server, dbname: dbname.to_owned() }
-            }
-            Some(code) if code.code().starts_with("28") => Self::Refused { server, user: user.to_owned(), reason },
+            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => Self::NoDatabase { server, dbname },
+            Some(code) if code.code().starts_with("28") => Self::Refused { server, user, reason },
             Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => Self::Crowded { server },
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied { server, reason },
-            // Without a password there is nothing to send when one is asked for.
-            None if reason.contains("password missing") => Self::Refused { server, user: user.to_owned(), reason },
-            None if reason.contains("TLS") || reason.contains("certificate") => Self::Tls { server, reason },
-            _ => Self::Unreachable { server, reason },
+            Some(_) => Self::Unreachable { server, reason },
+            None if handshake.has_failed() => Self::Tls { server, reason },
+            None if is_of_network(error) => Self::Unreachable { server, reason },
+            None if settings.must_be_encrypted() && handshake.has_not_begun() => Self::Tls { server, reason },
+            // The driver has nothing else to complain of itself: it has no password to send when it is asked for one.
+            None if settings.password.is_none() => Self::Refused { server, user, reason },
+            None => Self::Unreachable { server, reason },
         }
     }
 
@@ -99,13 +117,47 @@ impl PostgresError {
 
     /// Did somebody else hold, or wait for, a lock that was needed?
     pub fn is_locked(&self) -> bool {
-        matches!(self, Self::Locked { .. })
+        matches!(self, Self::Locked { .. } | Self::Deadlock { .. })
+    }
+
+    /// Did two wait for each other?
+    pub fn is_deadlock(&self) -> bool {
+        matches!(self, Self::Deadlock { .. })
+    }
+
+    /// Does somebody use a database that was to be renamed or dropped?
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::InUse { .. })
+    }
+
+    /// Is a row missing that another refers to?
+    pub fn is_reference(&self) -> bool {
+        matches!(self, Self::Constraint { reference: true, .. })
     }
 
     /// Are there only too many connections?
     pub fn is_crowded(&self) -> bool {
         matches!(self, Self::Crowded { .. })
     }
+}
+
+/// The function of a server that complains of rows that would be hidden: its name is no word for people, and in no language.
+const HIDES_ROWS: &str = "check_enable_rls";
+
+fn routine(error: &Cause) -> Option<&str> {
+    error.as_db_error()?.routine()
+}
+
+/// Was it the network that failed?
+fn is_of_network(error: &Cause) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<io::Error>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The server's own words, or the innermost cause: one line.
@@ -132,7 +184,12 @@ fn words(error: &Cause) -> String {
 impl Explain for PostgresError {
     fn class(&self) -> Class {
         match self {
-            Self::Locked { .. } | Self::Crowded { .. } | Self::Restless => Class::Busy,
+            Self::Locked { .. }
+            | Self::Deadlock { .. }
+            | Self::HeldUp { .. }
+            | Self::InUse { .. }
+            | Self::Crowded { .. }
+            | Self::Restless => Class::Busy,
             Self::Interrupted => Class::Interrupted,
             _ => Class::Failed,
         }
@@ -152,6 +209,10 @@ impl Explain for PostgresError {
             Self::Lost { .. } => "nothing was committed: run it again",
             Self::Denied { .. } => "GRANT pg_read_all_data TO the user, or exclude the schema",
             Self::Hidden { .. } => "take a user with BYPASSRLS, or the owner of the table, or exclude the table",
+            Self::HeldUp { .. } => {
+                "let it finish and try again, or wait longer for it: wait_for_locks = 3600 (seconds) in the source"
+            }
+            Self::Deadlock { .. } => "try again",
             Self::Locked { .. } => "something changes the schema: let it finish, and try again",
             Self::Conflict { .. } => "set hot_standby_feedback = on at the standby, or capture the primary",
             Self::Undefined { .. } | Self::Restless => "something changes the schema: let it finish, and try again",
@@ -160,16 +221,9 @@ impl Explain for PostgresError {
                     "install the client tools of version {wanted}: apt-get install postgresql-client-{wanted}"
                 ));
             }
-            Self::ToolFailed { tool: "psql", complaint }
-                if complaint.contains("role") && complaint.contains("not exist") =>
-            {
-                "load the roles first: strongroom restore SNAPSHOT SOURCE:globals.sql --to DIR, then psql -f DIR/globals.sql"
-            }
-            Self::ToolFailed { tool: "psql", complaint } if complaint.contains("permission denied") => {
-                "let a role restore that may do what the definitions say, or the owner of all of it"
-            }
-            Self::ToolFailed { complaint, .. } if complaint.contains("permission denied") => {
-                "GRANT pg_read_all_data TO the user, or exclude the schema"
+            Self::ToolFailed { .. } => "run it yourself to see more: pg_dump -s, as the same user",
+            Self::NoDefinitions { .. } => {
+                "somebody may have changed functions of the server itself: look at the definitions with pg_dump -s"
             }
             _ => return None,
         };

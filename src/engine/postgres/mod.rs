@@ -23,4 +23,5 @@ pub mod split;
 mod tls;
 pub mod tools;
 pub mod triggers;
+pub mod turn;
 pub mod wire;

@@ -1,7 +1,8 @@
 //! One moment of a database, seen by several connections at once.
 //!
 //! Owns the locks, the transaction whose snapshot is exported, and those that share it. Locks come first and the moment
-//! after them: what rewrites or empties a table keeps to no snapshot, and cannot happen in between.
+//! after them: what rewrites or empties a table keeps to no snapshot, and cannot happen in between. A lock that cannot be
+//! had at once is waited for without any other: whoever waits with locks keeps others out.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::Qualified;
 use crate::engine::postgres::settings::Settings;
+use crate::engine::postgres::turn::Patience;
 
 /// The oldest server that is spoken to: older ones lack what is asked of the catalog.
 pub(super) const OLDEST: u32 = 12;
@@ -26,8 +28,16 @@ const MOST_LOCKED_TWICE: usize = 1000;
 const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
     SET extra_float_digits = 3; SET bytea_output = hex; SET xmloption = content; SET row_security = off; \
     SET search_path = ''; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-    SET lock_timeout = '60s'; SET max_parallel_workers_per_gather = 0; SET synchronize_seqscans = off; SET jit = off; \
+    SET lock_timeout = '1s'; SET max_parallel_workers_per_gather = 0; SET synchronize_seqscans = off; SET jit = off; \
     SET standard_conforming_strings = on; SET lc_monetary = 'C'";
+
+/// Sessions that want a table to themselves, where not all those have locked it that are going to.
+const KEPT_FROM: &str = "SELECT 1 FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' \
+        AND NOT l.granted AND l.relation = ANY ($1) \
+        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+        AND (SELECT count(DISTINCT o.pid) FROM pg_locks o JOIN pg_stat_activity a ON a.pid = o.pid \
+            WHERE o.locktype = 'relation' AND o.granted AND o.database = l.database AND o.relation = l.relation \
+                AND a.application_name = $2) < $3 LIMIT 1";
 
 /// The transaction whose moment is captured.
 pub struct Moment {
@@ -44,6 +54,7 @@ impl Moment {
     pub fn begin(
         settings: &Settings,
         wanted: &dyn Fn(&Lockable) -> bool,
+        patience: &Patience,
         control: &Arc<Control>,
     ) -> Result<Self, PostgresError> {
         let mut session = settings.connect(control)?;
@@ -56,13 +67,32 @@ impl Moment {
             });
         }
         pin(&session)?;
-        for _ in 0..TRIES {
-            if let Some((id, locked)) = try_begin(&mut session, wanted)? {
+        let mut tries = TRIES;
+        while tries > 0 {
+            let begun = try_begin(&mut session, wanted);
+            if let Ok(Some((id, locked))) = begun {
                 return Ok(Self { session, id, version, locked });
             }
             session.batch("ROLLBACK")?;
+            match begun {
+                Ok(_) => tries -= 1,
+                Err(error) if error.is_locked() => {
+                    let tables: Vec<u32> =
+                        catalog::lockable(&mut session)?.iter().filter(|table| wanted(table)).map(|t| t.oid).collect();
+                    patience.wait(&mut session, &tables, control)?;
+                }
+                Err(error) => return Err(error),
+            }
         }
         Err(PostgresError::Restless)
+    }
+
+    /// Who waits for one of the locked tables to himself, and will keep those out that are still to lock it: those whose
+    /// sessions are called `name`, `count` of them.
+    pub fn kept_from(session: &mut Session, locked: &[u32], name: &str, count: i64) -> Result<bool, PostgresError> {
+        // What sessions are called is remembered for a whole transaction otherwise.
+        session.query("SELECT pg_stat_clear_snapshot()::text", &[])?;
+        Ok(!session.query(KEPT_FROM, &[&locked, &name, &count])?.is_empty())
     }
 
     /// Another connection that sees this moment. Tables are locked by it too, so that it does not queue for them later
@@ -76,8 +106,7 @@ impl Moment {
         session.batch(
             "SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864",
         )?;
-        // Nobody can hold what the first connection has: whoever is waited for waits for this capture.
-        session.batch("SET LOCAL lock_timeout = '1s'")?;
+        // Nobody can hold what the first connection has: whoever is in the way waits for this capture himself.
         if tables.len() <= MOST_LOCKED_TWICE {
             lock(&mut session, tables)?;
         }
@@ -88,7 +117,9 @@ impl Moment {
 /// In groups: a statement has to stay within bounds.
 fn lock(session: &mut Session, tables: &[String]) -> Result<(), PostgresError> {
     let groups = tables.chunks(AT_ONCE).map(|names| names.join(", "));
-    groups.map(|names| format!("LOCK TABLE {names} IN ACCESS SHARE MODE")).try_for_each(|sql| session.batch(&sql))
+    groups
+        .map(|names| format!("LOCK TABLE {names} IN ACCESS SHARE MODE NOWAIT"))
+        .try_for_each(|sql| session.batch(&sql))
 }
 
 /// Every value is written as in any other session, and no row is hidden.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::base::control::Control;
 use crate::engine::postgres::catalog::{self, Lockable, Relation};
@@ -13,9 +14,10 @@ use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::Qualified;
 use crate::engine::postgres::moment::Moment;
 use crate::engine::postgres::settings::Settings;
+use crate::engine::postgres::turn::Patience;
 
-/// So often the moment is begun anew when somebody waits for a lock that it holds, and keeps its other connections out.
-const TRIES: usize = 8;
+/// For so long the moment is begun anew when somebody has or wants a table to himself.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// So many connections are opened before anything is read.
 const MOST_AT_ONCE: usize = 8;
 /// A buffer that was longer for a row is given back.
@@ -41,12 +43,11 @@ impl Readers {
         at_once: usize,
         control: &Arc<Control>,
     ) -> Result<Self, PostgresError> {
-        let mut tries = TRIES;
+        let patience = Patience::of(PATIENCE);
         loop {
-            tries -= 1;
-            let readers = Self::of(settings, wanted, control)?;
+            let readers = Self::of(settings, wanted, &patience, control)?;
             match readers.join_some(at_once) {
-                Err(error) if error.is_locked() && tries > 0 => {}
+                Err(error) if error.is_locked() && !patience.is_over() => {}
                 done => return done.map(|()| readers),
             }
         }
@@ -55,10 +56,11 @@ impl Readers {
     fn of(
         settings: &Settings,
         wanted: &dyn Fn(&Qualified) -> bool,
+        patience: &Patience,
         control: &Arc<Control>,
     ) -> Result<Self, PostgresError> {
         let locked = |table: &Lockable| wanted(table.known_as());
-        let mut moment = Moment::begin(settings, &locked, control)?;
+        let mut moment = Moment::begin(settings, &locked, patience, control)?;
         let relations = catalog::relations(&mut moment.session, Some(&moment.locked))?;
         let encoding = moment.session.query("SELECT current_setting('server_encoding')", &[])?[0].get(0);
         let locked = relations.iter().filter(|relation| wanted(relation.known_as()));

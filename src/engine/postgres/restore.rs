@@ -1,4 +1,4 @@
-//! A captured database into a server: definitions by psql, rows by several connections, what is built on them together.
+//! A captured database into a server: definitions one by one, rows by several connections, what is built on them together.
 //!
 //! Owns the order, and that nothing is called done before it was looked at. Never touches a database but the one it is
 //! told to fill.
@@ -7,10 +7,10 @@ mod binary;
 mod build;
 mod check;
 mod crew;
+pub(super) mod definitions;
 pub mod dump;
 pub mod error;
-
-mod psql;
+pub(super) mod permitted;
 mod rows;
 mod rows_only;
 mod script;
@@ -26,12 +26,13 @@ use serde::Serialize;
 use crate::base::control::Control;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::layout::{self, Sequence, Table};
-use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
+use crate::engine::postgres::restore::dump::{Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::rows::Filling;
 use crate::engine::postgres::settings::Settings;
 
 pub use check::changed;
+pub use definitions::vet;
 pub use rows_only::rows_only;
 pub use script::replace;
 
@@ -110,15 +111,11 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
     control.items_expected.add(tables.len() as u64);
     control.bytes_expected.add(tables.iter().map(|table| table.bytes).sum());
     let mut first = connect(to, options)?;
-    let version = first.server_version();
-    let file = |path| {
-        let mut blocks = Blocks::of(dump, path)?;
-        psql::feed(to, version, control, &mut || Ok(blocks.block()?))
-    };
     let mut loaded = Loaded::default();
     if options.what.definitions {
         settle::make_way(&mut first, dump)?;
-        file(layout::PRE_DATA)?;
+        // They set their session to what they need, which rows and indexes do not.
+        definitions::run_all(dump, layout::PRE_DATA, &mut connect(to, options)?)?;
     }
     let mut sessions = crew(first, to, options)?;
     if options.what.rows {
@@ -131,7 +128,7 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
     loaded.not_valid = built.not_valid;
     let read = filling.finish(&mut loaded)?;
     if options.what.definitions && is_text_only {
-        file(layout::POST_DATA)?;
+        definitions::run_all(dump, layout::POST_DATA, &mut connect(to, options)?)?;
     }
     if options.what.rows {
         let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
@@ -144,8 +141,11 @@ pub fn load(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded,
         check::rows(dump, &tables, &same, &mut sessions, options.read_back, &mut loaded)?;
     }
     if options.what.definitions {
+        // Its own comment must not be seen without the remark that it is half made.
+        sessions[0].batch("BEGIN")?;
+        definitions::run_for_database(dump, &mut sessions[0], &to.dbname)?;
         server::finish(&mut sessions[0], &to.dbname)?;
-        file(layout::DATABASE)?;
+        sessions[0].batch("COMMIT")?;
     }
     // Whatever was committed without waiting for the disk is on it after this one.
     sessions[0].batch("SET synchronous_commit = on; SELECT txid_current()")?;

@@ -114,6 +114,18 @@ impl Settings {
         Self::complete(given, password, &more, variable)
     }
 
+    /// Does a text that may be a URL tell a password? However it is written: what is not right as a URL may tell one too.
+    pub fn tells_password(text: &str) -> bool {
+        let Some((_, rest)) = text.split_once("://") else { return false };
+        let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+        let who = rest.rsplit_once('@').map_or("", |(who, _)| who);
+        let named = |parameter: &str| {
+            let (key, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+            percent_decode_str(key).decode_utf8_lossy() == "password" && !value.is_empty()
+        };
+        who.split_once(':').is_some_and(|(_, password)| !password.is_empty()) || parameters.split('&').any(named)
+    }
+
     /// Of single settings.
     pub fn of(given: Given, variable: Variable<'_>) -> Result<Self, BadSettings> {
         Self::complete(given, None, &BTreeMap::new(), variable)
@@ -196,6 +208,11 @@ impl Settings {
     /// Is the host a folder with a socket in it?
     pub fn is_local(&self) -> bool {
         self.host.starts_with('/')
+    }
+
+    /// Is a connection that is not encrypted no connection?
+    pub(super) fn must_be_encrypted(&self) -> bool {
+        !self.is_local() && !matches!(self.protection, Protection::Disable | Protection::Prefer)
     }
 
     /// Another database of the same server.
@@ -300,6 +317,22 @@ mod tests {
         let settings = Settings::of(Given::default(), &variables).unwrap();
         assert_eq!(settings.shown(), "postgres://u@[::1]:7/u");
         assert_eq!((settings.protection, settings.password.unwrap().as_str()), (Protection::Disable, "x"));
+    }
+
+    #[test]
+    fn a_url_that_tells_a_password_is_known_by_it() {
+        for url in [
+            "postgres://me:x@h/db",
+            "postgres:///db?password=x",
+            "postgres://h/db?a=b&p%61ssword=x",
+            "postgres://a:b/c@h",
+        ] {
+            assert!(Settings::tells_password(url), "{url}");
+        }
+        for url in ["postgres://me@h:5432/db", "postgres://h:5432/db?sslmode=require", "/a:b@c", "postgres://me:@h/db"]
+        {
+            assert!(!Settings::tells_password(url), "{url}");
+        }
     }
 
     #[test]

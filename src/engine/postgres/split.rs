@@ -39,9 +39,17 @@ pub fn parts(session: &mut Session, relation: &Relation) -> Result<Vec<String>, 
     Ok(conditions)
 }
 
-/// Do values of this type compare the same however they are looked up?
+/// Do values of this type compare the same however they are looked up? Its name is a name then, and nothing else: it can
+/// be put into a query.
 pub fn plain(kind: &str) -> bool {
-    PLAIN.iter().any(|plain| kind.starts_with(plain) && !kind.ends_with("[]"))
+    let is_plain = |plain: &&str| {
+        let Some(rest) = kind.strip_prefix(*plain) else { return false };
+        let (length, zone) = rest.find(" with").map_or((rest, ""), |at| rest.split_at(at));
+        let inner = length.strip_prefix('(').and_then(|length| length.strip_suffix(')'));
+        let is_length = inner.map_or(length.is_empty(), |inner| inner.bytes().all(|b| b.is_ascii_digit() || b == b','));
+        is_length && ["", " with time zone", " without time zone"].contains(&zone)
+    };
+    PLAIN.iter().any(is_plain)
 }
 
 fn splits(relation: &Relation) -> bool {
@@ -83,4 +91,20 @@ fn bounds(session: &mut Session, relation: &Relation, wanted: u64) -> Result<Vec
 
 fn row(values: &[String]) -> String {
     format!("({})", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_that_goes_into_a_query_is_a_name_and_nothing_else() {
+        for kind in ["integer", "character varying(50)", "numeric(10,2)", "timestamp(3) without time zone", "text"] {
+            assert!(plain(kind), "{kind}");
+        }
+        for kind in ["integer[]", "daterange", "integer) TO PROGRAM 'x'", "integer) OR (true", "text(1", "public.mood"]
+        {
+            assert!(!plain(kind), "{kind}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use rustls::client::WebPkiServerVerifier;
@@ -28,6 +29,32 @@ use crate::engine::postgres::wire::Gathered;
 pub(super) struct Connector {
     connector: TlsConnector,
     server: ServerName<'static>,
+    handshake: Handshake,
+}
+
+/// How far the two sides have come with it: the driver does not say what failed, but in words.
+#[derive(Clone, Default)]
+pub(super) struct Handshake(Arc<AtomicU8>);
+
+impl Handshake {
+    const BEGUN: u8 = 1;
+    const DONE: u8 = 2;
+
+    /// Did it begin and come to no good end?
+    pub fn has_failed(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == Self::BEGUN
+    }
+
+    /// Did the server want none?
+    pub fn has_not_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+impl Connector {
+    pub fn handshake(&self) -> Handshake {
+        self.handshake.clone()
+    }
 }
 
 pub(super) fn connector(settings: &Settings) -> Result<Connector, PostgresError> {
@@ -46,7 +73,7 @@ pub(super) fn connector(settings: &Settings) -> Result<Connector, PostgresError>
     let builder = ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| fail(error.to_string()))?;
     let config = builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-    Ok(Connector { connector: TlsConnector::from(Arc::new(config)), server })
+    Ok(Connector { connector: TlsConnector::from(Arc::new(config)), server, handshake: Handshake::default() })
 }
 
 /// Whoever the named file, or the system, trusts.
@@ -123,8 +150,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Conne
     type Future = Pin<Box<dyn Future<Output = io::Result<Encrypted<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        let handshake = self.connector.connect(self.server, stream);
-        Box::pin(async { Ok(Encrypted(Gathered::new(handshake.await?))) })
+        let (stage, encrypted) = (self.handshake.0, self.connector.connect(self.server, stream));
+        stage.store(Handshake::BEGUN, Ordering::SeqCst);
+        Box::pin(async move {
+            let encrypted = encrypted.await?;
+            stage.store(Handshake::DONE, Ordering::SeqCst);
+            Ok(Encrypted(Gathered::new(encrypted)))
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::base::path::EntryPath;
 use crate::base::random::RandomRead;
 use crate::engine::postgres::restore::dump::{Dump, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
-use crate::engine::postgres::restore::server::Server;
+use crate::engine::postgres::restore::server::{Keeper, Server};
 use crate::engine::postgres::restore::{self as engine, Loaded, Options, ReadBack, What, server};
 use crate::engine::postgres::settings::Settings;
 use crate::format::manifest::{Manifest, SourceRecord};
@@ -109,33 +109,32 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let record = source_of(manifest, request.part.as_ref())?;
     let dump = Captured::of(unlocked, record)?;
     let mut server = Server::of(&request.to, &request.control)?;
-    let swept = server.sweep()?;
     let name = &request.to.dbname;
     let options = options(request.what.clone(), request.workers, request.read_back, &request.control);
     let is_there = server.has(name)?;
-    let report = |replaced, loaded| {
+    let report = |replaced, swept, loaded| {
         let (source, database) = (record.name.to_string(), request.to.shown());
         Report { source, database, replaced, swept, loaded }
     };
     if !request.what.definitions {
-        return Ok(report(false, engine::rows_only(&dump, &request.to, &options)?));
+        return Ok(report(false, Vec::new(), engine::rows_only(&dump, &request.to, &options)?));
     }
     let is_empty = is_there && Server::is_empty(&request.to, &request.control)?;
     if is_there && !is_empty && !request.clean {
         return Err(LoadError::Occupied { name: name.clone() }.into());
     }
     if is_there && !server.may_create()? {
-        return Ok(report(!is_empty, engine::replace(&dump, &request.to, &options)?));
+        return Ok(report(!is_empty, Vec::new(), engine::replace(&dump, &request.to, &options)?));
     }
     let like = is_there.then_some(name.as_str());
     let made = Made::new(&dump, &request.to, &options, like, server)?;
-    let loaded = made.loaded.clone();
+    let (loaded, swept) = (made.loaded.clone(), made.swept.clone());
     let old = is_there.then(|| server::named(name, &format!("_strongroom_{}", Actions::fresh_id())));
     made.take_place(old.as_deref())?;
     if let Some(old) = &old {
         Server::of(&request.to, &request.control)?.drop(old)?;
     }
-    Ok(report(is_there && !is_empty, loaded))
+    Ok(report(is_there && !is_empty, swept, loaded))
 }
 
 /// The source that is meant: it is given back whole.
@@ -171,8 +170,11 @@ pub(in crate::ops) struct Made {
     settings: Settings,
     pub scratch: String,
     pub loaded: Loaded,
-    /// Its session keeps the next restore from taking the database for a leftover.
+    /// What earlier restores had left half made on this server, and was dropped.
+    pub swept: Vec<String>,
     server: Server,
+    /// Keeps the next restore from taking the database for a leftover.
+    keeper: Option<Keeper>,
     taken: bool,
 }
 
@@ -184,9 +186,14 @@ impl Made {
         like: Option<&str>,
         mut server: Server,
     ) -> Result<Self, OpError> {
+        engine::vet(dump)?;
+        server.may_make(&settings.dbname)?;
+        // By now it is known that this restore is allowed: others' leftovers make room for it.
+        let swept = server.sweep()?;
         let scratch = server.scratch(&settings.dbname, &Actions::fresh_id(), dump, like)?;
         let (settings, loaded) = (settings.clone(), Loaded::default());
-        let mut made = Self { settings, scratch, loaded, server, taken: false };
+        let mut made = Self { settings, scratch, loaded, swept, server, keeper: None, taken: false };
+        made.keeper = Some(made.server.keep(&made.scratch)?);
         made.loaded = engine::load(dump, &made.settings.with_database(&made.scratch), options)?;
         Ok(made)
     }
@@ -197,6 +204,7 @@ impl Made {
         let mut names = Vec::new();
         names.extend(old.map(|old| (live.as_str(), old)));
         names.push((self.scratch.as_str(), live.as_str()));
+        self.keeper.take().map(Keeper::let_go);
         self.server.rename(&names, WAIT)?;
         self.taken = true;
         Ok(())
@@ -210,6 +218,7 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
+        self.keeper.take().map(Keeper::let_go);
         if self.taken {
             return;
         }

@@ -82,7 +82,6 @@ pub(in crate::ops) fn reverse(
         }
         let connection = connection_of(part, configured)?;
         let mut server = Server::of(&connection, &settings.control)?;
-        server.sweep()?;
         let is_kept = before.kept.as_deref().map(|kept| server.has(kept)).transpose()?;
         let is_live = server.has(&before.live)?;
         let pair = match (is_kept, gives) {
@@ -134,7 +133,6 @@ fn made(
         sources: Vec::new(),
     })?;
     let mut server = Server::of(&connection, &settings.control)?;
-    server.sweep()?;
     let live = connection.dbname.clone();
     let is_live = server.has(&live)?;
     let told = matches!(settings.on_damage, OnDamage::Tell);

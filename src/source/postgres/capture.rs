@@ -5,9 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 
 use crate::base::capture::{Access, Capture, Cutter, EntrySink, Skip};
 use crate::base::control::Control;
@@ -16,19 +17,24 @@ use crate::base::path::EntryPath;
 use crate::engine::postgres::catalog::{self, Lockable, Relation};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::copy_out;
+use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::facts;
 use crate::engine::postgres::layout::{self, Qualified, Shape, Table};
 use crate::engine::postgres::moment::Moment;
 use crate::engine::postgres::records::schema;
+use crate::engine::postgres::turn::Patience;
 use crate::source::SourceError;
 use crate::source::postgres::PostgresSource;
-use crate::source::postgres::definitions::{Definitions, Tools};
+use crate::source::postgres::definitions::{Definitions, Running, Tools};
 use crate::source::postgres::entries::Entries;
 use crate::source::postgres::rows::{Parts, RowsOf};
 use crate::source::postgres::texts::Cut;
 
-/// So often it is begun anew when somebody waits for a lock that this capture holds, and keeps its other connections out.
-const TRIES: usize = 8;
+/// How long to wait before looking at whoever waits for this capture.
+const GLANCE: Duration = Duration::from_millis(50);
+/// Somebody who wants a table to himself, and keeps the rest of this capture out, waits so long for it at most: all others
+/// who want the table wait behind him.
+const HELD: Duration = Duration::from_millis(400);
 
 /// What a capture has come to.
 pub(super) struct Course<'s> {
@@ -46,13 +52,17 @@ pub(super) fn run(source: &PostgresSource, capture: Capture, sink: &mut dyn Entr
     let Capture { cutter, recall, control, .. } = capture;
     let entries = Entries::new(sink, recall);
     let mut course = Course { source, cutter, control, entries, tables: Vec::new(), shapes: HashMap::new() };
-    for _ in 1..TRIES {
-        match course.attempt() {
-            Err(SourceError::Postgres(error)) if error.is_locked() && !course.entries.has_begun() => {}
+    let patience = Patience::of(source.patience);
+    loop {
+        match course.attempt(&patience) {
+            Err(SourceError::Postgres(error)) if error.is_locked() && !course.entries.has_begun() => {
+                if patience.is_over() {
+                    return Err(patience.lost(&error.to_string()).into());
+                }
+            }
             attempted => return attempted,
         }
     }
-    course.attempt()
 }
 
 /// Stops what readers wait for.
@@ -69,17 +79,18 @@ pub(super) fn entry_path(path: &str) -> EntryPath {
 }
 
 impl Course<'_> {
-    fn attempt(&mut self) -> Result<(), SourceError> {
+    fn attempt(&mut self, patience: &Patience) -> Result<(), SourceError> {
         if self.control.stopped() {
             return Err(SourceError::Interrupted);
         }
         let (begun, source) = (Instant::now(), self.source);
         let wanted = |table: &Lockable| source.selection.has_schema(&table.name.schema);
-        let mut moment = Moment::begin(&source.connection, &wanted, &self.control)?;
+        let mut moment = Moment::begin(&source.connection, &wanted, patience, &self.control)?;
+        self.control.reached("tables locked");
         let facts = facts::read(&mut moment.session)?;
         let ascii = facts.get("encoding").is_some_and(|name| name == "SQL_ASCII");
         let encoding = if ascii { "SQL_ASCII" } else { "UTF8" };
-        let tools = Tools::find(source, &mut moment, encoding)?;
+        let tools = Tools::find(source, &mut moment, encoding, self.cutter.salt())?;
         let described = schema::read(&moment.session)?.into_iter();
         self.shapes = described.map(|table| (table.name, table.shape)).collect();
         let (relations, absent) = self.relations(&mut moment, facts.contains_key("in recovery"))?;
@@ -132,10 +143,14 @@ impl Course<'_> {
         let sessions = self.sessions(moment, relations)?;
         let buffers = copy_out::buffers(sessions.len() + 1);
         let halt = Arc::<Control>::default();
+        let running = Running::default();
+        let name = tools.name.clone();
         std::thread::scope(|scope| {
             // However this ends: nobody waits for a server that goes on sorting rows that nobody wants.
-            let _halted = Halted(&halt);
-            let definitions = scope.spawn(|| tools.run());
+            let _halted = (Halted(&halt), Halted(&running.stop));
+            let (done, written) = bounded(1);
+            let running = &running;
+            let definitions = scope.spawn(move || _ = done.send(tools.run(running)));
             let (jobs, asked) = unbounded();
             let ahead = sessions.len() + 1;
             for mut session in sessions {
@@ -149,12 +164,13 @@ impl Course<'_> {
             let mut parts = Parts::new(relations, &mut moment.session, encoding, jobs, ahead);
             parts.ask()?;
             // Nothing is handed over before they are there: until then it can be begun anew.
-            let definitions = match definitions.join() {
-                Ok(definitions) => definitions?,
-                Err(panic) => std::panic::resume_unwind(panic),
-            };
+            let watch = Watch { locked: &moment.locked, name: &name, running, control: &self.control };
+            let written = watch.wait(parts.session(), &written)?;
+            if let Err(panic) = definitions.join() {
+                std::panic::resume_unwind(panic);
+            }
             self.each_table(relations, &mut parts)?;
-            Ok(definitions)
+            Ok(written)
         })
     }
 
@@ -199,5 +215,49 @@ impl Course<'_> {
             control.items.add(1);
         }
         Ok(())
+    }
+}
+
+/// Looks after the beginning of a capture, while definitions are written.
+struct Watch<'w> {
+    locked: &'w [u32],
+    name: &'w str,
+    running: &'w Running,
+    control: &'w Control,
+}
+
+impl Watch<'_> {
+    /// Waits for the definitions. Where somebody waits for this capture whom these wait for, or would, it ends: those two
+    /// would wait for each other, and the server does not see it.
+    fn wait(
+        &self,
+        session: &mut Session,
+        written: &Receiver<Result<Definitions, PostgresError>>,
+    ) -> Result<Definitions, SourceError> {
+        let mut since = None;
+        loop {
+            match written.recv_timeout(GLANCE) {
+                Ok(Err(error @ PostgresError::ToolFailed { .. }))
+                    if since.is_some() || self.is_in_the_way(session)? =>
+                {
+                    return Err(PostgresError::Locked { reason: error.to_string() }.into());
+                }
+                Ok(written) => return Ok(written?),
+                // It died: its panic is about to end the capture.
+                Err(RecvTimeoutError::Disconnected) => return Err(SourceError::Interrupted),
+                Err(RecvTimeoutError::Timeout) if self.control.stopped() => return Err(SourceError::Interrupted),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if !self.is_in_the_way(session)? {
+                since = None;
+            } else if since.get_or_insert_with(Instant::now).elapsed() >= HELD {
+                let reason = "another session wants a table to itself".to_owned();
+                return Err(PostgresError::Locked { reason }.into());
+            }
+        }
+    }
+
+    fn is_in_the_way(&self, session: &mut Session) -> Result<bool, PostgresError> {
+        Moment::kept_from(session, self.locked, self.name, self.running.dumps.load(Ordering::SeqCst))
     }
 }

@@ -1,7 +1,9 @@
 //! The definitions of a captured database: which tools are run for them, and what becomes of a refusal.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use crate::base::control::Control;
 use crate::engine::postgres::catalog;
 use crate::engine::postgres::definitions::{self, Held};
 use crate::engine::postgres::error::PostgresError;
@@ -15,6 +17,17 @@ pub(super) struct Tools {
     pre_data: Command,
     post_data: Command,
     globals: Option<Command>,
+    key: u64,
+    /// What the sessions of pg_dump are called.
+    pub name: String,
+}
+
+/// What those who run them and those who watch them share.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    pub stop: Control,
+    /// So many of pg_dump are at it.
+    pub dumps: AtomicI64,
 }
 
 /// What they wrote.
@@ -26,7 +39,9 @@ pub(super) struct Definitions {
 }
 
 impl Tools {
-    pub fn find(source: &PostgresSource, moment: &mut Moment, encoding: &str) -> Result<Self, SourceError> {
+    pub fn find(source: &PostgresSource, moment: &mut Moment, encoding: &str, key: u64) -> Result<Self, SourceError> {
+        let leader: i32 = moment.session.query("SELECT pg_backend_pid()", &[])?[0].get(0);
+        let name = format!("pg_dump of strongroom {leader}");
         let mut chosen = Vec::new();
         if !source.selection.has_every_schema() {
             let schemas = catalog::schemas(&mut moment.session)?;
@@ -44,8 +59,9 @@ impl Tools {
                 .arg(format!("--section={name}"))
                 .arg(format!("--snapshot={}", moment.id))
                 .arg(format!("--encoding={encoding}"))
-                .args(["--lock-wait-timeout=1s", "--no-password"])
-                .args(&chosen);
+                .arg("--no-password")
+                .args(&chosen)
+                .env("PGAPPNAME", &name);
             Ok(command)
         };
         let globals = || -> Result<Command, PostgresError> {
@@ -54,19 +70,27 @@ impl Tools {
             Ok(command)
         };
         let (pre_data, post_data) = (section("pre-data")?, section("post-data")?);
-        Ok(Self { pre_data, post_data, globals: source.globals.then(globals).transpose()? })
+        let globals = source.globals.then(globals).transpose()?;
+        Ok(Self { pre_data, post_data, globals, key, name })
     }
 
     /// Runs them, beside each other.
-    pub fn run(self) -> Result<Definitions, PostgresError> {
-        let Self { pre_data, post_data, globals } = self;
+    pub fn run(self, running: &Running) -> Result<Definitions, PostgresError> {
+        let Self { pre_data, post_data, globals, key, .. } = self;
+        let dump = |command| {
+            running.dumps.fetch_add(1, Ordering::SeqCst);
+            let held = definitions::run(command, "pg_dump", key, &running.stop);
+            running.dumps.fetch_sub(1, Ordering::SeqCst);
+            held
+        };
         std::thread::scope(|scope| {
-            let post_data = scope.spawn(|| definitions::run(post_data, "pg_dump"));
-            let globals = scope.spawn(|| globals.map(|globals| definitions::run(globals, "pg_dumpall")));
-            let pre_data = definitions::run(pre_data, "pg_dump")?;
-            let post_data = post_data.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let post_data = scope.spawn(|| dump(post_data));
+            let globals =
+                scope.spawn(|| globals.map(|globals| definitions::run(globals, "pg_dumpall", key, &running.stop)));
+            let pre_data = dump(pre_data);
+            let post_data = post_data.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             let globals = globals.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok(Definitions { pre_data, post_data, globals })
+            Ok(Definitions { pre_data: pre_data?, post_data: post_data?, globals })
         })
     }
 }

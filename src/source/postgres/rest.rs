@@ -55,6 +55,11 @@ impl Course<'_> {
     }
 
     fn held(&mut self, path: &str, held: &Held) -> Result<(), SourceError> {
+        // Roles are loaded by people.
+        if let Some(statement) = held.foreign().filter(|_| path != layout::GLOBALS) {
+            let reason = format!("is kept, and no restore into a server runs all of it: {statement}");
+            self.entries.sink.skip(Skip { path: path.to_owned(), reason });
+        }
         let fail = |cause: io::Error| SourceError::Content { path: path.to_owned(), cause };
         let blocks = held.blocks().map_err(fail)?;
         self.file(path, blocks.map(|block| block.map_err(|cause| Box::new(fail(cause)) as Explained))).map(|_| ())

@@ -50,6 +50,11 @@ impl<'a> Parts<'a> {
         Self { relations, session, encoding, jobs, ahead, next: 0, known, asked }
     }
 
+    /// For other questions, before a part is handed over.
+    pub fn session(&mut self) -> &mut Session {
+        self.session
+    }
+
     /// Asks for as many parts as may be read ahead.
     pub fn ask(&mut self) -> Result<(), SourceError> {
         while self.asked.len() < self.ahead && self.find()? {

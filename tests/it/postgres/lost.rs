@@ -62,7 +62,7 @@ fn a_connection_lost_at_any_moment_makes_no_snapshot_and_the_next_backup_is_whol
     let moments = [
         ("rows", "application_name = 'strongroom' AND query LIKE 'COPY%' AND state = 'active'"),
         ("the moment", "application_name = 'strongroom' AND query NOT LIKE 'COPY%' AND state = 'idle in transaction'"),
-        ("definitions", "application_name = 'pg_dump'"),
+        ("definitions", "application_name LIKE 'pg_dump%'"),
     ];
     for (what, which) in moments {
         let sql = format!(

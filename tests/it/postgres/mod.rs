@@ -7,6 +7,8 @@ mod differences;
 mod edges;
 mod elsewhere;
 mod everything;
+mod forged;
+mod held_up;
 mod killed;
 mod lost;
 mod memory;
@@ -15,6 +17,8 @@ mod records;
 mod restore;
 mod segments;
 mod shapes;
+mod swept;
+mod translated;
 mod trouble;
 
 use std::path::Path;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::postgres::{Cluster, cluster};
+use crate::support::postgres::{Cluster, PASSWORD, cluster};
 use crate::support::program::Home;
 
 /// A home whose configuration names a database, which is there already.
@@ -82,11 +82,11 @@ pub fn made_by_us(cluster: &Cluster) -> Vec<String> {
 fn a_database_with_everything_comes_back_the_same_in_a_new_one() {
     let cluster = cluster();
     let name = everything(cluster);
-    let home = home_of(cluster, &name);
+    let mut home = home_of(cluster, &name);
     home.ok(&["backup"]);
     let before = content(cluster, &name);
-    let report =
-        &home.json(&["restore", "latest", "db", "--to", &cluster.url_with_password("everything_new")])["report"];
+    home.set("PGPASSWORD", PASSWORD);
+    let report = &home.json(&["restore", "latest", "db", "--to", &cluster.url_over_tcp("everything_new")])["report"];
     assert_eq!(report["checked"], report["tables"]);
     assert_eq!((report["replaced"].clone(), report["large_objects"].as_u64()), (Value::Bool(false), Some(2)));
     assert!(before == content(cluster, &name), "the original is as it was");

@@ -75,6 +75,31 @@ fn a_password_comes_from_the_environment_or_the_password_file_and_is_shown_nowhe
 }
 
 #[test]
+fn a_password_on_a_command_line_is_refused_and_not_repeated() {
+    let (cluster, name) = (cluster(), cluster().database());
+    let home = home(&cluster.url(&name));
+    home.ok(&["backup"]);
+    for url in [
+        format!("postgres://postgres:secret@127.0.0.1:{}/other", cluster.port()),
+        format!("postgresql+asyncpg://postgres:secret@127.0.0.1:{}/other", cluster.port()),
+        format!("postgres:///other?host={}&user=postgres&password=secret", cluster.folder().display()),
+    ] {
+        for arguments in
+            [&["restore", "latest", "--to", &url][..], &["recover", "latest", "things", "1", "--into", &url]]
+        {
+            let said = home.fails(2, arguments);
+            assert!(
+                said.contains("tells a password") && said.contains("PGPASSWORD") && said.contains("~/.pgpass"),
+                "{said}"
+            );
+            assert!(!said.contains("secret"), "{said}");
+        }
+    }
+    let said = home.fails(2, &["--vault", "s3://me:secret@bucket/x", "snapshots"]);
+    assert!(said.contains("AWS_SECRET_ACCESS_KEY") && !said.contains("secret@") && !said.contains("me:"), "{said}");
+}
+
+#[test]
 fn rows_that_would_be_hidden_and_tables_that_may_not_be_read_are_errors() {
     let (cluster, name) = (cluster(), cluster().database());
     cluster.sql(

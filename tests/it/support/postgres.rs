@@ -37,6 +37,11 @@ pub fn cluster() -> &'static Cluster {
 impl Cluster {
     /// Another cluster, with these settings (`name=value`).
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_with(settings, &[])
+    }
+
+    /// The same, with variables of its environment.
+    pub fn start_with(settings: &[&str], variables: &[(&str, &str)]) -> Self {
         let tools = tools();
         let folder = tempfile::Builder::new().prefix("strongroom-pg-").tempdir().unwrap().keep();
         let data = folder.join("data");
@@ -46,7 +51,7 @@ impl Cluster {
         if let Some((user, group)) = unprivileged() {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
-        Self::serve(tools, folder, settings)
+        Self::serve(tools, folder, settings, variables)
     }
 
     /// Another server that follows this one.
@@ -58,11 +63,11 @@ impl Cluster {
         let mut copy = as_unprivileged(&self.tools.join("pg_basebackup"));
         copy.env("PGHOST", &self.folder).env("PGPORT", self.port.to_string()).env("PGUSER", SUPERUSER);
         said(copy.arg("-D").arg(folder.join("data")).args(["-R", "-X", "stream", "-c", "fast"]).current_dir("/"));
-        Self::serve(self.tools.clone(), folder, &[])
+        Self::serve(self.tools.clone(), folder, &[], &[])
     }
 
     /// Runs a server on the cluster that lies in the folder.
-    fn serve(tools: PathBuf, folder: PathBuf, settings: &[&str]) -> Self {
+    fn serve(tools: PathBuf, folder: PathBuf, settings: &[&str], variables: &[(&str, &str)]) -> Self {
         let data = folder.join("data");
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         let mut server = as_unprivileged(&tools.join("postgres"));
@@ -79,6 +84,7 @@ impl Cluster {
             .arg(server.get_program())
             .args(server.get_args())
             .env("LC_ALL", "C.UTF-8")
+            .envs(variables.iter().copied())
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -119,6 +125,11 @@ impl Cluster {
     /// Over TCP, where one is.
     pub fn url_with_password(&self, database: &str) -> String {
         format!("postgres://{SUPERUSER}:p%40ss%3Aw%5Crd%201@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Over TCP, for who has the password already.
+    pub fn url_over_tcp(&self, database: &str) -> String {
+        format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// A tool of PostgreSQL's that knows where the database is.

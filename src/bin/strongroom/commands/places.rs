@@ -9,6 +9,7 @@ use strongroom::ops::error::{OpError, Problem};
 use strongroom::ops::places::{Places, Unknown};
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::server::refuse_password;
 use crate::context::Context;
 use crate::exit::Failure;
 
@@ -42,7 +43,9 @@ fn named(text: &OsStr) -> Result<(Name, String), Failure> {
         return Err(wrong());
     }
     if root.windows(3).any(|some| some == b"://") {
-        return Ok((source, String::from_utf8_lossy(root).into_owned()));
+        let url = String::from_utf8_lossy(root).into_owned();
+        refuse_password("--place", &url)?;
+        return Ok((source, url));
     }
     let root = Path::new(OsStr::from_bytes(root));
     let whole = std::path::absolute(root).unwrap_or(root.to_owned());

@@ -23,6 +23,7 @@ use strongroom::vault::unlocked::UnlockedVault;
 use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::selector;
+use crate::commands::server::refuse_password;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::{duration, local_with_zone};
@@ -314,6 +315,7 @@ fn request(
 fn into(named: &OsStr) -> Result<LiveDatabase, Failure> {
     let wrong =
         |why: String| Failure::usage(format!("--into: {why}"), "name a file, or postgres://user@host:port/dbname");
+    refuse_password("--into", &named.to_string_lossy())?;
     let database = match named.to_str() {
         Some(text) => LiveDatabase::of(text).map_err(|error| wrong(format!("the URL {error}")))?,
         None => LiveDatabase::Sqlite(PathBuf::from(named)),

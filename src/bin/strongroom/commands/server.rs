@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use strongroom::base::text::{counted, size};
 use strongroom::engine::postgres::restore::{Loaded, ReadBack, What};
+use strongroom::engine::postgres::settings::Settings;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::restore::server::{self, Report, Request};
 use strongroom::ops::show::Part;
@@ -76,7 +77,21 @@ impl ServerArgs {
 
 /// A URL of a server, where folders go otherwise.
 pub fn url(to: &Path) -> Option<&str> {
-    to.to_str().filter(|to| ["postgres://", "postgresql://"].iter().any(|scheme| to.starts_with(scheme)))
+    // Some name their driver too: postgresql+asyncpg.
+    let is_known = |scheme: &str| matches!(scheme.split('+').next(), Some("postgres" | "postgresql"));
+    to.to_str().filter(|to| to.split_once("://").is_some_and(|(scheme, _)| is_known(scheme)))
+}
+
+/// A command line is no place for a password: every user of the machine can read it, and shells remember it.
+pub fn refuse_password(option: &str, url: &str) -> Result<(), Failure> {
+    if !Settings::tells_password(url) {
+        return Ok(());
+    }
+    let hint = "leave it out, and give it in PGPASSWORD, in ~/.pgpass (mode 0600), or in the url of a source in strongroom.toml";
+    Err(Failure::usage(
+        format!("the URL behind {option} tells a password, which others can read on a command line"),
+        hint,
+    ))
 }
 
 pub fn into(
@@ -89,6 +104,7 @@ pub fn into(
     context: &Context,
 ) -> Result<Ending, Failure> {
     let hint = "write postgres://USER@HOST:PORT/NAME; the password comes from PGPASSWORD or ~/.pgpass";
+    refuse_password("--to", url)?;
     let to = reach(url).map_err(|error| Failure::usage(format!("the URL to restore into {error}"), hint))?;
     let [part] = one(parts)?;
     let workers = args.workers.map(usize::from);

@@ -66,11 +66,17 @@ impl Live {
     pub(super) fn failed(&self, table: Option<&str>, error: PostgresError) -> LiveError {
         let database = self.database();
         match (error, table) {
-            (PostgresError::Locked { reason }, _) => LiveError::Busy { database, waited: self.wait, reason },
-            (PostgresError::Constraint { reason, reference: true, .. }, _) => LiveError::Reference { database, reason },
-            (PostgresError::Constraint { reason, .. } | PostgresError::Server { reason, .. }, Some(table)) => {
-                LiveError::Refused { database, table: table.to_owned(), reason }
+            (PostgresError::Locked { reason } | PostgresError::Deadlock { reason }, _) => {
+                LiveError::Busy { database, waited: self.wait, reason }
             }
+            (PostgresError::Constraint { reason, reference: true, .. }, _) => LiveError::Reference { database, reason },
+            (
+                PostgresError::Constraint { reason, .. }
+                | PostgresError::Server { reason, .. }
+                | PostgresError::NoObject { reason, .. }
+                | PostgresError::InUse { reason, .. },
+                Some(table),
+            ) => LiveError::Refused { database, table: table.to_owned(), reason },
             (error, _) => LiveError::Server(error),
         }
     }
@@ -118,7 +124,7 @@ impl Live {
     fn each(&self, sql: &str, table: &Table, wanted: &[usize], each: &mut Each<'_>) -> Result<(), Explained> {
         let kinds: Vec<Kind> = wanted.iter().map(|&at| Kind::of(&table.columns[at].kind)).collect();
         let unreadable = |error: tokio_postgres::Error| {
-            let error = PostgresError::of(&self.session.settings().server(), &error);
+            let error = self.session.failed(&error);
             Box::new(self.failed(None, error)) as Explained
         };
         let take = |row: &SimpleQueryRow| each(row_of(row, &kinds).map_err(unreadable)?);
@@ -133,7 +139,7 @@ impl Live {
             Ok::<(), tokio_postgres::Error>(())
         };
         let done = self.session.rows(&format!("SELECT {expression}"), take)?;
-        done.map_err(|error| PostgresError::of(&self.session.settings().server(), &error))?;
+        done.map_err(|error| self.session.failed(&error))?;
         Ok(found)
     }
 

@@ -26,18 +26,21 @@ pub fn making(
     wanted: &BTreeSet<Qualified>,
 ) -> Result<BTreeMap<Qualified, Vec<String>>, Explained> {
     let mut found = Found { wanted, tables: BTreeMap::new(), sequences: BTreeMap::new() };
+    let refused = |why| Box::new(LoadError::NoDefinitions { path: "definitions".to_owned(), why }) as Explained;
     for content in definitions {
         let (mut splitter, mut at) = (Splitter::default(), 0);
         while at < content.length() {
             let mut block = vec![0; (content.length() - at).min(BLOCK) as usize];
             content.read_at(at, &mut block)?;
             at += block.len() as u64;
-            for statement in block.into_iter().filter_map(|byte| splitter.push(byte)) {
+            for byte in block {
+                let Some(statement) = splitter.push(byte).map_err(refused)? else { continue };
                 // One that is passed over could be what keeps the table's rows apart.
                 let sql = String::from_utf8(statement).map_err(|_| Box::new(LoadError::NotText) as Explained)?;
                 found.take(sql);
             }
         }
+        splitter.finish().map_err(refused)?;
     }
     Ok(found.tables)
 }
@@ -163,10 +166,12 @@ impl Live {
     }
 
     pub(super) fn run_definition(&self, sql: &str) -> Result<(), LiveError> {
-        self.session.batch(sql).map_err(|error| match error {
-            PostgresError::Interrupted | PostgresError::Lost { .. } | PostgresError::Locked { .. } => {
-                self.failed(None, error)
-            }
+        // One statement, whatever the snapshot says: a server refuses a second behind it.
+        self.session.execute(sql, &[]).map(|_| ()).map_err(|error| match error {
+            PostgresError::Interrupted
+            | PostgresError::Lost { .. }
+            | PostgresError::Locked { .. }
+            | PostgresError::Deadlock { .. } => self.failed(None, error),
             error => {
                 let statement: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
                 let statement = statement.chars().take(SHOWN).collect();

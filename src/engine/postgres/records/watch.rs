@@ -112,7 +112,7 @@ impl Live {
             };
             let fetch = format!("FETCH {AT_ONCE} FROM strongroom_touched");
             let done = self.session.rows(&fetch, take).map_err(&explain)?;
-            done.map_err(|error| explain(PostgresError::of(&self.session.settings().server(), &error)))?;
+            done.map_err(|error| explain(self.session.failed(&error)))?;
             let is_end = notes.len() < AT_ONCE;
             for mut note in notes {
                 let row = note.split_off(1);

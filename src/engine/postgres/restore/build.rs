@@ -11,16 +11,15 @@ use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::{self, Table};
 use crate::engine::postgres::restore::crew::{self, Job, Mode, Need};
-use crate::engine::postgres::restore::dump::{Blocks, Dump};
+use crate::engine::postgres::restore::definitions::{self, failed, shortened};
+use crate::engine::postgres::restore::dump::Dump;
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::rows::{Filling, Part};
-use crate::engine::postgres::restore::statements::{Splitter, Words};
+use crate::engine::postgres::restore::statements::Words;
 
 /// So many statements, or so many bytes of them, wait to be run together.
 const AT_ONCE: usize = 2000;
 const BYTES: usize = 16 << 20;
-/// What the server says of two that waited for each other.
-const DEADLOCK: &str = "deadlock detected";
 
 /// What a session has been set to, by the name of the setting.
 type State = BTreeMap<String, String>;
@@ -85,15 +84,7 @@ pub fn run(
 ) -> Result<Built, LoadError> {
     let mut run = Run::of(filling, sessions, partial)?;
     if statements {
-        let mut blocks = Blocks::of(dump, layout::POST_DATA)?;
-        let mut splitter = Splitter::default();
-        while let Some(block) = blocks.block()? {
-            for &byte in &block {
-                if let Some(statement) = splitter.push(byte) {
-                    run.take(String::from_utf8(statement).map_err(|_| LoadError::NotText)?)?;
-                }
-            }
-        }
+        definitions::each(dump, layout::POST_DATA, |statement| run.take(statement.into_text()?))?;
     }
     run.flush()?;
     let not_valid = run.not_valid.map(|found| found.into_inner().unwrap_or_default());
@@ -194,7 +185,7 @@ impl<'s> Run<'s> {
                 Work::State(statement) => statement,
             };
             match apply(session, &statement) {
-                Err(error) if error.to_string().contains(DEADLOCK) => {
+                Err(error) if error.is_deadlock() => {
                     again.lock().expect("BUG: nothing panics while holding it").push(statement);
                     Ok(())
                 }
@@ -232,38 +223,21 @@ fn excused(
     let sql = &statement.sql;
     if let Some(found) = not_valid
         && is_reference(sql)
-        && error.to_string().contains("foreign key constraint")
+        && error.is_reference()
     {
         let later = format!("{} NOT VALID;", sql.trim_end_matches(';'));
-        session.batch(&later).map_err(|error| failed(&later, error))?;
+        definitions::run(session, &later)?;
         found.lock().expect("BUG: nothing panics while holding it").push(shortened(sql));
         return Ok(());
     }
     Err(failed(sql, error))
 }
 
-fn failed(sql: &str, source: PostgresError) -> LoadError {
-    match source {
-        PostgresError::Interrupted | PostgresError::Lost { .. } => source.into(),
-        source => LoadError::Statement { statement: shortened(sql), source },
-    }
-}
-
-/// The beginning, on one line.
-fn shortened(sql: &str) -> String {
-    const MOST: usize = 120;
-    let line: String = sql.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MOST) {
-        Some((at, _)) => format!("{}…", &line[..at]),
-        None => line.trim_end_matches(';').to_owned(),
-    }
-}
-
 /// Sets what it must find set, which is little, and runs it.
 fn apply(session: &mut Session, statement: &Statement) -> Result<(), PostgresError> {
     let settings: String = statement.state.values().map(|sql| format!("{sql}\n")).collect();
     session.batch(&settings)?;
-    session.batch(&statement.sql)
+    session.execute(&statement.sql, &[]).map(|_| ())
 }
 
 fn is_reference(sql: &str) -> bool {

@@ -202,7 +202,7 @@ fn select(session: &mut Session, part: &Part<'_>) -> Result<String, LoadError> {
     let names: Vec<String> = table.columns.iter().map(|column| quoted(&column.name)).collect();
     let mut sql = format!("(SELECT {} FROM ONLY {}", names.join(", "), table.name.quoted());
     match (&table.condition, &part.condition) {
-        (Some(condition), _) => sql += &format!(" {condition}"),
+        (Some(_), _) => sql += &format!(" {}", left_to_users(session, table)?),
         (None, Some(condition)) => sql += &format!(" WHERE {condition}"),
         (None, None) => {}
     }
@@ -218,6 +218,14 @@ fn select(session: &mut Session, part: &Part<'_>) -> Result<String, LoadError> {
     }
     sql.push(')');
     Ok(sql)
+}
+
+/// Which rows of a configuration table its extension leaves to users, as the server has it: what a snapshot says of that
+/// is no part of a query.
+fn left_to_users(session: &mut Session, table: &Table) -> Result<String, LoadError> {
+    let sql = "SELECT coalesce(e.extcondition[array_position(e.extconfig, to_regclass($1)::oid)], '') \
+               FROM pg_extension e WHERE to_regclass($1)::oid = ANY (e.extconfig)";
+    Ok(session.query(sql, &[&table.name.quoted()])?.first().map_or_else(String::new, |row| row.get(0)))
 }
 
 struct Comparison<'d> {

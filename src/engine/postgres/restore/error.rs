@@ -2,6 +2,7 @@
 
 use crate::base::error::{Class, Explain, Explained};
 use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::restore::statements::Refused;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -35,6 +36,10 @@ pub enum LoadError {
     Statement { statement: String, source: PostgresError },
     #[error("a definition is not text")]
     NotText,
+    #[error("{path}, {why}")]
+    NoDefinitions { path: String, why: Refused },
+    #[error("{path} holds a statement that is no definition: {statement}")]
+    Foreign { path: String, statement: String },
 }
 
 impl From<Explained> for LoadError {
@@ -62,7 +67,16 @@ impl Explain for LoadError {
         let hint = match self {
             Self::Postgres(error) => return error.hint(),
             Self::Content(error) => return error.hint(),
+            Self::Statement { source: PostgresError::NoObject { .. }, .. } => {
+                "load roles and tablespaces first: strongroom restore SNAPSHOT SOURCE:globals.sql --to DIR, look at it, then psql -f DIR/globals.sql"
+            }
+            Self::Statement { source: PostgresError::Denied { .. }, .. } => {
+                "let a role restore that may do what the definitions say, or the owner of all of it"
+            }
             Self::Statement { source, .. } => return source.hint(),
+            Self::NoDefinitions { .. } | Self::Foreign { .. } => {
+                "nothing was run: no backup writes this. If you trust it all the same, restore it --to a folder, and read the head of load.sql there"
+            }
             Self::NoTable { .. } => "strongroom show SNAPSHOT lists its tables; write schema.table",
             Self::Occupied { .. } => {
                 "name a database that is not there yet, or add --clean to replace what is in this one"

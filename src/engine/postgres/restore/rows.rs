@@ -248,13 +248,26 @@ pub fn large_objects(dump: &dyn Dump, session: &mut Session, all: bool) -> Resul
             }
             continue;
         }
-        let mut blocks = Blocks::of(dump, &path)?;
-        let mut at = 0i64;
-        while let Some(block) = blocks.block()? {
-            session.execute("SELECT lo_put($1, $2, $3)", &[&oid, &at, &&block[..]])?;
-            at += block.len() as i64;
-        }
+        large_object(dump, session, oid)?;
         filled += 1;
     }
     Ok(filled)
+}
+
+/// Fills one.
+pub fn large_object(dump: &dyn Dump, session: &mut Session, oid: u32) -> Result<(), LoadError> {
+    let (mut blocks, mut at) = (Blocks::of(dump, &large_object_path(oid))?, 0i64);
+    while let Some(block) = blocks.block()? {
+        session.execute("SELECT lo_put($1, $2, $3)", &[&oid, &at, &&block[..]])?;
+        at += block.len() as i64;
+    }
+    Ok(())
+}
+
+/// All rows of a table, as text. Says how many were taken.
+pub fn copy(dump: &dyn Dump, session: &mut Session, table: &Table) -> Result<u64, LoadError> {
+    let sql = format!("COPY {} FROM STDIN (FORMAT text, ENCODING '{}')", target(table), encoding(dump));
+    let mut blocks = Blocks::of(dump, &table.path)?;
+    let done: Result<u64, Explained> = session.copy_in(&sql, || blocks.block())?;
+    Ok(done?)
 }

@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::error::Explained;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::layout::{self, Sequence, Table};
-use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
+use crate::engine::postgres::restore::dump::{Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::{Loaded, Options, check, connect, rows, settle, tables};
 use crate::engine::postgres::settings::Settings;
@@ -34,7 +33,7 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
     // What an app does with new rows it has done with these already. Foreign keys are looked at all the same.
     let asleep = triggers::put_to_sleep(&mut session, order.iter().map(|table| &table.name))?;
     for table in &order {
-        let found = copy(dump, &mut session, table)?;
+        let found = rows::copy(dump, &mut session, table)?;
         if found != table.rows {
             return Err(LoadError::Count { table: table.name.shown(), expected: table.rows, found });
         }
@@ -52,14 +51,6 @@ pub fn rows_only(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Lo
     sessions[0].batch("SET synchronous_commit = on; COMMIT")?;
     settle::analyze(&mut sessions, &wanted)?;
     Ok(loaded)
-}
-
-fn copy(dump: &dyn Dump, session: &mut Session, table: &Table) -> Result<u64, LoadError> {
-    let (target, encoding) = (rows::target(table), rows::encoding(dump));
-    let sql = format!("COPY {target} FROM STDIN (FORMAT text, ENCODING '{encoding}')");
-    let mut blocks = Blocks::of(dump, &table.path)?;
-    let done: Result<u64, Explained> = session.copy_in(&sql, || blocks.block())?;
-    Ok(done?)
 }
 
 /// Tables that others refer to first. Within a cycle the order is that of names: there the database has to wait with

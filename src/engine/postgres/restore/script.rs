@@ -1,18 +1,14 @@
 //! Everything in one transaction, for who may not make databases: what is there is dropped, what was captured is made.
 //!
-//! All of it goes through one psql; where anything fails, or a table has not as many rows as were captured, the database
+//! All of it goes over one connection; where anything fails, or a table has not as many rows as were captured, the database
 //! stays as it was. Only the comparison byte by byte comes after it: other connections cannot look into a transaction.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 
-use bytes::Bytes;
-
-use crate::engine::postgres::layout::{self, Sequence, Table, large_object_path, literal};
-use crate::engine::postgres::restore::check;
+use crate::engine::postgres::layout::{self, Sequence, Table, literal};
 use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
-use crate::engine::postgres::restore::{Loaded, Options, PINNED, psql, rows, settle, tables};
+use crate::engine::postgres::restore::{Loaded, Options, PINNED, check, connect, definitions, rows, settle, tables};
 use crate::engine::postgres::settings::Settings;
 
 /// Drops what belongs to nobody's system: first what refers to schemas, then these, then what lies in none.
@@ -51,44 +47,43 @@ const OPEN: &str = "GRANT CREATE ON SCHEMA public TO PUBLIC;\n";
 
 /// Replaces what is in a database.
 pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Loaded, LoadError> {
-    let control = &*options.control;
+    definitions::vet(dump)?;
     let tables = tables(dump, &options.what)?;
     let sequences: Vec<Sequence> = Lines::of(dump, layout::SEQUENCES)?.all()?;
-    let mut session = to.connect(&options.control)?;
+    let mut session = connect(to, options)?;
     let objects = large_objects(dump)?;
     let mut loaded = Loaded { tables: tables.len() as u64, large_objects: objects.len() as u64, ..Loaded::default() };
     loaded.rows = tables.iter().map(|table| table.rows).sum();
     loaded.bytes = tables.iter().map(|table| table.bytes).sum();
-    let mut script = Script { dump, parts: Vec::new(), open: None };
-    script.text(format!("BEGIN;\n{DROP}"));
+    session.batch("BEGIN")?;
+    session.batch(DROP)?;
     if !settle::makes_public(dump)? {
-        script.text(format!("{PUBLIC}{}", if session.server_version() >= 150_000 { OWNED } else { OPEN }));
+        session.batch(PUBLIC)?;
+        session.batch(if session.server_version() >= 150_000 { OWNED } else { OPEN })?;
     }
-    script.file(layout::PRE_DATA);
-    script.text(format!("{PINNED};\n"));
+    definitions::run_all(dump, layout::PRE_DATA, &mut session)?;
+    session.batch(PINNED)?;
     if options.what.rows {
-        let encoding = rows::encoding(dump);
         for table in &tables {
-            script.text(format!("COPY {} FROM STDIN (FORMAT text, ENCODING '{encoding}');\n", rows::target(table)));
-            script.file(&table.path);
-            script.text("\\.\n".to_owned());
+            rows::copy(dump, &mut session, table)?;
         }
-        objects.iter().for_each(|oid| script.parts.push(Part::Object(*oid)));
+        for oid in &objects {
+            rows::large_object(dump, &mut session, *oid)?;
+        }
     }
-    script.file(layout::POST_DATA);
+    definitions::run_all(dump, layout::POST_DATA, &mut session)?;
+    session.batch(PINNED)?;
     if options.what.rows {
         for sequence in &sequences {
-            script.text(crate::engine::postgres::load_script::sequence(sequence));
+            settle::put_back(&mut session, sequence)?;
         }
     }
-    script.file(layout::DATABASE);
+    definitions::run_for_database(dump, &mut session, &to.dbname)?;
     // What is counted here has its triggers and rules behind it.
     for table in tables.iter().filter(|table| table.condition.is_none()) {
-        script.text(counted(table));
+        session.batch(&counted(table))?;
     }
-    script.text("COMMIT;\n".to_owned());
-    script.parts.reverse();
-    psql::feed(to, session.server_version(), control, &mut || script.next())?;
+    session.batch("SET synchronous_commit = on; COMMIT")?;
     session.batch(PINNED)?;
     if options.what.rows {
         loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
@@ -125,50 +120,4 @@ fn large_objects(dump: &dyn Dump) -> Result<Vec<u32>, LoadError> {
         }
     }
     Ok(found)
-}
-
-enum Part {
-    Text(String),
-    File(String),
-    Object(u32),
-}
-
-/// What psql is given, last part first.
-struct Script<'d> {
-    dump: &'d dyn Dump,
-    parts: Vec<Part>,
-    open: Option<(Blocks, Option<(u32, u64)>)>,
-}
-
-impl Script<'_> {
-    fn text(&mut self, text: String) {
-        self.parts.push(Part::Text(text));
-    }
-
-    fn file(&mut self, path: &str) {
-        self.parts.push(Part::File(path.to_owned()));
-    }
-
-    fn next(&mut self) -> Result<Option<Bytes>, LoadError> {
-        loop {
-            if let Some((blocks, object)) = &mut self.open {
-                if let Some(block) = blocks.block()? {
-                    let Some((oid, at)) = object else { return Ok(Some(block)) };
-                    let mut sql = format!("SELECT pg_catalog.lo_put({oid}, {at}, '\\x");
-                    block.iter().for_each(|byte| _ = write!(sql, "{byte:02x}"));
-                    *at += block.len() as u64;
-                    return Ok(Some((sql + "');\n").into()));
-                }
-                self.open = None;
-            }
-            match self.parts.pop() {
-                None => return Ok(None),
-                Some(Part::Text(text)) => return Ok(Some(text.into())),
-                Some(Part::File(path)) => self.open = Some((Blocks::of(self.dump, &path)?, None)),
-                Some(Part::Object(oid)) => {
-                    self.open = Some((Blocks::of(self.dump, &large_object_path(oid))?, Some((oid, 0))));
-                }
-            }
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Databases as a whole: made, dropped, renamed, swapped.
 //!
-//! Owns the names of what is half made, which nobody else uses, and the lock that says whether somebody is still at it.
+//! Owns the marks of what is half made: a name, a comment that begins with a remark, and a lock within the database for as
+//! long as somebody is at it. What lacks one of them is somebody's own, and is never dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,10 @@ const LONGEST: usize = 63;
 const SCRATCH: &str = "_strongroom_";
 /// So often those who use a database are sent away while it is renamed.
 const AGAIN: Duration = Duration::from_millis(50);
+/// The comment of a database that is being made. Behind it, on lines of its own, stands the comment that it is to have.
 const REMARK: &str = "half restored by strongroom, whose next restore drops it";
+/// Says whether somebody is still at it, in that database: such locks are a database's own.
+const LOCK: &str = "hashtextextended('half restored by strongroom', 0)";
 
 /// A connection to no database in particular.
 pub struct Server {
@@ -63,9 +67,8 @@ impl Server {
         Ok(self.session.query(sql, &[])?.first().is_some_and(|row| row.get(0)))
     }
 
-    /// Makes an empty database of a name that says what it is, as the captured one was, or as `like` is. Nobody drops it
-    /// while this session lasts.
-    pub fn scratch(&mut self, base: &str, id: &str, dump: &dyn Dump, like: Option<&str>) -> Result<String, LoadError> {
+    /// Fails unless this user may make a database that is going to be called this.
+    pub fn may_make(&mut self, base: &str) -> Result<(), LoadError> {
         if ADMINISTRATIVE.contains(&base) || base == "template0" {
             return Err(LoadError::Administrative { name: base.to_owned() });
         }
@@ -73,12 +76,27 @@ impl Server {
             let settings = self.session.settings();
             return Err(LoadError::MayNotCreate { user: settings.user.clone(), server: settings.server() });
         }
+        Ok(())
+    }
+
+    /// Makes an empty database of a name that says what it is, as the captured one was, or as `like` is. Nobody drops it
+    /// while this session lasts.
+    pub fn scratch(&mut self, base: &str, id: &str, dump: &dyn Dump, like: Option<&str>) -> Result<String, LoadError> {
+        self.may_make(base)?;
         let name = named(base, &format!("{SCRATCH}{id}"));
         self.session.query("SELECT pg_advisory_lock(hashtextextended($1, 0))", &[&name])?;
         let options = self.dress(dump, like)?;
         self.session.batch(&format!("CREATE DATABASE {} TEMPLATE template0 {options}", quoted(&name)))?;
-        self.session.batch(&format!("COMMENT ON DATABASE {} IS {}", quoted(&name), literal(REMARK)))?;
         Ok(name)
+    }
+
+    /// Marks a database that was just made as half made. Nobody drops it while what is returned lasts.
+    pub fn keep(&mut self, name: &str) -> Result<Keeper, LoadError> {
+        let session = self.session.settings().with_database(name).connect(&self.control)?;
+        session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'")?;
+        session.batch(&format!("SELECT pg_advisory_lock({LOCK})"))?;
+        session.batch(&format!("COMMENT ON DATABASE {} IS {}", quoted(name), literal(REMARK)))?;
+        Ok(Keeper(session))
     }
 
     /// Encoding and locale as captured; owner and place as those of the database it is to replace, if it is there.
@@ -124,20 +142,37 @@ impl Server {
 
     /// Drops what restores left half made that are not at it any more. Returns the names.
     pub fn sweep(&mut self) -> Result<Vec<String>, LoadError> {
-        let sql = "SELECT datname::text FROM pg_database WHERE datname ~ '_strongroom_[0-9a-f]{8}$' \
+        let sql = "SELECT datname::text FROM pg_database WHERE datname ~ '_strongroom_[0-9a-f]{8}$' AND datallowconn \
                    AND pg_has_role(current_user, datdba, 'MEMBER') ORDER BY 1";
         let mut dropped = Vec::new();
         for row in self.session.query(sql, &[])? {
             let name: String = row.get(0);
             let free = self.session.query("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name])?;
-            if free[0].get(0) {
-                let done = self.drop(&name);
-                self.session.query("SELECT pg_advisory_unlock(hashtextextended($1, 0))", &[&name])?;
-                done?;
+            if !free[0].get::<_, bool>(0) {
+                continue;
+            }
+            let done = if self.is_left(&name)? { self.drop(&name).map(|()| true) } else { Ok(false) };
+            self.session.query("SELECT pg_advisory_unlock(hashtextextended($1, 0))", &[&name])?;
+            if done? {
                 dropped.push(name);
             }
         }
         Ok(dropped)
+    }
+
+    /// Does a database say of itself that it is half made, and is nobody at it? Asked in that database.
+    fn is_left(&self, name: &str) -> Result<bool, LoadError> {
+        // One that lets nobody in is not known to be ours.
+        let session = match self.session.settings().with_database(name).connect(&self.control) {
+            Ok(session) => session,
+            Err(PostgresError::Interrupted) => return Err(PostgresError::Interrupted.into()),
+            Err(_) => return Ok(false),
+        };
+        let sql = format!(
+            "SELECT left(shobj_description(oid, 'pg_database'), length($1)) IS NOT DISTINCT FROM $1 \
+             AND pg_try_advisory_lock({LOCK}) FROM pg_database WHERE datname = current_database()"
+        );
+        Ok(session.query(&sql, &[&REMARK])?.first().is_some_and(|row| row.get(0)))
     }
 
     /// Renames in one transaction: all or none of them. Who uses one of them is sent away, and waits at the door.
@@ -150,12 +185,11 @@ impl Server {
                 Err(error) => error,
             };
             let _ = self.session.batch("ROLLBACK");
-            let reason = error.to_string();
-            if !reason.contains("being accessed by other users") {
+            if !error.is_in_use() {
                 return Err(error.into());
             }
             if Instant::now() > deadline {
-                return Err(LoadError::InUse { name: all[0].to_owned(), reason });
+                return Err(LoadError::InUse { name: all[0].to_owned(), reason: error.to_string() });
             }
         }
     }
@@ -176,8 +210,22 @@ impl Server {
         self.session.batch("BEGIN")?;
         for (from, to) in names {
             self.session.batch(&format!("ALTER DATABASE {} RENAME TO {}", quoted(from), quoted(to)))?;
+            self.mark(to)?;
         }
         self.session.batch("COMMIT")
+    }
+
+    /// What has a name of something half made says so in its comment; what has another says it no more.
+    fn mark(&self, name: &str) -> Result<(), PostgresError> {
+        let sql = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1";
+        let comment: Option<String> = self.session.query(sql, &[&name])?.first().and_then(|row| row.get(0));
+        let own = comment.as_deref().and_then(|comment| comment.strip_prefix(REMARK));
+        let marked = match (is_scratch(name), own) {
+            (true, None) => marked(comment.as_deref()),
+            (false, Some(own)) => own.strip_prefix('\n').map_or_else(|| "NULL".to_owned(), literal),
+            _ => return Ok(()),
+        };
+        self.session.batch(&format!("COMMENT ON DATABASE {} IS {marked}", quoted(name)))
     }
 
     /// Is there nothing of anybody's in it?
@@ -195,13 +243,35 @@ impl Server {
     }
 }
 
-/// Takes away what says that a database is half made, before its own remark is put there.
+/// Keeps others from taking a database for a leftover: a session in it that holds its lock.
+pub struct Keeper(Session);
+
+impl Keeper {
+    /// Ends it.
+    pub fn let_go(self) {
+        drop(self.0);
+    }
+}
+
+/// Puts what says that a database is half made before a comment that it was given, or keeps it.
 pub(super) fn finish(session: &mut Session, name: &str) -> Result<(), PostgresError> {
-    let sql = "SELECT 1 FROM pg_database WHERE datname = $1 AND shobj_description(oid, 'pg_database') = $2";
-    if session.query(sql, &[&name, &REMARK])?.is_empty() {
+    let sql = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1";
+    let comment: Option<String> = session.query(sql, &[&name])?.first().and_then(|row| row.get(0));
+    if !is_scratch(name) || comment.as_deref().is_some_and(|comment| comment.starts_with(REMARK)) {
         return Ok(());
     }
-    session.batch(&format!("COMMENT ON DATABASE {} IS NULL", quoted(name)))
+    session.batch(&format!("COMMENT ON DATABASE {} IS {}", quoted(name), marked(comment.as_deref())))
+}
+
+/// As SQL has it.
+fn marked(comment: Option<&str>) -> String {
+    literal(&comment.map_or_else(|| REMARK.to_owned(), |comment| format!("{REMARK}\n{comment}")))
+}
+
+/// Is it a name of something half made?
+fn is_scratch(name: &str) -> bool {
+    let id = name.rsplit_once(SCRATCH).map(|(_, id)| id);
+    id.is_some_and(|id| id.len() == 8 && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
 }
 
 /// Ends the sessions of others in these databases, until it is told to stop.

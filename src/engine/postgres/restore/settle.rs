@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use tokio_postgres::types::ToSql;
+
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::layout::{self, Sequence, Table, quoted};
 use crate::engine::postgres::restore::crew::{self, Job};
@@ -58,6 +60,12 @@ pub fn sequences(
         set += 1;
     }
     Ok(set)
+}
+
+/// Sets a sequence where it was.
+pub fn put_back(session: &mut Session, sequence: &Sequence) -> Result<(), LoadError> {
+    let values: [&(dyn ToSql + Sync); 3] = [&sequence.name.quoted(), &sequence.last_value, &sequence.is_called];
+    Ok(session.query("SELECT pg_catalog.setval($1::text::regclass, $2, $3)", &values).map(|_| ())?)
 }
 
 /// The last value that rows have of it.

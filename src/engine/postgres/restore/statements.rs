@@ -1,26 +1,83 @@
 //! SQL as pg_dump writes it, statement by statement.
 //!
-//! Owns where a statement ends: at a semicolon outside of quotes, comments and brackets. Knows nothing of what one means.
+//! Owns where a statement ends: at a semicolon outside of quotes, comments, brackets and bodies of SQL, as psql and servers
+//! have it. What those two, or two versions of them, may read otherwise is refused: pg_dump never writes it. Knows nothing
+//! of what a statement means.
 
-/// Takes bytes as they come and gives statements, without the comments before them and psql's own commands.
+mod words;
+
+pub use words::Words;
+
+/// What pg_dump tells psql first and last, so that psql runs none of its own commands in between.
+const RESTRICT: &[u8] = b"restrict ";
+const UNRESTRICT: &[u8] = b"unrestrict ";
+/// A line for psql is not longer.
+const LONGEST_COMMAND: usize = 200;
+/// So many words decide whether a statement may have a body.
+const OPENING: usize = 4;
+/// Decides whether a backslash means something in a text without an `E` before it.
+const STANDARD: &[u8] = b"SET standard_conforming_strings = ";
+
+/// Text that is no definitions, or that not everybody reads as the same statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct Refused {
+    pub line: u64,
+    pub why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Why {
+    #[error("a command to psql, which begins with a backslash")]
+    Command,
+    #[error("a zero byte")]
+    Zero,
+    #[error("a text that begins right behind something else")]
+    Adjacent,
+    #[error("a dollar that begins no text")]
+    Dollar,
+    #[error("something behind the end")]
+    Behind,
+    #[error("a statement without an end")]
+    Unfinished,
+}
+
+/// Takes bytes as they come and gives statements, without comments.
 #[derive(Default)]
 pub struct Splitter {
     within: Within,
     statement: Vec<u8>,
-    depth: usize,
+    brackets: usize,
+    line: u64,
+    /// The word that goes on.
+    word: Vec<u8>,
+    /// The byte before, where nothing lies between.
+    before: u8,
+    /// A text has ended, and nothing but space and comments has come since: did backslashes mean something in it?
+    after_text: Option<(bool, bool)>,
+    /// Backslashes mean something in every text.
+    escapes: bool,
+    /// The first words, in small letters.
+    opening: Vec<Vec<u8>>,
+    /// The last word was BEGIN.
+    begins: bool,
+    /// In the body of a function, how many ENDs are to come.
+    body: usize,
+    restricted: Restricted,
+    has_begun: bool,
 }
 
-#[derive(Default, PartialEq)]
+#[derive(Default)]
 enum Within {
     #[default]
     Nothing,
-    /// `'…'`; with `E` before it, a backslash takes the next byte with it.
+    /// `'…'`; where backslashes mean something, one takes the next byte with it.
     Text {
         escapes: bool,
         escaped: bool,
     },
     Name,
-    /// `--`, or a command of psql's.
+    /// `--`
     Line,
     /// `/* … */`, nested.
     Comment {
@@ -29,160 +86,294 @@ enum Within {
     },
     /// Between the dollars of an opening tag.
     Tag(Vec<u8>),
-    Dollars(Vec<u8>),
+    /// Behind it: the tag, and where the text begins.
+    Dollars(Vec<u8>, usize),
+    /// A command to psql.
+    Command(Vec<u8>),
+}
+
+/// What psql was told of its own commands.
+#[derive(Default)]
+enum Restricted {
+    #[default]
+    No,
+    By(Vec<u8>),
+    NoMore,
 }
 
 impl Splitter {
     /// Takes one byte; gives the statement that it ends.
-    pub fn push(&mut self, byte: u8) -> Option<Vec<u8>> {
-        if self.statement.is_empty() && self.within == Within::Nothing {
-            match byte {
-                b'\\' => self.within = Within::Line,
-                _ if byte.is_ascii_whitespace() => {}
-                _ => return self.take(byte),
-            }
-            return None;
+    pub fn push(&mut self, byte: u8) -> Result<Option<Vec<u8>>, Refused> {
+        if byte == 0 {
+            return Err(self.refused(Why::Zero));
         }
-        self.take(byte)
+        let pushed = self.take(byte);
+        self.line += u64::from(byte == b'\n');
+        pushed
     }
 
-    fn take(&mut self, byte: u8) -> Option<Vec<u8>> {
-        let before = self.statement.last().copied().unwrap_or(b' ');
-        let is_line = self.within == Within::Line;
-        if !is_line {
-            self.statement.push(byte);
+    /// Fails if a statement, a text or a comment has not ended.
+    pub fn finish(mut self) -> Result<(), Refused> {
+        if let Within::Command(_) = self.within {
+            self.push(b'\n')?;
         }
+        let is_open = !matches!(self.within, Within::Nothing | Within::Line);
+        if is_open || !self.statement.is_empty() || matches!(self.restricted, Restricted::By(_)) {
+            return Err(self.refused(Why::Unfinished));
+        }
+        Ok(())
+    }
+
+    fn refused(&self, why: Why) -> Refused {
+        Refused { line: self.line + 1, why }
+    }
+
+    fn take(&mut self, byte: u8) -> Result<Option<Vec<u8>>, Refused> {
         match &mut self.within {
-            Within::Nothing => return self.outside(byte, before),
+            Within::Nothing => return self.outside(byte),
             Within::Text { escaped, .. } if *escaped => *escaped = false,
             Within::Text { escapes: true, escaped } if byte == b'\\' => *escaped = true,
-            // Two in a row end one and begin the next.
-            Within::Text { .. } if byte == b'\'' => self.within = Within::Nothing,
-            Within::Name if byte == b'"' => self.within = Within::Nothing,
-            Within::Line if byte == b'\n' => {
+            Within::Text { escapes, .. } if byte == b'\'' => {
+                self.after_text = Some((*escapes, false));
                 self.within = Within::Nothing;
-                if !self.statement.is_empty() {
-                    self.statement.push(b'\n');
-                }
+                self.before = 0;
             }
+            Within::Text { .. } => {}
+            Within::Name if byte == b'"' => {
+                self.within = Within::Nothing;
+                self.before = 0;
+            }
+            Within::Name => {}
+            Within::Line if byte == b'\n' || byte == b'\r' => {
+                self.within = Within::Nothing;
+                return self.outside(byte);
+            }
+            Within::Line => return Ok(None),
             Within::Comment { depth, before } => {
-                match (*before, byte) {
+                let pair = (*before, byte);
+                match pair {
                     (b'*', b'/') => *depth -= 1,
                     (b'/', b'*') => *depth += 1,
                     _ => {}
                 }
-                *before = if (*before, byte) == (b'/', b'*') || (*before, byte) == (b'*', b'/') { 0 } else { byte };
+                *before = if pair == (b'/', b'*') || pair == (b'*', b'/') { 0 } else { byte };
                 if *depth == 0 {
                     self.within = Within::Nothing;
+                    return self.outside(b' ');
                 }
+                return Ok(None);
             }
-            Within::Tag(tag) => {
-                if byte == b'$' {
-                    let mut whole = std::mem::take(tag);
-                    whole.push(b'$');
-                    self.within = Within::Dollars(whole);
-                } else if byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80 {
-                    tag.push(byte);
-                } else {
+            Within::Tag(_) => return self.tag(byte),
+            Within::Dollars(tag, start) => {
+                let (is_whole, ends) = (self.statement.len() + 1 - *start >= tag.len(), byte == b'$');
+                if ends && is_whole && self.statement.ends_with(&tag[..tag.len() - 1]) {
                     self.within = Within::Nothing;
-                    return self.outside(byte, before);
+                    self.before = 0;
                 }
             }
-            Within::Dollars(tag) if byte == b'$' && self.statement.ends_with(tag) => self.within = Within::Nothing,
-            _ => {}
+            Within::Command(_) => return self.command(byte),
         }
-        None
+        self.statement.push(byte);
+        Ok(None)
     }
 
-    fn outside(&mut self, byte: u8, before: u8) -> Option<Vec<u8>> {
-        let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80;
+    /// `$1`, or what stands before and behind a text.
+    fn tag(&mut self, byte: u8) -> Result<Option<Vec<u8>>, Refused> {
+        let Within::Tag(tag) = &mut self.within else { return Ok(None) };
+        let is_first = tag.len() == 1;
         match byte {
-            b'\'' => {
-                let earlier = self.statement.len().checked_sub(3).map_or(b' ', |at| self.statement[at]);
-                let escapes = before.eq_ignore_ascii_case(&b'e') && !is_word(earlier);
-                self.within = Within::Text { escapes, escaped: false };
+            b'$' => {
+                let mut whole = std::mem::take(tag);
+                whole.push(byte);
+                self.statement.push(byte);
+                self.within = Within::Dollars(whole, self.statement.len());
             }
-            b'"' => self.within = Within::Name,
-            b'-' if before == b'-' => {
-                self.statement.truncate(self.statement.len() - 2);
+            b'0'..=b'9' if is_first => {
+                self.word = vec![b'$', byte];
+                self.statement.push(byte);
+                self.within = Within::Nothing;
+            }
+            _ if is_of_word(byte) => {
+                tag.push(byte);
+                self.statement.push(byte);
+            }
+            _ => return Err(self.refused(Why::Dollar)),
+        }
+        Ok(None)
+    }
+
+    /// Two commands are known, and only where pg_dump writes them: before everything, and after it.
+    fn command(&mut self, byte: u8) -> Result<Option<Vec<u8>>, Refused> {
+        let Within::Command(command) = &mut self.within else { return Ok(None) };
+        if byte != b'\n' {
+            command.push(byte);
+            return if command.len() > LONGEST_COMMAND { Err(self.refused(Why::Command)) } else { Ok(None) };
+        }
+        let command = std::mem::take(command);
+        let word = |prefix: &[u8]| {
+            let word = command.strip_prefix(prefix)?.trim_ascii_end();
+            (!word.is_empty() && word.iter().all(u8::is_ascii_alphanumeric)).then(|| word.to_vec())
+        };
+        self.restricted = match (&self.restricted, word(RESTRICT), word(UNRESTRICT)) {
+            (Restricted::No, Some(word), None) if !self.has_begun => Restricted::By(word),
+            (Restricted::By(word), None, Some(again)) if *word == again => Restricted::NoMore,
+            _ => return Err(self.refused(Why::Command)),
+        };
+        self.within = Within::Nothing;
+        Ok(None)
+    }
+
+    fn outside(&mut self, byte: u8) -> Result<Option<Vec<u8>>, Refused> {
+        let before = std::mem::replace(&mut self.before, byte);
+        if is_of_word(byte) {
+            return self.in_word(byte).map(|()| None);
+        }
+        match (before, byte) {
+            (b'-', b'-') => {
+                self.statement.pop();
                 self.within = Within::Line;
+                self.before = 0;
+                return Ok(None);
             }
-            b'*' if before == b'/' => self.within = Within::Comment { depth: 1, before: 0 },
-            b'$' if !is_word(before) => self.within = Within::Tag(vec![b'$']),
-            b'(' | b'[' => self.depth += 1,
-            b')' | b']' => self.depth = self.depth.saturating_sub(1),
-            b';' if self.depth == 0 => return Some(std::mem::take(&mut self.statement)),
+            (b'/', b'*') => {
+                self.statement.pop();
+                self.within = Within::Comment { depth: 1, before: 0 };
+                self.before = 0;
+                return Ok(None);
+            }
             _ => {}
         }
-        None
+        let word = std::mem::take(&mut self.word);
+        match byte {
+            b'\'' => self.text(before, &word)?,
+            b'\\' if self.statement.is_empty() => {
+                self.within = Within::Command(Vec::new());
+                return Ok(None);
+            }
+            b'\\' => return Err(self.refused(Why::Command)),
+            _ => {}
+        }
+        self.word_ends(&word);
+        if byte.is_ascii_whitespace() || byte == 0x0b {
+            if let Some((_, gap)) = &mut self.after_text {
+                *gap = true;
+            }
+            if !self.statement.is_empty() {
+                self.statement.push(byte);
+            }
+            return Ok(None);
+        }
+        // They may begin a comment.
+        let may_be_comment = byte == b'-' || byte == b'/';
+        self.after_text = self.after_text.map(|(escapes, _)| (escapes, true)).filter(|_| may_be_comment);
+        self.begins &= word.is_empty() && may_be_comment;
+        self.statement.push(byte);
+        match byte {
+            b'"' => self.within = Within::Name,
+            b'(' | b'[' => self.brackets += 1,
+            b')' | b']' => self.brackets = self.brackets.saturating_sub(1),
+            b';' if self.brackets == 0 && self.body == 0 => return self.ends().map(Some),
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// A quote: `E` before it, and whether it goes on a text, decide what a backslash is in it.
+    fn text(&mut self, before: u8, word: &[u8]) -> Result<(), Refused> {
+        let escapes = match (self.after_text.take(), word) {
+            // Two in a row are one in the text.
+            (Some((escapes, false)), []) => escapes,
+            // Texts that follow each other are one to servers, if they stand on different lines.
+            (Some(_), _) => return Err(self.refused(Why::Adjacent)),
+            (None, b"e" | b"E") => true,
+            (None, b"b" | b"B" | b"x" | b"X") => false,
+            // U&'…' and what looks like it, and names and numbers that run into a text.
+            (None, []) if before != b'&' => self.escapes,
+            _ => return Err(self.refused(Why::Adjacent)),
+        };
+        self.within = Within::Text { escapes, escaped: false };
+        Ok(())
+    }
+
+    fn in_word(&mut self, byte: u8) -> Result<(), Refused> {
+        self.after_text = None;
+        self.statement.push(byte);
+        let is_number = self.word.first().is_some_and(u8::is_ascii_digit);
+        let is_parameter = self.word.first() == Some(&b'$');
+        match byte {
+            b'$' if self.word.is_empty() => {
+                self.begins = false;
+                self.within = Within::Tag(vec![byte]);
+            }
+            b'$' if is_number || is_parameter => return Err(self.refused(Why::Dollar)),
+            _ if is_parameter && !byte.is_ascii_digit() => return Err(self.refused(Why::Dollar)),
+            _ => self.word.push(byte),
+        }
+        Ok(())
+    }
+
+    /// A function may have a body of SQL, in which semicolons end nothing: from BEGIN ATOMIC to its own END.
+    fn word_ends(&mut self, word: &[u8]) {
+        if word.is_empty() {
+            return;
+        }
+        let word = word.to_ascii_lowercase();
+        let begins = std::mem::replace(&mut self.begins, word == b"begin");
+        match &word[..] {
+            b"atomic" if begins && self.body == 0 && self.may_have_body() => self.body = 1,
+            b"case" if self.body > 0 => self.body += 1,
+            b"end" => self.body = self.body.saturating_sub(1),
+            _ => {}
+        }
+        if self.opening.len() < OPENING {
+            self.opening.push(word);
+        }
+    }
+
+    fn may_have_body(&self) -> bool {
+        let is_routine = |word: Option<&Vec<u8>>| word.is_some_and(|word| word == b"function" || word == b"procedure");
+        match &self.opening[..] {
+            [create, or, replace, rest @ ..] if or == b"or" && replace == b"replace" => {
+                create == b"create" && is_routine(rest.first())
+            }
+            [create, rest @ ..] => create == b"create" && is_routine(rest.first()),
+            [] => false,
+        }
+    }
+
+    fn ends(&mut self) -> Result<Vec<u8>, Refused> {
+        if let Restricted::NoMore = self.restricted {
+            return Err(self.refused(Why::Behind));
+        }
+        let statement = std::mem::take(&mut self.statement);
+        if let Some(value) = statement.strip_prefix(STANDARD) {
+            self.escapes = value == b"off;";
+        }
+        self.opening.clear();
+        (self.begins, self.before, self.has_begun) = (false, 0, true);
+        Ok(statement)
     }
 }
 
-/// Reads words and names off the front of a statement.
-pub struct Words<'s>(pub &'s str);
-
-impl<'s> Words<'s> {
-    /// Takes this word off, if it comes next.
-    pub fn word(&mut self, word: &str) -> bool {
-        let rest = self.0.trim_start();
-        let Some(after) = rest.strip_prefix(word) else { return false };
-        let ends = !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-        if ends {
-            self.0 = after;
-        }
-        ends
-    }
-
-    pub fn words(&mut self, words: &[&str]) -> bool {
-        let before = self.0;
-        let all = words.iter().all(|word| self.word(word));
-        if !all {
-            self.0 = before;
-        }
-        all
-    }
-
-    /// A name, with its schema if it has one, as it is written.
-    pub fn name(&mut self) -> Option<&'s str> {
-        let rest = self.0.trim_start();
-        let mut quoted = false;
-        let end = rest.find(|c: char| {
-            quoted ^= c == '"';
-            !(quoted || c.is_alphanumeric() || "_.$\"".contains(c))
-        });
-        let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
-        self.0 = after;
-        (!name.is_empty()).then_some(name)
-    }
-
-    /// Everything up to the bracket that closes the one that comes next.
-    pub fn brackets(&mut self) -> bool {
-        let rest = self.0.trim_start();
-        let (mut depth, mut quote) = (0, None);
-        for (at, c) in rest.char_indices() {
-            match (c, quote) {
-                ('"' | '\'', None) => quote = Some(c),
-                (_, Some(end)) if c == end => quote = None,
-                ('(', None) => depth += 1,
-                (')', None) => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                self.0 = &rest[at + 1..];
-                return c == ')';
-            }
-        }
-        false
-    }
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$' || byte >= 0x80
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn try_split(sql: &str) -> Result<Vec<String>, Why> {
+        let (mut splitter, mut found) = (Splitter::default(), Vec::new());
+        for byte in sql.bytes() {
+            found.extend(splitter.push(byte).map_err(|refused| refused.why)?);
+        }
+        splitter.finish().map_err(|refused| refused.why)?;
+        Ok(found.into_iter().map(|found| String::from_utf8(found).unwrap()).collect())
+    }
+
     fn split(sql: &str) -> Vec<String> {
-        let mut splitter = Splitter::default();
-        sql.bytes().filter_map(|byte| splitter.push(byte)).map(|found| String::from_utf8(found).unwrap()).collect()
+        try_split(sql).unwrap()
     }
 
     #[test]
@@ -190,38 +381,91 @@ mod tests {
         let statements = [
             "CREATE INDEX a ON t USING btree (b);",
             "COMMENT ON INDEX a IS 'it''s; \\';",
-            "COMMENT ON INDEX a IS E'\\'; --\\n';",
-            "SELECT name';' FROM x;",
+            "COMMENT ON INDEX a IS E'\\'; --\\n''\\';';",
+            "SELECT 'name;' FROM x;",
             "CREATE RULE r AS ON INSERT TO t DO ALSO ( DELETE FROM a; DELETE FROM b );",
             "COMMENT ON TABLE \"a;\"\"'\" IS $tag$ ; $ $$ $tag; $tag$;",
-            "SELECT 1 /* ; /* ; */ ; */;",
-            "SELECT a$1;",
+            "COMMENT ON TABLE a IS $a$a$b; $a$;",
+            "SELECT a$1, $1, $2 + 1, a$b$c;",
+            "SELECT B'101', x'ff', 1e5, 'a' || 'b';",
         ];
         let text = statements.map(|statement| format!("--\n-- Name: x; Type: y\n--\n\n{statement}\n\n")).concat();
         assert_eq!(split(&text), statements);
     }
 
     #[test]
-    fn psqls_own_commands_and_comments_are_no_statements() {
-        assert_eq!(split("\\restrict a;b\nSELECT 1 -- not; this\n + 2;\n\\unrestrict a;b\n"), ["SELECT 1 \n + 2;"]);
+    fn the_body_of_a_function_belongs_to_its_statement() {
+        let statements = [
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql\n    BEGIN ATOMIC\n SELECT 1;\n SELECT CASE WHEN true THEN 1 ELSE 2 END;\nEND;",
+            "CREATE OR REPLACE PROCEDURE p() LANGUAGE sql BEGIN ATOMIC INSERT INTO t DEFAULT VALUES; END;",
+            "CREATE FUNCTION g() RETURNS int LANGUAGE sql RETURN 1;",
+            "CREATE TABLE t (\"begin\" int, atomic int DEFAULT CASE WHEN true THEN 1 END);",
+        ];
+        assert_eq!(split(&statements.join("\n")), statements);
+        let other = "CREATE TABLE begin atomic; SELECT 1;";
+        assert_eq!(split(other).len(), 2);
+    }
+
+    #[test]
+    fn comments_are_no_part_of_statements_however_they_end() {
+        assert_eq!(split("SELECT 1 -- not; this\n + 2 /* ; /* ; */ ' */;/**/ /* x */"), ["SELECT 1 \n + 2  ;"]);
+        assert_eq!(split("-- a\rSELECT 1;"), ["SELECT 1;"]);
+        assert_eq!(split("/* a */SELECT 3 /* b */* 2;"), ["SELECT 3  * 2;"]);
+        assert_eq!(try_split("/* /* */ SELECT 1;"), Err(Why::Unfinished));
     }
 
     #[test]
     fn a_comment_that_looks_like_definitions_stays_a_text() {
-        let sql = "COMMENT ON INDEX a IS 'x\n--\n-- Name: b; Type: INDEX\n--\nCREATE INDEX b ON c (d);\n';";
+        let sql = "COMMENT ON INDEX a IS 'x\n--\n-- Name: b; Type: INDEX\n--\nCREATE INDEX b ON c (d);\n\\! true\n';";
         assert_eq!(split(sql), [sql]);
     }
 
     #[test]
-    fn names_are_read_however_they_are_quoted() {
-        let mut words = Words("CREATE UNIQUE INDEX \"a ON b\" ON ONLY s.\"T \"\"x\" USING");
-        assert!(words.word("CREATE") && words.word("UNIQUE") && words.word("INDEX"));
-        assert_eq!(words.name(), Some("\"a ON b\""));
-        assert!(words.words(&["ON", "ONLY"]));
-        assert_eq!((words.name(), words.0), (Some("s.\"T \"\"x\""), " USING"));
-        let mut words = Words(" (\"a)\", b) REFERENCES x");
-        assert!(words.brackets() && words.word("REFERENCES"));
-        let mut words = Words("(a text DEFAULT ')\"(''('::text, CHECK ((a <> '('))) WITH");
-        assert!(words.brackets() && words.word("WITH"));
+    fn of_commands_to_psql_only_those_that_forbid_the_others_are_passed_over() {
+        let (begin, end) = ("--\n\\restrict aB1\n\nSELECT 1;\n", "\\unrestrict aB1\n\n-- the end\n");
+        assert_eq!(split(&format!("{begin}{end}")), ["SELECT 1;"]);
+        for (sql, why) in [
+            ("\\! true\n".to_owned(), Why::Command),
+            ("SELECT 1 \\g\n;".to_owned(), Why::Command),
+            ("SELECT 1\\; SELECT 2;".to_owned(), Why::Command),
+            ("-- a\r\\! true".to_owned(), Why::Command),
+            ("SELECT 1;\n\\restrict a\nSELECT 2;\n\\unrestrict a\n".to_owned(), Why::Command),
+            (format!("{begin}\\unrestrict aB2\n"), Why::Command),
+            (format!("{begin}\\restrict aB1\n"), Why::Command),
+            (format!("{begin}{end}\\restrict aB1\n"), Why::Command),
+            (format!("{begin}{end}SELECT 2;"), Why::Behind),
+            (begin.to_owned(), Why::Unfinished),
+            ("\\restrict a;b\n".to_owned(), Why::Command),
+            ("\\unrestrict a\n".to_owned(), Why::Command),
+        ] {
+            assert_eq!(try_split(&sql), Err(why), "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_read_in_two_ways_is_refused() {
+        for (sql, why) in [
+            ("SELECT U&'\\'; SELECT 2; --';", Why::Adjacent),
+            ("SELECT E'a'\n'b\\'; SELECT 2; --';", Why::Adjacent),
+            ("SELECT E'a' -- c\n'b\\'; SELECT 2; --';", Why::Adjacent),
+            ("SELECT 1e'\\'';", Why::Adjacent),
+            ("SELECT n'a';", Why::Adjacent),
+            ("SELECT $e'\\'';", Why::Dollar),
+            ("SELECT $1$ ; $1$;", Why::Dollar),
+            ("SELECT 1$a$;$a$;", Why::Dollar),
+            ("SELECT $1a;", Why::Dollar),
+            ("SELECT '\0';", Why::Zero),
+            ("SELECT 'a;", Why::Unfinished),
+            ("SELECT 1", Why::Unfinished),
+        ] {
+            assert_eq!(try_split(sql), Err(why), "{sql}");
+        }
+    }
+
+    #[test]
+    fn backslashes_mean_something_in_every_text_where_it_is_said_so() {
+        let text = "SET standard_conforming_strings = off;\nSELECT 'a\\'; b', b'\\';\nSET standard_conforming_strings = on;\nSELECT '\\';";
+        let found = split(text);
+        assert_eq!(found[1..], ["SELECT 'a\\'; b', b'\\';", "SET standard_conforming_strings = on;", "SELECT '\\';"]);
     }
 }

@@ -126,13 +126,14 @@ fn what_was_made_since_a_day_is_overwritten_with_what_it_was_and_nothing_else_is
 #[test]
 fn records_go_into_another_database_and_with_triggers_the_whole_one_is_kept_safe() {
     let cluster = cluster();
-    let (home, name) = shop(cluster);
+    let (mut home, name) = shop(cluster);
     let other = cluster.database();
     let definitions = cluster.dump(&name, &["--schema-only"]);
     home.write("schema.sql", &definitions);
     cluster.load(&other, &home.path("schema.sql"));
     cluster.sql(&other, "INSERT INTO public.users (email) SELECT 'u' || n FROM generate_series(1, 3) n");
-    let into = cluster.url_with_password(&other);
+    home.set("PGPASSWORD", PASSWORD);
+    let into = cluster.url_over_tcp(&other);
     home.ok(&["recover", "latest", "project", "7", "--into", &into, "--plan-out", "plan.json"]);
     let plan = fs::read_to_string(home.path("plan.json")).unwrap();
     assert!(plan.contains(&format!("/{other}?sslmode=")) && !plan.contains("p%40ss"), "{plan}");
