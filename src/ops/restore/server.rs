@@ -200,11 +200,11 @@ impl Made {
 
     /// Takes the name it was made for; what is there is called `old` then.
     pub fn take_place(mut self, old: Option<&str>) -> Result<(), OpError> {
+        self.let_go();
         let live = self.settings.dbname.clone();
         let mut names = Vec::new();
         names.extend(old.map(|old| (live.as_str(), old)));
         names.push((self.scratch.as_str(), live.as_str()));
-        self.let_go();
         self.server.rename(&names, WAIT)?;
         self.taken = true;
         Ok(())
