@@ -22,6 +22,7 @@ use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::error::{Explained, one_line};
 use crate::base::path::{self, EntryPath};
+use crate::engine::postgres::restore::spoken;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::show::Part;
@@ -78,8 +79,23 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let mut report = Report::default();
     for job in &jobs {
         restore_source(&library, manifest, job, request, &mut report)?;
+        if job.source.kind == server::KIND {
+            spoken(unlocked, job, &mut report)?;
+        }
     }
     Ok(report)
+}
+
+/// Tells of files that somebody may load with psql, and that speak to psql as no backup does. What cannot be read was told
+/// when it was to be given back.
+fn spoken(unlocked: &UnlockedVault, job: &Job<'_>, report: &mut Report) -> Result<(), OpError> {
+    let found = spoken::to_psql(&server::Captured::of(unlocked, job.source)?).unwrap_or_default();
+    let is_given = |file: &str| job.folder.is_root() || job.folder.as_bytes() == file.as_bytes();
+    for (file, reason) in found.into_iter().filter(|(file, _)| is_given(file)) {
+        report.issues.push(Issue { path: file.to_owned(), reason });
+        report.issues_count += 1;
+    }
+    Ok(())
 }
 
 struct Job<'m> {

@@ -156,6 +156,10 @@ impl Source for PostgresSource {
             return;
         }
         let Ok(mut session) = self.connection.connect(&Arc::default()) else { return };
+        // Nobody waits for a table only to know how large it is.
+        if session.batch("SET lock_timeout = '1s'").is_err() {
+            return;
+        }
         let Ok(relations) = catalog::relations(&mut session, None) else { return };
         for relation in relations.iter().filter(|relation| self.selection.has_rows(&relation.name)) {
             control.bytes_expected.add(relation.bytes);

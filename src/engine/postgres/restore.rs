@@ -16,6 +16,7 @@ mod rows_only;
 mod script;
 pub mod server;
 mod settle;
+pub mod spoken;
 pub mod statements;
 
 use std::collections::BTreeSet;

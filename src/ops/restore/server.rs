@@ -200,14 +200,21 @@ impl Made {
 
     /// Takes the name it was made for; what is there is called `old` then.
     pub fn take_place(mut self, old: Option<&str>) -> Result<(), OpError> {
+        self.let_go();
         let live = self.settings.dbname.clone();
         let mut names = Vec::new();
         names.extend(old.map(|old| (live.as_str(), old)));
         names.push((self.scratch.as_str(), live.as_str()));
-        self.keeper.take().map(Keeper::let_go);
         self.server.rename(&names, WAIT)?;
         self.taken = true;
         Ok(())
+    }
+
+    /// Nobody may be in a database that is renamed or dropped.
+    fn let_go(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            keeper.let_go();
+        }
     }
 
     /// It has taken another's place.
@@ -218,7 +225,7 @@ impl Made {
 
 impl Drop for Made {
     fn drop(&mut self) {
-        self.keeper.take().map(Keeper::let_go);
+        self.let_go();
         if self.taken {
             return;
         }

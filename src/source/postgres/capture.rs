@@ -141,6 +141,7 @@ impl Course<'_> {
         encoding: &'static str,
     ) -> Result<Definitions, SourceError> {
         let sessions = self.sessions(moment, relations)?;
+        self.control.reached("connections joined");
         let buffers = copy_out::buffers(sessions.len() + 1);
         let halt = Arc::<Control>::default();
         let running = Running::default();

@@ -147,6 +147,27 @@ fn a_forged_snapshot_restores_nothing_and_runs_nothing() {
 }
 
 #[test]
+fn a_forged_file_that_psql_would_obey_is_told_of_when_it_is_restored_to_a_folder() {
+    let lab = Lab::in_memory();
+    let folder = honest(&lab, "files");
+    let told = |number: u32| {
+        let manifest = forged(&lab, &folder);
+        let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
+        let report = restore(&unlocked, &manifest, &lab.path(&format!("out-{number}"))).unwrap();
+        report.issues.into_iter().map(|issue| issue.path).collect::<Vec<_>>()
+    };
+    assert_eq!(told(0), Vec::<String>::new());
+    for (number, file) in
+        ["globals.sql", "pre-data.sql", "post-data.sql", "database.sql", "load.sql"].iter().enumerate()
+    {
+        let text = fs::read_to_string(folder.join(file)).unwrap();
+        fs::write(folder.join(file), format!("{text}\\! true\n")).unwrap();
+        assert_eq!(told(1 + number as u32), [*file]);
+        fs::write(folder.join(file), text).unwrap();
+    }
+}
+
+#[test]
 fn what_keeps_psql_from_running_commands_cannot_be_undone_by_a_snapshot() {
     let (cluster, lab) = (cluster(), Lab::in_memory());
     let folder = honest(&lab, "files");
@@ -228,7 +249,7 @@ fn hostile_database(cluster: &Cluster, mark: &Path) -> String {
              CREATE TABLE {schema}.{table} (id serial PRIMARY KEY, {column} text, \"a\"\"b;--\" text DEFAULT E'\\\\; '';{run}'); \
              INSERT INTO {schema}.{table} ({column}) VALUES (E'\\\\.'), (E'{run}'), (NULL); \
              COMMENT ON TABLE {schema}.{table} IS E'{run}\\\\unrestrict x\\n--\\n-- Name: y; Type: TABLE\\n--\\nDROP TABLE z;'; \
-             CREATE FUNCTION lines() RETURNS text LANGUAGE plpgsql AS $f$ DECLARE x text; BEGIN{run}; RETURN $q$ ; '\" $q$; END $f$; \
+             CREATE FUNCTION lines() RETURNS text LANGUAGE plpgsql AS $f$ DECLARE x text; BEGIN /*{run}*/ RETURN $q$ ; '\" $q$; END $f$; \
              CREATE FUNCTION atomic(n int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT CASE WHEN $1 > 0 THEN 2 ELSE 3 END; END; \
              CREATE VIEW {schema}.{column} AS SELECT E'{run}'::text AS {table}; \
              CREATE TABLE many (a int, b int); \

@@ -93,7 +93,8 @@ fn for_database(statement: &Statement, name: &str) -> Result<String, LoadError> 
     permitted::of_database(&sql, name).ok_or_else(|| foreign(layout::DATABASE, &sql))
 }
 
-fn split(
+/// Splits a file of definitions, whatever its statements are.
+pub fn split(
     dump: &dyn Dump,
     path: &str,
     mut take: impl FnMut(Statement) -> Result<(), LoadError>,

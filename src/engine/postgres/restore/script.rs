@@ -104,7 +104,7 @@ fn counted(table: &Table) -> String {
 }
 
 /// The numbers of the large objects, from the script that knows them all.
-fn large_objects(dump: &dyn Dump) -> Result<Vec<u32>, LoadError> {
+pub fn large_objects(dump: &dyn Dump) -> Result<Vec<u32>, LoadError> {
     let mut blocks = Blocks::of(dump, layout::LOAD)?;
     let (mut found, mut line) = (Vec::new(), Vec::new());
     let prefix = format!("\\lo_import {}/", layout::LARGE_OBJECTS);

@@ -114,8 +114,11 @@ impl Server {
                 _ => {}
             }
         }
-        let there = "SELECT pg_get_userbyid(datdba)::text, spcname::text FROM pg_database d \
-                     JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = $1";
+        // Where it would lie anyway is not said: that takes no right, and saying it does.
+        let there = "SELECT pg_get_userbyid(d.datdba)::text, t.spcname::text FROM pg_database d \
+                     LEFT JOIN pg_database e ON e.datname = 'template0' \
+                     LEFT JOIN pg_tablespace t ON t.oid = d.dattablespace AND t.oid IS DISTINCT FROM e.dattablespace \
+                     WHERE d.datname = $1";
         let row =
             like.map(|name| self.session.query(there, &[&name])).transpose()?.and_then(|rows| rows.into_iter().next());
         let owner = match &row {
@@ -128,8 +131,8 @@ impl Server {
         {
             options += &format!("OWNER {} ", quoted(&owner));
         }
-        if let Some(row) = row {
-            options += &format!("TABLESPACE {} ", quoted(&row.get::<_, String>(1)));
+        if let Some(place) = row.and_then(|row| row.get::<_, Option<String>>(1)) {
+            options += &format!("TABLESPACE {} ", quoted(&place));
         }
         Ok(options)
     }
