@@ -1,189 +1,11 @@
 //! Random schemas with random rows: a random row is deleted with all that hangs on it, recovered, taken back, recovered.
 
-use std::fmt::Write;
+mod made;
 
 use super::*;
 use crate::records::random::Dice;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keys {
-    Number,
-    /// Given by the server, and by nobody else.
-    Identity,
-    Text,
-    Pair,
-    /// Rows that only what they hold tells apart.
-    None,
-}
-
-struct Link {
-    to: usize,
-    required: bool,
-    on_delete: &'static str,
-    deferrable: bool,
-}
-
-struct Table {
-    keys: Keys,
-    links: Vec<Link>,
-    rows: u64,
-    unique: bool,
-}
-
-/// When the server looks at references.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum When {
-    End,
-    Once,
-    Either,
-}
-
-fn schema(dice: &mut Dice, when: When) -> Vec<Table> {
-    let number = 2 + dice.roll(5) as usize;
-    let keys: Vec<Keys> = (0..number)
-        .map(|at| match dice.roll(if at == 0 { 8 } else { 10 }) {
-            0..3 => Keys::Number,
-            3 | 4 => Keys::Identity,
-            5 => Keys::Text,
-            6 | 7 => Keys::Pair,
-            _ => Keys::None,
-        })
-        .collect();
-    let mut tables = Vec::new();
-    for own in &keys {
-        let mut links = Vec::new();
-        for _ in 0..dice.roll(3) {
-            let to = dice.roll(number as u64) as usize;
-            if keys[to] == Keys::None {
-                continue;
-            }
-            // A row without a key cannot be told from others where it has empty columns.
-            let required = *own == Keys::None || dice.is(40);
-            let on_delete = match dice.roll(10) {
-                0..5 => "CASCADE",
-                5 | 6 if !required => "SET NULL",
-                7 if !required => "SET DEFAULT",
-                8 => "RESTRICT",
-                _ => "NO ACTION",
-            };
-            let deferrable = match when {
-                When::End => true,
-                When::Once => false,
-                When::Either => dice.is(50),
-            };
-            links.push(Link { to, required, on_delete, deferrable });
-        }
-        tables.push(Table { keys: *own, links, rows: 1 + dice.roll(9), unique: dice.is(25) });
-    }
-    tables
-}
-
-/// The values of a row's key, as SQL writes them.
-fn key(table: &Table, row: u64) -> Vec<String> {
-    match table.keys {
-        Keys::Number | Keys::Identity => vec![(row * 3).to_string()],
-        Keys::Text => vec![format!("'k{row}'")],
-        Keys::Pair => vec![(row / 3).to_string(), format!("'p{}'", row % 3)],
-        Keys::None => Vec::new(),
-    }
-}
-
-/// The tables, and what fills them.
-fn sql(tables: &[Table], dice: &mut Dice) -> (String, String) {
-    let mut sql = String::from(
-        "CREATE FUNCTION spoil() RETURNS trigger LANGUAGE plpgsql AS \
-         $$ BEGIN NEW.v := 'spoiled'; RETURN NEW; END $$;\n",
-    );
-    let mut later = String::new();
-    for (at, table) in tables.iter().enumerate() {
-        let mut columns = match table.keys {
-            Keys::Number => vec!["a integer PRIMARY KEY".to_owned()],
-            Keys::Identity => vec!["a bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY".to_owned()],
-            Keys::Text => vec!["a varchar(20) PRIMARY KEY".to_owned()],
-            Keys::Pair => vec!["a smallint".to_owned(), "b text".to_owned(), "PRIMARY KEY (b, a)".to_owned()],
-            Keys::None => vec!["o integer NOT NULL".to_owned()],
-        };
-        let required = if table.keys == Keys::None { " NOT NULL" } else { "" };
-        columns.push(format!("v text{required}, n double precision{required} DEFAULT 1.5, m numeric(8,2){required}"));
-        columns.push(format!("t timestamptz{required}, j jsonb{required}, l integer[]{required}, f boolean{required}"));
-        columns.push(format!("x bytea{required}, d date{required}"));
-        columns.push("g integer GENERATED ALWAYS AS (length(v)) STORED".to_owned());
-        if table.unique && table.keys != Keys::None {
-            columns.push("u text UNIQUE".to_owned());
-        }
-        for (link, one) in table.links.iter().enumerate() {
-            let own: Vec<String> = (0..key(&tables[one.to], 0).len()).map(|part| format!("r{link}_{part}")).collect();
-            let required = if one.required { " NOT NULL" } else { "" };
-            let kinds: &[&str] = match tables[one.to].keys {
-                Keys::Number => &["integer"],
-                Keys::Identity => &["bigint"],
-                Keys::Text => &["varchar(20)"],
-                _ => &["smallint", "text"],
-            };
-            columns.extend(own.iter().zip(kinds).map(|(name, kind)| format!("{name} {kind}{required}")));
-            let theirs = if own.len() == 2 { "a, b" } else { "a" };
-            let put_off = if one.deferrable { " DEFERRABLE INITIALLY IMMEDIATE" } else { "" };
-            let (to, own, on_delete) = (one.to, own.join(", "), one.on_delete);
-            let _ = writeln!(
-                later,
-                "ALTER TABLE t{at} ADD CONSTRAINT f{at}_{link} FOREIGN KEY ({own}) REFERENCES t{to} ({theirs}) \
-                 ON DELETE {on_delete}{put_off};"
-            );
-        }
-        let _ = writeln!(sql, "CREATE TABLE t{at} ({});", columns.join(", "));
-        if dice.is(20) {
-            let _ = writeln!(
-                later,
-                "CREATE TRIGGER w{at} BEFORE INSERT OR UPDATE ON t{at} FOR EACH ROW EXECUTE FUNCTION spoil();"
-            );
-        }
-    }
-    let mut rows = "BEGIN; SET LOCAL session_replication_role = replica;\n".to_owned();
-    for (at, table) in tables.iter().enumerate() {
-        for row in 0..table.rows {
-            let _ = writeln!(rows, "{}", insert(tables, at, table, row, dice));
-        }
-    }
-    (sql + &later, rows + "COMMIT;")
-}
-
-fn insert(tables: &[Table], at: usize, table: &Table, row: u64, dice: &mut Dice) -> String {
-    let (mut names, mut values): (Vec<String>, Vec<String>) = match table.keys {
-        Keys::None => (vec!["o".into()], vec![dice.roll(1000).to_string()]),
-        Keys::Pair => (vec!["a".into(), "b".into()], key(table, row)),
-        _ => (vec!["a".into()], key(table, row)),
-    };
-    let filled = table.keys == Keys::None;
-    let mut give = |name: &str, choices: [&str; 4], dice: &mut Dice| {
-        let chosen = dice.roll(if filled { 3 } else { 4 }) as usize;
-        names.push(name.to_owned());
-        values.push(choices[chosen].to_owned());
-    };
-    give("v", ["'it''s'", "E'a\\\\b\\n'", "''", "NULL"], dice);
-    give("n", ["'0.1'", "'NaN'", "'-1e300'", "NULL"], dice);
-    give("m", ["'1.50'", "'0'", "'-123456.78'", "NULL"], dice);
-    give("t", ["'2024-01-20 10:00:00+02'", "'infinity'", "'0044-03-15 12:00:00 BC'", "NULL"], dice);
-    give("j", ["'{\"a\": [1, null]}'", "'null'", "'\"\"'", "NULL"], dice);
-    give("l", ["'{1,2}'", "'{}'", "'{NULL}'", "NULL"], dice);
-    give("f", ["true", "false", "true", "NULL"], dice);
-    give("x", ["'\\x00ff'", "''", "'\\x27'", "NULL"], dice);
-    give("d", ["'2024-02-29'", "'-infinity'", "'0001-01-01'", "NULL"], dice);
-    if table.unique && !filled {
-        names.push("u".to_owned());
-        values.push(if dice.is(70) { format!("'u{row}'") } else { "NULL".to_owned() });
-    }
-    for (link, one) in table.links.iter().enumerate() {
-        let parent = &tables[one.to];
-        let target = key(parent, dice.roll(parent.rows));
-        let empty = !one.required && dice.is(30);
-        for (part, value) in target.into_iter().enumerate() {
-            names.push(format!("r{link}_{part}"));
-            values.push(if empty { "NULL".to_owned() } else { value });
-        }
-    }
-    let (names, values) = (names.join(", "), values.join(", "));
-    format!("INSERT INTO t{at} ({names}) OVERRIDING SYSTEM VALUE VALUES ({values});")
-}
+use made::{Keys, Lie, Table, When, schema, sql};
 
 /// Deletes a row as an app would: what keeps it from going is deleted first. `false` where the schema does not let it.
 fn delete(session: &Session, tables: &[Table], table: usize, is_row: &str) -> bool {
@@ -207,7 +29,7 @@ fn delete(session: &Session, tables: &[Table], table: usize, is_row: &str) -> bo
             Err(error) => error.to_string(),
         };
         session.batch("ROLLBACK TO s").unwrap();
-        let Some(more) = in_the_way(tables, &said) else { break };
+        let Some(more) = in_the_way(session, tables, &said) else { break };
         statements.insert(0, more);
     }
     session.batch("ROLLBACK").unwrap();
@@ -215,10 +37,20 @@ fn delete(session: &Session, tables: &[Table], table: usize, is_row: &str) -> bo
 }
 
 /// What has to be deleted first, as the server's complaint tells.
-fn in_the_way(tables: &[Table], said: &str) -> Option<String> {
-    let (_, name) = said.split_once("foreign key constraint \"f")?;
-    let (at, link) = name.split_once('"')?.0.split_once('_')?;
-    let (at, link): (usize, usize) = (at.parse().ok()?, link.parse().ok()?);
+fn in_the_way(session: &Session, tables: &[Table], said: &str) -> Option<String> {
+    let (before, name) = said.split_once("foreign key constraint \"")?;
+    let (name, after) = name.split_once('"')?;
+    // What is declared once, the server keeps once more for each partition, under other names.
+    let on =
+        after.strip_prefix(" on table \"").or_else(|| Some(before.split_once("on table \"")?.1))?.split_once('"')?.0;
+    let declared = "WITH RECURSIVE up AS (
+            SELECT conname, conparentid FROM pg_constraint WHERE conname = $1::text AND conrelid = to_regclass($2::text)
+            UNION ALL SELECT f.conname, f.conparentid FROM up JOIN pg_constraint f ON f.oid = up.conparentid)
+        SELECT conname::text FROM up WHERE conparentid = 0";
+    let declared: String = session.query(declared, &[&name, &on]).unwrap().first()?.get(0);
+    let numbers: Vec<usize> = declared.strip_prefix('f')?.split('_').map_while(|one| one.parse().ok()).collect();
+    let [at, link, on] = numbers[..] else { return None };
+    let on = format!("{}t{at}{}", if tables[at].lie == Lie::Parts { "" } else { "ONLY " }, tables[at].places()[on]);
     let (names, values) = said.split_once("(Key (")?.1.split_once(")=(")?;
     let values = values.split(") is").next()?.split(", ");
     let to = tables[at].links[link].to;
@@ -228,7 +60,7 @@ fn in_the_way(tables: &[Table], said: &str) -> Option<String> {
         let own = if name.starts_with('r') { name.to_owned() } else { format!("r{link}_{}", place(name)) };
         format!("{own} = '{value}'")
     });
-    Some(format!("DELETE FROM t{at} WHERE {}", same.collect::<Vec<_>>().join(" AND ")))
+    Some(format!("DELETE FROM {on} WHERE {}", same.collect::<Vec<_>>().join(" AND ")))
 }
 
 /// One row of a table: its key, and the condition that it is the one.
