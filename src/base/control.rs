@@ -1,8 +1,8 @@
 //! What a running operation shares with whoever started it: counters to watch, and a flag to stop it.
 
 use std::fmt;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Counters only ever grow; a reader may see one ahead of another.
 #[derive(Debug, Default)]
@@ -17,6 +17,7 @@ pub struct Control {
     /// Items expected in all; 0 while unknown.
     pub items_expected: Count,
     watch: Watch,
+    waiting: Mutex<Option<String>>,
 }
 
 type Told = dyn Fn(&str) + Send + Sync;
@@ -39,6 +40,15 @@ impl Control {
 
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Says what the operation waits for; nothing when it goes on.
+    pub fn wait_for(&self, what: Option<String>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    pub fn waits_for(&self) -> Option<String> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has `told` told of each place that an operation reaches: tests end the process there. The first one stays.

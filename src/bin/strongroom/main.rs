@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod exit;
 mod memory;
+mod outage;
 mod progress;
 mod render;
 
@@ -23,7 +24,14 @@ fn main() -> ExitCode {
     };
     let context = context::Context::new(arguments.global);
     match arguments.command.run(&context) {
-        Ok(ending) => ending.code(),
-        Err(failure) => exit::failure(&failure, &context),
+        Ok(ending) => {
+            context.say_last_words();
+            ending.code()
+        }
+        Err(failure) => {
+            let code = exit::failure(&failure, &context);
+            context.say_of_caches();
+            code
+        }
     }
 }

@@ -54,6 +54,9 @@ fn line(control: &Control, elapsed: Duration, verb: &str, noun: &str) -> String 
     if control.stopped() {
         return "stopping; what is stored stays".to_owned();
     }
+    if let Some(what) = control.waits_for() {
+        return format!("{verb}  {what}");
+    }
     let (bytes, items) = (control.bytes.get(), control.items.get());
     let (bytes_expected, items_expected) = (control.bytes_expected.get(), control.items_expected.get());
     let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
