@@ -268,13 +268,10 @@ impl<'v> Checker<'v> {
 
     /// The sample was checked to its end: the next one begins after it.
     pub fn keep_sample(&self) {
-        match *self.pending_cursor.lock().expect("BUG: nothing panics while holding it") {
-            Some(end) => {
-                let folder = self.unlocked.vault.host.folder("verify");
-                folder.make();
-                folder.noted(host::replace_file(&self.cursor(), end.to_string().as_bytes()));
-            }
-            None => {}
+        if let Some(end) = *self.pending_cursor.lock().expect("BUG: nothing panics while holding it") {
+            let folder = self.unlocked.vault.host.folder("verify");
+            folder.make();
+            folder.noted(host::replace_file(&self.cursor(), end.to_string().as_bytes()));
         }
     }
 

@@ -190,7 +190,7 @@ mod tests {
         let content = write(&path, 2 * BLOCK + 100);
         let stored = fs::read(&path).unwrap();
         // Every byte around the ends of blocks, and some between.
-        let near = |at: usize| at % (BLOCK + TAG) < 40 || at % (BLOCK + TAG) > BLOCK - 20 || at % 509 == 0;
+        let near = |at: usize| at % (BLOCK + TAG) < 40 || at % (BLOCK + TAG) > BLOCK - 20 || at.is_multiple_of(509);
         for at in (0..stored.len()).filter(|at| near(*at)) {
             let mut flipped = stored.clone();
             flipped[at] ^= 1;

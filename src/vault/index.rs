@@ -233,7 +233,7 @@ mod tests {
             let fetch = |catalog: SealedDigest| {
                 let at = catalogs.iter().position(|c| *c == catalog).unwrap() as u32;
                 let packs = vec![pack(at * 100..at * 100 + 50), pack(at * 100 + 50..at * 100 + 90)];
-                Ok(Some(Claims { packs, own: at % 2 == 0 }))
+                Ok(Some(Claims { packs, own: at.is_multiple_of(2) }))
             };
             let index = Index::open(CacheFolder::of_test(folder.path()), &catalogs[..known], fetch).unwrap();
             assert_eq!(index.chunk_count(), 90 * known as u64);

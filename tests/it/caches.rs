@@ -11,7 +11,7 @@ use strongroom::vault::host::Folders;
 use crate::support::disk::Disk;
 use crate::support::program::Home;
 use crate::support::vaults::{
-    ALL_DATA, Lab, Random, Tree, assert_same, backup, copy_folder, copy_store, plant, restore, verify,
+    ALL_DATA, Lab, Random, Tree, assert_same, backup, catalogued, copy_folder, copy_store, plant, restore, verify,
 };
 
 /// A vault whose host has something in every file of its cache.
@@ -103,7 +103,7 @@ fn cut(file: &Path, length: usize) {
 /// Places in a file of this length: all of them when asked for, some otherwise. Unit tests beside the code go through
 /// all of them, of each kind of file.
 fn places(length: usize) -> impl Iterator<Item = usize> {
-    let step = if std::env::var_os("STRONGROOM_EVERY_BYTE").is_some() { 1 } else { (length / 12).max(1) };
+    let step = if std::env::var_os("STRONGROOM_EVERY_BYTE").is_some() { 1 } else { (length / 5).max(1) };
     (0..length).rev().step_by(step)
 }
 
@@ -191,12 +191,13 @@ fn a_cache_that_was_damaged_is_told_to_whoever_wants_to_know() {
 fn what_a_check_found_damaged_is_known_though_the_note_of_it_is_damaged() {
     let scene = Scene::new();
     let store = scene.lab.store.clone();
-    let packs = store.list(layout::PACKS).unwrap();
-    let bytes = store.get(&packs[0].key).unwrap().to_vec();
-    let mut harmed = bytes.clone();
-    harmed[bytes.len() / 2] ^= 1;
-    store.delete(&packs[0].key).unwrap();
-    store.put_new(&packs[0].key, harmed.into()).unwrap();
+    // One that a catalog names: there is another.
+    let pack = layout::pack(catalogued(&store, &scene.lab.folders)[0].digest);
+    let mut harmed = store.get(&pack).unwrap().to_vec();
+    let middle = harmed.len() / 2;
+    harmed[middle] ^= 1;
+    store.delete(&pack).unwrap();
+    store.put_new(&pack, harmed.into()).unwrap();
     assert!(!verify(&scene.lab.unlock(&store, &scene.lab.folders).unwrap(), ALL_DATA).unwrap().sound());
     for name in ["damaged", "damaged-again"] {
         let is_it = |file: &PathBuf| file.file_name().is_some_and(|file| file == name);
