@@ -1,5 +1,7 @@
 //! Catalogs: which chunk lies in which pack and frame (docs/format.md §7). Binary, little-endian, fixed width.
 
+use zeroize::Zeroizing;
+
 use crate::base::chunk::MAX_CHUNK;
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::format::error::FormatError;
@@ -39,7 +41,7 @@ pub struct PagedChunk {
 }
 
 /// Where one chunk lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// Where its frame begins in the opened pack.
     pub frame: u64,
@@ -95,10 +97,43 @@ impl Catalog {
         let packs = (0..count).map(|_| reader.pack()).collect::<Result<_, _>>()?;
         let count = reader.u32()?;
         let paged = (0..count).map(|_| reader.paged()).collect::<Result<_, _>>()?;
-        if !reader.0.is_empty() {
+        if !matches!(reader.0.len(), 0 | MARK) {
             return Err(FormatError::malformed(WHAT, "something follows its end"));
         }
         Ok(Self { packs, paged })
+    }
+}
+
+/// Length of the mark that may follow all else.
+const MARK: usize = 32;
+
+/// What a host marks the catalogs with that it writes, so that it knows them again among those of others.
+#[derive(Clone)]
+pub struct MarkKey(Zeroizing<[u8; 32]>);
+
+impl MarkKey {
+    /// From a secret of the host.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(blake3::derive_key("strongroom mark of catalogs 1", secret)))
+    }
+
+    /// Puts the mark behind a catalog.
+    pub fn mark(&self, mut catalog: Vec<u8>) -> Vec<u8> {
+        let mark = blake3::keyed_hash(&self.0, &catalog);
+        catalog.extend_from_slice(mark.as_bytes());
+        catalog
+    }
+
+    /// Did whoever has this key write the catalog?
+    pub fn is_on(&self, catalog: &[u8]) -> bool {
+        let marked = catalog.split_last_chunk::<MARK>();
+        marked.is_some_and(|(bytes, mark)| blake3::keyed_hash(&self.0, bytes) == *mark)
+    }
+}
+
+impl std::fmt::Debug for MarkKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MarkKey(…)")
     }
 }
 
@@ -235,6 +270,17 @@ mod tests {
             prop_assert!(read(&bytes[..cut.index(bytes.len())]).is_err());
             bytes.push(0);
             prop_assert!(read(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_mark_is_on_the_catalog_it_was_put_on_and_on_no_other(packs in packs(), at in any::<prop::sample::Index>()) {
+            let (ours, theirs) = (MarkKey::new(&[1; 32]), MarkKey::new(&[2; 32]));
+            let mut marked = ours.mark(write(&packs));
+            prop_assert_eq!(read(&marked).unwrap(), packs.clone());
+            prop_assert!(ours.is_on(&marked) && !theirs.is_on(&marked) && !ours.is_on(&write(&packs)));
+            let at = at.index(marked.len());
+            marked[at] ^= 1;
+            prop_assert!(!ours.is_on(&marked));
         }
 
         #[test]

@@ -175,7 +175,7 @@ impl Actions {
             other => failed(std::io::Error::other(other.to_string())),
         };
         host::make_private_folder(&self.folder).map_err(host)?;
-        host::replace(file, bytes).map_err(host)?;
+        host::replace(file, &with_digest(bytes)).map_err(host)?;
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
@@ -254,7 +254,25 @@ impl Write for Fired {
 
 fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, ActionError> {
     let bytes = fs::read(file).map_err(|source| ActionError::Io { file: file.to_owned(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| ActionError::Unreadable { file: file.to_owned(), source })
+    let bytes = without_digest(&bytes).ok_or_else(|| ActionError::Damaged { file: file.to_owned() })?;
+    serde_json::from_slice(bytes).map_err(|source| ActionError::Unreadable { file: file.to_owned(), source })
+}
+
+/// Stands before the digest, on the last line of a file: a flipped letter in a path would have `undo` change another one.
+const DIGEST: &[u8] = b"\nblake3 ";
+
+fn with_digest(text: &[u8]) -> Vec<u8> {
+    [text, DIGEST, blake3::hash(text).to_hex().as_bytes(), b"\n"].concat()
+}
+
+/// The text of a file; `None` where it is not what was written. Files of earlier versions have no digest, and end where
+/// their text does.
+fn without_digest(bytes: &[u8]) -> Option<&[u8]> {
+    if bytes.trim_ascii_end().ends_with(b"}") {
+        return Some(bytes);
+    }
+    let text = bytes.get(..bytes.len().checked_sub(DIGEST.len() + 65)?)?;
+    (with_digest(text) == bytes).then_some(text)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -267,6 +285,8 @@ pub enum ActionError {
     Ambiguous { prefix: String, count: usize },
     #[error("cannot use {}: {}", .file.display(), reason(source))]
     Io { file: PathBuf, source: std::io::Error },
+    #[error("{} is damaged", .file.display())]
+    Damaged { file: PathBuf },
     #[error("cannot read {}", .file.display())]
     Unreadable { file: PathBuf, source: serde_json::Error },
 }
@@ -284,8 +304,29 @@ impl Explain for ActionError {
             Self::Nothing => "what was taken back already is listed by strongroom undo --list",
             Self::Unknown { .. } | Self::Ambiguous { .. } => "see strongroom undo --list",
             Self::Io { .. } => return None,
-            Self::Unreadable { .. } => "move it away; the safety snapshots are listed by strongroom snapshots",
+            Self::Unreadable { .. } | Self::Damaged { .. } => {
+                "move it away; the safety snapshots are listed by strongroom snapshots"
+            }
         };
         Some(hint.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_with_any_byte_flipped_or_cut_off_is_damaged_or_says_what_was_written() {
+        let text = br#"{"id":"abc","root":"/srv/app"}"#;
+        let stored = with_digest(text);
+        assert_eq!(without_digest(&stored).unwrap(), text);
+        for at in 0..stored.len() {
+            let mut flipped = stored.clone();
+            flipped[at] ^= 1;
+            assert_eq!(without_digest(&flipped), None, "{at}");
+            let cut = without_digest(&stored[..at]);
+            assert!(cut.is_none_or(|cut| cut.trim_ascii_end() == text), "{at}");
+        }
     }
 }

@@ -14,7 +14,6 @@ use crate::ops::error::{OpError, Problem};
 use crate::source::Source;
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
-use crate::vault::error::VaultError;
 use crate::vault::recall::Remembered;
 
 /// One source under the name it has in the snapshot.
@@ -58,7 +57,8 @@ pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
         }
     }
     let committed = draft.commit()?;
-    warnings.extend(committed.not_noted.map(cache_warning));
+    let unusable = vault.host().notices().take_unusable();
+    warnings.extend(unusable.or(committed.not_noted.map(|error| one_line(&error))).map(cache_warning));
     Ok(Report { manifest: committed.manifest, warnings })
 }
 
@@ -124,8 +124,8 @@ fn lost_rows<'d>(
 }
 
 /// The snapshot is made; what would have made the next one faster is not kept.
-fn cache_warning(error: VaultError) -> String {
-    format!("{}; the snapshot is complete, and the next backup reads every file again", one_line(&error))
+fn cache_warning(why: String) -> String {
+    format!("{why}; went on without it: the snapshot is complete, and the next backup may read every file again")
 }
 
 /// A clock that runs behind makes snapshots that sort before older ones: nothing is lost, but `latest` is another.

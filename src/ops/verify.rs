@@ -35,6 +35,9 @@ pub enum Depth {
 pub struct Damage {
     pub object: ObjectKey,
     pub what: String,
+    /// It is not there, or refers to what is not there; what is there of it is whole. So a copy looks that was made
+    /// while its vault was written, in the wrong order.
+    pub missing: bool,
     /// Snapshots and paths that cannot come back whole; the first few of each.
     pub harmed: Vec<Harmed>,
 }

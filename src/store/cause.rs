@@ -20,7 +20,10 @@ pub(super) enum Kind {
     Denied,
     NoBucket,
     NoCredentials,
+    /// There is no connection, or the server asks to come back later.
     Unreachable,
+    /// Somebody asked to stop.
+    Interrupted,
     /// The request went out and no answer came: it may have had its effect.
     Lost,
     /// The server answered a request for a range with the whole object.
@@ -71,17 +74,30 @@ pub(super) fn read(error: &object_store::Error) -> (Kind, Cause) {
     let deepest = chain(error).last().expect("BUG: a chain begins with its error");
     if let Some(http) = chain(error).find_map(<dyn Error>::downcast_ref::<HttpError>) {
         let kind = match http.kind() {
-            HttpErrorKind::Timeout | HttpErrorKind::Interrupted => Kind::Lost,
+            // An answer that breaks off may have been cut anywhere.
+            HttpErrorKind::Timeout | HttpErrorKind::Interrupted | HttpErrorKind::Decode => Kind::Lost,
             HttpErrorKind::Connect | HttpErrorKind::Request => Kind::Unreachable,
             _ => Kind::Other,
         };
         return (kind, of_deepest(deepest));
+    }
+    if chain(error).any(|cause| cause.is::<Interrupted>()) {
+        return (Kind::Interrupted, of_deepest(deepest));
     }
     if let Some(io) = chain(error).find_map(<dyn Error>::downcast_ref::<io::Error>) {
         return of_io(io, error, &text);
     }
     let kind = if text.contains("non-partial response") { Kind::Whole } else { of_variant(error) };
     (kind, of_deepest(deepest))
+}
+
+/// A request that nobody waited for any longer.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+struct Interrupted;
+
+pub(super) fn interrupted() -> object_store::Error {
+    object_store::Error::Generic { store: "network", source: Box::new(Interrupted) }
 }
 
 /// Whether object_store had sent the request before: then an earlier try of ours may have had the effect.
@@ -109,6 +125,16 @@ fn of_io(io: &io::Error, error: &object_store::Error, text: &str) -> (Kind, Caus
             Kind::Denied
         }
         ErrorKind::PermissionDenied => Kind::Denied,
+        // A network file system that is away.
+        ErrorKind::StaleNetworkFileHandle
+        | ErrorKind::TimedOut
+        | ErrorKind::NotConnected
+        | ErrorKind::HostUnreachable
+        | ErrorKind::NetworkUnreachable
+        | ErrorKind::NetworkDown
+        | ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::ConnectionRefused => Kind::Unreachable,
         _ => of_variant(error),
     };
     (kind, cause)
@@ -148,6 +174,7 @@ impl<'a> Answer<'a> {
             (_, "NoSuchBucket") => Kind::NoBucket,
             (507, _) | (_, "QuotaExceeded" | "XMinioStorageFull" | "InsufficientCapacity") => Kind::NoSpace,
             (401 | 403, _) => Kind::Denied,
+            (408 | 429 | 500 | 502 | 503 | 504, _) | (_, "RequestTimeout" | "SlowDown") => Kind::Unreachable,
             (400, "ExpiredToken" | "InvalidToken" | "AuthorizationHeaderMalformed") => Kind::Denied,
             _ => of_variant(error),
         }

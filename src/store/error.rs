@@ -23,6 +23,8 @@ pub enum StoreError {
     Denied { verb: &'static str, object: String, location: String, source: Cause },
     #[error("{location} cannot be reached")]
     Unreachable { location: String, source: Cause },
+    #[error("interrupted while waiting for {location}")]
+    Interrupted { location: String },
     #[error("cannot {verb} {object} in {location}")]
     Failed { verb: &'static str, object: String, location: String, source: Cause },
     #[error("there is no folder {location}")]
@@ -54,6 +56,7 @@ impl Explain for StoreError {
         match self {
             Self::NoFolder { .. } | Self::NoBucket { .. } => Class::NoVault,
             Self::Truncated { .. } => Class::Damaged,
+            Self::Interrupted { .. } => Class::Interrupted,
             Self::Unsupported { .. }
             | Self::BadLocation { .. }
             | Self::BadSetting { .. }
@@ -71,7 +74,10 @@ impl Explain for StoreError {
             Self::Denied { source, .. } => {
                 source.hint().unwrap_or("check who owns the place and as whom this program runs")
             }
-            Self::Unreachable { .. } => "check AWS_ENDPOINT_URL and the network",
+            Self::Unreachable { .. } => {
+                "check the network and AWS_ENDPOINT_URL, or that the disk is mounted; then run the command again: it goes \
+                 on from what is done (STRONGROOM_STORAGE_WAIT says how long to wait for storage)"
+            }
             Self::NoFolder { .. } => "check --vault, or make a vault with strongroom init",
             Self::NoBucket { .. } => "make the bucket first, or check its name and AWS_ENDPOINT_URL",
             Self::NoCredentials { .. } => {
@@ -89,6 +95,11 @@ impl Explain for StoreError {
 }
 
 impl StoreError {
+    /// Did the storage not answer, or not be there at all? It may be back soon.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
     /// Was an object asked for that is not there, or a place that does not exist?
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoFolder { .. })

@@ -59,6 +59,7 @@ struct State {
     full_after: Option<u64>,
     read_only: bool,
     fail_once_at: Option<u64>,
+    away_from: Option<u64>,
     dead: Option<(u64, When)>,
 }
 
@@ -95,6 +96,11 @@ impl Faults {
     /// This operation, and only this one, fails as when a server cannot be reached.
     pub fn fail_once_at(&self, number: u64) {
         self.state().fail_once_at = Some(number);
+    }
+
+    /// From this operation on the storage cannot be reached, until it is healed.
+    pub fn away_from(&self, number: u64) {
+        self.state().away_from = Some(number);
     }
 
     /// No more faults from here on; the log and the counts stay.
@@ -151,7 +157,7 @@ impl Faults {
         }
         let (object, location) = (object.to_owned(), location.to_owned());
         let source = Cause::new("a fault was asked for");
-        if state.fail_once_at == Some(number) {
+        if state.fail_once_at == Some(number) || state.away_from.is_some_and(|from| number >= from) {
             return Err(StoreError::Unreachable { location, source });
         }
         if state.read_only && operation.changes() {

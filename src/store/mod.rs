@@ -8,6 +8,7 @@ mod error;
 mod faults;
 mod leftovers;
 mod open;
+mod patience;
 mod probe;
 mod wait;
 
@@ -30,6 +31,7 @@ pub use cause::Cause;
 pub use error::StoreError;
 pub use faults::{Faults, Logged, Operation, When};
 pub use open::{Options, STORES};
+pub use patience::{Patience, Watch};
 
 /// How often a put is begun when nobody can tell what became of it.
 const TRIES: usize = 3;
@@ -43,6 +45,7 @@ pub struct Store {
     objects: Arc<dyn ObjectStore>,
     place: Arc<Place>,
     faults: Option<Arc<Faults>>,
+    patience: Option<Arc<Patience>>,
 }
 
 #[derive(Debug)]
@@ -54,9 +57,16 @@ struct Place {
 
 #[derive(Debug)]
 enum Medium {
-    Folder(PathBuf),
+    Folder {
+        folder: PathBuf,
+        /// A file that was there when it was opened, and is gone when the folder is: it was unmounted, say.
+        marker: Option<PathBuf>,
+    },
     Memory,
-    Bucket { bucket: String, endpoint: Option<String> },
+    Bucket {
+        bucket: String,
+        endpoint: Option<String>,
+    },
 }
 
 /// An object as a listing shows it.
@@ -72,30 +82,42 @@ impl Store {
     /// An object whose name carries its digest may be there already with these very bytes: then an earlier try made
     /// it, perhaps before a crash, and all is well. Without a digest that holds only for a try of this very call.
     pub fn put_new(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StoreError> {
-        self.faulty(Operation::Put, key.as_str(), bytes.len() as u64, || self.create_object(key, bytes))
+        let put = |again| {
+            self.faulty(Operation::Put, key.as_str(), bytes.len() as u64, || {
+                self.create_object(key, bytes.clone(), again)?;
+                self.still_there()
+            })
+        };
+        self.patiently(put)
     }
 
     /// The whole object.
     pub fn get(&self, key: &ObjectKey) -> Result<Bytes, StoreError> {
         let get = || self.fetch(key, None).map_err(|error| self.explain("read", key, error));
-        self.faulty(Operation::Get, key.as_str(), 0, get).inspect(|bytes| self.count(bytes))
+        let get = |_| self.faulty(Operation::Get, key.as_str(), 0, || self.or_away(get()));
+        self.patiently(get).inspect(|bytes| self.count(bytes))
     }
 
     /// Exactly this range of the object, or an error. An empty range is empty whether the object is there or not.
     pub fn get_range(&self, key: &ObjectKey, range: Range<u64>) -> Result<Bytes, StoreError> {
-        let get = || self.fetch_range(key, range);
-        self.faulty(Operation::GetRange, key.as_str(), 0, get).inspect(|bytes| self.count(bytes))
+        let get = || self.fetch_range(key, range.clone());
+        let get = |_| self.faulty(Operation::GetRange, key.as_str(), 0, || self.or_away(get()));
+        self.patiently(get).inspect(|bytes| self.count(bytes))
     }
 
     /// The object's size; `None` when there is no such object.
     pub fn head(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
-        self.faulty(Operation::Head, key.as_str(), 0, || self.size(key))
+        let head = || {
+            let size = self.size(key)?;
+            if size.is_none() { self.still_there().map(|()| None) } else { Ok(size) }
+        };
+        self.patiently(|_| self.faulty(Operation::Head, key.as_str(), 0, head))
     }
 
     /// The objects in a folder and below, sorted by key; `""` lists all. Names that no vault uses are passed over:
     /// whoever shares a bucket, or leaves a note in the folder, does no harm.
     pub fn list(&self, folder: &str) -> Result<Vec<Listed>, StoreError> {
-        self.faulty(Operation::List, folder, 0, || {
+        let list = || {
             let prefix = ObjectPath::from(folder);
             let all = self
                 .wait(|objects| async move { objects.list(Some(&prefix)).try_collect::<Vec<_>>().await })
@@ -105,19 +127,23 @@ impl Store {
             };
             let mut found: Vec<Listed> = all.into_iter().filter_map(listed).collect();
             found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+            // What is not there lists as nothing.
+            self.still_there()?;
             Ok(found)
-        })
+        };
+        self.patiently(|_| self.faulty(Operation::List, folder, 0, list))
     }
 
     /// Removes an object; one that is not there is removed already.
     pub fn delete(&self, key: &ObjectKey) -> Result<(), StoreError> {
-        self.faulty(Operation::Delete, key.as_str(), 0, || {
+        let delete = || {
             let path = path(key);
             match self.wait(|objects| async move { objects.delete(&path).await }) {
                 Err(error) if cause::read(&error).0 != Kind::NotFound => Err(self.explain("remove", key, error)),
-                _ => Ok(()),
+                _ => self.still_there(),
             }
-        })
+        };
+        self.patiently(|_| self.faulty(Operation::Delete, key.as_str(), 0, delete))
     }
 
     /// The place as the person named it, for messages.
@@ -133,7 +159,7 @@ impl Store {
     /// The folder that objects are files in, where they are.
     pub fn folder(&self) -> Option<&Path> {
         match &self.place.medium {
-            Medium::Folder(folder) => Some(folder),
+            Medium::Folder { folder, .. } => Some(folder),
             _ => None,
         }
     }
@@ -141,7 +167,7 @@ impl Store {
     /// A name of the place that is the same however it was written. `None` for memory, which does not last.
     pub fn lasting_name(&self) -> Option<String> {
         match &self.place.medium {
-            Medium::Folder(folder) => Some(format!("file://{}", folder.display())),
+            Medium::Folder { folder, .. } => Some(format!("file://{}", folder.display())),
             Medium::Memory => None,
             Medium::Bucket { endpoint: None, .. } => Some(self.place.location.clone()),
             Medium::Bucket { endpoint: Some(endpoint), .. } => Some(format!("{} at {endpoint}", self.place.location)),
@@ -151,7 +177,7 @@ impl Store {
     /// What kind of place it is, in a few words.
     pub fn describe(&self) -> String {
         match &self.place.medium {
-            Medium::Folder(folder) => format!("the folder {}", folder.display()),
+            Medium::Folder { folder, .. } => format!("the folder {}", folder.display()),
             Medium::Memory => "the memory of this process".to_owned(),
             Medium::Bucket { bucket, endpoint: None } => format!("the bucket {bucket} at AWS"),
             Medium::Bucket { bucket, endpoint: Some(endpoint) } => format!("the bucket {bucket} at {endpoint}"),
@@ -180,8 +206,8 @@ impl Store {
         self.faults.iter().for_each(|faults| faults.handed_out(bytes.len() as u64));
     }
 
-    fn create_object(&self, key: &ObjectKey, bytes: Bytes) -> Result<(), StoreError> {
-        let mut lost = false;
+    fn create_object(&self, key: &ObjectKey, bytes: Bytes, again: bool) -> Result<(), StoreError> {
+        let mut lost = again;
         for last in (0..TRIES).map(|n| n + 1 == TRIES) {
             let (path, payload) = (path(key), PutPayload::from_bytes(bytes.clone()));
             let options = PutOptions::from(PutMode::Create);
@@ -281,14 +307,15 @@ impl Store {
     }
 
     /// Local and memory futures never wait for anything but the disk: they run right here.
-    fn wait<T, F>(&self, request: impl FnOnce(Arc<dyn ObjectStore>) -> F) -> T
+    fn wait<T, F>(&self, request: impl FnOnce(Arc<dyn ObjectStore>) -> F) -> object_store::Result<T>
     where
         T: Send + 'static,
-        F: Future<Output = T> + Send + 'static,
+        F: Future<Output = object_store::Result<T>> + Send + 'static,
     {
         let future = request(Arc::clone(&self.objects));
+        let stopped = || self.patience.as_ref().is_some_and(|patience| patience.stopped());
         match self.place.medium {
-            Medium::Bucket { .. } => wait::on_network(future),
+            Medium::Bucket { .. } => wait::on_network(future, stopped).unwrap_or_else(|| Err(cause::interrupted())),
             _ => wait::here(future),
         }
     }
@@ -319,8 +346,9 @@ impl Store {
             Kind::Denied => StoreError::Denied { verb, object, location, source },
             Kind::NoBucket => StoreError::NoBucket { location, source },
             Kind::NoCredentials => StoreError::NoCredentials { location, source },
-            Kind::Unreachable => StoreError::Unreachable { location, source },
-            Kind::NotFound | Kind::Exists | Kind::Lost | Kind::Whole | Kind::Other => {
+            Kind::Unreachable | Kind::Lost => StoreError::Unreachable { location, source },
+            Kind::Interrupted => StoreError::Interrupted { location },
+            Kind::NotFound | Kind::Exists | Kind::Whole | Kind::Other => {
                 StoreError::Failed { verb, object, location, source }
             }
         }

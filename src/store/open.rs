@@ -23,6 +23,9 @@ use crate::store::cause::{self, Cause};
 use crate::store::error::StoreError;
 use crate::store::{Medium, Place, Store, wait};
 
+/// The object that stays as long as anything does, once it is there.
+const MARKER: &str = "vault.json";
+
 /// What a location alone does not say.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -67,7 +70,8 @@ impl Store {
     }
 
     fn at(location: &str, medium: Medium, objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, place: Arc::new(Place { location: location.to_owned(), medium }), faults: None }
+        let place = Arc::new(Place { location: location.to_owned(), medium });
+        Self { objects, place, faults: None, patience: None }
     }
 }
 
@@ -158,7 +162,8 @@ fn open_folder(location: &str, folder: &Path) -> Result<Store, StoreError> {
         location: location.to_owned(),
         source: cause::read(&error).1,
     })?;
-    Ok(Store::at(location, Medium::Folder(root), Arc::new(objects.with_fsync(true))))
+    let marker = Some(root.join(MARKER)).filter(|marker| marker.exists());
+    Ok(Store::at(location, Medium::Folder { folder: root, marker }, Arc::new(objects.with_fsync(true))))
 }
 
 /// Makes a folder and those above it, each durable in the one it stands in.

@@ -5,10 +5,11 @@
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -36,18 +37,32 @@ pub(super) fn here<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Once somebody has asked to stop, a request has so long to come to its end.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs a future on the network runtime, and waits for it here. Unlike `block_on` it may be called from within another
-/// runtime.
-pub(super) fn on_network<F>(future: F) -> F::Output
+/// runtime. `None` when `stopped` says so and the answer does not come soon.
+pub(super) fn on_network<F>(future: F, stopped: impl Fn() -> bool) -> Option<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     let runtime = RUNTIME.get().expect("BUG: a network store was opened without a runtime");
-    match here(runtime.spawn(future)) {
-        Ok(output) => output,
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(error) => unreachable!("BUG: nobody cancels a request: {error}"),
+    let mut request = runtime.spawn(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut stop_at = None;
+    loop {
+        match Pin::new(&mut request).poll(&mut context) {
+            Poll::Ready(Ok(output)) => return Some(output),
+            Poll::Ready(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Poll::Ready(Err(error)) => unreachable!("BUG: nobody cancels a request: {error}"),
+            Poll::Pending => thread::park_timeout(Duration::from_millis(200)),
+        }
+        if stopped() && Instant::now() >= *stop_at.get_or_insert_with(|| Instant::now() + GRACE) {
+            request.abort();
+            return None;
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Trusts nothing on this host: catalogs are read from the vault into an index of their own.
 
+mod pages;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::bounded;
@@ -14,10 +15,13 @@ use crate::base::control::Control;
 use crate::base::error::{Class, Explain};
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::base::name::ObjectKey;
-use crate::format::catalog::{FrameContents, PackContents};
+use crate::format::catalog::{Catalog, FrameContents, PackContents};
 use crate::format::frame::FrameReader;
+use crate::format::page::PageKey;
 use crate::format::seal::Opener;
 use crate::format::{catalog, layout, pack};
+use crate::vault::catalogs::Compared;
+use crate::vault::check::pages::PageClaims;
 use crate::vault::error::VaultError;
 use crate::vault::host;
 use crate::vault::index::{Index, catalog_digest};
@@ -44,7 +48,7 @@ impl Census {
     /// yet referred to, never the other way round.
     pub fn take(unlocked: &UnlockedVault) -> Result<Self, VaultError> {
         let vault = &unlocked.vault;
-        let last_commit = vault.last_commit();
+        let last_commit = vault.last_commit().filter(|_| vault.committed_here());
         let manifests = vault.manifest_keys()?;
         let mut damaged = Vec::new();
         let keys: Vec<ObjectKey> = vault.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
@@ -55,10 +59,11 @@ impl Census {
         }
         let listed = vault.store.list(layout::CATALOGS)?;
         let catalogs: Vec<SealedDigest> = listed.iter().filter_map(|object| catalog_digest(&object.key)).collect();
-        let folder = host::partial_of(&vault.host.cache("verify")?.join("index"));
-        host::make_private_folder(&folder)?;
-        let index = Index::open(folder.clone(), &catalogs, |catalog| match vault.read_catalog(catalog) {
-            Ok(packs) => Ok(Some(packs)),
+        let cache = vault.host.folder("verify");
+        let folder = host::partial_of(&cache.path().join("index"));
+        let cache = cache.within(folder.clone());
+        let index = Index::open(cache, &catalogs, |catalog| match vault.read_catalog(catalog) {
+            Ok(claims) => Ok(Some(claims)),
             Err(error) if error.class() == Class::Damaged => {
                 damaged.push((layout::catalog(catalog), error));
                 Ok(None)
@@ -105,6 +110,17 @@ pub struct BadPack {
 pub struct Outcome {
     pub checked: u64,
     pub bad: Vec<BadPack>,
+    /// Catalogs that say what is not so, though packs are whole, and which chunks are not where they say.
+    pub false_catalogs: BTreeMap<SealedDigest, (String, Misplaced)>,
+}
+
+/// Packs, and chunks that are not in them.
+pub type Misplaced = HashSet<(SealedDigest, PlainDigest)>;
+
+/// What a catalog says of one pack.
+pub struct Said {
+    pub catalog: SealedDigest,
+    pub pack: PackContents,
 }
 
 /// Reads packs whole, on all cores.
@@ -120,11 +136,17 @@ impl<'v> Checker<'v> {
     }
 
     /// Hands over what each catalog says of each pack. Catalogs that cannot be read are the census's business.
-    pub fn each_pack(&self, mut each: impl FnMut(PackContents)) -> Result<(), VaultError> {
+    pub fn each_pack(&self, mut each: impl FnMut(Said)) -> Result<(), VaultError> {
+        self.each_catalog(|catalog, _, contents| {
+            contents.packs.into_iter().for_each(|pack| each(Said { catalog, pack }));
+        })
+    }
+
+    fn each_catalog(&self, mut each: impl FnMut(SealedDigest, bool, Catalog)) -> Result<(), VaultError> {
         let vault = &self.unlocked.vault;
         for catalog in vault.catalog_digests()? {
-            match vault.read_catalog(catalog) {
-                Ok(packs) => packs.into_iter().for_each(&mut each),
+            match vault.read_whole_catalog(catalog) {
+                Ok((contents, own)) => each(catalog, own, contents),
                 Err(error) if error.class() == Class::Damaged => {}
                 Err(error) => return Err(error),
             }
@@ -132,28 +154,50 @@ impl<'v> Checker<'v> {
         Ok(())
     }
 
-    /// Reads these packs: every byte against the name, every chunk against its digest.
+    /// Reads these packs: every byte against the name, every chunk against its digest, every page against what catalogs
+    /// say of it. Takes note of the catalogs that are true, and of those that are not.
     pub fn read_packs(&self, chosen: &BTreeSet<SealedDigest>) -> Result<Outcome, VaultError> {
+        let mut claims = PageClaims::default();
+        self.each_catalog(|catalog, own, contents| claims.add(catalog, own, &contents.paged))?;
+        let mut outcome = self.read_with(chosen, &claims)?;
+        let (wrong, proven) = claims.results();
+        for (catalog, chunks) in wrong {
+            let what = format!("what it says of the pages in {chunks} chunks is not so");
+            outcome.false_catalogs.entry(catalog).or_insert((what, Misplaced::new()));
+        }
+        let refuted = outcome.false_catalogs.keys().copied().collect();
+        self.unlocked.vault.note_compared(&Compared { proven, refuted });
+        Ok(outcome)
+    }
+
+    fn read_with(&self, chosen: &BTreeSet<SealedDigest>, claims: &PageClaims) -> Result<Outcome, VaultError> {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get()).clamp(1, 4);
-        let (send, receive) = bounded::<PackContents>(workers);
-        let (checked, bad, failure) = (AtomicU64::new(0), Mutex::new(Vec::new()), Mutex::new(None));
+        let (send, receive) = bounded::<Said>(workers);
+        let (outcome, failure) = (Mutex::new(Outcome::default()), Mutex::new(None));
+        let key = PageKey::new(&self.unlocked.vault.keys.chunking);
         let work = || {
-            let mut reader = PackReader::default();
-            for pack in receive.clone() {
+            let mut reader = PackReader::new(claims, &key);
+            for said in receive.clone() {
                 if self.control.stopped() {
                     break;
                 }
-                match self.read_pack(&pack, &mut reader) {
-                    Ok(None) => {}
-                    Ok(Some(found)) => bad.lock().expect("BUG: nothing panics while holding it").push(found),
+                let found = self.read_pack(&said.pack, &mut reader);
+                let mut outcome = outcome.lock().expect("BUG: nothing panics while holding it");
+                match found {
+                    Ok(Found::Good) => {}
+                    Ok(Found::Bad(pack)) => outcome.bad.push(pack),
+                    Ok(Found::Untrue(what, lost)) => {
+                        let known = outcome.false_catalogs.entry(said.catalog).or_insert((what, Misplaced::new()));
+                        known.1.extend(lost.into_iter().map(|chunk| (said.pack.digest, chunk)));
+                    }
                     Err(error) => {
                         failure.lock().expect("BUG: nothing panics while holding it").get_or_insert(error);
                         break;
                     }
                 }
-                checked.fetch_add(1, Ordering::Relaxed);
+                outcome.checked += 1;
                 self.control.items.add(1);
-                self.control.bytes.add(pack.size);
+                self.control.bytes.add(said.pack.size);
             }
         };
         let fed = std::thread::scope(|scope| {
@@ -161,12 +205,12 @@ impl<'v> Checker<'v> {
                 scope.spawn(work);
             }
             let mut done = HashSet::new();
-            let fed = self.each_pack(|pack| {
+            let fed = self.each_pack(|said| {
                 // Catalogs may say different things of one pack, and all of them must be so.
-                let says = sealed_digest(&catalog::write(std::slice::from_ref(&pack)));
-                if chosen.contains(&pack.digest) && done.insert(says) {
+                let says = sealed_digest(&catalog::write(std::slice::from_ref(&said.pack)));
+                if chosen.contains(&said.pack.digest) && done.insert(says) {
                     // Nobody listens any more when all readers have ended with an error.
-                    let _ = send_unless_stopped(&send, pack, self.control);
+                    let _ = send_unless_stopped(&send, said, self.control);
                 }
             });
             drop(send);
@@ -175,74 +219,73 @@ impl<'v> Checker<'v> {
         fed?;
         match failure.into_inner().expect("BUG: nothing panics while holding it") {
             Some(error) => Err(error),
-            None => {
-                let bad = bad.into_inner().expect("BUG: nothing panics while holding it");
-                Ok(Outcome { checked: checked.into_inner(), bad })
-            }
+            None => Ok(outcome.into_inner().expect("BUG: nothing panics while holding it")),
         }
     }
 
-    fn read_pack(&self, contents: &PackContents, reader: &mut PackReader) -> Result<Option<BadPack>, VaultError> {
+    fn read_pack(&self, contents: &PackContents, reader: &mut PackReader<'_>) -> Result<Found, VaultError> {
         let object = layout::pack(contents.digest);
         let total: usize = contents.frames.iter().map(|frame| frame.members.len()).sum();
         let sealed = match self.unlocked.vault.store.get(&object) {
             Ok(sealed) => sealed,
             Err(error) if error.is_not_found() => {
                 let lost = contents.places().map(|(digest, _)| digest).collect();
-                return Ok(Some(BadPack { object, what: "it is gone".to_owned(), lost }));
+                return Ok(Found::Bad(BadPack { object, what: "it is not there".to_owned(), lost }));
             }
             Err(error) => return Err(error.into()),
         };
         let intact = sealed_digest(&sealed) == contents.digest;
         let lost = reader.lost_chunks(&sealed, contents, &self.unlocked.identity);
         let what = match (intact, lost.len()) {
-            (true, 0) => return Ok(None),
+            (true, 0) if sealed.len() as u64 == contents.size => return Ok(Found::Good),
+            (true, 0) => {
+                let what = format!("{object} has {} bytes, not {} as it says", sealed.len(), contents.size);
+                return Ok(Found::Untrue(what, lost));
+            }
+            // The pack is what its writer made: whoever says that something else is in it is wrong.
+            (true, count) => {
+                let what = format!("{count} of {total} chunks are not where it says, in {object}");
+                return Ok(Found::Untrue(what, lost));
+            }
             (_, 0) => "its bytes are not those it was named for; every chunk can still be read".to_owned(),
             (_, lost) => format!("{lost} of {total} chunks cannot be read"),
         };
-        Ok(Some(BadPack { object, what, lost }))
+        Ok(Found::Bad(BadPack { object, what, lost }))
     }
 
     /// The packs whose turn it is: those that come after the last one checked, by name, around and around.
-    pub fn next_sample(
-        &self,
-        packs: &BTreeSet<SealedDigest>,
-        percent: f64,
-    ) -> Result<BTreeSet<SealedDigest>, VaultError> {
+    pub fn next_sample(&self, packs: &BTreeSet<SealedDigest>, percent: f64) -> BTreeSet<SealedDigest> {
         let count = (packs.len() as f64 * percent / 100.0).ceil() as usize;
-        let last = fs::read_to_string(self.cursor()?).ok().and_then(|text| text.parse::<SealedDigest>().ok());
+        let last = fs::read_to_string(self.cursor()).ok().and_then(|text| text.parse::<SealedDigest>().ok());
         let after = packs.iter().filter(|digest| last.is_none_or(|last| **digest > last));
         let from_the_start = packs.iter().filter(|digest| last.is_some_and(|last| **digest <= last));
         let chosen: Vec<SealedDigest> = after.chain(from_the_start).take(count).copied().collect();
         if let Some(end) = chosen.last() {
             *self.pending_cursor.lock().expect("BUG: nothing panics while holding it") = Some(*end);
         }
-        Ok(chosen.into_iter().collect())
+        chosen.into_iter().collect()
     }
 
     /// The sample was checked to its end: the next one begins after it.
-    pub fn keep_sample(&self) -> Result<(), VaultError> {
-        match *self.pending_cursor.lock().expect("BUG: nothing panics while holding it") {
-            Some(end) => host::replace(&self.cursor()?, end.to_string().as_bytes()),
-            None => Ok(()),
+    pub fn keep_sample(&self) {
+        if let Some(end) = *self.pending_cursor.lock().expect("BUG: nothing panics while holding it") {
+            let folder = self.unlocked.vault.host.folder("verify");
+            folder.make();
+            folder.noted(host::replace_file(&self.cursor(), end.to_string().as_bytes()));
         }
     }
 
-    fn cursor(&self) -> Result<std::path::PathBuf, VaultError> {
-        Ok(self.unlocked.vault.host.cache("verify")?.join("cursor"))
+    fn cursor(&self) -> std::path::PathBuf {
+        self.unlocked.vault.host.folder("verify").path().join("cursor")
     }
 }
 
 /// Waits for room without waiting for ever: readers may all have ended.
-fn send_unless_stopped(
-    send: &crossbeam_channel::Sender<PackContents>,
-    mut pack: PackContents,
-    control: &Control,
-) -> Option<()> {
+fn send_unless_stopped(send: &crossbeam_channel::Sender<Said>, mut said: Said, control: &Control) -> Option<()> {
     while !control.stopped() {
-        match send.send_timeout(pack, std::time::Duration::from_millis(200)) {
+        match send.send_timeout(said, std::time::Duration::from_millis(200)) {
             Ok(()) => return Some(()),
-            Err(crossbeam_channel::SendTimeoutError::Timeout(back)) => pack = back,
+            Err(crossbeam_channel::SendTimeoutError::Timeout(back)) => said = back,
             Err(crossbeam_channel::SendTimeoutError::Disconnected(_)) => return None,
         }
     }
@@ -250,14 +293,27 @@ fn send_unless_stopped(
 }
 
 /// Buffers and contexts of one reading thread.
-#[derive(Default)]
-struct PackReader {
+struct PackReader<'c> {
     unpack: FrameReader,
     packed: Vec<u8>,
     plain: Vec<u8>,
+    claims: &'c PageClaims,
+    key: &'c PageKey,
 }
 
-impl PackReader {
+/// What a pack was found to be.
+enum Found {
+    Good,
+    Bad(BadPack),
+    /// It is whole, and what a catalog says of it is not so.
+    Untrue(String, HashSet<PlainDigest>),
+}
+
+impl<'c> PackReader<'c> {
+    fn new(claims: &'c PageClaims, key: &'c PageKey) -> Self {
+        Self { unpack: FrameReader::default(), packed: Vec::new(), plain: Vec::new(), claims, key }
+    }
+
     /// Reads as a restore does: by the length that the catalog says, whatever was cut off or appended.
     fn lost_chunks(
         &mut self,
@@ -276,8 +332,9 @@ impl PackReader {
                 let body = pack::body(at, length.into());
                 at = pack::next(at, length.into());
                 let bytes = self.plain.get(body.start as usize..body.end as usize).filter(|_| readable);
-                if bytes.is_none_or(|bytes| plain_digest(bytes) != digest) {
-                    lost.insert(digest);
+                match bytes.filter(|bytes| plain_digest(bytes) == digest) {
+                    Some(bytes) => self.claims.compare(&digest, bytes, self.key),
+                    None => drop(lost.insert(digest)),
                 }
             }
         }

@@ -25,6 +25,10 @@ use crate::vault::recall::{self, Place, RecallWriter};
 
 pub use source::SourceDraft;
 
+/// Where this host notes what it committed, and where.
+const COMMITTED: &str = "committed";
+const PLACE: &str = "place";
+
 /// What a snapshot says about itself.
 #[derive(Clone, Debug)]
 pub struct Label {
@@ -68,6 +72,15 @@ impl Vault {
         Ok(Draft { vault: self, ingest, label, started: Instant::now(), manifests, keys, sources, memories, alarms })
     }
 
+    /// Was the last snapshot that this host committed to the vault committed here? A copy elsewhere may not have it yet.
+    pub(super) fn committed_here(&self) -> bool {
+        self.host.folder(COMMITTED).read(PLACE).is_none_or(|place| place == self.place().as_bytes())
+    }
+
+    fn place(&self) -> String {
+        self.store.lasting_name().unwrap_or_default()
+    }
+
     /// Cuts the content of files.
     pub fn file_cutter(&self) -> Chunker {
         Chunker::new(&self.keys.chunking, chunker::FILE)
@@ -75,7 +88,7 @@ impl Vault {
 
     /// What this host remembers of a source's last capture.
     pub fn recall(&self, app: &Name, source: &Name, memory: &str) -> Result<Recall, VaultError> {
-        let place = Place::new(self.host.cache("recall")?, app, source, memory);
+        let place = Place::new(self.host.folder("recall"), app, source, memory);
         Ok(place.recall(&self.manifest_keys()?, &self.catalog_digests()?, &HashSet::new()).recall)
     }
 }
@@ -121,9 +134,13 @@ impl<'v> Draft<'v> {
     }
 
     fn note(self, key: &ObjectKey) -> Result<(), VaultError> {
-        self.vault.remember_commit(key)?;
         let known = recall::Vouched { catalogs: self.ingest.catalogs(), absent: self.ingest.absent() };
-        self.memories.into_iter().try_for_each(|(memory, extent, databases)| memory.keep(key, known, extent, databases))
+        let memories = self.memories.into_iter();
+        memories.for_each(|(memory, extent, databases)| memory.keep(key, known, extent, databases));
+        self.vault.remember_commit(key)?;
+        let committed = self.vault.host.folder(COMMITTED);
+        committed.noted(committed.replace(PLACE, self.vault.place().as_bytes()));
+        Ok(())
     }
 
     fn manifest(&mut self) -> Manifest {

@@ -1,26 +1,30 @@
 //! Objects that a check on this host found damaged: not relied on until they are found whole again.
 //!
 //! Only ever takes trust away: a doubt vouches for nothing, and a host that has none, or lost them, is where every
-//! other host is.
+//! other host is. Written down twice, under a digest each: only a check can find them again.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs;
 
 use crate::base::error::{Class, Explain};
 use crate::base::id::SealedDigest;
 use crate::base::name::ObjectKey;
 use crate::format::layout;
+use crate::vault::Vault;
 use crate::vault::error::VaultError;
-use crate::vault::{Vault, host};
 
 /// One object's name on each line.
-const FILE: &str = "damaged";
+const FILES: [&str; 2] = ["damaged", "damaged-again"];
 
 impl Vault {
     /// The objects that are doubted. What cannot be read names none.
     pub(super) fn doubts(&self) -> Result<BTreeSet<ObjectKey>, VaultError> {
-        let text = fs::read_to_string(self.host.cache("verify")?.join(FILE)).unwrap_or_default();
-        Ok(text.lines().filter_map(|line| line.parse().ok()).collect())
+        let folder = self.host.folder("verify");
+        let bytes = FILES.iter().filter_map(|file| folder.read(file));
+        let names = |bytes: Vec<u8>| {
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<ObjectKey>>()
+        };
+        Ok(bytes.flat_map(names).collect())
     }
 
     /// Takes note of a check: `damaged` is doubted from now on, and what else it `answered` for no longer.
@@ -36,7 +40,9 @@ impl Vault {
             return Ok(());
         }
         let text: String = after.iter().map(|object| format!("{object}\n")).collect();
-        host::replace(&self.host.cache("verify")?.join(FILE), text.as_bytes())
+        let folder = self.host.folder("verify");
+        folder.noted(FILES.iter().try_for_each(|file| folder.replace(file, text.as_bytes())));
+        Ok(())
     }
 
     /// Those of these catalogs that cannot be relied on: of the doubted ones, or of `all` if asked, each that cannot

@@ -7,12 +7,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use walkdir::WalkDir;
 use zeroize::Zeroizing;
 
 use crate::base::id::VaultId;
+use crate::format::catalog::MarkKey;
+use crate::format::header::fill_random;
+use crate::vault::cache::{CacheFolder, Notices};
+use crate::vault::checked::CheckKey;
 use crate::vault::error::VaultError;
 
 /// Where this host keeps things. Given by the caller: the library reads no environment.
@@ -32,19 +37,27 @@ impl Folders {
 /// This host's files for one vault.
 #[derive(Clone, Debug)]
 pub struct Host {
+    vault: VaultId,
     writer: PathBuf,
     known: PathBuf,
     places: PathBuf,
     cache: PathBuf,
+    notices: Notices,
+    marks: PathBuf,
+    mark: Arc<OnceLock<MarkKey>>,
 }
 
 impl Host {
     pub fn new(folders: &Folders, vault: VaultId) -> Self {
         Self {
+            vault,
             writer: folders.config.join("writers").join(format!("{vault}.json")),
             known: folders.known(),
             places: folders.config.join("places").join(vault.to_string()),
             cache: folders.cache.join(vault.to_string()),
+            notices: Notices::default(),
+            marks: folders.config.join("marks").join(vault.to_string()),
+            mark: Arc::default(),
         }
     }
 
@@ -60,6 +73,31 @@ impl Host {
     /// The folder of what is remembered of the places that were captured.
     pub fn places(&self) -> &Path {
         &self.places
+    }
+
+    /// What this host marks its catalogs with. Lies in the configuration, or in the cache where nothing can be written
+    /// there; where neither can be had, the catalogs of this process will be a stranger's to the next.
+    pub(super) fn mark_key(&self) -> &MarkKey {
+        self.mark.get_or_init(|| {
+            let places = [self.marks.clone(), self.cache.join("mark")];
+            let known = places.iter().find_map(|file| kept_secret(file));
+            let secret = known.or_else(|| places.iter().find_map(|file| keep_secret(file)));
+            MarkKey::new(&secret.unwrap_or_else(|| {
+                let mut secret = Zeroizing::new([0; 32]);
+                fill_random(&mut *secret);
+                secret
+            }))
+        })
+    }
+
+    /// What became of the cache.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// A folder of the cache, which need not be there.
+    pub(super) fn folder(&self, name: &str) -> CacheFolder {
+        CacheFolder::new(self.cache.join(name), CheckKey::new(&self.vault, name), self.notices.clone())
     }
 
     /// A folder of the cache, made if need be.
@@ -84,7 +122,7 @@ impl Host {
     /// Removes what processes that died left half written in the cache. A day old: another may be writing right now.
     /// The journal is not touched: what it holds is for the next backup.
     pub fn sweep(&self) {
-        for folder in ["index", "index-sound", "pages", "recall", "verify"] {
+        for folder in ["catalogs", "committed", "index", "index-sound", "pages", "recall", "verify"] {
             let entries = WalkDir::new(self.cache.join(folder)).min_depth(1).max_depth(1).into_iter().flatten();
             for entry in entries.filter(|entry| entry.path().extension().is_some_and(|end| end == "partial")) {
                 let modified = entry.metadata().ok().and_then(|metadata| metadata.modified().ok());
@@ -101,11 +139,19 @@ impl Host {
 }
 
 pub fn make_private_folder(folder: &Path) -> Result<(), VaultError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(VaultError::host(folder))
+    private_folder(folder).map_err(VaultError::host(folder))
+}
+
+pub(super) fn private_folder(folder: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// Replaces a file at once and for good: a crash leaves the old one or the new one.
 pub fn replace(file: &Path, bytes: &[u8]) -> Result<(), VaultError> {
+    replace_file(file, bytes).map_err(VaultError::host(file))
+}
+
+pub(super) fn replace_file(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let partial = partial_of(file);
     let write = || {
         let mut out = create_private(&partial)?;
@@ -113,13 +159,37 @@ pub fn replace(file: &Path, bytes: &[u8]) -> Result<(), VaultError> {
         out.sync_all()?;
         fs::rename(&partial, file)
     };
-    write().map_err(VaultError::host(file))
+    write().inspect_err(|_| drop(fs::remove_file(&partial)))
+}
+
+/// A secret of 64 digits, if this is one that only its owner reads.
+fn kept_secret(file: &Path) -> Option<Zeroizing<[u8; 32]>> {
+    let text = read_secret(file).ok()??;
+    let mut secret = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(text.trim_end(), &mut *secret).ok().map(|()| secret)
+}
+
+/// Makes such a secret, once for all processes: whichever file is there first stays.
+fn keep_secret(file: &Path) -> Option<Zeroizing<[u8; 32]>> {
+    let mut secret = Zeroizing::new([0; 32]);
+    fill_random(&mut *secret);
+    private_folder(file.parent()?).ok()?;
+    let partial = partial_of(file);
+    let text = Zeroizing::new(format!("{}\n", hex::encode(*secret)));
+    let made =
+        create_private(&partial).and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.sync_all()));
+    let linked = made.and_then(|()| fs::hard_link(&partial, file));
+    let _ = fs::remove_file(&partial);
+    match linked {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => kept_secret(file),
+        made => made.ok().map(|()| secret),
+    }
 }
 
 /// A name beside `file` that no other process uses.
 pub fn partial_of(file: &Path) -> PathBuf {
     let mut random = [0; 8];
-    crate::format::header::fill_random(&mut random);
+    fill_random(&mut random);
     let mut name = file.as_os_str().to_owned();
     name.push(format!(".{}.partial", hex::encode(random)));
     PathBuf::from(name)

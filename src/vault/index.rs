@@ -1,21 +1,39 @@
 //! The chunk index: which chunks the vault has and where. Built from catalogs, kept in this host's cache.
+//!
+//! What this host's own catalogs say goes before what others say: anybody who can write to the vault can make a catalog.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::format::catalog::{PackContents, Place};
 use crate::format::layout;
+use crate::vault::cache::CacheFolder;
 use crate::vault::error::VaultError;
 use crate::vault::run::{Home, Record};
 use crate::vault::runs::Runs;
 
 /// A chunk's pack and its place in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Location {
     pub pack: SealedDigest,
     pub size: u64,
     pub place: Place,
+}
+
+/// What a catalog says of packs, and whether this host wrote it.
+pub struct Claims {
+    pub packs: Vec<PackContents>,
+    pub own: bool,
+}
+
+/// In a home's number, beside the pack's length: this host's own catalog says so.
+const OWN: u64 = 1 << 63;
+
+/// A place that a catalog names.
+#[derive(Clone, Copy)]
+struct Claim {
+    location: Location,
+    own: bool,
 }
 
 /// One chunk as the index keeps it: its pack is a home.
@@ -27,7 +45,7 @@ struct ChunkRecord {
 }
 
 impl Record for ChunkRecord {
-    const MAGIC: &'static [u8; 8] = b"SRrun\0\0\x02";
+    const MAGIC: &'static [u8; 8] = b"SRrun\0\0\x03";
     const LENGTH: usize = 32 + 4 + 8 + 4 * 4;
 
     fn key(&self) -> &[u8] {
@@ -62,28 +80,30 @@ impl Record for ChunkRecord {
 
 pub struct Index {
     runs: Runs<ChunkRecord>,
-    /// Packs that catalogs name and the vault does not have.
-    absent: HashSet<SealedDigest>,
+    /// Packs that catalogs name, with a length, and that the vault does not have like that.
+    absent: HashSet<(SealedDigest, u64)>,
+    /// Those of them that it does not have with any length that a catalog names.
+    gone: HashSet<SealedDigest>,
 }
 
 impl Index {
     /// An index of `catalogs`, from the runs in `folder` and, for what they lack, from `fetch`, which answers `None`
     /// for a catalog that cannot be read.
     pub fn open(
-        folder: PathBuf,
+        folder: CacheFolder,
         catalogs: &[SealedDigest],
-        mut fetch: impl FnMut(SealedDigest) -> Result<Option<Vec<PackContents>>, VaultError>,
+        mut fetch: impl FnMut(SealedDigest) -> Result<Option<Claims>, VaultError>,
     ) -> Result<Self, VaultError> {
         let runs = Runs::open(folder, catalogs, |runs, catalog| {
-            let packs = fetch(catalog)?;
-            packs.map_or(Ok(()), |packs| add(runs, catalog, &packs))
+            let claims = fetch(catalog)?;
+            claims.map_or(Ok(()), |claims| add(runs, catalog, &claims.packs, claims.own))
         })?;
-        Ok(Self { runs, absent: HashSet::new() })
+        Ok(Self { runs, absent: HashSet::new(), gone: HashSet::new() })
     }
 
-    /// Takes in a catalog that the vault now has.
+    /// Takes in a catalog that the vault now has and this host wrote.
     pub fn add(&mut self, catalog: SealedDigest, packs: &[PackContents]) -> Result<(), VaultError> {
-        add(&mut self.runs, catalog, packs)
+        add(&mut self.runs, catalog, packs, true)
     }
 
     /// Turns what was added into a run.
@@ -91,51 +111,58 @@ impl Index {
         self.runs.flush()
     }
 
-    /// Where the chunk lies, in a pack that is there and whole as far as its length tells.
+    /// Where a capture may rely on the chunk to lie: in a pack that is there and whole as far as its length tells. If
+    /// this host stored the chunk itself, nobody else's word for another place is taken.
     pub fn find(&self, digest: &PlainDigest) -> Result<Option<Location>, VaultError> {
-        Ok(self.places(digest)?.into_iter().find(|location| !self.absent.contains(&location.pack)))
+        let claims = self.claims(digest, |claim| claim.own && self.is_there(claim))?;
+        let own = claims.iter().any(|claim| claim.own);
+        Ok(claims.iter().find(|claim| claim.own == own && self.is_there(claim)).map(|claim| claim.location))
     }
 
-    /// As [`Self::find`]; failing that, where it should lie: part of a damaged pack may still be read.
+    /// For a reader, who hashes what it finds: the place to try first, be it in a damaged pack.
     pub fn find_at_all(&self, digest: &PlainDigest) -> Result<Option<Location>, VaultError> {
-        let places = self.places(digest)?;
-        let whole = places.iter().find(|location| !self.absent.contains(&location.pack));
-        Ok(whole.or(places.first()).copied())
+        let mut claims = self.claims(digest, |claim| claim.own && self.is_there(claim))?;
+        claims.sort_by_key(|claim| (!self.is_there(claim), !claim.own));
+        Ok(claims.first().map(|claim| claim.location))
     }
 
-    /// Where it lies, up to and with the first run that knows a pack to rely on.
-    fn places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
-        let mut places = Vec::new();
-        self.runs.find(digest.as_bytes(), |found| {
-            let location = location(found);
-            places.push(location);
-            !self.absent.contains(&location.pack)
-        })?;
-        Ok(places)
-    }
-
-    /// Every place where catalogs say it lies; those to rely on first.
+    /// Every place where catalogs say it lies, once; those to try first at the beginning.
     pub fn all_places(&self, digest: &PlainDigest) -> Result<Vec<Location>, VaultError> {
-        let mut places = Vec::new();
+        let mut claims = self.claims(digest, |_| false)?;
+        claims.sort_by_key(|claim| (!self.is_there(claim), !claim.own));
+        let mut seen = HashSet::new();
+        Ok(claims.into_iter().map(|claim| claim.location).filter(|location| seen.insert(*location)).collect())
+    }
+
+    /// What catalogs say of the chunk, up to and with the first run in which something is `enough`.
+    fn claims(&self, digest: &PlainDigest, enough: impl Fn(&Claim) -> bool) -> Result<Vec<Claim>, VaultError> {
+        let mut claims = Vec::new();
         self.runs.find(digest.as_bytes(), |found| {
-            places.push(location(found));
-            false
+            let claim = claim(found);
+            claims.push(claim);
+            enough(&claim)
         })?;
-        places.sort_by_key(|location| self.absent.contains(&location.pack));
-        Ok(places)
+        Ok(claims)
+    }
+
+    fn is_there(&self, claim: &Claim) -> bool {
+        !self.absent.contains(&(claim.location.pack, claim.location.size))
     }
 
     /// Compares with the packs there are: what lies in a pack that is gone, or of another length, is not found any
-    /// more, so that it is stored again and read from where it is whole.
+    /// more, so that it is stored again and read from where it is whole. A catalog that is wrong about a length takes no
+    /// other along.
     pub fn check_packs(&mut self, there: &HashMap<SealedDigest, u64>) {
         let named = self.packs();
-        let absent = named.into_iter().filter(|(digest, size)| there.get(digest) != Some(size));
-        self.absent = absent.map(|(digest, _)| digest).collect();
+        let is_there = |(digest, size): &(SealedDigest, u64)| there.get(digest) == Some(size);
+        let found: HashSet<SealedDigest> = named.iter().filter(|pack| is_there(pack)).map(|pack| pack.0).collect();
+        self.gone = named.iter().map(|pack| pack.0).filter(|digest| !found.contains(digest)).collect();
+        self.absent = named.into_iter().filter(|pack| !is_there(pack)).collect();
     }
 
     /// The packs that are named and not there, or not to be relied on.
     pub fn absent(&self) -> &HashSet<SealedDigest> {
-        &self.absent
+        &self.gone
     }
 
     /// The catalogs it was made of: each could be read when it was taken in.
@@ -146,7 +173,7 @@ impl Index {
     /// Every pack any catalog names, with its size, sorted and once each.
     pub fn packs(&self) -> Vec<(SealedDigest, u64)> {
         let homes = self.runs.homes();
-        let mut packs: Vec<_> = homes.map(|&(digest, size)| (SealedDigest::from_bytes(digest), size)).collect();
+        let mut packs: Vec<_> = homes.map(|&(digest, size)| (SealedDigest::from_bytes(digest), size & !OWN)).collect();
         packs.sort_unstable();
         packs.dedup();
         packs
@@ -158,13 +185,19 @@ impl Index {
     }
 }
 
-fn location((record, (pack, size)): (ChunkRecord, Home)) -> Location {
-    Location { pack: SealedDigest::from_bytes(pack), size, place: record.place }
+fn claim((record, (pack, size)): (ChunkRecord, Home)) -> Claim {
+    let location = Location { pack: SealedDigest::from_bytes(pack), size: size & !OWN, place: record.place };
+    Claim { location, own: size & OWN != 0 }
 }
 
-fn add(runs: &mut Runs<ChunkRecord>, catalog: SealedDigest, packs: &[PackContents]) -> Result<(), VaultError> {
+fn add(
+    runs: &mut Runs<ChunkRecord>,
+    catalog: SealedDigest,
+    packs: &[PackContents],
+    own: bool,
+) -> Result<(), VaultError> {
     for pack in packs {
-        let home = runs.add_home((*pack.digest.as_bytes(), pack.size));
+        let home = runs.add_home((*pack.digest.as_bytes(), (pack.size & !OWN) | if own { OWN } else { 0 }));
         runs.extend(pack.places().map(|(digest, place)| ChunkRecord { digest, pack: home, place }));
     }
     runs.covered(catalog)
@@ -199,9 +232,10 @@ mod tests {
         for known in [0, 1, 3, 17, 40, 40, 12] {
             let fetch = |catalog: SealedDigest| {
                 let at = catalogs.iter().position(|c| *c == catalog).unwrap() as u32;
-                Ok(Some(vec![pack(at * 100..at * 100 + 50), pack(at * 100 + 50..at * 100 + 90)]))
+                let packs = vec![pack(at * 100..at * 100 + 50), pack(at * 100 + 50..at * 100 + 90)];
+                Ok(Some(Claims { packs, own: at.is_multiple_of(2) }))
             };
-            let index = Index::open(folder.path().to_owned(), &catalogs[..known], fetch).unwrap();
+            let index = Index::open(CacheFolder::of_test(folder.path()), &catalogs[..known], fetch).unwrap();
             assert_eq!(index.chunk_count(), 90 * known as u64);
             assert_eq!(index.packs().len(), 2 * known);
             for n in 0..4000u32 {
@@ -218,14 +252,78 @@ mod tests {
     }
 
     #[test]
-    fn a_run_cut_short_by_a_crash_is_made_again() {
+    fn a_run_with_any_byte_flipped_or_cut_off_is_made_again() {
         let folder = tempfile::tempdir().unwrap();
+        let cache = CacheFolder::of_test(folder.path());
         let catalog = SealedDigest::from_bytes([1; 32]);
-        let fetch = |_| Ok(Some(vec![pack(0..50)]));
-        let index = Index::open(folder.path().to_owned(), &[catalog], fetch).unwrap();
-        let path = index.runs.path();
-        std::fs::File::options().write(true).open(&path).unwrap().set_len(500).unwrap();
-        let index = Index::open(folder.path().to_owned(), &[catalog], fetch).unwrap();
-        assert_eq!(index.chunk_count(), 50);
+        let made = std::cell::Cell::new(0);
+        let fetch = |_| {
+            made.set(made.get() + 1);
+            Ok(Some(Claims { packs: vec![pack(0..5)], own: true }))
+        };
+        let open = || Index::open(cache.clone(), &[catalog], fetch).unwrap();
+        let path = open().runs.path();
+        let length = std::fs::metadata(&path).unwrap().len() as usize;
+        let (mut path, mut expected) = (path, 1);
+        for at in 0..length {
+            for harm in [true, false] {
+                let mut bytes = std::fs::read(&path).unwrap();
+                if harm {
+                    bytes[at] ^= 1
+                } else {
+                    bytes.truncate(at)
+                }
+                std::fs::write(&path, bytes).unwrap();
+                let index = open();
+                expected += 1;
+                assert_eq!((made.get(), index.chunk_count()), (expected, 5), "{at}");
+                assert!(!path.exists());
+                path = index.runs.path();
+            }
+        }
+        // One in another's place, and one of another vault.
+        let other = folder.path().join("run.other.index");
+        std::fs::rename(&path, &other).unwrap();
+        open();
+        assert_eq!(made.get(), expected + 1);
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_an_index_is_held_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a file");
+        std::fs::write(&file, b"").unwrap();
+        let catalogs: Vec<SealedDigest> = (0..3).map(|n| SealedDigest::from_bytes(digest(n, 2))).collect();
+        let at = |catalog: SealedDigest| catalogs.iter().position(|c| *c == catalog).unwrap() as u32;
+        let fetch =
+            |catalog| Ok(Some(Claims { packs: vec![pack(at(catalog) * 10..at(catalog) * 10 + 10)], own: true }));
+        let cache = CacheFolder::of_test(&file.join("index"));
+        let mut index = Index::open(cache, &catalogs, fetch).unwrap();
+        index.add(SealedDigest::from_bytes([9; 32]), &[pack(30..40)]).unwrap();
+        index.flush().unwrap();
+        for n in 0..50 {
+            assert_eq!(index.find(&PlainDigest::from_bytes(digest(n, 0))).unwrap().is_some(), n < 40, "{n}");
+        }
+    }
+
+    #[test]
+    fn nobody_elses_word_is_taken_for_a_chunk_that_this_host_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogs: Vec<SealedDigest> = (0..2).map(|n| SealedDigest::from_bytes(digest(n, 2))).collect();
+        let fetch = |catalog: SealedDigest| {
+            let own = catalog == catalogs[0];
+            let said = pack(0..5);
+            let elsewhere = PackContents { digest: SealedDigest::from_bytes([8; 32]), ..pack(0..9) };
+            Ok(Some(Claims { packs: vec![if own { said } else { elsewhere }], own }))
+        };
+        let mut index = Index::open(CacheFolder::of_test(folder.path()), &catalogs, fetch).unwrap();
+        let (ours, theirs) = (pack(0..5).digest, SealedDigest::from_bytes([8; 32]));
+        let chunk = |n| PlainDigest::from_bytes(digest(n, 0));
+        let found = |index: &Index, n| index.find(&chunk(n)).unwrap().map(|location| location.pack);
+        assert_eq!((found(&index, 1), found(&index, 7)), (Some(ours), Some(theirs)));
+        index.check_packs(&[(theirs, 5000)].into());
+        assert_eq!((found(&index, 1), found(&index, 7)), (None, Some(theirs)));
+        assert_eq!(index.find_at_all(&chunk(1)).unwrap().unwrap().pack, theirs);
+        assert_eq!(index.all_places(&chunk(1)).unwrap().len(), 2);
     }
 }

@@ -15,7 +15,7 @@ use crate::vault::Vault;
 use crate::vault::content::ChunkSink;
 use crate::vault::error::VaultError;
 use crate::vault::host::DAY;
-use crate::vault::index::Index;
+use crate::vault::index::{Index, Location};
 use crate::vault::journal::Journal;
 use crate::vault::pack_writer::{Frame, PackWriter};
 use crate::vault::page_index::{PageIndex, Spot};
@@ -61,8 +61,7 @@ impl<'v> Ingest<'v> {
         let mut index = vault.sound_index(recheck)?;
         index.check_packs(&vault.packs_there()?);
         let catalogs = index.catalogs();
-        let parent = vault.host.cache("journal")?;
-        let journal = Arc::new(Journal::open(&parent)?);
+        let journal = Arc::new(Journal::open(vault.host.folder("journal")));
         let mut ingest = Self {
             vault,
             index,
@@ -82,7 +81,7 @@ impl<'v> Ingest<'v> {
             bytes_new: 0,
             catalog_bytes: 0,
         };
-        for pack in journal.inherit(&parent)? {
+        for pack in journal.inherit() {
             ingest.adopt(pack)?;
         }
         ingest.catalogue()?;
@@ -222,7 +221,8 @@ impl Ingest<'_> {
             self.page_index = Some(self.vault.page_index(&self.catalogs)?);
         }
         let pages = self.page_index.as_ref().expect("BUG: just opened");
-        pages.find(digest, page_size, |spot| Ok(self.index.find(&spot.chunk)?.is_some()))
+        let holds = |spot: &Spot, location: &Location| spot.offset + page_size as u64 <= location.place.length.into();
+        pages.find(digest, page_size, |spot| Ok(self.index.find(&spot.chunk)?.is_some_and(|found| holds(spot, &found))))
     }
 
     /// Notes of which pages a chunk is made, for the catalog.
@@ -234,7 +234,9 @@ impl Ingest<'_> {
 impl ChunkSink for Ingest<'_> {
     fn chunk(&mut self, chunk: Chunk, access: Access) -> Result<(), VaultError> {
         let digest = chunk.digest();
-        if self.pending.contains(&digest) || self.index.find(&digest)?.is_some() {
+        // A catalog that is wrong about the length is wrong about the rest.
+        let fits = |found: Location| u64::from(found.place.length) == chunk.bytes().len() as u64;
+        if self.pending.contains(&digest) || self.index.find(&digest)?.is_some_and(fits) {
             return Ok(());
         }
         let target = self.vault.limits.frame(access);

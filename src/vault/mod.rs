@@ -3,9 +3,11 @@
 //! Owns the order of writing (packs, catalogs, manifest), deduplication, commit, reading back, and who holds which
 //! key. Never knows what a file or a table is: entries come through [`crate::base::capture`].
 
+pub mod cache;
 mod catalogs;
 mod cells;
 pub mod check;
+mod checked;
 pub mod commit;
 mod content;
 pub mod create;

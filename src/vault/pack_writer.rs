@@ -242,7 +242,7 @@ fn put(
     pool: &Pool,
 ) -> Result<(), VaultError> {
     for Closed { sealed, contents } in input {
-        journal.note(&contents)?;
+        journal.note(&contents);
         let lent = Lent { bytes: sealed.bytes, pool: pool.clone() };
         store.put_new(&layout::pack(sealed.digest), bytes::Bytes::from_owner(lent))?;
         // The receiver may be gone when the caller gives up; the journal still knows of the pack.
@@ -257,13 +257,14 @@ mod tests {
 
     use super::*;
     use crate::store::Options;
+    use crate::vault::cache::CacheFolder;
 
     #[test]
     fn who_gives_up_leaves_nobody_behind_who_goes_on_sending() {
         let folder = tempfile::tempdir().unwrap();
         for _ in 0..50 {
             let store = Store::open("memory://", &Options::default()).unwrap();
-            let journal = Arc::new(Journal::open(folder.path()).unwrap());
+            let journal = Arc::new(Journal::open(CacheFolder::of_test(folder.path())));
             let recipient = Identity::generate().to_public();
             let mut writer = PackWriter::start(store.clone(), recipient, journal.clone(), 1 << 20);
             let (plain, members) = (vec![7; 300_000], vec![(PlainDigest::from_bytes([7; 32]), 300_000)]);

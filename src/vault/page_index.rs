@@ -1,12 +1,12 @@
 //! Where pages of databases lie, by their digests: what lets a page that moved, or that another host stored, be found.
 //!
-//! Built from catalogs like the chunk index, and only when a database is captured.
-
-use std::path::PathBuf;
+//! Built from catalogs like the chunk index, and only when a database is captured. Of this host's own catalogs only, and
+//! of those whose pages were read and compared here: whoever says of a page that it is another one's spoils a database.
 
 use crate::base::id::{PlainDigest, SealedDigest};
 use crate::format::catalog::PagedChunk;
 use crate::format::page::PageDigest;
+use crate::vault::cache::CacheFolder;
 use crate::vault::error::VaultError;
 use crate::vault::run::Record;
 use crate::vault::runs::Runs;
@@ -27,7 +27,7 @@ struct PageRecord {
 }
 
 impl Record for PageRecord {
-    const MAGIC: &'static [u8; 8] = b"SRpag\0\0\x01";
+    const MAGIC: &'static [u8; 8] = b"SRpag\0\0\x02";
     const LENGTH: usize = PageDigest::BYTES + 4 + 4;
 
     fn key(&self) -> &[u8] {
@@ -60,7 +60,7 @@ pub struct PageIndex(Runs<PageRecord>);
 impl PageIndex {
     /// An index of what `catalogs` say of pages; `fetch` answers `None` for a catalog that cannot be read.
     pub fn open(
-        folder: PathBuf,
+        folder: CacheFolder,
         catalogs: &[SealedDigest],
         mut fetch: impl FnMut(SealedDigest) -> Result<Option<Vec<PagedChunk>>, VaultError>,
     ) -> Result<Self, VaultError> {

@@ -47,7 +47,7 @@ impl Vault {
         library: &'l Library<'l>,
     ) -> Result<Option<PageMatch<'l>>, VaultError> {
         for memory in memories {
-            let place = Place::new(self.host.cache("recall")?, app, source, memory);
+            let place = Place::new(self.host.folder("recall"), app, source, memory);
             // What it vouches for need not be in the vault any more: only which bytes have which digest is of interest.
             let Some(mut memory) = place.pages() else { continue };
             if let Some(page_size) = memory.page_size(&entry.path) {

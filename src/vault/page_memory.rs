@@ -1,21 +1,20 @@
 //! What this host remembers of the pages of each database it captured last, page by page: a page that has not changed is
 //! recognised by its number and digest, without a search.
 //!
-//! A file of sections, one a database, in path order. A section that does not read is no memory: then the index of
-//! pages is asked. Never vouches for a chunk: whoever uses a place it tells looks whether the vault has it.
+//! A file of sections, one a database, in path order, under digests. A section that does not read is no memory: then the
+//! index of pages is asked. Never vouches for a chunk: whoever uses a place it tells looks whether the vault has it.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
 
 use crate::base::id::PlainDigest;
 use crate::base::path::EntryPath;
 use crate::format::page::PageDigest;
-use crate::vault::error::VaultError;
+use crate::vault::cache::CacheFolder;
+use crate::vault::checked::{CheckedReader, CheckedWriter};
 use crate::vault::host;
 use crate::vault::page_index::Spot;
 
-const BUFFER: usize = 256 << 10;
 const LONGEST_PATH: usize = 1 << 20;
 /// What follows in a section: its end, pages in a chunk, pages of zeros.
 const END: u8 = 0;
@@ -33,15 +32,18 @@ pub struct PageRun {
 
 /// Reads the sections of the last capture.
 pub struct PageMemory {
-    input: Option<BufReader<File>>,
+    input: Option<CheckedReader>,
+    /// What it reads, to be dropped if it does not fit.
+    file: Option<(CacheFolder, PathBuf)>,
     /// The section that comes next: its database and the size of its pages.
     next: Option<(EntryPath, u32)>,
 }
 
 impl PageMemory {
-    pub fn open(file: Option<&Path>) -> Self {
-        let input = file.and_then(|file| File::open(file).ok()).map(|file| BufReader::with_capacity(BUFFER, file));
-        let mut memory = Self { input, next: None };
+    pub fn open(file: Option<(&CacheFolder, &str)>) -> Self {
+        let file = file.map(|(folder, name)| (folder.clone(), folder.path().join(name)));
+        let input = file.as_ref().and_then(|(folder, path)| CheckedReader::open(path, folder.key()).ok());
+        let mut memory = Self { input, file, next: None };
         memory.advance();
         memory
     }
@@ -66,14 +68,22 @@ impl PageMemory {
         match self.input.as_mut().map(read_run)? {
             Ok(Some(run)) => return Some(run),
             Ok(None) => self.advance(),
-            // Whatever cannot be read takes everything behind it along.
-            Err(_) => (self.input, self.next) = (None, None),
+            Err(_) => self.end(),
         }
         None
     }
 
     fn advance(&mut self) {
-        self.next = self.input.as_mut().and_then(|input| read_head(input).ok());
+        match self.input.as_mut().map(read_head).transpose() {
+            Ok(next) => self.next = next.flatten(),
+            Err(_) => self.end(),
+        }
+    }
+
+    /// Whatever cannot be read takes everything behind it along.
+    fn end(&mut self) {
+        (self.input, self.next) = (None, None);
+        self.file.take().iter().for_each(|(folder, path)| folder.dropped(path));
     }
 }
 
@@ -87,17 +97,23 @@ fn bad() -> io::Error {
     io::ErrorKind::InvalidData.into()
 }
 
-fn read_head(input: &mut impl Read) -> io::Result<(EntryPath, u32)> {
-    let length = number(input)? as usize;
+/// `None` at the end.
+fn read_head(input: &mut CheckedReader) -> io::Result<Option<(EntryPath, u32)>> {
+    let mut length = [0; 4];
+    if input.read(&mut length[..1])? == 0 {
+        return Ok(None);
+    }
+    input.read_exact(&mut length[1..])?;
+    let length = u32::from_le_bytes(length) as usize;
     if length > LONGEST_PATH {
         return Err(bad());
     }
     let mut path = vec![0; length];
     input.read_exact(&mut path)?;
-    Ok((EntryPath::from_bytes(&path).map_err(|_| bad())?, number(input)?))
+    Ok(Some((EntryPath::from_bytes(&path).map_err(|_| bad())?, number(input)?)))
 }
 
-fn read_run(input: &mut impl Read) -> io::Result<Option<PageRun>> {
+fn read_run(input: &mut CheckedReader) -> io::Result<Option<PageRun>> {
     let mut kind = [0];
     input.read_exact(&mut kind)?;
     match kind[0] {
@@ -120,60 +136,71 @@ fn read_run(input: &mut impl Read) -> io::Result<Option<PageRun>> {
     }
 }
 
-/// Writes the sections of this capture.
+/// Writes the sections of this capture. Where that cannot be done, nothing is remembered.
 pub struct PageMemoryWriter {
+    folder: CacheFolder,
     path: PathBuf,
-    out: Option<BufWriter<File>>,
+    out: Option<CheckedWriter>,
+    /// Something could not be written.
+    failed: bool,
     kept: bool,
 }
 
 impl PageMemoryWriter {
     /// Nothing is written, and no file made, before there is a database.
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, out: None, kept: false }
+    pub fn new(folder: CacheFolder, path: PathBuf) -> Self {
+        Self { folder, path, out: None, failed: false, kept: false }
     }
 
-    pub fn begin(&mut self, path: &EntryPath, page_size: u32) -> Result<(), VaultError> {
-        if self.out.is_none() {
-            let file = host::create_private(&self.path).map_err(VaultError::host(&self.path))?;
-            self.out = Some(BufWriter::with_capacity(BUFFER, file));
+    pub fn begin(&mut self, path: &EntryPath, page_size: u32) {
+        if self.out.is_none() && !self.failed {
+            let made = self.folder.noted(host::create_private(&self.path));
+            let name = self.path.with_extension("");
+            let name = name.file_name().unwrap_or_default();
+            self.out = made.map(|file| CheckedWriter::new(file, self.folder.key(), name));
+            self.failed = self.out.is_none();
         }
-        self.write(&(path.as_bytes().len() as u32).to_le_bytes())?;
-        self.write(path.as_bytes())?;
-        self.write(&page_size.to_le_bytes())
+        self.write(&(path.as_bytes().len() as u32).to_le_bytes());
+        self.write(path.as_bytes());
+        self.write(&page_size.to_le_bytes());
     }
 
-    pub fn run(&mut self, run: &PageRun) -> Result<(), VaultError> {
+    pub fn run(&mut self, run: &PageRun) {
         match &run.spot {
             None => {
-                self.write(&[ZEROS])?;
-                self.write(&run.count.to_le_bytes())
+                self.write(&[ZEROS]);
+                self.write(&run.count.to_le_bytes());
             }
             Some(spot) => {
-                self.write(&[IN_CHUNK])?;
-                self.write(spot.chunk.as_bytes())?;
-                self.write(&(spot.offset as u32).to_le_bytes())?;
-                self.write(&run.count.to_le_bytes())?;
-                run.digests.iter().try_for_each(|digest| self.write(digest.as_bytes()))
+                self.write(&[IN_CHUNK]);
+                self.write(spot.chunk.as_bytes());
+                self.write(&(spot.offset as u32).to_le_bytes());
+                self.write(&run.count.to_le_bytes());
+                run.digests.iter().for_each(|digest| self.write(digest.as_bytes()));
             }
         }
     }
 
-    pub fn end(&mut self) -> Result<(), VaultError> {
-        self.write(&[END])
+    pub fn end(&mut self) {
+        self.write(&[END]);
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), VaultError> {
-        let out = self.out.as_mut().expect("BUG: a section has begun");
-        out.write_all(bytes).map_err(VaultError::host(&self.path))
+    fn write(&mut self, bytes: &[u8]) {
+        let Some(out) = &mut self.out else { return };
+        if self.folder.noted(out.write_all(bytes)).is_none() {
+            (self.out, self.failed) = (None, true);
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 
     /// The file, if there was anything to remember. From now on it is the caller's to remove.
-    pub fn finish(&mut self) -> Result<Option<PathBuf>, VaultError> {
-        let Some(mut out) = self.out.take() else { return Ok(None) };
-        out.flush().map_err(VaultError::host(&self.path))?;
-        self.kept = true;
-        Ok(Some(self.path.clone()))
+    pub fn finish(&mut self) -> Option<PathBuf> {
+        let mut out = self.out.take()?;
+        self.kept = self.folder.noted(out.finish()).is_some();
+        if !self.kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
+        self.kept.then(|| self.path.clone())
     }
 }
 
@@ -195,30 +222,37 @@ mod tests {
     }
 
     #[test]
-    fn sections_read_back_in_order_and_a_cut_one_is_no_memory() {
+    fn sections_read_back_in_order_and_what_is_behind_a_flipped_or_cut_off_byte_is_no_memory() {
         let folder = tempfile::tempdir().unwrap();
+        let cache = CacheFolder::of_test(folder.path());
         let path = |name: &str| EntryPath::from_bytes(name.as_bytes()).unwrap();
-        let mut writer = PageMemoryWriter::new(folder.path().join("pages"));
+        let mut writer = PageMemoryWriter::new(cache.clone(), folder.path().join("one.pages.partial"));
         let zeros = PageRun { spot: None, count: 9, digests: Vec::new() };
         for (name, runs) in [("a", vec![run(1, 3), zeros.clone()]), ("b", vec![]), ("c/d", vec![zeros, run(2, 1)])] {
-            writer.begin(&path(name), 4096).unwrap();
-            runs.iter().for_each(|run| writer.run(run).unwrap());
-            writer.end().unwrap();
+            writer.begin(&path(name), 4096);
+            runs.iter().for_each(|run| writer.run(run));
+            writer.end();
         }
-        let file = writer.finish().unwrap().unwrap();
-        let mut memory = PageMemory::open(Some(&file));
+        let file = folder.path().join("one.pages");
+        std::fs::rename(writer.finish().unwrap(), &file).unwrap();
+        let open = || PageMemory::open(Some((&cache, "one.pages")));
+        let mut memory = open();
         assert!(memory.find(&path("a"), 4096));
         assert_eq!(memory.run(), Some(run(1, 3)));
         assert!(!memory.find(&path("bb"), 4096));
         assert!(memory.find(&path("c/d"), 4096));
         assert_eq!(memory.run().map(|run| run.count), Some(9));
         assert_eq!((memory.run(), memory.run()), (Some(run(2, 1)), None));
-        let length = file.metadata().unwrap().len();
-        File::options().write(true).open(&file).unwrap().set_len(length - 20).unwrap();
-        let mut memory = PageMemory::open(Some(&file));
-        assert!(memory.find(&path("c/d"), 4096));
-        memory.run().unwrap();
-        assert_eq!(memory.run(), None);
-        assert!(!PageMemory::open(Some(&file)).find(&path("c/d"), 512));
+        assert!(!open().find(&path("c/d"), 512));
+        let stored = std::fs::read(&file).unwrap();
+        for at in 0..stored.len() {
+            let mut flipped = stored.clone();
+            flipped[at] ^= 1;
+            for harmed in [&flipped[..], &stored[..at]] {
+                std::fs::write(&file, harmed).unwrap();
+                assert!(!open().find(&path("a"), 4096), "{at}");
+                assert!(!file.exists(), "it stays, and is damaged the next time as well");
+            }
+        }
     }
 }

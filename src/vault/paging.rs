@@ -188,7 +188,7 @@ impl<'m> Paging<'m> {
 
     fn close_run(&mut self, ingest: &mut Ingest<'_>) -> Result<(), VaultError> {
         let Some(run) = self.open.take() else { return Ok(()) };
-        self.memory.run(&run)?;
+        self.memory.run(&run);
         let length = u64::from(run.count) * self.page_size as u64;
         let extent = match run.spot {
             None => Extent::hole(length),

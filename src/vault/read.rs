@@ -161,9 +161,6 @@ pub struct ChunkReader<'l> {
 /// A frame's pack, and where it begins there.
 type FrameName = (SealedDigest, u64);
 
-/// So many other places are tried for a chunk. Each healing adds one; a forger could add any number.
-const OTHER_PLACES: usize = 4;
-
 /// Unpacked frames kept.
 const HELD: usize = 12 << 20;
 
@@ -179,11 +176,12 @@ impl<'l> ChunkReader<'l> {
     }
 
     /// The chunk from a place other than the one that failed, if there is a good one: a pack that was altered in place
-    /// does not show before it is read, and what it held may have been stored again since.
+    /// does not show before it is read, and what it held may have been stored again since. All are tried: a forger of
+    /// catalogs could add any number of bad ones, and make it slow but not wrong.
     pub fn elsewhere(&mut self, digest: &PlainDigest, failed: &Location) -> Option<Vec<u8>> {
         let places = self.library.places(digest).ok()?;
-        let others = places.iter().filter(|location| *location != failed).take(OTHER_PLACES);
-        others.into_iter().find_map(|location| self.chunk_at(digest, location).ok())
+        let mut others = places.iter().filter(|location| *location != failed);
+        others.find_map(|location| self.chunk_at(digest, location).ok())
     }
 
     fn chunk_at(&mut self, digest: &PlainDigest, location: &Location) -> Result<Vec<u8>, VaultError> {

@@ -2,11 +2,11 @@
 //!
 //! A memory is used only while the snapshot it belongs to is in the vault, with every catalog and every pack there was
 //! then: what it vouches for is then there too. Packs that were gone already are not missed: nothing of that capture
-//! relied on them.
+//! relied on them. Its files stand under digests: what does not fit is not remembered, and read again.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Write};
+use std::fs;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,8 @@ use crate::base::id::SealedDigest;
 use crate::base::name::{Name, ObjectKey};
 use crate::base::path::EntryPath;
 use crate::format::listing::MAX_LINE;
-use crate::vault::error::VaultError;
+use crate::vault::cache::CacheFolder;
+use crate::vault::checked::{CheckedReader, CheckedWriter};
 use crate::vault::host;
 use crate::vault::page_memory::{PageMemory, PageMemoryWriter};
 
@@ -78,25 +79,27 @@ pub fn nothing() -> Remembered {
 /// The place of one source's memory.
 #[derive(Clone)]
 pub struct Place {
-    folder: PathBuf,
+    folder: CacheFolder,
     stem: String,
 }
 
 impl Place {
-    pub fn new(folder: PathBuf, app: &Name, source: &Name, root: &str) -> Self {
+    pub(super) fn new(folder: CacheFolder, app: &Name, source: &Name, root: &str) -> Self {
         let stem = sealed_digest(format!("{app}\n{source}\n{root}").as_bytes()).to_hex()[..32].to_owned();
         Self { folder, stem }
     }
 
-    fn memory_file(&self) -> PathBuf {
-        self.folder.join(format!("{}.json", self.stem))
+    fn memory_file(&self) -> String {
+        format!("{}.json", self.stem)
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        serde_json::from_slice(&self.folder.read(&self.memory_file())?).ok()
     }
 
     /// The pages of the last capture's databases, whether the vault still has them or not.
     pub fn pages(&self) -> Option<PageMemory> {
-        let memory = fs::read(self.memory_file()).ok()?;
-        let pages = serde_json::from_slice::<Memory>(&memory).ok()?.pages?;
-        Some(PageMemory::open(Some(&self.folder.join(pages))))
+        Some(PageMemory::open(Some((&self.folder, &self.memory()?.pages?))))
     }
 
     /// The last capture, if it can be relied on; an empty one if not.
@@ -106,37 +109,42 @@ impl Place {
         catalogs: &[SealedDigest],
         absent: &HashSet<SealedDigest>,
     ) -> Remembered {
-        let memory = fs::read(self.memory_file()).ok().and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
-        let Some(memory) = memory else { return nothing() };
+        let Some(memory) = self.memory() else { return nothing() };
         let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);
         let catalogs: HashSet<_> = catalogs.iter().collect();
-        let Ok(records) = File::open(self.folder.join(&memory.records)) else { return nothing() };
+        let path = self.folder.path().join(&memory.records);
+        let Ok(reader) = CheckedReader::open(&path, self.folder.key()) else { return nothing() };
         let known: HashSet<_> = memory.absent.iter().collect();
         let lost = absent.iter().any(|pack| !known.contains(pack));
         if !committed || lost || !memory.catalogs.iter().all(|c| catalogs.contains(c)) {
             // What looks unchanged may be what is lost: everything is read again, and stored where it has to be.
             return nothing();
         }
-        let reader = BufReader::with_capacity(256 << 10, records);
+        let records = Records { reader, folder: self.folder.clone(), path };
         Remembered {
-            recall: Box::new(Records(reader)),
+            recall: Box::new(records),
             extent: Extent { bytes: memory.bytes, entries: memory.entries },
             databases: memory.databases,
             manifest: Some(memory.manifest),
-            pages: PageMemory::open(memory.pages.map(|pages| self.folder.join(pages)).as_deref()),
+            pages: PageMemory::open(memory.pages.as_deref().map(|pages| (&self.folder, pages))),
         }
     }
 
-    pub fn writer(&self) -> Result<RecallWriter, VaultError> {
-        let path = host::partial_of(&self.folder.join(&self.stem));
-        let file = host::create_private(&path).map_err(VaultError::host(&path))?;
-        let (place, out) = (self.clone(), BufWriter::with_capacity(256 << 10, file));
-        let pages = PageMemoryWriter::new(path.with_extension("pages.partial"));
-        Ok(RecallWriter { place, out, path, pages, kept: false })
+    pub fn writer(&self) -> RecallWriter {
+        let path = host::partial_of(&self.folder.path().join(&self.stem));
+        let made = if self.folder.make() { self.folder.noted(host::create_private(&path)) } else { None };
+        let name = path.with_extension("records");
+        let out = made.map(|file| CheckedWriter::new(file, self.folder.key(), name.file_name().unwrap_or_default()));
+        let pages = PageMemoryWriter::new(self.folder.clone(), path.with_extension("pages.partial"));
+        RecallWriter { place: self.clone(), out, path, pages, kept: false }
     }
 }
 
-struct Records(BufReader<File>);
+struct Records {
+    reader: CheckedReader,
+    folder: CacheFolder,
+    path: PathBuf,
+}
 
 /// What a record has.
 const FINGERPRINT: u8 = 1;
@@ -147,46 +155,57 @@ impl Iterator for Records {
 
     /// Ends at whatever cannot be read: what is not recalled is read again.
     fn next(&mut self) -> Option<Known> {
-        let mut head = [0; 4 + 4 + 1 + 32];
-        self.0.read_exact(&mut head).ok()?;
-        let length = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("BUG: four bytes")) as usize;
-        let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("BUG: eight bytes"));
-        let (path_length, line_length) = (length(0), length(4));
-        if path_length > MAX_LINE || line_length > MAX_LINE {
-            return None;
+        match read_record(&mut self.reader) {
+            Ok(known) => known,
+            Err(_) => {
+                self.folder.dropped(&self.path);
+                None
+            }
         }
-        let mut path = vec![0; path_length];
-        self.0.read_exact(&mut path).ok()?;
-        let mut line = vec![0; line_length];
-        self.0.read_exact(&mut line).ok()?;
-        let fingerprint = (head[8] & FINGERPRINT != 0).then(|| Fingerprint {
-            size: number(9),
-            inode: number(17),
-            mtime: number(25) as i64,
-            ctime: number(33) as i64,
-        });
-        let database = head[8] & DATABASE != 0;
-        Some(Known { path: EntryPath::from_bytes(&path).ok()?, fingerprint, database, line })
     }
+}
+
+/// `None` at the end.
+fn read_record(input: &mut impl Read) -> io::Result<Option<Known>> {
+    let mut head = [0; 4 + 4 + 1 + 32];
+    if input.read(&mut head[..1])? == 0 {
+        return Ok(None);
+    }
+    input.read_exact(&mut head[1..])?;
+    let length = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("BUG: four bytes")) as usize;
+    let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().expect("BUG: eight bytes"));
+    let (path_length, line_length) = (length(0), length(4));
+    if path_length > MAX_LINE || line_length > MAX_LINE {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut path = vec![0; path_length];
+    input.read_exact(&mut path)?;
+    let mut line = vec![0; line_length];
+    input.read_exact(&mut line)?;
+    let fingerprint = (head[8] & FINGERPRINT != 0).then(|| Fingerprint {
+        size: number(9),
+        inode: number(17),
+        mtime: number(25) as i64,
+        ctime: number(33) as i64,
+    });
+    let database = head[8] & DATABASE != 0;
+    let path = EntryPath::from_bytes(&path).map_err(|_| io::ErrorKind::InvalidData)?;
+    Ok(Some(Known { path, fingerprint, database, line }))
 }
 
 /// Writes the memory of a capture beside the last one, which stays valid until this one is kept.
 pub struct RecallWriter {
     place: Place,
-    out: BufWriter<File>,
+    /// None where nothing can be kept.
+    out: Option<CheckedWriter>,
     path: PathBuf,
     pub(super) pages: PageMemoryWriter,
     kept: bool,
 }
 
 impl RecallWriter {
-    pub fn push(
-        &mut self,
-        path: &EntryPath,
-        fingerprint: Option<Fingerprint>,
-        database: bool,
-        line: &[u8],
-    ) -> Result<(), VaultError> {
+    pub fn push(&mut self, path: &EntryPath, fingerprint: Option<Fingerprint>, database: bool, line: &[u8]) {
+        let Some(out) = &mut self.out else { return };
         let mut head = [0; 4 + 4 + 1 + 32];
         head[..4].copy_from_slice(&(path.as_bytes().len() as u32).to_le_bytes());
         head[4..8].copy_from_slice(&(line.len() as u32).to_le_bytes());
@@ -199,30 +218,35 @@ impl RecallWriter {
         if database {
             head[8] |= DATABASE;
         }
-        let write = self
-            .out
-            .write_all(&head)
-            .and_then(|()| self.out.write_all(path.as_bytes()))
-            .and_then(|()| self.out.write_all(line));
-        write.map_err(VaultError::host(&self.path))
+        let write =
+            out.write_all(&head).and_then(|()| out.write_all(path.as_bytes())).and_then(|()| out.write_all(line));
+        if self.place.folder.noted(write).is_none() {
+            self.out = None;
+        }
     }
 
-    /// The snapshot is committed: this is what is recalled next time.
-    pub fn keep(
-        mut self,
+    /// The snapshot is committed: this is what is recalled next time. Where it cannot be kept, the last one stays, which
+    /// is as true as it was.
+    pub fn keep(mut self, manifest: &ObjectKey, known: Vouched<'_>, extent: Extent, databases: Vec<Database>) {
+        let Some(mut out) = self.out.take() else { return };
+        let kept = out.finish().and_then(|()| self.settle(manifest, known, extent, databases));
+        self.place.folder.clone().noted(kept);
+    }
+
+    fn settle(
+        &mut self,
         manifest: &ObjectKey,
         known: Vouched<'_>,
         extent: Extent,
         databases: Vec<Database>,
-    ) -> Result<(), VaultError> {
-        self.out.flush().map_err(VaultError::host(&self.path))?;
+    ) -> io::Result<()> {
         let records = self.path.with_extension("records");
-        fs::rename(&self.path, &records).map_err(VaultError::host(&records))?;
+        fs::rename(&self.path, &records)?;
         self.kept = true;
-        let pages = match self.pages.finish()? {
+        let pages = match self.pages.finish() {
             Some(partial) => {
                 let pages = self.path.with_extension("pages");
-                fs::rename(&partial, &pages).map_err(VaultError::host(&pages))?;
+                fs::rename(&partial, &pages)?;
                 Some(name_of(&pages))
             }
             None => None,
@@ -238,7 +262,8 @@ impl RecallWriter {
             pages: pages.clone(),
             databases,
         };
-        host::replace(&self.place.memory_file(), &serde_json::to_vec(&memory).expect("BUG: plain fields"))?;
+        let text = serde_json::to_vec(&memory).expect("BUG: plain fields");
+        self.place.folder.replace(&self.place.memory_file(), &text)?;
         self.place.remove_others(&[Some(name), pages]);
         Ok(())
     }
@@ -253,7 +278,7 @@ impl Place {
         let is_memory = |name: &str| name.ends_with(".records") || name.ends_with(".pages");
         let is_current = |name: &str| current.iter().flatten().any(|current| current == name);
         let mine = |name: &str| name.starts_with(&self.stem) && is_memory(name) && !is_current(name);
-        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
             if entry.file_name().to_str().is_some_and(mine) {
                 let _ = fs::remove_file(entry.path());
             }

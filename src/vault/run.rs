@@ -1,17 +1,21 @@
-//! One sorted run of an index: a file of this host's cache, read by position and never held whole.
+//! One sorted run of an index: a file of this host's cache, read by position and never held whole; in memory where there is no
+//! room for a file.
 //!
 //! Layout, little-endian: records sorted by key; a table of homes, which records name by number; a table of where each
-//! leading-bits bucket begins; the catalogs the run was made of; a footer with all counts. A run that does not add up
-//! is not used.
+//! leading-bits bucket begins; the catalogs the run was made of; a footer with all counts; the digest of all this. A run
+//! is read through once when it is opened: one that does not fit its digest is not used.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, BufWriter, Cursor, Read, Write};
 use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::id::SealedDigest;
+use crate::vault::cache::CacheFolder;
+use crate::vault::checked::{CheckKey, DIGEST};
 use crate::vault::host;
 
 const FOOTER: usize = 8 + 8 + 4 + 4 + 4 + 4;
@@ -35,68 +39,101 @@ pub trait Record: Copy {
     fn read(bytes: &[u8]) -> Self;
 }
 
+/// Where the bytes of a run are.
+enum Body {
+    File(File, PathBuf),
+    Memory(Vec<u8>),
+}
+
+impl Body {
+    fn read_exact_at(&self, to: &mut [u8], at: u64) -> std::io::Result<()> {
+        match self {
+            Self::File(file, _) => file.read_exact_at(to, at),
+            Self::Memory(bytes) => {
+                let found = bytes.get(at as usize..at as usize + to.len());
+                to.copy_from_slice(found.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+}
+
 /// An open run.
 pub struct Run<R> {
-    path: PathBuf,
-    file: File,
+    body: Body,
+    tables: Tables,
+    kind: PhantomData<R>,
+}
+
+/// What is held of a run.
+struct Tables {
     count: u64,
     homes: Vec<Home>,
     /// First record of each bucket, and the end of the last.
     buckets: Vec<u32>,
     bits: u32,
-    pub catalogs: Vec<SealedDigest>,
-    kind: PhantomData<R>,
+    catalogs: Vec<SealedDigest>,
+}
+
+/// Digests what passes through.
+struct Digesting<W> {
+    out: W,
+    hasher: blake3::Hasher,
+}
+
+impl<W: Write> Write for Digesting<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 impl<R: Record> Run<R> {
     /// Writes records that come sorted by key, under a name of its own in `folder`.
     pub fn write(
-        folder: &Path,
+        folder: &CacheFolder,
         homes: &[Home],
         catalogs: &[SealedDigest],
         count: u64,
         records: impl Iterator<Item = std::io::Result<R>>,
     ) -> std::io::Result<Self> {
-        let path = folder.join("run");
-        let partial = host::partial_of(&path);
-        let mut out = BufWriter::with_capacity(256 << 10, host::create_private(&partial)?);
-        let bits = bits_for(count);
-        let mut buckets = vec![0u32; (1 << bits) + 1];
-        let mut bytes = vec![0; R::LENGTH];
-        for record in records {
-            let record = record?;
-            buckets[bucket(record.key(), bits) + 1] += 1;
-            record.write(&mut bytes);
-            out.write_all(&bytes)?;
-        }
-        for at in 1..buckets.len() {
-            buckets[at] += buckets[at - 1];
-        }
-        for (digest, number) in homes {
-            out.write_all(digest)?;
-            out.write_all(&number.to_le_bytes())?;
-        }
-        buckets.iter().try_for_each(|start| out.write_all(&start.to_le_bytes()))?;
-        catalogs.iter().try_for_each(|catalog| out.write_all(catalog.as_bytes()))?;
-        out.write_all(&count.to_le_bytes())?;
-        for number in [homes.len() as u32, catalogs.len() as u32, bits, buckets[buckets.len() - 1]] {
-            out.write_all(&number.to_le_bytes())?;
-        }
-        out.write_all(R::MAGIC)?;
-        let file = out.into_inner().map_err(|error| error.into_error())?;
+        let partial = host::partial_of(&folder.path().join("run"));
         let path = partial.with_extension("index");
-        std::fs::rename(&partial, &path)?;
-        let buckets_end = count;
-        debug_assert_eq!(u64::from(buckets[buckets.len() - 1]), buckets_end);
-        let (homes, catalogs) = (homes.to_vec(), catalogs.to_vec());
-        Ok(Self { path, file, count, homes, buckets, bits, catalogs, kind: PhantomData })
+        let write = || {
+            let out = BufWriter::with_capacity(256 << 10, host::create_private(&partial)?);
+            let hasher = folder.key().hasher(path.file_name().unwrap_or_default());
+            let mut out = Digesting { out, hasher };
+            let tables = compose(&mut out, homes, catalogs, count, records)?;
+            let (digest, mut out) = (out.hasher.finalize(), out.out);
+            out.write_all(digest.as_bytes())?;
+            let file = out.into_inner().map_err(|error| error.into_error())?;
+            std::fs::rename(&partial, &path)?;
+            Ok((file, tables))
+        };
+        let (file, tables) = write().inspect_err(|_: &std::io::Error| drop(std::fs::remove_file(&partial)))?;
+        Ok(Self { body: Body::File(file, path), tables, kind: PhantomData })
     }
 
-    /// Opens a run; `None` for anything that is not a whole one.
-    pub fn open(path: &Path) -> std::io::Result<Option<Self>> {
-        let mut file = File::open(path)?;
+    /// The same without a file.
+    pub fn in_memory(homes: &[Home], catalogs: &[SealedDigest], records: &[R]) -> Self {
+        let mut bytes = Vec::with_capacity(records.len() * R::LENGTH);
+        let count = records.len() as u64;
+        let tables = compose(&mut bytes, homes, catalogs, count, records.iter().map(|record| Ok(*record)));
+        bytes.truncate(records.len() * R::LENGTH);
+        let tables = tables.expect("BUG: memory takes everything");
+        Self { body: Body::Memory(bytes), tables, kind: PhantomData }
+    }
+
+    /// Opens a run; `None` for anything that is not a whole one, byte for byte.
+    pub fn open(path: &Path, key: &CheckKey) -> std::io::Result<Option<Self>> {
+        let file = File::open(path)?;
         let size = file.metadata()?.len();
-        let Some(footer_at) = size.checked_sub(FOOTER as u64) else { return Ok(None) };
+        let Some(footer_at) = size.checked_sub((FOOTER + DIGEST) as u64) else { return Ok(None) };
         let mut footer = [0; FOOTER];
         file.read_exact_at(&mut footer, footer_at)?;
         let word = |at: usize| u32::from_le_bytes(footer[at..at + 4].try_into().expect("BUG: four bytes"));
@@ -104,12 +141,14 @@ impl<R: Record> Run<R> {
         let (home_count, catalog_count, bits, total) = (word(8) as u64, word(12) as u64, word(16), word(20));
         let plausible = &footer[24..] == R::MAGIC && bits <= 24 && u64::from(total) == count;
         let tables = plausible.then(|| home_count * HOME as u64 + ((1u64 << bits) + 1) * 4 + catalog_count * 32);
-        let Some(tables) = tables.filter(|tables| count * R::LENGTH as u64 + tables + FOOTER as u64 == size) else {
+        let Some(tables) = tables.filter(|tables| count * R::LENGTH as u64 + tables == footer_at) else {
             return Ok(None);
         };
+        if !fits(&file, footer_at + FOOTER as u64, key, path.file_name().unwrap_or_default())? {
+            return Ok(None);
+        }
         let mut bytes = vec![0; tables as usize];
-        file.seek(SeekFrom::Start(count * R::LENGTH as u64))?;
-        file.read_exact(&mut bytes)?;
+        file.read_exact_at(&mut bytes, count * R::LENGTH as u64)?;
         let (home_bytes, rest) = bytes.split_at(home_count as usize * HOME);
         let (bucket_bytes, catalog_bytes) = rest.split_at(((1 << bits) + 1) * 4);
         let homes = home_bytes.chunks_exact(HOME).map(|home| {
@@ -120,71 +159,76 @@ impl<R: Record> Run<R> {
         let buckets =
             bucket_bytes.chunks_exact(4).map(|start| u32::from_le_bytes(start.try_into().expect("BUG: four bytes")));
         let catalogs = catalog_bytes.chunks_exact(32).map(digest).collect();
-        Ok(Some(Self {
-            path: path.to_owned(),
-            count,
-            homes: homes.collect(),
-            buckets: buckets.collect(),
-            bits,
-            catalogs,
-            file,
-            kind: PhantomData,
-        }))
+        let tables = Tables { count, homes: homes.collect(), buckets: buckets.collect(), bits, catalogs };
+        Ok(Some(Self { body: Body::File(file, path.to_owned()), tables, kind: PhantomData }))
+    }
+
+    pub fn catalogs(&self) -> &[SealedDigest] {
+        &self.tables.catalogs
     }
 
     pub fn len(&self) -> u64 {
-        self.count
+        self.tables.count
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Its file, if it is in one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.body {
+            Body::File(_, path) => Some(path),
+            Body::Memory(_) => None,
+        }
     }
 
     pub fn home(&self, number: u32) -> Home {
-        self.homes[number as usize]
+        self.tables.homes[number as usize]
     }
 
     pub fn homes(&self) -> &[Home] {
-        &self.homes
+        &self.tables.homes
     }
 
     /// Every record with the key. One read of a few kilobytes.
     pub fn find(&self, wanted: &[u8]) -> std::io::Result<Vec<R>> {
-        let bucket = bucket(wanted, self.bits);
-        let (start, end) = (self.buckets[bucket] as usize, self.buckets[bucket + 1] as usize);
+        let Tables { bits, buckets, homes, .. } = &self.tables;
+        let bucket = bucket(wanted, *bits);
+        let (start, end) = (buckets[bucket] as usize, buckets[bucket + 1] as usize);
         if start >= end {
             return Ok(Vec::new());
         }
         let mut bytes = vec![0; (end - start) * R::LENGTH];
-        self.file.read_exact_at(&mut bytes, (start * R::LENGTH) as u64)?;
+        self.body.read_exact_at(&mut bytes, (start * R::LENGTH) as u64)?;
         let found = bytes.chunks_exact(R::LENGTH).filter(|record| record.starts_with(wanted));
-        Ok(found.map(R::read).filter(|record| (record.home() as usize) < self.homes.len()).collect())
+        Ok(found.map(R::read).filter(|record| (record.home() as usize) < homes.len()).collect())
     }
 
     /// Every record, in order.
     pub fn records(&self) -> std::io::Result<impl Iterator<Item = std::io::Result<R>> + use<R>> {
-        let mut reader = BufReader::with_capacity(64 << 10, File::open(&self.path)?);
+        let input: Box<dyn Read> = match &self.body {
+            Body::File(_, path) => Box::new(File::open(path)?),
+            Body::Memory(bytes) => Box::new(Cursor::new(bytes.clone())),
+        };
+        let mut reader = BufReader::with_capacity(64 << 10, input);
         let mut bytes = vec![0; R::LENGTH];
-        Ok((0..self.count).map(move |_| {
+        Ok((0..self.tables.count).map(move |_| {
             reader.read_exact(&mut bytes)?;
             Ok(R::read(&bytes))
         }))
     }
 
     /// Merges runs into one, in constant memory.
-    pub fn merge(folder: &Path, runs: &[Self]) -> std::io::Result<Self> {
+    pub fn merge(folder: &CacheFolder, runs: &[Self]) -> std::io::Result<Self> {
         let mut numbers = BTreeMap::new();
         let mut homes = Vec::new();
-        for home in runs.iter().flat_map(|run| &run.homes) {
+        for home in runs.iter().flat_map(|run| run.homes()) {
             numbers.entry(*home).or_insert_with(|| {
                 homes.push(*home);
                 homes.len() as u32 - 1
             });
         }
-        let catalogs: Vec<_> = runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect();
+        let catalogs: Vec<_> = runs.iter().flat_map(|run| run.catalogs().iter().copied()).collect();
         let mut inputs = Vec::new();
         for run in runs {
-            let table: Vec<u32> = run.homes.iter().map(|home| numbers[home]).collect();
+            let table: Vec<u32> = run.homes().iter().map(|home| numbers[home]).collect();
             let renumbered = run.records()?.map(move |record| {
                 record.map(|record| record.with_home(table.get(record.home() as usize).copied().unwrap_or(0)))
             });
@@ -207,6 +251,56 @@ impl<R: Record> Run<R> {
         });
         Self::write(folder, &homes, &catalogs, count, merged)
     }
+}
+
+/// Writes everything but the digest.
+fn compose<R: Record>(
+    out: &mut impl Write,
+    homes: &[Home],
+    catalogs: &[SealedDigest],
+    count: u64,
+    records: impl Iterator<Item = std::io::Result<R>>,
+) -> std::io::Result<Tables> {
+    let bits = bits_for(count);
+    let mut buckets = vec![0u32; (1 << bits) + 1];
+    let mut bytes = vec![0; R::LENGTH];
+    for record in records {
+        let record = record?;
+        buckets[bucket(record.key(), bits) + 1] += 1;
+        record.write(&mut bytes);
+        out.write_all(&bytes)?;
+    }
+    for at in 1..buckets.len() {
+        buckets[at] += buckets[at - 1];
+    }
+    debug_assert_eq!(u64::from(buckets[buckets.len() - 1]), count);
+    for (digest, number) in homes {
+        out.write_all(digest)?;
+        out.write_all(&number.to_le_bytes())?;
+    }
+    buckets.iter().try_for_each(|start| out.write_all(&start.to_le_bytes()))?;
+    catalogs.iter().try_for_each(|catalog| out.write_all(catalog.as_bytes()))?;
+    out.write_all(&count.to_le_bytes())?;
+    for number in [homes.len() as u32, catalogs.len() as u32, bits, buckets[buckets.len() - 1]] {
+        out.write_all(&number.to_le_bytes())?;
+    }
+    out.write_all(R::MAGIC)?;
+    Ok(Tables { count, homes: homes.to_vec(), buckets, bits, catalogs: catalogs.to_vec() })
+}
+
+/// Are the first `length` bytes those that the digest behind them is of?
+fn fits(file: &File, length: u64, key: &CheckKey, name: &OsStr) -> std::io::Result<bool> {
+    let mut hasher = key.hasher(name);
+    let (mut buffer, mut at) = (vec![0; length.min(256 << 10) as usize], 0);
+    while at < length {
+        let part = (length - at).min(buffer.len() as u64) as usize;
+        file.read_exact_at(&mut buffer[..part], at)?;
+        hasher.update(&buffer[..part]);
+        at += part as u64;
+    }
+    let mut digest = [0; DIGEST];
+    file.read_exact_at(&mut digest, length)?;
+    Ok(hasher.finalize() == digest)
 }
 
 fn digest(bytes: &[u8]) -> SealedDigest {

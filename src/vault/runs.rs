@@ -1,13 +1,15 @@
 //! A set of sorted runs that an index is made of, kept in this host's cache and built from catalogs.
 //!
-//! Losing the cache costs time, never data. A run that was made of a catalog the vault no longer has is dropped:
-//! the cache never vouches for what the vault has lost.
+//! Losing the cache costs time, never data. A run that was made of a catalog the vault no longer has is dropped, and so is
+//! one that does not fit its digest: the cache never vouches for what the vault has lost. Where nothing can be written,
+//! runs are held in memory.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::io;
 
 use crate::base::id::SealedDigest;
+use crate::vault::cache::CacheFolder;
 use crate::vault::error::VaultError;
 use crate::vault::run::{Home, Record, Run};
 
@@ -15,7 +17,9 @@ use crate::vault::run::{Home, Record, Run};
 const BATCH: usize = 250_000;
 
 pub struct Runs<R> {
-    folder: PathBuf,
+    folder: CacheFolder,
+    /// Whether runs can be written there.
+    writable: bool,
     runs: Vec<Run<R>>,
     records: Vec<R>,
     homes: Vec<Home>,
@@ -25,21 +29,25 @@ pub struct Runs<R> {
 impl<R: Record> Runs<R> {
     /// What `folder` has of `catalogs`; the others are asked for one by one with `fill`, which adds what they say.
     pub fn open(
-        folder: PathBuf,
+        folder: CacheFolder,
         catalogs: &[SealedDigest],
         mut fill: impl FnMut(&mut Self, SealedDigest) -> Result<(), VaultError>,
     ) -> Result<Self, VaultError> {
         // One process at a time arranges the runs; what it opened stays readable after another has merged it away.
-        let lock = folder.join("lock");
-        let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(VaultError::host(&lock))?;
-        let runs = open_runs(&folder, catalogs)?;
-        let mut runs = Self { folder, runs, records: Vec::new(), homes: Vec::new(), catalogs: Vec::new() };
-        let known: HashSet<SealedDigest> = runs.runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect();
+        let lock = folder.path().join("lock");
+        let lock = folder.make().then(|| File::create(&lock).and_then(|file| file.lock().map(|()| file)));
+        let lock = lock.and_then(|lock| folder.noted(lock));
+        let runs = open_runs(&folder, catalogs);
+        let (records, homes) = (Vec::new(), Vec::new());
+        let mut runs = Self { folder, writable: lock.is_some(), runs, records, homes, catalogs: Vec::new() };
+        let known: HashSet<SealedDigest> = runs.catalogs().into_iter().collect();
         for catalog in catalogs.iter().filter(|catalog| !known.contains(catalog)) {
             fill(&mut runs, *catalog)?;
         }
         runs.flush()?;
-        runs.tidy()?;
+        if runs.writable {
+            runs.tidy();
+        }
         drop(lock);
         Ok(runs)
     }
@@ -69,32 +77,37 @@ impl<R: Record> Runs<R> {
         let catalogs = std::mem::take(&mut self.catalogs);
         records.sort_unstable_by(|a, b| a.key().cmp(b.key()));
         let count = records.len() as u64;
-        let run = Run::write(&self.folder, &homes, &catalogs, count, records.into_iter().map(Ok));
-        self.runs.push(run.map_err(VaultError::host(&self.folder))?);
+        let sorted = || records.iter().map(|record| Ok(*record));
+        let write = || Run::write(&self.folder, &homes, &catalogs, count, sorted());
+        let written = self.writable.then(write).and_then(|written| self.folder.noted(written));
+        self.writable &= written.is_some();
+        self.runs.push(written.unwrap_or_else(|| Run::in_memory(&homes, &catalogs, &records)));
         Ok(())
     }
 
-    /// Merges runs of like size, so that there are only a few however many backups there were.
-    fn tidy(&mut self) -> Result<(), VaultError> {
+    /// Merges runs of like size, so that there are only a few however many backups there were. Those that cannot be
+    /// merged stay as they are.
+    fn tidy(&mut self) {
         self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
         while let [.., larger, smaller] = &self.runs[..] {
             if larger.len() > 4 * smaller.len() && self.runs.len() < 12 {
                 break;
             }
-            let pair = self.runs.split_off(self.runs.len() - 2);
-            let merged = Run::merge(&self.folder, &pair).map_err(VaultError::host(&self.folder))?;
-            pair.iter().for_each(|run| drop(fs::remove_file(run.path())));
+            let pair = &self.runs[self.runs.len() - 2..];
+            let Some(merged) = self.folder.noted(Run::merge(&self.folder, pair)) else { break };
+            let merged_away = self.runs.split_off(self.runs.len() - 2);
+            merged_away.iter().filter_map(Run::path).for_each(|path| drop(fs::remove_file(path)));
             self.runs.push(merged);
             self.runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
         }
-        Ok(())
     }
 
     /// Hands every record with the key to `take`, with its home, run by run, until one is good enough.
     pub fn find(&self, key: &[u8], mut take: impl FnMut((R, Home)) -> bool) -> Result<(), VaultError> {
         for run in &self.runs {
             let mut enough = false;
-            for record in run.find(key).map_err(VaultError::host(run.path()))? {
+            let failed = |error| VaultError::host(run.path().unwrap_or(self.folder.path()))(error);
+            for record in run.find(key).map_err(failed)? {
                 enough |= take((record, run.home(record.home())));
             }
             if enough {
@@ -106,7 +119,7 @@ impl<R: Record> Runs<R> {
 
     /// The catalogs it was made of.
     pub fn catalogs(&self) -> Vec<SealedDigest> {
-        self.runs.iter().flat_map(|run| run.catalogs.iter().copied()).collect()
+        self.runs.iter().flat_map(|run| run.catalogs().iter().copied()).collect()
     }
 
     pub fn homes(&self) -> impl Iterator<Item = &Home> {
@@ -119,32 +132,35 @@ impl<R: Record> Runs<R> {
     }
 
     #[cfg(test)]
-    pub fn path(&self) -> PathBuf {
-        self.runs[0].path().to_owned()
+    pub fn path(&self) -> std::path::PathBuf {
+        self.runs[0].path().expect("BUG: it was written").to_owned()
     }
 }
 
 /// The runs that are whole and say nothing the vault does not.
-fn open_runs<R: Record>(folder: &PathBuf, catalogs: &[SealedDigest]) -> Result<Vec<Run<R>>, VaultError> {
+fn open_runs<R: Record>(folder: &CacheFolder, catalogs: &[SealedDigest]) -> Vec<Run<R>> {
     let present: HashSet<&SealedDigest> = catalogs.iter().collect();
     let mut covered = HashSet::new();
     let mut runs = Vec::new();
-    for entry in fs::read_dir(folder).map_err(VaultError::host(folder))? {
-        let path = entry.map_err(VaultError::host(folder))?.path();
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("index") => {}
-            _ => continue,
-        }
-        let run = Run::<R>::open(&path).map_err(VaultError::host(&path))?;
-        let usable = run.filter(|run| run.catalogs.iter().all(|c| present.contains(c)));
-        // A crash between a merge and the removal of what it merged leaves both: one is enough.
-        match usable.filter(|run| !run.catalogs.iter().any(|c| covered.contains(c))) {
-            Some(run) => {
-                covered.extend(run.catalogs.iter().copied());
-                runs.push(run);
+    let entries = fs::read_dir(folder.path()).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries.filter(|path| path.extension().is_some_and(|extension| extension == "index")) {
+        let run = match Run::<R>::open(&path, folder.key()) {
+            Ok(Some(run)) => run,
+            // Another process may have merged it away.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Ok(None) | Err(_) => {
+                folder.dropped(&path);
+                continue;
             }
-            None => drop(fs::remove_file(&path)),
+        };
+        let usable = run.catalogs().iter().all(|catalog| present.contains(catalog));
+        // A crash between a merge and the removal of what it merged leaves both: one is enough.
+        if usable && !run.catalogs().iter().any(|catalog| covered.contains(catalog)) {
+            covered.extend(run.catalogs().iter().copied());
+            runs.push(run);
+        } else {
+            drop(fs::remove_file(&path));
         }
     }
-    Ok(runs)
+    runs
 }

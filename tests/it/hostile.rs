@@ -21,6 +21,7 @@ use strongroom::vault::unlocked::UnlockedVault;
 use crate::support::forge::Forge;
 use crate::support::vaults::{ALL_DATA, Lab, Random, Tree, assert_same, copy_store, plant, restore, verify};
 
+mod catalogs;
 mod listings;
 mod objects;
 

@@ -1,6 +1,8 @@
 //! The one integration test binary: contracts that hold for every store, against real servers where there are any.
 
+mod caches;
 mod cli;
+mod copying;
 mod crash;
 mod damage;
 mod economy;
@@ -9,6 +11,7 @@ mod floors;
 mod healing;
 mod hostile;
 mod live;
+mod outage;
 mod places;
 mod postgres;
 mod query;

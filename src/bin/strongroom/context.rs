@@ -2,7 +2,7 @@
 //!
 //! The only place that reads the environment. Secrets are read from files or typed without echo, never from arguments.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use strongroom::ops::actions::Actions;
 use strongroom::ops::choose::{Chooser, Named};
 use strongroom::ops::config::{self, Config};
 use strongroom::store::{Options, Store};
+use strongroom::vault::cache::Notices;
 use strongroom::vault::host::{self, Folders};
 use strongroom::vault::people::Credentials;
 use strongroom::vault::select::Filter;
@@ -27,6 +28,7 @@ use strongroom::vault::{LockedVault, Vault};
 
 use crate::arguments::Global;
 use crate::exit::Failure;
+use crate::outage::{self, Outages};
 use crate::render::local_with_zone;
 
 pub struct Context {
@@ -34,6 +36,9 @@ pub struct Context {
     pub control: Arc<Control>,
     stdout_closed: Cell<bool>,
     alarmed: Cell<bool>,
+    outages: Arc<Outages>,
+    /// What became of the caches of the vaults that were opened.
+    notices: RefCell<Vec<Notices>>,
 }
 
 impl Context {
@@ -48,7 +53,8 @@ impl Context {
             stop.stop();
         };
         let _ = ctrlc::set_handler(handler);
-        Self { global, control, stdout_closed: Cell::new(false), alarmed: Cell::new(false) }
+        let (outages, notices) = (Arc::default(), RefCell::default());
+        Self { global, control, stdout_closed: Cell::new(false), alarmed: Cell::new(false), outages, notices }
     }
 
     pub fn json(&self) -> bool {
@@ -182,6 +188,17 @@ impl Context {
         self.global.vault.is_none() && config.is_none_or(|config| config.vault.is_none())
     }
 
+    /// A vault's place, waited for when it is away.
+    pub fn open_store(&self, location: &str) -> Result<Store, Failure> {
+        Ok(self.patient(Store::open(location, &self.store_options())?)?)
+    }
+
+    pub fn patient(&self, store: Store) -> Result<Store, Failure> {
+        let setting = std::env::var(outage::VARIABLE).ok();
+        let patience = outage::patience(setting, &self.control, &self.outages, self.interactive())?;
+        Ok(store.with_patience(patience))
+    }
+
     pub fn store_options(&self) -> Options {
         let aws: BTreeMap<String, String> = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
         Options { aws }
@@ -202,8 +219,31 @@ impl Context {
     }
 
     pub fn locked_at(&self, location: &str) -> Result<LockedVault, Failure> {
-        let store = Store::open(location, &self.store_options())?;
-        Ok(LockedVault::open(store, &self.folders()?)?)
+        self.open_at(self.open_store(location)?)
+    }
+
+    pub fn open_at(&self, store: Store) -> Result<LockedVault, Failure> {
+        let locked = LockedVault::open(store, &self.folders()?)?;
+        self.notices.borrow_mut().push(locked.host().notices().clone());
+        Ok(locked)
+    }
+
+    /// What is to be said at the end of a command that did what it could: of the cache, and of storage that was waited for
+    /// in vain.
+    pub fn say_last_words(&self) {
+        self.say_of_caches();
+        let _ = std::io::stderr().write_all(self.outages.hint().unwrap_or_default().as_bytes());
+    }
+
+    pub fn say_of_caches(&self) {
+        let mut words = String::new();
+        for notices in self.notices.borrow().iter() {
+            let dropped = notices.take_dropped().into_iter().filter(|_| self.global.verbose);
+            words.extend(dropped.map(|line| format!("cache: {line}\n")));
+            let unusable = notices.take_unusable();
+            words.extend(unusable.map(|why| format!("warning: {why}; went on without it, more slowly\n")));
+        }
+        let _ = std::io::stderr().write_all(words.as_bytes());
     }
 
     pub fn unlocked(&self) -> Result<UnlockedVault, Failure> {

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod exit;
 mod memory;
+mod outage;
 mod progress;
 mod render;
 
@@ -23,8 +24,17 @@ fn main() -> ExitCode {
     };
     let context = context::Context::new(arguments.global);
     match arguments.command.run(&context) {
-        Ok(exit::Ending::Done) if context.alarmed() => exit::Ending::Incomplete.code(),
-        Ok(ending) => ending.code(),
-        Err(failure) => exit::failure(&failure, &context),
+        Ok(ending) => {
+            context.say_last_words();
+            match ending {
+                exit::Ending::Done if context.alarmed() => exit::Ending::Incomplete.code(),
+                ending => ending.code(),
+            }
+        }
+        Err(failure) => {
+            let code = exit::failure(&failure, &context);
+            context.say_of_caches();
+            code
+        }
     }
 }

@@ -54,8 +54,8 @@ fn line(control: &Control, elapsed: Duration, verb: &str, noun: &str) -> String 
     if control.stopped() {
         return "stopping; what is stored stays".to_owned();
     }
-    if let Some(waits) = control.waits_for() {
-        return printable(&waits);
+    if let Some(what) = control.waits_for() {
+        return format!("{verb}  {}", printable(&what));
     }
     let (bytes, items) = (control.bytes.get(), control.items.get());
     let (bytes_expected, items_expected) = (control.bytes_expected.get(), control.items_expected.get());

@@ -81,6 +81,6 @@ fn note(report: &mut Report, object: &Listed, problem: Option<String>) {
     *total += 1;
     *bytes += object.size;
     if let Some(what) = problem {
-        report.damage.push(Damage { object: object.key.clone(), what, harmed: Vec::new() });
+        report.damage.push(Damage { object: object.key.clone(), what, missing: false, harmed: Vec::new() });
     }
 }

@@ -14,7 +14,7 @@ use crate::format::layout;
 use crate::format::manifest::Manifest;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::verify::{Checked, Damage, Depth, Report, harm};
-use crate::vault::check::{Census, Checker};
+use crate::vault::check::{Census, Checker, Misplaced, Said};
 use crate::vault::error::VaultError;
 use crate::vault::extents;
 use crate::vault::read::{self, ChunkReader, Library};
@@ -48,6 +48,8 @@ struct Check<'a> {
     report: Report,
     /// What is wrong with each object, and which chunks are lost with it.
     findings: BTreeMap<ObjectKey, String>,
+    /// Those of them that are not there, or that only miss what is not there.
+    missing: HashSet<ObjectKey>,
     lost: BTreeMap<ObjectKey, HashSet<PlainDigest>>,
     /// Packs of which nothing can be counted on: gone, or of another length and not read.
     whole: BTreeSet<SealedDigest>,
@@ -57,6 +59,10 @@ struct Check<'a> {
     needed: HashSet<SealedDigest>,
     /// Packs that were read whole.
     read: BTreeSet<SealedDigest>,
+    /// Chunks that are not in packs that some catalog says they are in.
+    misplaced: Misplaced,
+    /// Packs that are as long as one catalog says, and of which another says something else.
+    misnamed: HashSet<SealedDigest>,
 }
 
 /// A part of a listing: its chunk, and where in it.
@@ -74,7 +80,23 @@ impl<'a> Check<'a> {
         let (seen, needed, read) = (HashMap::new(), HashSet::new(), BTreeSet::new());
         let library = census.library(vault);
         let report = Report::default();
-        let mut check = Self { vault, census, library, control, report, findings, lost, whole, seen, needed, read };
+        let (misplaced, misnamed, missing) = (Misplaced::new(), HashSet::new(), HashSet::new());
+        let mut check = Self {
+            vault,
+            census,
+            library,
+            control,
+            report,
+            findings,
+            missing,
+            lost,
+            whole,
+            seen,
+            needed,
+            read,
+            misplaced,
+            misnamed,
+        };
         let total = census.catalogs as u64;
         check.report.catalogs = Checked { checked: total, total, bytes: census.catalog_bytes };
         for (object, error) in &census.damaged {
@@ -102,7 +124,8 @@ impl<'a> Check<'a> {
             }
         }
         if let Some(last) = self.census.last_commit.as_ref().filter(|key| !names.contains(key.as_str())) {
-            self.findings.insert(last.clone(), "it is gone; this host committed it".to_owned());
+            self.missing.insert(last.clone());
+            self.findings.insert(last.clone(), "it is not there; this host committed it".to_owned());
         }
         let total = self.census.manifests.len() as u64;
         self.report.snapshots = Checked { checked: snapshots.len() as u64, total, bytes: 0 };
@@ -113,7 +136,8 @@ impl<'a> Check<'a> {
 
     fn missing(&mut self, name: &str, manifest: &Manifest) {
         if let Ok(object) = name.parse::<ObjectKey>() {
-            let what = format!("it is gone; snapshot {} knew of it", manifest.id.short());
+            let what = format!("it is not there; snapshot {} knew of it", manifest.id.short());
+            self.missing.insert(object.clone());
             self.findings.insert(object, what);
         }
     }
@@ -121,12 +145,23 @@ impl<'a> Check<'a> {
     /// Every pack that a catalog names is there and as long as it was.
     fn packs_are_there(&mut self) {
         let named = self.library.packs();
+        let fits = |(digest, size): &&(SealedDigest, u64)| self.census.packs.get(digest) == Some(size);
+        let fitting: HashSet<SealedDigest> = named.iter().filter(fits).map(|(digest, _)| *digest).collect();
         for (digest, size) in &named {
             let object = layout::pack(*digest);
             let what = match self.census.packs.get(digest) {
                 Some(there) if there == size => continue,
+                // Some catalog is wrong, and takes no other along. Reading data tells which.
+                Some(there) if fitting.contains(digest) => {
+                    self.misnamed.insert(*digest);
+                    self.findings.insert(object, format!("a catalog says that it has {size} bytes; it has {there}"));
+                    continue;
+                }
                 Some(there) => format!("it has {there} bytes instead of {size}"),
-                None => "it is gone".to_owned(),
+                None => {
+                    self.missing.insert(object.clone());
+                    "it is not there".to_owned()
+                }
             };
             self.findings.insert(object, what);
             self.whole.insert(*digest);
@@ -156,6 +191,9 @@ impl<'a> Check<'a> {
         }
         if unresolved.count > 0 {
             let what = format!("{} of its references do not resolve, first: {}", unresolved.count, unresolved.first);
+            if unresolved.absent == unresolved.count {
+                self.missing.insert(snapshot.key.clone());
+            }
             self.findings.insert(snapshot.key.clone(), what);
         }
         Ok(())
@@ -243,7 +281,7 @@ impl<'a> Check<'a> {
         packs.retain(|digest| self.census.packs.contains_key(digest));
         let checker = Checker::new(self.vault, self.control);
         let chosen = match sample {
-            Some(percent) => checker.next_sample(&packs, percent)?,
+            Some(percent) => checker.next_sample(&packs, percent),
             None => packs,
         };
         let sizes: HashMap<SealedDigest, u64> = self.library.packs().into_iter().collect();
@@ -257,18 +295,27 @@ impl<'a> Check<'a> {
         self.report.packs.checked = outcome.checked;
         // What they lost is known exactly now.
         self.whole.retain(|digest| !chosen.contains(digest));
+        for digest in self.misnamed.iter().filter(|digest| chosen.contains(*digest)) {
+            self.findings.remove(&layout::pack(*digest));
+        }
         for bad in outcome.bad {
             self.findings.insert(bad.object.clone(), bad.what);
             self.lost.entry(bad.object).or_default().extend(bad.lost);
         }
-        checker.keep_sample()?;
+        for (catalog, (what, misplaced)) in outcome.false_catalogs {
+            let lost = self.lost.entry(layout::catalog(catalog)).or_default();
+            lost.extend(misplaced.iter().map(|(_, chunk)| *chunk));
+            self.findings.insert(layout::catalog(catalog), what);
+            self.misplaced.extend(misplaced);
+        }
+        checker.keep_sample();
         self.read = chosen;
         Ok(())
     }
 
     fn finish(mut self, snapshots: &[Snapshot]) -> Result<Report, OpError> {
         if !self.whole.is_empty() {
-            Checker::new(self.vault, self.control).each_pack(|pack| {
+            Checker::new(self.vault, self.control).each_pack(|Said { pack, .. }| {
                 if self.whole.contains(&pack.digest) {
                     let lost = self.lost.entry(layout::pack(pack.digest)).or_default();
                     lost.extend(pack.places().map(|(digest, _)| digest));
@@ -286,7 +333,8 @@ impl<'a> Check<'a> {
             let from_unresolved = unresolved.iter().filter(|harmed| Some(harmed.snapshot) == own).cloned();
             let mut harmed = harmed.remove(&object).unwrap_or_default();
             harmed.extend(from_unresolved);
-            self.report.damage.push(Damage { object, what, harmed });
+            let missing = self.missing.contains(&object);
+            self.report.damage.push(Damage { object, what, missing, harmed });
         }
         Ok(self.report)
     }
@@ -308,12 +356,20 @@ impl Check<'_> {
     /// What is lost with one pack and whole in another is not lost: the next backup after the damage stored it again.
     fn forgive_what_is_elsewhere(&mut self) -> Result<(), OpError> {
         let mut whole = HashSet::new();
+        let mut reader = self.library.reader();
+        let misplaced: HashSet<PlainDigest> = self.misplaced.iter().map(|(_, chunk)| *chunk).collect();
         for digest in self.lost.values().flatten() {
             let is_lost = |pack| self.lost.get(&layout::pack(pack)).is_some_and(|lost| lost.contains(digest));
-            if self.library.places(digest)?.iter().any(|location| !is_lost(location.pack)) {
+            let is_whole = match misplaced.contains(digest) {
+                // Only reading tells which of the places is the true one.
+                true => reader.chunk(digest).is_ok(),
+                false => self.library.places(digest)?.iter().any(|location| !is_lost(location.pack)),
+            };
+            if is_whole {
                 whole.insert(*digest);
             }
         }
+        drop(reader);
         self.lost.values_mut().for_each(|lost| lost.retain(|digest| !whole.contains(digest)));
         Ok(())
     }
@@ -326,6 +382,8 @@ fn listing_error(why: &str) -> VaultError {
 #[derive(Default)]
 struct Unresolved {
     count: u64,
+    /// Those that lead to what is not there at all.
+    absent: u64,
     first: String,
 }
 
@@ -335,5 +393,6 @@ impl Unresolved {
             self.first = one_line(error);
         }
         self.count += 1;
+        self.absent += u64::from(matches!(error, VaultError::UnknownChunk { .. }) || error.is_not_found());
     }
 }

@@ -45,7 +45,7 @@ impl<'v> Draft<'v> {
     ) -> Result<(SourceDraft<'d, 'v>, Remembered), VaultError> {
         let account = Arc::new(AtomicU64::new(0));
         self.ingest.set_account(account.clone())?;
-        let place = Place::new(self.vault.host.cache("recall")?, &self.label.app, name, memory);
+        let place = Place::new(self.vault.host.folder("recall"), &self.label.app, name, memory);
         let mut remembered = place.recall(&self.manifests, self.ingest.catalogs(), self.ingest.absent());
         let record = SourceRecord {
             name: name.clone(),
@@ -63,7 +63,7 @@ impl<'v> Draft<'v> {
             skipped_count: 0,
             databases: Vec::new(),
         };
-        let memory = place.writer()?;
+        let memory = place.writer();
         let (listing, clock) = (LineWriter::default(), Clock::now());
         let (last, paged) = (None, None);
         let before = Before {
@@ -127,7 +127,7 @@ impl SourceDraft<'_, '_> {
         // A long path is no key: lists of keys would be longer than what they list.
         let key = Some(path.to_string()).filter(|key| key.len() <= LONGEST_KEY);
         self.listing.push(line, key.as_deref(), &mut self.draft.ingest)?;
-        self.memory.push(path, fingerprint, database, &line[..line.len() - 1])?;
+        self.memory.push(path, fingerprint, database, &line[..line.len() - 1]);
         self.record.entries += 1;
         self.last = Some(path.clone());
         Ok(())
@@ -211,7 +211,7 @@ impl SourceDraft<'_, '_> {
         batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
     ) -> Result<Content, VaultError> {
         let known = self.before.pages.find(path, page_size as u32);
-        self.memory.pages.begin(path, page_size as u32)?;
+        self.memory.pages.begin(path, page_size as u32);
         let mut paging = Paging::new(page_size, known.then_some(&mut self.before.pages), &mut self.memory.pages);
         let mut pushed = Ok(());
         for batch in batches {
@@ -229,19 +229,19 @@ impl SourceDraft<'_, '_> {
         }
         // A section that was begun is ended, whatever came of it.
         let content = pushed.and_then(|()| paging.finish(&mut self.draft.ingest));
-        self.memory.pages.end()?;
+        self.memory.pages.end();
         content
     }
 
     /// What is known of an unchanged database is known of it again.
-    fn repeat_database(&mut self, path: &EntryPath) -> Result<(), VaultError> {
+    fn repeat_database(&mut self, path: &EntryPath) {
         self.record.databases.extend(self.before.databases.remove(path));
-        let Some(page_size) = self.before.pages.page_size(path) else { return Ok(()) };
-        self.memory.pages.begin(path, page_size)?;
+        let Some(page_size) = self.before.pages.page_size(path) else { return };
+        self.memory.pages.begin(path, page_size);
         while let Some(run) = self.before.pages.run() {
-            self.memory.pages.run(&run)?;
+            self.memory.pages.run(&run);
         }
-        self.memory.pages.end()
+        self.memory.pages.end();
     }
 }
 
@@ -311,7 +311,7 @@ impl EntrySink for SourceDraft<'_, '_> {
             self.record.bytes += known.fingerprint.map_or(0, |fingerprint| fingerprint.size);
         }
         if known.database {
-            self.repeat_database(&known.path).map_err(boxed)?;
+            self.repeat_database(&known.path);
         }
         self.add(&known.path, known.fingerprint, known.database, &line).map_err(boxed)
     }

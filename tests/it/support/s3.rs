@@ -8,8 +8,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -123,6 +123,39 @@ impl Server {
         options(between)
     }
 
+    /// A way to it that can be closed and opened again.
+    pub fn gate(&self) -> Gate {
+        let (listener, port) = (TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), self.port);
+        let gate =
+            Gate { port: listener.local_addr().unwrap().port(), closed: Arc::default(), refused: Arc::default() };
+        let (closed, refused) = (gate.closed.clone(), gate.refused.clone());
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if closed.load(Ordering::SeqCst) {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                    continue;
+                }
+                let (mut client, mut server) =
+                    (client.unwrap(), TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap());
+                let (mut asks, mut answers) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || std::io::copy(&mut asks, &mut server));
+                let (closed, refused) = (closed.clone(), refused.clone());
+                thread::spawn(move || {
+                    let mut part = [0; 4096];
+                    while let Ok(read @ 1..) = answers.read(&mut part) {
+                        if closed.load(Ordering::SeqCst) {
+                            refused.fetch_add(1, Ordering::SeqCst);
+                            break;
+                        }
+                        client.write_all(&part[..read])?;
+                    }
+                    client.shutdown(std::net::Shutdown::Both)
+                });
+            }
+        });
+        gate
+    }
+
     /// The same, as environment variables for a process.
     #[allow(dead_code, reason = "for the tests of the command line")]
     pub fn variables(&self) -> BTreeMap<String, String> {
@@ -141,6 +174,32 @@ impl Server {
             Some(line) => Ok(line.to_owned()),
             None => Err(std::io::ErrorKind::UnexpectedEof.into()),
         }
+    }
+}
+
+/// A way to a server. While it is closed, connections and answers break off.
+pub struct Gate {
+    port: u16,
+    closed: Arc<AtomicBool>,
+    refused: Arc<AtomicU32>,
+}
+
+impl Gate {
+    pub fn options(&self) -> Options {
+        options(self.port)
+    }
+
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub fn open(&self) {
+        self.closed.store(false, Ordering::SeqCst);
+    }
+
+    /// How often somebody ran into it closed.
+    pub fn refused(&self) -> u32 {
+        self.refused.load(Ordering::SeqCst)
     }
 }
 

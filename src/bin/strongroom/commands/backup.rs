@@ -10,9 +10,8 @@ use strongroom::ops::backup::{self, Planned, Report, Request};
 use strongroom::ops::config::{self, Config};
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::source::sqlite::SqliteSource;
-use strongroom::store::Store;
+use strongroom::vault::Vault;
 use strongroom::vault::commit::Label;
-use strongroom::vault::{LockedVault, Vault};
 
 use crate::commands::init;
 use crate::context::{Context, host_name, name_of, user_name};
@@ -171,10 +170,7 @@ fn free_name(name: Name, taken: &[Planned]) -> Name {
 
 /// The vault; made first if none was ever named and there is none in the usual place.
 fn open_or_make(context: &Context, location: &str, is_default: bool) -> Result<Vault, Failure> {
-    let opened = Store::open(location, &context.store_options())
-        .map_err(Failure::from)
-        .and_then(|store| Ok(LockedVault::open(store, &context.folders()?)?));
-    let locked = match opened {
+    let locked = match context.locked_at(location) {
         Ok(locked) => locked,
         Err(failure) if is_default && failure.is_no_vault() => {
             let made = init::make(context, location, Vec::new(), true)?;

@@ -152,7 +152,7 @@ impl Made {
 /// Makes the vault for these people and, if asked, for the identity file, which is made if it is not there.
 pub fn make(context: &Context, location: &str, mut people: Vec<Person>, with_identity: bool) -> Result<Made, Failure> {
     let names = people.iter().map(|person| person.name.to_string()).collect();
-    let store = Store::create(location, &context.store_options())?;
+    let store = context.patient(Store::create(location, &context.store_options())?)?;
     create::refuse_occupied(&store)?;
     let (mut identity, mut identity_is_new) = (None, false);
     if with_identity {

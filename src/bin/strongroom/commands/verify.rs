@@ -2,7 +2,6 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::ops::verify::deep::{self, Deep, Finding, Weight};
 use strongroom::ops::verify::{self, Checked, Damage, Depth, Report};
-use strongroom::store::Store;
 
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
@@ -52,7 +51,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let mut deep = None;
     let report = if args.stored {
         let location = context.location(context.config()?.as_ref())?;
-        let store = Store::open(&location, &context.store_options())?;
+        let store = context.open_store(&location)?;
         verify::stored(&store, &context.control)?
     } else {
         let vault = context.unlocked()?;
@@ -90,6 +89,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     }
     if !report.sound() {
         context.say("hint: everything else restores; strongroom restore says what it leaves out");
+        if report.damage.iter().all(|damage| damage.missing) {
+            context.say(COPIED);
+        }
     }
     let unchecked = !report.newer.is_empty() || deep.is_some_and(|deep| deep.any(Weight::Unchecked));
     Ok(match (damaged, unchecked) {
@@ -144,8 +146,13 @@ fn tell_finding(finding: &Finding) -> String {
     format!("{word} {} of {}: {}", finding.database, finding.snapshot.short(), finding.what)
 }
 
+/// What may be behind it when nothing is altered and something is missing.
+const COPIED: &str = "hint: nothing is altered. If this is a copy of a vault that is being written, what is missing may only not be \
+                      there yet: copy again in the order of docs/runbooks/copy-a-vault.md";
+
 fn tell(damage: &Damage) -> String {
-    let mut text = format!("{} {}: {}", paint(Tone::Lost, "damaged:"), damage.object, damage.what);
+    let word = paint(Tone::Lost, if damage.missing { "missing:" } else { "damaged:" });
+    let mut text = format!("{word} {}: {}", damage.object, damage.what);
     for harmed in &damage.harmed {
         for path in &harmed.paths {
             text.push_str(&format!("\n  {}  {path}", harmed.snapshot.short()));
