@@ -9,6 +9,7 @@ use crate::support::program::Home;
 mod backup;
 mod discover;
 mod keys;
+mod output;
 mod reading;
 
 fn small() -> Home {

@@ -2,7 +2,6 @@
 //!
 //! The only place that reads the environment. Secrets are read from files or typed without echo, never from arguments.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -27,11 +26,12 @@ use strongroom::vault::{LockedVault, Vault};
 
 use crate::arguments::Global;
 use crate::exit::Failure;
+use crate::output::{Output, Writer};
 
 pub struct Context {
     global: Global,
     pub control: Arc<Control>,
-    stdout_closed: Cell<bool>,
+    pub output: Output,
 }
 
 impl Context {
@@ -46,7 +46,7 @@ impl Context {
             stop.stop();
         };
         let _ = ctrlc::set_handler(handler);
-        Self { global, control, stdout_closed: Cell::new(false) }
+        Self { global, control, output: Output::default() }
     }
 
     pub fn json(&self) -> bool {
@@ -62,10 +62,6 @@ impl Context {
         std::io::stderr().is_terminal() && !self.global.quiet
     }
 
-    pub fn stdout_closed(&self) -> bool {
-        self.stdout_closed.get()
-    }
-
     /// Prints words, unless told not to. A reader that went away ends the output, not the work.
     pub fn print(&self, text: &str) {
         if !self.global.quiet && !self.global.json {
@@ -73,24 +69,33 @@ impl Context {
         }
     }
 
-    /// Says something beside the result: it goes to standard error.
+    /// Says something beside the result that is no trouble: on standard error, unless told to be quiet.
     pub fn say(&self, text: &str) {
         if !self.global.quiet {
-            let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+            self.warn(text);
         }
     }
 
-    /// Says the first few of many things, all that are known with `--verbose`, and how many there are in all.
-    pub fn say_some(&self, what: &str, lines: impl Iterator<Item = String>, count: u64) {
+    /// Says what a person must know, quiet or not: on standard error.
+    pub fn warn(&self, text: &str) {
+        let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// Warns of the first few of many things, of all that are known with `--verbose`, and of how many there are in all.
+    pub fn warn_some(&self, what: &str, lines: impl Iterator<Item = String>, count: u64) {
         let most = if self.global.verbose { usize::MAX } else { 20 };
         let mut told = 0;
         for line in lines.take(most) {
-            self.say(&format!("{what}: {line}"));
+            self.warn(&format!("{what}: {line}"));
             told += 1;
         }
         if count > told {
-            self.say(&format!("{what}: {} more", strongroom::base::text::count(count - told)));
+            self.warn(&format!("{what}: {} more", strongroom::base::text::count(count - told)));
         }
+    }
+
+    pub fn verbose(&self) -> bool {
+        self.global.verbose
     }
 
     pub fn print_json(&self, document: &impl serde::Serialize) {
@@ -101,10 +106,12 @@ impl Context {
 
     /// Writes a part of a document.
     pub fn write(&self, bytes: &[u8]) {
-        let mut out = std::io::stdout().lock();
-        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
-            self.stdout_closed.set(true);
-        }
+        self.output.write(bytes);
+    }
+
+    /// Standard output, for what is written as it comes.
+    pub fn out(&self, capacity: usize) -> std::io::BufWriter<Writer<'_>> {
+        std::io::BufWriter::with_capacity(capacity, self.output.writer())
     }
 }
 
@@ -232,7 +239,7 @@ impl Context {
     pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
         let snapshots = vault.snapshots()?;
         for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
-            self.say(&format!("warning: {object} is passed over: {}", one_line(error)));
+            self.warn(&format!("warning: {object} is passed over: {}", one_line(error)));
         }
         Ok(select::select(&snapshots.readable, selector, filter, &Zoned::now())?.clone())
     }

@@ -8,6 +8,7 @@ mod commands;
 mod context;
 mod exit;
 mod memory;
+mod output;
 mod progress;
 mod render;
 
@@ -22,8 +23,6 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let context = context::Context::new(arguments.global);
-    match arguments.command.run(&context) {
-        Ok(ending) => ending.code(),
-        Err(failure) => exit::failure(&failure, &context),
-    }
+    let ran = arguments.command.run(&context);
+    exit::code(ran, &context)
 }

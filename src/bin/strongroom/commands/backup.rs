@@ -215,11 +215,11 @@ fn lost(alarm: &Alarm) -> String {
 fn tell(report: &Report, context: &Context) {
     let manifest = &report.manifest;
     for warning in &report.warnings {
-        context.say(&format!("warning: {warning}"));
+        context.warn(&format!("warning: {warning}"));
     }
     for source in &manifest.sources {
         let lines = source.skipped.iter().map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason));
-        context.say_some("not captured as it should be", lines, source.skipped_count);
+        context.warn_some("not captured as it should be", lines, source.skipped_count);
     }
     if context.json() {
         let mut document = serde_json::to_value(manifest).expect("BUG: plain fields");

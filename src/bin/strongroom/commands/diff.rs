@@ -97,7 +97,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                     changed.clear();
                 }
                 for skip in &skipped {
-                    context.say(&format!("not compared: {}/{}: {}", source.name, skip.path, skip.reason));
+                    context.warn(&format!("not compared: {}/{}: {}", source.name, skip.path, skip.reason));
                 }
                 output.skipped += skipped.len();
             }

@@ -30,10 +30,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let tagged = |snapshot: &Snapshot| args.tag.as_ref().is_none_or(|tag| snapshot.manifest.tags.contains(tag));
     let chosen: Vec<&Snapshot> = all.readable.iter().filter(|s| filter.admits(s) && tagged(s)).collect();
     for (object, error) in &all.damaged {
-        context.say(&format!("damaged: {object}: {}", one_line(error)));
+        context.warn(&format!("damaged: {object}: {}", one_line(error)));
     }
     for (object, error) in &all.newer {
-        context.say(&format!("not listed: {object}: {}; use a newer strongroom", one_line(error)));
+        context.warn(&format!("not listed: {object}: {}; use a newer strongroom", one_line(error)));
     }
     if context.json() {
         let list: Vec<_> = chosen.iter().map(|snapshot| document(snapshot)).collect();
