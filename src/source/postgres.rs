@@ -35,12 +35,19 @@ pub struct PostgresSource {
     workers: usize,
     /// Roles and tablespaces are captured too.
     globals: bool,
+    allow_empty: bool,
 }
 
 impl PostgresSource {
     /// One database, with everything in it but what belongs to its server.
     pub fn of(connection: Connection) -> Self {
-        Self { connection, selection: Selection::default(), workers: default_workers(), globals: false }
+        Self {
+            connection,
+            selection: Selection::default(),
+            workers: default_workers(),
+            globals: false,
+            allow_empty: false,
+        }
     }
 
     /// The same, with roles and tablespaces: what the shortest configuration captures.
@@ -55,7 +62,7 @@ fn default_workers() -> usize {
 
 /// Makes a `postgres` source of its configuration table.
 pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError> {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 12] = [
         "url",
         "host",
         "port",
@@ -67,6 +74,7 @@ pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError
         "exclude_tables",
         "workers",
         "globals",
+        "allow_empty",
     ];
     let settings = Settings::new(table, &KEYS)?;
     let selection = Selection {
@@ -84,8 +92,9 @@ pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError
         }
     };
     let globals = settings.optional_flag("globals")?.unwrap_or(true);
+    let allow_empty = settings.flag("allow_empty")?;
     let connection = connection(&settings)?;
-    Ok(Box::new(PostgresSource { connection, selection, workers, globals }))
+    Ok(Box::new(PostgresSource { connection, selection, workers, globals, allow_empty }))
 }
 
 fn connection(settings: &Settings<'_>) -> Result<Connection, ConfigError> {
@@ -123,6 +132,10 @@ impl Source for PostgresSource {
 
     fn server(&self) -> Option<&Connection> {
         Some(&self.connection)
+    }
+
+    fn may_be_empty(&self) -> bool {
+        self.allow_empty
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

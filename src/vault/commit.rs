@@ -2,6 +2,7 @@
 //!
 //! [`Draft`] becomes a [`Committed`] by writing its manifest: the last object, after everything it refers to.
 
+mod found;
 mod source;
 
 use std::collections::{BTreeMap, HashSet};
@@ -22,6 +23,7 @@ use crate::vault::error::VaultError;
 use crate::vault::ingest::Ingest;
 use crate::vault::recall::{self, Place, RecallWriter};
 
+pub use found::Found;
 pub use source::SourceDraft;
 
 /// What a snapshot says about itself.
@@ -111,14 +113,15 @@ impl<'v> Draft<'v> {
         let key = manifest.key(sealed.digest);
         self.vault.store.put_new(&key, sealed.bytes.into())?;
         // The snapshot exists: whatever fails from here on must not make it look failed.
-        let not_noted = self.note(&key).err();
+        let not_noted = self.note(&key, manifest.id).err();
         Ok(Committed { manifest, key, not_noted })
     }
 
-    fn note(self, key: &ObjectKey) -> Result<(), VaultError> {
+    fn note(self, key: &ObjectKey, id: SnapshotId) -> Result<(), VaultError> {
         self.vault.remember_commit(key)?;
         let known = recall::Vouched { catalogs: self.ingest.catalogs(), absent: self.ingest.absent() };
-        self.memories.into_iter().try_for_each(|(memory, extent, databases)| memory.keep(key, known, extent, databases))
+        let keep = |(memory, extent, databases): (RecallWriter, _, _)| memory.keep((key, id), known, extent, databases);
+        self.memories.into_iter().try_for_each(keep)
     }
 
     fn manifest(&mut self) -> Manifest {

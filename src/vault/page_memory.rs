@@ -5,7 +5,7 @@
 //! pages is asked. Never vouches for a chunk: whoever uses a place it tells looks whether the vault has it.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::base::id::PlainDigest;
@@ -124,19 +124,32 @@ fn read_run(input: &mut impl Read) -> io::Result<Option<PageRun>> {
 pub struct PageMemoryWriter {
     path: PathBuf,
     out: Option<BufWriter<File>>,
+    /// The section begun last, and where it begins.
+    last: Option<(EntryPath, u64)>,
     kept: bool,
 }
 
 impl PageMemoryWriter {
     /// Nothing is written, and no file made, before there is a database.
     pub fn new(path: PathBuf) -> Self {
-        Self { path, out: None, kept: false }
+        Self { path, out: None, last: None, kept: false }
     }
 
+    /// Begins a section. One of the database before, which is captured once more, is forgotten.
     pub fn begin(&mut self, path: &EntryPath, page_size: u32) -> Result<(), VaultError> {
-        if self.out.is_none() {
-            let file = host::create_private(&self.path).map_err(VaultError::host(&self.path))?;
-            self.out = Some(BufWriter::with_capacity(BUFFER, file));
+        let failed = |error| VaultError::host(&self.path)(error);
+        let out = match &mut self.out {
+            Some(out) => out,
+            empty => {
+                let file = host::create_private(&self.path).map_err(failed)?;
+                empty.insert(BufWriter::with_capacity(BUFFER, file))
+            }
+        };
+        match &self.last {
+            Some((last, start)) if last == path => {
+                out.seek(SeekFrom::Start(*start)).and_then(|start| out.get_ref().set_len(start)).map_err(failed)?;
+            }
+            _ => self.last = Some((path.clone(), out.stream_position().map_err(failed)?)),
         }
         self.write(&(path.as_bytes().len() as u32).to_le_bytes())?;
         self.write(path.as_bytes())?;
@@ -192,6 +205,23 @@ mod tests {
     fn run(chunk: u8, count: u32) -> PageRun {
         let spot = Spot { chunk: PlainDigest::from_bytes([chunk; 32]), offset: 4096 };
         PageRun { spot: Some(spot), count, digests: vec![PageDigest::from_bytes([chunk; 16]); count as usize] }
+    }
+
+    #[test]
+    fn a_section_that_is_begun_again_replaces_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| EntryPath::from_bytes(name.as_bytes()).unwrap();
+        let mut writer = PageMemoryWriter::new(folder.path().join("pages"));
+        for (name, chunk) in [("a", 1), ("b", 2), ("b", 3), ("c", 4)] {
+            writer.begin(&path(name), 4096).unwrap();
+            writer.run(&run(chunk, 2)).unwrap();
+            writer.end().unwrap();
+        }
+        let mut memory = PageMemory::open(Some(&writer.finish().unwrap().unwrap()));
+        for (name, chunk) in [("a", 1), ("b", 3), ("c", 4)] {
+            assert!(memory.find(&path(name), 4096));
+            assert_eq!((memory.run(), memory.run()), (Some(run(chunk, 2)), None));
+        }
     }
 
     #[test]

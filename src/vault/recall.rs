@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::capture::{Fingerprint, Known, Recall};
 use crate::base::chunk::sealed_digest;
 use crate::base::database::Database;
-use crate::base::id::SealedDigest;
+use crate::base::id::{SealedDigest, SnapshotId};
 use crate::base::name::{Name, ObjectKey};
 use crate::base::path::EntryPath;
 use crate::format::listing::MAX_LINE;
@@ -27,11 +27,16 @@ use crate::vault::page_memory::{PageMemory, PageMemoryWriter};
 struct Memory {
     records: String,
     manifest: String,
+    /// The id of that snapshot.
+    #[serde(default)]
+    snapshot: Option<SnapshotId>,
     catalogs: Vec<SealedDigest>,
     #[serde(default)]
     absent: Vec<SealedDigest>,
     bytes: u64,
     entries: u64,
+    #[serde(default)]
+    files: u64,
     /// Beside the records: the pages of the databases among them.
     #[serde(default)]
     pages: Option<String>,
@@ -52,6 +57,7 @@ pub struct Vouched<'k> {
 pub struct Extent {
     pub bytes: u64,
     pub entries: u64,
+    pub files: u64,
 }
 
 /// All that is remembered of a source.
@@ -61,6 +67,7 @@ pub struct Remembered {
     pub databases: Vec<Database>,
     /// The snapshot it was in.
     pub manifest: Option<String>,
+    pub snapshot: Option<SnapshotId>,
     pub(super) pages: PageMemory,
 }
 
@@ -71,6 +78,7 @@ pub fn nothing() -> Remembered {
         extent: Extent::default(),
         databases: Vec::new(),
         manifest: None,
+        snapshot: None,
         pages: PageMemory::open(None),
     }
 }
@@ -99,7 +107,8 @@ impl Place {
         Some(PageMemory::open(Some(&self.folder.join(pages))))
     }
 
-    /// The last capture, if it can be relied on; an empty one if not.
+    /// The last capture, if it can be relied on. If not, what it had to say of the source, as long as the snapshot is
+    /// there: what was lost since is lost all the same.
     pub fn recall(
         &self,
         manifests: &[ObjectKey],
@@ -110,21 +119,28 @@ impl Place {
         let Some(memory) = memory else { return nothing() };
         let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);
         let catalogs: HashSet<_> = catalogs.iter().collect();
-        let Ok(records) = File::open(self.folder.join(&memory.records)) else { return nothing() };
+        let records = File::open(self.folder.join(&memory.records));
         let known: HashSet<_> = memory.absent.iter().collect();
         let lost = absent.iter().any(|pack| !known.contains(pack));
-        if !committed || lost || !memory.catalogs.iter().all(|c| catalogs.contains(c)) {
-            // What looks unchanged may be what is lost: everything is read again, and stored where it has to be.
+        if !committed {
             return nothing();
         }
-        let reader = BufReader::with_capacity(256 << 10, records);
-        Remembered {
-            recall: Box::new(Records(reader)),
-            extent: Extent { bytes: memory.bytes, entries: memory.entries },
+        let known = Remembered {
+            extent: Extent { bytes: memory.bytes, entries: memory.entries, files: memory.files },
             databases: memory.databases,
             manifest: Some(memory.manifest),
-            pages: PageMemory::open(memory.pages.map(|pages| self.folder.join(pages)).as_deref()),
+            snapshot: memory.snapshot,
+            ..nothing()
+        };
+        let all_there = !lost && memory.catalogs.iter().all(|c| catalogs.contains(c));
+        let Ok(records) = records else { return known };
+        if !all_there {
+            // What looks unchanged may be what is lost: everything is read again, and stored where it has to be.
+            return known;
         }
+        let reader = BufReader::with_capacity(256 << 10, records);
+        let pages = PageMemory::open(memory.pages.map(|pages| self.folder.join(pages)).as_deref());
+        Remembered { recall: Box::new(Records(reader)), pages, ..known }
     }
 
     pub fn writer(&self) -> Result<RecallWriter, VaultError> {
@@ -210,7 +226,7 @@ impl RecallWriter {
     /// The snapshot is committed: this is what is recalled next time.
     pub fn keep(
         mut self,
-        manifest: &ObjectKey,
+        (manifest, snapshot): (&ObjectKey, SnapshotId),
         known: Vouched<'_>,
         extent: Extent,
         databases: Vec<Database>,
@@ -231,10 +247,12 @@ impl RecallWriter {
         let memory = Memory {
             records: name.clone(),
             manifest: manifest.as_str().to_owned(),
+            snapshot: Some(snapshot),
             catalogs: known.catalogs.to_vec(),
             absent: known.absent.iter().copied().collect(),
             bytes: extent.bytes,
             entries: extent.entries,
+            files: extent.files,
             pages: pages.clone(),
             databases,
         };

@@ -6,10 +6,12 @@ use std::process::{Command, Stdio};
 
 use crate::support::program::Home;
 
+mod absent;
 mod backup;
 mod discover;
 mod keys;
 mod output;
+mod quiet;
 mod reading;
 
 fn small() -> Home {

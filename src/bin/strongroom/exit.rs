@@ -105,6 +105,8 @@ pub fn code(ran: Result<Ending, Failure>, context: &Context) -> ExitCode {
         Ok(ending) => ending.code(),
         Err(failure) => self::failure(&failure, context),
     };
+    // What is still on its way counts too.
+    context.output.write(&[]);
     match context.output.failed() {
         None => own,
         Some(failed) => unwritten(&failed, own),

@@ -20,7 +20,7 @@ use crate::base::entry::Content;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::error::SqliteError;
-use crate::engine::sqlite::live;
+use crate::engine::sqlite::live::{self, AtRest, Reader};
 use crate::engine::sqlite::pages::{self, Free, Pages};
 use crate::source::files::metadata::Facts;
 
@@ -70,15 +70,34 @@ pub(super) fn file_of(root: &Path, path: &EntryPath) -> PathBuf {
     if path.is_root() { root.to_owned() } else { root.join(OsStr::from_bytes(path.as_bytes())) }
 }
 
-/// Captures one database, and has it checked if somebody wants that.
+/// Captures one database, and has it checked if somebody wants that. One that nobody has open is read as it lies there, and
+/// once more with everybody else where somebody has written to it meanwhile.
 pub(super) fn capture(
     file: &Path,
+    path: &EntryPath,
+    how: (Free, bool),
+    sink: &mut dyn EntrySink,
+    control: &Control,
+) -> Result<Captured, Failure> {
+    if let Some(rest) = AtRest::look(file) {
+        let captured = rest.open().map_err(Failure::from).and_then(|both| read(both, path, how, sink, control));
+        match captured {
+            Err(Failure::Sink(error)) => return Err(Failure::Sink(error)),
+            Err(Failure::Database(SqliteError::Interrupted)) => return captured,
+            Ok(captured) if rest.is_undisturbed() => return Ok(captured),
+            _ => {}
+        }
+    }
+    read(live::open(file)?, path, how, sink, control)
+}
+
+fn read(
+    (reader, second): (Reader, Option<Reader>),
     path: &EntryPath,
     (free, check): (Free, bool),
     sink: &mut dyn EntrySink,
     control: &Control,
 ) -> Result<Captured, Failure> {
-    let (reader, second) = live::open(file)?;
     let shape = reader.shape()?;
     let (sender, receiver, buffers) = pages::channel();
     let interrupt = second.as_ref().unwrap_or(&reader).interrupt();
@@ -176,3 +195,92 @@ pub(super) fn fingerprint(facts: &Facts, parent: impl AsFd, name: &CStr, length:
     }
     Some(Fingerprint { size: length, inode: hasher.finish(), ..own })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::base::capture::{Access, Known, Piece, Rows, Skip};
+    use crate::base::chunk::Lent;
+    use crate::base::entry::Entry;
+
+    /// Takes pages; somebody writes to the database itself after the first of them came.
+    struct Disturbed<'d> {
+        database: &'d Path,
+        times: u32,
+        bytes: Vec<u8>,
+    }
+
+    impl EntrySink for Disturbed<'_> {
+        fn content(
+            &mut self,
+            _: &mut dyn Iterator<Item = Result<Piece, Explained>>,
+            _: Access,
+        ) -> Result<Content, Explained> {
+            unreachable!("it is a database")
+        }
+
+        fn pages(
+            &mut self,
+            _: &EntryPath,
+            _: usize,
+            batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
+        ) -> Result<Content, Explained> {
+            self.times += 1;
+            self.bytes.clear();
+            for batch in batches {
+                self.bytes.extend_from_slice(batch?.bytes());
+                if self.times == 1 {
+                    // Closed last, it checkpoints.
+                    Connection::open(self.database).unwrap().execute_batch("UPDATE t SET a = a || '!'").unwrap();
+                }
+            }
+            Ok(Content::default())
+        }
+
+        fn rows(
+            &mut self,
+            _: &EntryPath,
+            _: &EntryPath,
+            _: &mut dyn Iterator<Item = Result<Rows, Explained>>,
+        ) -> Result<(Content, Content), Explained> {
+            unreachable!("it is a database")
+        }
+
+        fn database(&mut self, _: Database) {}
+
+        fn entry(&mut self, _: &Entry, _: Option<Fingerprint>) -> Result<(), Explained> {
+            Ok(())
+        }
+
+        fn repeat(&mut self, _: &Known) -> Result<(), Explained> {
+            Ok(())
+        }
+
+        fn skip(&mut self, _: Skip) {}
+    }
+
+    #[test]
+    fn a_database_at_rest_that_somebody_writes_to_meanwhile_is_captured_once_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        let sql = "PRAGMA journal_mode = WAL; CREATE TABLE t (a); WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 \
+                   FROM n WHERE i < 500) INSERT INTO t SELECT hex(randomblob(2000)) FROM n";
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let old = SystemTime::now() - Duration::from_secs(3600);
+        File::open(&path).unwrap().set_modified(old).unwrap();
+        let mut sink = Disturbed { database: &path, times: 0, bytes: Vec::new() };
+        let how = (Free::Keep, true);
+        let captured = capture(&path, &EntryPath::root(), how, &mut sink, &Control::default());
+        let Ok(captured) = captured else { panic!("it was not captured") };
+        assert!(captured.known.is_sound() && sink.times == 2, "{}", sink.times);
+        assert!(sink.bytes == std::fs::read(&path).unwrap());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -79,12 +79,27 @@ fn overview(snapshot: &Snapshot) -> String {
         let sizes = [source.bytes, source.bytes_read, source.bytes_new, source.bytes_stored].map(size);
         let mut row = vec![source.name.to_string(), source.kind.clone()];
         row.extend(sizes);
-        row.push(format!("{}, from {}", counted(source.files, "file"), source.root));
+        row.push(match &source.failed {
+            Some(_) => format!("not captured, from {}", source.root),
+            None => format!("{}, from {}", counted(source.files, "file"), source.root),
+        });
         table.row(row);
     }
     text.push_str(&table.render());
     for source in &manifest.sources {
         source.databases.iter().for_each(|database| text.push_str(&facts(source, database)));
+    }
+    for source in &manifest.sources {
+        source.failed.iter().for_each(|why| text.push_str(&format!("{}: not captured: {why}\n", source.name)));
+    }
+    for alarm in &manifest.alarms {
+        text.push_str(&format!("{}\n", super::backup::alarm(alarm)));
+    }
+    for source in manifest.sources.iter().filter(|source| source.left_out_count > 0) {
+        text.push_str(&format!("{}: {} left out on purpose\n", source.name, counted(source.left_out_count, "item")));
+        for left in &source.left_out {
+            text.push_str(&format!("  {}\n", left.path));
+        }
     }
     for source in manifest.sources.iter().filter(|source| source.skipped_count > 0) {
         text.push_str(&format!(

@@ -78,7 +78,11 @@ fn table(snapshots: &[&Snapshot]) -> String {
     }
     for Snapshot { manifest, .. } in snapshots.iter().rev() {
         let host = if several_hosts { manifest.host.clone() } else { String::new() };
-        let state = if manifest.complete() { "stored".to_owned() } else { paint(Tone::Look, "incomplete") };
+        let state = match (manifest.complete(), manifest.alarms.is_empty()) {
+            (false, _) => paint(Tone::Look, "incomplete"),
+            (true, false) => paint(Tone::Look, "alarm"),
+            (true, true) => "stored".to_owned(),
+        };
         let mut tags = manifest.tags.clone();
         // Not what `latest` means: so that it is seen why.
         tags.extend((manifest.reason == SAFETY).then(|| SAFETY.to_owned()));
