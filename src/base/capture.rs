@@ -72,6 +72,23 @@ pub struct Skip {
     pub reason: String,
 }
 
+/// What was left out by a rule that nobody had to write down.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct LeftOut {
+    pub path: String,
+    pub why: Rule,
+}
+
+/// A rule by which something is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// What is in a folder that a CACHEDIR.TAG marks as a cache.
+    Cache,
+    /// What a restore that was killed left unfinished.
+    Partial,
+}
+
 /// Takes a capture, entry by entry in path order.
 pub trait EntrySink {
     /// Keeps content and says how to refer to it. `pieces` yields until the content ends.
@@ -116,6 +133,9 @@ pub trait EntrySink {
 
     /// Notes what could not be captured: it goes into the manifest, the report and the exit code.
     fn skip(&mut self, skip: Skip);
+
+    /// Notes what is left out on purpose: it goes into the manifest and the report.
+    fn left_out(&mut self, _: LeftOut) {}
 }
 
 /// Cuts files where their content says, keyed by the vault's secret. Shared by all readers.

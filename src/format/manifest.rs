@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::capture::Skip;
+use crate::base::capture::{LeftOut, Skip};
 use crate::base::database::Database;
 use crate::base::entry::Content;
 use crate::base::id::{SnapshotId, VaultId};
@@ -50,7 +50,7 @@ pub struct Manifest {
     #[serde(default)]
     pub keys: Vec<String>,
     pub sources: Vec<SourceRecord>,
-    /// Tables that lost many rows since an earlier snapshot: retention keeps that one.
+    /// What was lost since an earlier snapshot, which retention keeps; and sources with nothing in them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alarms: Vec<Alarm>,
     /// Length of everything captured.
@@ -63,17 +63,42 @@ pub struct Manifest {
     pub bytes_stored: u64,
 }
 
-/// A table that has lost many of its rows.
+/// Something was lost, or there is nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
     pub source: Name,
-    /// The database's entry.
-    pub path: EntryPath,
-    pub table: String,
+    #[serde(default)]
+    pub what: Lost,
+    /// Of rows: the database's entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<EntryPath>,
+    /// Of rows: the table. Without it the whole database is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
     pub before: u64,
     pub after: u64,
-    /// The name of the manifest that still has them.
-    pub kept: String,
+    /// What the source finds in place of what it looks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The name of the manifest that still has what is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// The id of that snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+}
+
+/// What was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lost {
+    /// Rows of a table, or all of a database.
+    #[default]
+    Rows,
+    Files,
+    Bytes,
+    /// The source has nothing in it.
+    Empty,
 }
 
 /// One source of a snapshot.
@@ -92,6 +117,15 @@ pub struct SourceRecord {
     pub bytes_new: u64,
     pub bytes_stored: u64,
     pub milliseconds: u64,
+    /// Why nothing of it could be captured. Then everything else is empty, which says nothing of what is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    /// What was left out by rules that nobody had to write down; the first thousand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+    /// How many there were in all.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out_count: u64,
     /// What could not be captured; the first ten thousand.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skip>,
@@ -106,7 +140,23 @@ pub struct SourceRecord {
 impl Manifest {
     /// Was everything captured?
     pub fn complete(&self) -> bool {
-        self.sources.iter().all(|source| source.skipped_count == 0)
+        self.sources.iter().all(|source| source.skipped_count == 0 && source.failed.is_none())
+    }
+
+    /// Why the snapshot has nothing of a source, though it should.
+    pub fn absence(&self, source: &SourceRecord) -> Option<String> {
+        if let Some(why) = &source.failed {
+            return Some(format!("was not captured: {why}"));
+        }
+        let is_alarming = |alarm: &Alarm| alarm.source == source.name && alarm.what == Lost::Empty;
+        match source.skipped.first() {
+            _ if source.entries > 0 => None,
+            Some(skip) => Some(format!("was not captured: {}", skip.reason)),
+            None => self.alarms.iter().find(|alarm| is_alarming(alarm)).map(|alarm| {
+                let why = alarm.why.as_deref().unwrap_or("there was nothing in it");
+                format!("has nothing in this snapshot: {why}")
+            }),
+        }
     }
 
     /// Does it hold nothing but the rows and files that a recovery was about to change?
@@ -130,6 +180,10 @@ impl Manifest {
     pub fn key(&self, digest: crate::base::id::SealedDigest) -> ObjectKey {
         crate::format::layout::manifest(self.time, digest)
     }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Looks at the format number before anything else: a newer document may be anything.

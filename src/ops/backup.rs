@@ -1,20 +1,25 @@
 //! Taking a snapshot: plan, capture each source, commit, report.
+//!
+//! Owns the rule that a source which cannot be captured costs only itself, and is told.
+
+mod alarms;
 
 use std::sync::Arc;
 
 use crate::base::capture::Capture;
 use crate::base::control::Control;
-use crate::base::database::Database;
-use crate::base::error::one_line;
+use crate::base::error::{Class, Explain, one_line};
 use crate::base::name::Name;
 use crate::base::time::Instant;
 use crate::format::layout;
-use crate::format::manifest::{Alarm, Manifest};
+use crate::format::manifest::Manifest;
 use crate::ops::error::{OpError, Problem};
-use crate::source::Source;
+use crate::source::{Source, SourceError};
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
 use crate::vault::recall::Remembered;
+
+pub use alarms::Shares;
 
 /// One source under the name it has in the snapshot.
 pub struct Planned {
@@ -31,49 +36,77 @@ pub struct Request {
     pub rescan: bool,
     /// Count first what there is, so that progress can say how long it takes.
     pub estimate: bool,
-    /// A table that has lost more than this share of its rows, in percent, is an alarm.
-    pub rows_lost: u8,
+    /// Which losses are alarms; `None` where nothing is compared.
+    pub alarms: Option<Shares>,
+    /// All sources or no snapshot: one that cannot be captured ends it.
+    pub all: bool,
     pub control: Arc<Control>,
 }
 
 /// A snapshot that was taken.
 pub struct Report {
     pub manifest: Manifest,
+    /// Sources of which nothing could be captured, and why.
+    pub failed: Vec<(Name, SourceError)>,
     /// Things the person should know that are no failures.
     pub warnings: Vec<String>,
 }
 
+/// Takes a snapshot of what can be captured. Where that is nothing, there is none.
 pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
     if request.sources.is_empty() {
         return Err(Problem::Nothing.into());
     }
     let mut draft = vault.begin(request.label.clone(), request.rescan)?;
     let mut warnings: Vec<String> = clock_warning(&draft).into_iter().collect();
+    let mut failed = Vec::new();
     for planned in &request.sources {
-        if let Err(error) = capture(&mut draft, planned, request) {
-            // What was captured stays, catalogued, for the next backup; the reason to stop is what is told.
-            let _ = draft.abandon();
-            return Err(error);
+        match capture(&mut draft, planned, request) {
+            Ok(None) => {}
+            Ok(Some(error)) if !request.all => failed.push((planned.name.clone(), error)),
+            Ok(Some(error)) => return abandon(draft, error.into()),
+            Err(error) => return abandon(draft, error),
         }
+    }
+    if failed.len() == request.sources.len() {
+        return abandon(draft, nothing(failed));
     }
     let committed = draft.commit()?;
     let unusable = vault.host().notices().take_unusable();
     warnings.extend(unusable.or(committed.not_noted.map(|error| one_line(&error))).map(cache_warning));
-    Ok(Report { manifest: committed.manifest, warnings })
+    Ok(Report { manifest: committed.manifest, failed, warnings })
 }
 
-fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Result<(), OpError> {
+/// What was captured stays, catalogued, for the next backup; the reason to stop is what is told.
+fn abandon(draft: Draft<'_>, error: OpError) -> Result<Report, OpError> {
+    let _ = draft.abandon();
+    Err(error)
+}
+
+/// The error where no source could be captured.
+fn nothing(mut failed: Vec<(Name, SourceError)>) -> OpError {
+    if failed.len() == 1 {
+        return failed.remove(0).1.into();
+    }
+    let hint = failed.iter().find_map(|(_, error)| error.hint());
+    let why = failed.iter().map(|(name, error)| format!("{name}: {}", one_line(error))).collect();
+    Problem::NothingCaptured { why, hint }.into()
+}
+
+/// Captures one source. Returns why, where the source itself cannot be captured.
+fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Result<Option<SourceError>, OpError> {
     let Planned { name, source } = planned;
     let control = request.control.clone();
     let cutter = Arc::new(draft.file_cutter());
     let (mut sink, remembered) =
         draft.source(name, source.kind(), &source.root(), &source.memory(), control.clone())?;
-    let Remembered { recall, extent: expected, databases: before, manifest, .. } = remembered;
+    let Remembered { recall, extent: expected, databases, manifest, snapshot, .. } = remembered;
+    let before = alarms::Before { extent: expected, databases, kept: manifest.map(|name| (name, snapshot)) };
     control.bytes_expected.add(expected.bytes);
     control.items_expected.add(expected.entries);
     let capture = Capture { cutter, recall, control: control.clone(), rescan: request.rescan, check: request.check };
     let counting = Control::default();
-    std::thread::scope(|scope| {
+    let captured = std::thread::scope(|scope| {
         if request.estimate && expected.entries == 0 {
             scope.spawn(|| {
                 source.estimate(&counting);
@@ -85,42 +118,37 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
         // Whoever still counts has nothing left to count for.
         counting.stop();
         result
-    })?;
-    let databases = sink.finish()?;
-    if let Some(kept) = manifest {
-        lost_rows(name, &before, &databases, request.rows_lost)
-            .for_each(|alarm| draft.alarm(Alarm { kept: kept.clone(), ..alarm }));
+    });
+    if let Err(error) = captured {
+        if !is_its_own(&error) {
+            return Err(error.into());
+        }
+        sink.fail(one_line(&error));
+        return Ok(Some(error));
     }
-    Ok(())
+    let found = sink.finish(source.may_be_empty())?;
+    let alarms = request.alarms.map(|shares| alarms::of(name, &**source, &before, &found, shares));
+    alarms.into_iter().flatten().for_each(|alarm| draft.alarm(alarm));
+    Ok(None)
 }
 
-/// Tables that have lost more than `share` percent of their rows. A handful of rows is no alarm.
-fn lost_rows<'d>(
-    source: &'d Name,
-    before: &'d [Database],
-    after: &'d [Database],
-    share: u8,
-) -> impl Iterator<Item = Alarm> + 'd {
-    const HANDFUL: u64 = 10;
-    let lost = move |before: u64, after: u64| {
-        let lost = before.saturating_sub(after);
-        lost >= HANDFUL && u128::from(lost) * 100 > u128::from(before) * u128::from(share)
-    };
-    let pairs = before.iter().filter_map(|old| Some((old, after.iter().find(|new| new.path == old.path)?)));
-    pairs.flat_map(move |(old, new)| {
-        old.rows.iter().filter_map(move |(table, &rows)| {
-            // A table that cannot be counted any more is told as damage.
-            let now = new.rows.get(table).copied().or((new.damage.is_none()).then_some(0))?;
-            lost(rows, now).then(|| Alarm {
-                source: source.clone(),
-                path: old.path.clone(),
-                table: table.clone(),
-                before: rows,
-                after: now,
-                kept: String::new(),
-            })
-        })
-    })
+/// Is it the trouble of this source, and not of the vault or of everything?
+pub fn is_its_own(error: &SourceError) -> bool {
+    match error {
+        _ if error.class() == Class::Interrupted => false,
+        SourceError::Interrupted => false,
+        SourceError::Root { .. } | SourceError::Content { .. } => true,
+        SourceError::Postgres(_) | SourceError::Threads(_) => true,
+        // What came of the source went through the sink and back.
+        SourceError::Sink(error) => {
+            let error: &(dyn std::error::Error + 'static) = &**error;
+            match (error.downcast_ref(), error.downcast_ref()) {
+                (Some(VaultError::Source(_)), _) => true,
+                (_, Some(of_source)) => is_its_own(of_source),
+                _ => false,
+            }
+        }
+    }
 }
 
 /// The snapshot is made; what would have made the next one faster is not kept.

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use crate::base::error::{Class, Explain};
 use crate::base::name::Name;
 use crate::base::text::nearest;
-use crate::ops::backup::Planned;
+use crate::ops::backup::{Planned, Shares};
 use crate::ops::hooks::Hooks;
 use crate::record::model::Model;
 use crate::source;
@@ -22,15 +22,12 @@ pub struct Config {
     pub vault: Option<String>,
     pub app: Option<Name>,
     pub sources: Vec<Planned>,
-    /// `[alarm] rows_lost`: a table that has lost more of its rows than this, in percent, is an alarm.
-    pub rows_lost: u8,
+    /// `[alarm]`: which losses are told loudly.
+    pub alarms: Shares,
     pub hooks: Hooks,
     /// `[entity.NAME]`, `[[relation]]` and `[[rename]]`.
     pub model: Model,
 }
-
-/// What `rows_lost` is where nothing is written.
-pub const ROWS_LOST: u8 = 25;
 
 #[derive(Debug, thiserror::Error)]
 #[error("{}, line {line}: {what}", .file.display())]
@@ -52,6 +49,7 @@ impl Explain for ConfigError {
 }
 
 const KEYS: [&str; 8] = ["vault", "app", "source", "alarm", "hooks", "entity", "relation", "rename"];
+const ALARMS: [&str; 3] = ["rows_lost", "files_lost", "bytes_lost"];
 const HOOKS: [&str; 2] = ["before_restore", "after_restore"];
 
 /// Reads a configuration. `file` names it in messages and is what relative paths are relative to;
@@ -75,13 +73,14 @@ impl Reader<'_> {
     fn document(&self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
         let hooks = Hooks { folder: self.folder().to_owned(), ..Hooks::default() };
         let model = Model::default();
-        let mut config = Config { vault: None, app: None, sources: Vec::new(), rows_lost: ROWS_LOST, hooks, model };
+        let alarms = Shares::default();
+        let mut config = Config { vault: None, app: None, sources: Vec::new(), alarms, hooks, model };
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
                 "app" => config.app = Some(self.name("app", value)?),
                 "source" => config.sources = self.sources(value)?,
-                "alarm" => config.rows_lost = self.alarm(value)?,
+                "alarm" => config.alarms = self.alarm(value)?,
                 "hooks" => self.hooks(value, &mut config.hooks)?,
                 "entity" => config.model.entities = self.entities(value)?,
                 "relation" => config.model.relations = self.relations(value)?,
@@ -93,17 +92,19 @@ impl Reader<'_> {
         Ok(config)
     }
 
-    fn alarm(&self, value: &Spanned<DeValue<'_>>) -> Result<u8, ConfigError> {
+    fn alarm(&self, value: &Spanned<DeValue<'_>>) -> Result<Shares, ConfigError> {
         let what = "alarm is not a table; write [alarm]";
         let table = value.get_ref().as_table().ok_or_else(|| self.error(value.span(), what.to_owned(), None))?;
-        let mut rows_lost = ROWS_LOST;
+        let mut shares = Shares::default();
         for (key, value) in table {
             match key.get_ref().as_ref() {
-                "rows_lost" => rows_lost = self.percent("rows_lost", value)?,
-                unknown => return Err(self.unknown(unknown, key.span(), &["rows_lost"])),
+                "rows_lost" => shares.rows_lost = self.percent("rows_lost", value)?,
+                "files_lost" => shares.files_lost = self.percent("files_lost", value)?,
+                "bytes_lost" => shares.bytes_lost = self.percent("bytes_lost", value)?,
+                unknown => return Err(self.unknown(unknown, key.span(), &ALARMS)),
             }
         }
-        Ok(rows_lost)
+        Ok(shares)
     }
 
     fn percent(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<u8, ConfigError> {

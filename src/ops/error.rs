@@ -112,6 +112,10 @@ pub enum Problem {
     NotADatabase { path: String },
     #[error("there is nothing to back up")]
     Nothing,
+    #[error("nothing could be captured: {}", why.join("; "))]
+    NothingCaptured { why: Vec<String>, hint: Option<String> },
+    #[error("snapshot {snapshot}: {source_name} {why}")]
+    NotCaptured { snapshot: String, source_name: String, why: String },
     #[error("no safety snapshot could be made: {why}")]
     NoSafety { why: String, source: Option<Box<OpError>> },
     #[error("{source}; what was changed until then could not be taken back")]
@@ -243,6 +247,10 @@ impl Explain for Problem {
             }
             Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
             Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
+            Self::NothingCaptured { hint, .. } => hint.clone(),
+            Self::NotCaptured { source_name, .. } => {
+                Some(format!("strongroom snapshots --source {source_name} lists those that have it"))
+            }
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),
             _ => None,
         }

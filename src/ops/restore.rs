@@ -25,7 +25,7 @@ use crate::base::path::{self, EntryPath};
 use crate::engine::postgres::restore::spoken;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
-use crate::ops::show::Part;
+use crate::ops::show::{self, Part};
 use crate::source::files::target::{Options, Outcome, Target, TargetError};
 use crate::vault::error::VaultError;
 use crate::vault::extents;
@@ -69,14 +69,15 @@ pub struct Issue {
 /// Restores into a folder. One source goes straight into it, several into a folder each.
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request) -> Result<Report, OpError> {
     let library = unlocked.library()?;
-    let jobs = plan(manifest, request)?;
+    let (jobs, absent) = plan(manifest, request)?;
     let expected =
         |field: fn(&SourceRecord) -> u64| jobs.iter().map(|job| field(job.source)).fold(0, u64::saturating_add);
     if jobs.iter().all(|job| job.folder.is_root()) {
         request.control.bytes_expected.set(expected(|source| source.bytes));
         request.control.items_expected.set(expected(|source| source.files));
     }
-    let mut report = Report::default();
+    let issues_count = absent.len() as u64;
+    let mut report = Report { issues: absent, issues_count, ..Report::default() };
     for job in &jobs {
         restore_source(&library, manifest, job, request, &mut report)?;
         if job.source.kind == server::KIND {
@@ -97,6 +98,8 @@ fn spoken(unlocked: &UnlockedVault, job: &Job<'_>, report: &mut Report) -> Resul
     }
     Ok(())
 }
+/// A source, and what of it.
+type Wanted<'m> = (&'m SourceRecord, EntryPath);
 
 struct Job<'m> {
     source: &'m SourceRecord,
@@ -106,9 +109,10 @@ struct Job<'m> {
     name: EntryPath,
 }
 
-fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, OpError> {
+/// What is to be done, and what the snapshot has nothing of. That is an error where it is all that was asked for.
+fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<(Vec<Job<'m>>, Vec<Issue>), OpError> {
     let everything = || manifest.sources.iter().map(|source| (source, EntryPath::root())).collect();
-    let chosen: Vec<(&SourceRecord, EntryPath)> = if request.parts.is_empty() {
+    let chosen: Vec<Wanted<'m>> = if request.parts.is_empty() {
         everything()
     } else {
         let resolve = |part: &Part| Ok((part.source_of(manifest)?, part.path.clone()));
@@ -121,11 +125,29 @@ fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<Vec<Job<'m>>, O
             return Err(Problem::Kind { source_name, kind, verb: "restore" }.into());
         }
     }
+    let (there, absent) = parted(manifest, chosen)?;
     let place = |source: &SourceRecord| {
         if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
     };
     let job = |(source, folder)| Job { source, folder, to: place(source), name: own_name(source, &source.root) };
-    Ok(chosen.into_iter().map(job).collect())
+    Ok((there.into_iter().map(job).collect(), absent))
+}
+
+/// Parts what a snapshot has from what it has nothing of. That is an error where it is everything.
+fn parted<'m>(manifest: &'m Manifest, wanted: Vec<Wanted<'m>>) -> Result<(Vec<Wanted<'m>>, Vec<Issue>), OpError> {
+    let is_nothing = |(source, path): &Wanted<'_>| source.entries == 0 && path.is_root();
+    let has_nothing = |wanted: &Wanted<'_>| is_nothing(wanted) || manifest.absence(wanted.0).is_some();
+    let (nothing, there): (Vec<_>, Vec<_>) = wanted.into_iter().partition(has_nothing);
+    // A source that was meant to be empty is given back as it was: there is nothing to do.
+    let absent = nothing.iter().filter_map(|(source, _)| Some((*source, manifest.absence(source)?)));
+    let absent: Vec<(&SourceRecord, String)> = absent.collect();
+    match &absent[..] {
+        [(source, why), ..] if there.is_empty() => Err(show::not_captured(manifest, source, why.clone())),
+        _ => {
+            let issue = |(source, reason): (&SourceRecord, String)| Issue { path: source.name.to_string(), reason };
+            Ok((there, absent.into_iter().map(issue).collect()))
+        }
+    }
 }
 
 /// What a source that is one file is called: as at its root, or as the source.
@@ -157,7 +179,7 @@ fn restore_source(
             Err(error) => tally.issue(&job.source.name.to_string(), &error),
         }
     }
-    if !found {
+    if !found && !(job.folder.is_root() && job.source.entries == 0) {
         let (snapshot, source_name) = (manifest.id.short(), job.source.name.to_string());
         return Err(Problem::NoPath { snapshot, source_name, path: job.folder.to_string() }.into());
     }

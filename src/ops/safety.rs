@@ -14,7 +14,6 @@ use crate::base::path;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request};
-use crate::ops::config;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::server::KIND;
 use crate::source;
@@ -55,8 +54,8 @@ pub fn plan(
     }
     let control = control.clone();
     // What is kept is what is there, sound or not: whoever gives it back has it checked.
-    let (check, rescan, estimate, rows_lost) = (false, false, false, config::ROWS_LOST);
-    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, rows_lost, control })))
+    let (check, rescan, estimate) = (false, false, false);
+    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, alarms: None, all: true, control })))
 }
 
 impl Plan {

@@ -27,12 +27,17 @@ impl Part {
     pub fn source_of<'m>(&self, manifest: &'m Manifest) -> Result<&'m SourceRecord, OpError> {
         let names = || manifest.sources.iter().map(|source| source.name.to_string()).collect();
         let snapshot = || manifest.id.short();
-        match (&self.source, &manifest.sources[..]) {
-            (None, [only]) => Ok(only),
-            (None, _) => Err(Problem::WhichSource { snapshot: snapshot(), sources: names() }.into()),
+        let source = match (&self.source, &manifest.sources[..]) {
+            (None, [only]) => only,
+            (None, _) => return Err(Problem::WhichSource { snapshot: snapshot(), sources: names() }.into()),
             (Some(name), sources) => sources.iter().find(|source| source.name.as_str() == name).ok_or_else(|| {
-                Problem::NoSource { snapshot: snapshot(), source_name: name.clone(), sources: names() }.into()
-            }),
+                Problem::NoSource { snapshot: snapshot(), source_name: name.clone(), sources: names() }
+            })?,
+        };
+        match manifest.absence(source) {
+            // What holds nothing can be looked into; what was not captured cannot.
+            Some(why) if source.failed.is_some() => Err(not_captured(manifest, source, why)),
+            _ => Ok(source),
         }
     }
 }
@@ -51,7 +56,13 @@ pub fn list(
         found = true;
         each(entry?)?;
     }
-    if found { Ok(()) } else { Err(no_path(manifest, source, part)) }
+    if found || (part.path.is_root() && source.entries == 0) { Ok(()) } else { Err(no_path(manifest, source, part)) }
+}
+
+/// The error of whoever wants what a snapshot has nothing of.
+pub(super) fn not_captured(manifest: &Manifest, source: &SourceRecord, why: String) -> OpError {
+    let (snapshot, source_name) = (manifest.id.short(), source.name.to_string());
+    Problem::NotCaptured { snapshot, source_name, why }.into()
 }
 
 /// Writes the bytes of one file.

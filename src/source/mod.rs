@@ -36,6 +36,16 @@ pub trait Source: fmt::Debug + Send + Sync {
         None
     }
 
+    /// May there be nothing in it? Otherwise that is told.
+    fn may_be_empty(&self) -> bool {
+        false
+    }
+
+    /// What there is, in words, when there is nothing in it.
+    fn nothing(&self) -> String {
+        "there is nothing in it".to_owned()
+    }
+
     /// Hands everything to `sink`, in path order.
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError>;
 
@@ -191,6 +201,9 @@ impl Explain for SourceError {
         match self {
             SourceError::Root { cause, .. } if cause.kind() == io::ErrorKind::NotFound => {
                 Some("check the path; relative ones are relative to the configuration file".to_owned())
+            }
+            SourceError::Root { cause, .. } if cause.kind() == io::ErrorKind::IsADirectory => {
+                Some("it was to be a file: a container that finds nothing to mount makes a folder, for one".to_owned())
             }
             SourceError::Postgres(error) => error.hint(),
             SourceError::Sink(error) => error.hint(),

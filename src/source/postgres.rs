@@ -42,6 +42,7 @@ pub struct PostgresSource {
     globals: bool,
     /// How long tables are waited for that somebody has to himself.
     patience: Duration,
+    allow_empty: bool,
 }
 
 impl PostgresSource {
@@ -53,6 +54,7 @@ impl PostgresSource {
             workers: default_workers(),
             globals: false,
             patience: PATIENCE,
+            allow_empty: false,
         }
     }
 
@@ -81,6 +83,7 @@ pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError
         "workers",
         "globals",
         "wait_for_locks",
+        "allow_empty",
     ];
     let settings = Settings::new(table, &KEYS)?;
     let selection = Selection {
@@ -106,8 +109,9 @@ pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError
             return Err(ConfigError::Value { key: "wait_for_locks", problem });
         }
     };
+    let allow_empty = settings.flag("allow_empty")?;
     let connection = connection(&settings)?;
-    Ok(Box::new(PostgresSource { connection, selection, workers, globals, patience }))
+    Ok(Box::new(PostgresSource { connection, selection, workers, globals, patience, allow_empty }))
 }
 
 fn connection(settings: &Settings<'_>) -> Result<Connection, ConfigError> {
@@ -145,6 +149,10 @@ impl Source for PostgresSource {
 
     fn server(&self) -> Option<&Connection> {
         Some(&self.connection)
+    }
+
+    fn may_be_empty(&self) -> bool {
+        self.allow_empty
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

@@ -47,7 +47,7 @@ impl SqliteSource {
 
 /// Makes a `sqlite` source of its configuration table.
 pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
-    let settings = Settings::new(table, &["path", "free_pages", "exclude"])?;
+    let settings = Settings::new(table, &["path", "free_pages", "exclude", "allow_empty"])?;
     let path = settings.text("path")?;
     if path.is_empty() {
         return Err(ConfigError::Value { key: "path", problem: "is empty".to_owned() });
@@ -65,6 +65,7 @@ pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigEr
         path: base.join(folder),
         exclude: settings.texts("exclude")?,
         databases: Databases::Demand(free),
+        allow_empty: settings.flag("allow_empty")?,
         only: Some(glob),
         ..FilesOptions::default()
     };
@@ -82,6 +83,17 @@ impl Source for SqliteSource {
 
     fn memory(&self) -> String {
         self.0.memory()
+    }
+
+    fn may_be_empty(&self) -> bool {
+        self.0.may_be_empty()
+    }
+
+    fn nothing(&self) -> String {
+        match self.0.options().only.as_deref() {
+            Some("") => "there is no database in it".to_owned(),
+            _ => self.0.nothing(),
+        }
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

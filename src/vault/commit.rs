@@ -2,6 +2,7 @@
 //!
 //! [`Draft`] becomes a [`Committed`] by writing its manifest: the last object, after everything it refers to.
 
+mod found;
 mod source;
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,6 +24,7 @@ use crate::vault::ingest::Ingest;
 use crate::vault::places::{self, Place as CapturedPlace};
 use crate::vault::recall::{self, Place, RecallWriter};
 
+pub use found::Found;
 pub use source::SourceDraft;
 
 /// Where this host notes what it committed, and where.
@@ -129,14 +131,14 @@ impl<'v> Draft<'v> {
             let (source, kind, root) = (name.to_string(), kind.clone(), root.clone());
             places::remember(&self.vault.host, &CapturedPlace { source, kind, root });
         }
-        let not_noted = self.note(&key).err();
+        let not_noted = self.note(&key, manifest.id).err();
         Ok(Committed { manifest, key, not_noted })
     }
 
-    fn note(self, key: &ObjectKey) -> Result<(), VaultError> {
+    fn note(self, key: &ObjectKey, id: SnapshotId) -> Result<(), VaultError> {
         let known = recall::Vouched { catalogs: self.ingest.catalogs(), absent: self.ingest.absent() };
         let memories = self.memories.into_iter();
-        memories.for_each(|(memory, extent, databases)| memory.keep(key, known, extent, databases));
+        memories.for_each(|(memory, extent, databases)| memory.keep((key, id), known, extent, databases));
         self.vault.remember_commit(key)?;
         let committed = self.vault.host.folder(COMMITTED);
         committed.noted(committed.replace(PLACE, self.vault.place().as_bytes()));

@@ -143,16 +143,24 @@ pub struct PageMemoryWriter {
     out: Option<CheckedWriter>,
     /// Something could not be written.
     failed: bool,
+    /// The section begun last.
+    last: Option<EntryPath>,
     kept: bool,
 }
 
 impl PageMemoryWriter {
     /// Nothing is written, and no file made, before there is a database.
     pub fn new(folder: CacheFolder, path: PathBuf) -> Self {
-        Self { folder, path, out: None, failed: false, kept: false }
+        Self { folder, path, out: None, failed: false, last: None, kept: false }
     }
 
+    /// Begins a section. What is written stands under digests and cannot be taken back: with a database that is captured
+    /// once more, nothing is remembered of this capture.
     pub fn begin(&mut self, path: &EntryPath, page_size: u32) {
+        if self.last.as_ref() == Some(path) {
+            (self.out, self.failed) = (None, true);
+        }
+        self.last = Some(path.clone());
         if self.out.is_none() && !self.failed {
             let made = self.folder.noted(host::create_private(&self.path));
             let name = self.path.with_extension("");
@@ -219,6 +227,20 @@ mod tests {
     fn run(chunk: u8, count: u32) -> PageRun {
         let spot = Spot { chunk: PlainDigest::from_bytes([chunk; 32]), offset: 4096 };
         PageRun { spot: Some(spot), count, digests: vec![PageDigest::from_bytes([chunk; 16]); count as usize] }
+    }
+
+    #[test]
+    fn with_a_section_that_is_begun_again_nothing_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = CacheFolder::of_test(folder.path());
+        let path = |name: &str| EntryPath::from_bytes(name.as_bytes()).unwrap();
+        let mut writer = PageMemoryWriter::new(cache, folder.path().join("one.pages.partial"));
+        for (name, chunk) in [("a", 1), ("b", 2), ("b", 3), ("c", 4)] {
+            writer.begin(&path(name), 4096);
+            writer.run(&run(chunk, 2));
+            writer.end();
+        }
+        assert!(writer.finish().is_none());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::capture::{Fingerprint, Known, Recall};
 use crate::base::chunk::sealed_digest;
 use crate::base::database::Database;
-use crate::base::id::SealedDigest;
+use crate::base::id::{SealedDigest, SnapshotId};
 use crate::base::name::{Name, ObjectKey};
 use crate::base::path::EntryPath;
 use crate::format::listing::MAX_LINE;
@@ -28,11 +28,16 @@ use crate::vault::page_memory::{PageMemory, PageMemoryWriter};
 struct Memory {
     records: String,
     manifest: String,
+    /// The id of that snapshot.
+    #[serde(default)]
+    snapshot: Option<SnapshotId>,
     catalogs: Vec<SealedDigest>,
     #[serde(default)]
     absent: Vec<SealedDigest>,
     bytes: u64,
     entries: u64,
+    #[serde(default)]
+    files: u64,
     /// Beside the records: the pages of the databases among them.
     #[serde(default)]
     pages: Option<String>,
@@ -53,6 +58,7 @@ pub struct Vouched<'k> {
 pub struct Extent {
     pub bytes: u64,
     pub entries: u64,
+    pub files: u64,
 }
 
 /// All that is remembered of a source.
@@ -62,6 +68,7 @@ pub struct Remembered {
     pub databases: Vec<Database>,
     /// The snapshot it was in.
     pub manifest: Option<String>,
+    pub snapshot: Option<SnapshotId>,
     pub(super) pages: PageMemory,
 }
 
@@ -72,6 +79,7 @@ pub fn nothing() -> Remembered {
         extent: Extent::default(),
         databases: Vec::new(),
         manifest: None,
+        snapshot: None,
         pages: PageMemory::open(None),
     }
 }
@@ -102,7 +110,8 @@ impl Place {
         Some(PageMemory::open(Some((&self.folder, &self.memory()?.pages?))))
     }
 
-    /// The last capture, if it can be relied on; an empty one if not.
+    /// The last capture, if it can be relied on. If not, what it had to say of the source, as long as the snapshot is
+    /// there: what was lost since is lost all the same.
     pub fn recall(
         &self,
         manifests: &[ObjectKey],
@@ -113,21 +122,28 @@ impl Place {
         let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);
         let catalogs: HashSet<_> = catalogs.iter().collect();
         let path = self.folder.path().join(&memory.records);
-        let Ok(reader) = CheckedReader::open(&path, self.folder.key()) else { return nothing() };
+        let records = CheckedReader::open(&path, self.folder.key());
         let known: HashSet<_> = memory.absent.iter().collect();
         let lost = absent.iter().any(|pack| !known.contains(pack));
-        if !committed || lost || !memory.catalogs.iter().all(|c| catalogs.contains(c)) {
-            // What looks unchanged may be what is lost: everything is read again, and stored where it has to be.
+        if !committed {
             return nothing();
         }
-        let records = Records { reader, folder: self.folder.clone(), path };
-        Remembered {
-            recall: Box::new(records),
-            extent: Extent { bytes: memory.bytes, entries: memory.entries },
+        let known = Remembered {
+            extent: Extent { bytes: memory.bytes, entries: memory.entries, files: memory.files },
             databases: memory.databases,
             manifest: Some(memory.manifest),
-            pages: PageMemory::open(memory.pages.as_deref().map(|pages| (&self.folder, pages))),
+            snapshot: memory.snapshot,
+            ..nothing()
+        };
+        let all_there = !lost && memory.catalogs.iter().all(|c| catalogs.contains(c));
+        let Ok(reader) = records else { return known };
+        if !all_there {
+            // What looks unchanged may be what is lost: everything is read again, and stored where it has to be.
+            return known;
         }
+        let pages = PageMemory::open(memory.pages.as_deref().map(|pages| (&self.folder, pages)));
+        let records = Records { reader, folder: self.folder.clone(), path };
+        Remembered { recall: Box::new(records), pages, ..known }
     }
 
     pub fn writer(&self) -> RecallWriter {
@@ -227,15 +243,21 @@ impl RecallWriter {
 
     /// The snapshot is committed: this is what is recalled next time. Where it cannot be kept, the last one stays, which
     /// is as true as it was.
-    pub fn keep(mut self, manifest: &ObjectKey, known: Vouched<'_>, extent: Extent, databases: Vec<Database>) {
+    pub fn keep(
+        mut self,
+        snapshot: (&ObjectKey, SnapshotId),
+        known: Vouched<'_>,
+        extent: Extent,
+        databases: Vec<Database>,
+    ) {
         let Some(mut out) = self.out.take() else { return };
-        let kept = out.finish().and_then(|()| self.settle(manifest, known, extent, databases));
+        let kept = out.finish().and_then(|()| self.settle(snapshot, known, extent, databases));
         self.place.folder.clone().noted(kept);
     }
 
     fn settle(
         &mut self,
-        manifest: &ObjectKey,
+        (manifest, snapshot): (&ObjectKey, SnapshotId),
         known: Vouched<'_>,
         extent: Extent,
         databases: Vec<Database>,
@@ -255,10 +277,12 @@ impl RecallWriter {
         let memory = Memory {
             records: name.clone(),
             manifest: manifest.as_str().to_owned(),
+            snapshot: Some(snapshot),
             catalogs: known.catalogs.to_vec(),
             absent: known.absent.iter().copied().collect(),
             bytes: extent.bytes,
             entries: extent.entries,
+            files: extent.files,
             pages: pages.clone(),
             databases,
         };

@@ -18,7 +18,7 @@ pub const SAFETY: &str = "safety";
 pub struct Filter {
     pub app: Option<String>,
     pub host: Option<String>,
-    /// Only snapshots that hold a source of this name.
+    /// Only snapshots that hold a source of this name: one that could not be captured is in none.
     pub source: Option<String>,
 }
 
@@ -27,7 +27,10 @@ impl Filter {
         let manifest = &snapshot.manifest;
         self.app.as_ref().is_none_or(|app| manifest.app.as_str() == app)
             && self.host.as_ref().is_none_or(|host| manifest.host == *host)
-            && self.source.as_ref().is_none_or(|name| manifest.sources.iter().any(|s| s.name.as_str() == name))
+            && self
+                .source
+                .as_ref()
+                .is_none_or(|name| manifest.sources.iter().any(|s| s.name.as_str() == name && s.failed.is_none()))
     }
 }
 

@@ -6,10 +6,13 @@ use std::process::{Command, Stdio};
 
 use crate::support::program::Home;
 
+mod absent;
 mod backup;
 mod choosing;
 mod discover;
 mod keys;
+mod output;
+mod quiet;
 mod reading;
 
 fn small() -> Home {

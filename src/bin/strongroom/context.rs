@@ -29,12 +29,13 @@ use strongroom::vault::{LockedVault, Vault};
 use crate::arguments::Global;
 use crate::exit::Failure;
 use crate::outage::{self, Outages};
+use crate::output::{Output, Writer};
 use crate::render::local_with_zone;
 
 pub struct Context {
     global: Global,
     pub control: Arc<Control>,
-    stdout_closed: Cell<bool>,
+    pub output: Output,
     alarmed: Cell<bool>,
     outages: Arc<Outages>,
     /// What became of the caches of the vaults that were opened.
@@ -54,7 +55,7 @@ impl Context {
         };
         let _ = ctrlc::set_handler(handler);
         let (outages, notices) = (Arc::default(), RefCell::default());
-        Self { global, control, stdout_closed: Cell::new(false), alarmed: Cell::new(false), outages, notices }
+        Self { global, control, output: Output::default(), alarmed: Cell::new(false), outages, notices }
     }
 
     pub fn json(&self) -> bool {
@@ -70,10 +71,6 @@ impl Context {
         std::io::stderr().is_terminal() && !self.global.quiet
     }
 
-    pub fn stdout_closed(&self) -> bool {
-        self.stdout_closed.get()
-    }
-
     /// Prints words, unless told not to. A reader that went away ends the output, not the work.
     pub fn print(&self, text: &str) {
         if !self.global.quiet && !self.global.json {
@@ -81,17 +78,17 @@ impl Context {
         }
     }
 
-    /// Says something beside the result: it goes to standard error.
+    /// Says something beside the result that is no trouble: on standard error, unless told to be quiet.
     pub fn say(&self, text: &str) {
         if !self.global.quiet {
-            let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+            self.warn(text);
         }
     }
 
-    /// Says what a person must know, quiet or not; a run that ends well ends incomplete for it.
+    /// Warns of something for which a run that ends well ends incomplete.
     pub fn alarm(&self, text: &str) {
         self.alarmed.set(true);
-        let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+        self.warn(text);
     }
 
     /// Was anything said that a person must know?
@@ -99,17 +96,26 @@ impl Context {
         self.alarmed.get()
     }
 
-    /// Says the first few of many things, all that are known with `--verbose`, and how many there are in all.
-    pub fn say_some(&self, what: &str, lines: impl Iterator<Item = String>, count: u64) {
+    /// Says what a person must know, quiet or not: on standard error.
+    pub fn warn(&self, text: &str) {
+        let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+    }
+
+    /// Warns of the first few of many things, of all that are known with `--verbose`, and of how many there are in all.
+    pub fn warn_some(&self, what: &str, lines: impl Iterator<Item = String>, count: u64) {
         let most = if self.global.verbose { usize::MAX } else { 20 };
         let mut told = 0;
         for line in lines.take(most) {
-            self.say(&format!("{what}: {line}"));
+            self.warn(&format!("{what}: {line}"));
             told += 1;
         }
         if count > told {
-            self.say(&format!("{what}: {} more", strongroom::base::text::count(count - told)));
+            self.warn(&format!("{what}: {} more", strongroom::base::text::count(count - told)));
         }
+    }
+
+    pub fn verbose(&self) -> bool {
+        self.global.verbose
     }
 
     pub fn print_json(&self, document: &impl serde::Serialize) {
@@ -120,10 +126,12 @@ impl Context {
 
     /// Writes a part of a document.
     pub fn write(&self, bytes: &[u8]) {
-        let mut out = std::io::stdout().lock();
-        if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
-            self.stdout_closed.set(true);
-        }
+        self.output.write(bytes);
+    }
+
+    /// Standard output, for what is written as it comes.
+    pub fn out(&self, capacity: usize) -> std::io::BufWriter<Writer<'_>> {
+        std::io::BufWriter::with_capacity(capacity, self.output.writer())
     }
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use strongroom::base::error::{Class, Explain};
 
 use crate::context::Context;
+use crate::output::{Failed, Output};
 
 /// A run that ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +96,45 @@ impl<E: Explain> From<E> for Failure {
     }
 }
 
-/// Tells what went wrong; with `--json` on standard output as well.
-pub fn failure(failure: &Failure, context: &Context) -> ExitCode {
-    if failure.class == Class::Interrupted && context.stdout_closed() {
-        return ExitCode::SUCCESS;
+/// The code of a program whose reader went away, as shells know it: 128 and the number of SIGPIPE.
+const READER_GONE: u8 = 141;
+
+/// How the run ends. What is done and could not be told is no success; trouble outweighs that.
+pub fn code(ran: Result<Ending, Failure>, context: &Context) -> ExitCode {
+    let own = match ran {
+        Ok(ending) => {
+            context.say_last_words();
+            if ending == Ending::Done && context.alarmed() { Ending::Incomplete.code() } else { ending.code() }
+        }
+        Err(failure) => {
+            let code = self::failure(&failure, context);
+            context.say_of_caches();
+            code
+        }
+    };
+    // What is still on its way counts too.
+    context.output.write(&[]);
+    match context.output.failed() {
+        None => own,
+        Some(failed) => unwritten(&failed, own),
     }
+}
+
+/// The code of a run whose output failed. A reader that went away is no news to anybody.
+fn unwritten(failed: &Failed, own: ExitCode) -> ExitCode {
+    let code = match failed {
+        Failed::Closed => READER_GONE,
+        Failed::Broken(reason) => {
+            let text = format!("error: could not write to standard output: {reason}\n");
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            Class::Failed.exit_code()
+        }
+    };
+    if own == ExitCode::SUCCESS { code.into() } else { own }
+}
+
+/// Tells what went wrong; with `--json` on standard output as well.
+fn failure(failure: &Failure, context: &Context) -> ExitCode {
     let code = failure.class.exit_code();
     let mut text = match &failure.cause {
         Some(cause) => format!("error: {}: {cause}\n", failure.message),
@@ -117,6 +152,11 @@ pub fn failure(failure: &Failure, context: &Context) -> ExitCode {
 
 /// What clap found wrong, or the help it was asked for.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    if error.use_stderr() { Class::Usage.exit_code().into() } else { ExitCode::SUCCESS }
+    if error.use_stderr() {
+        let _ = error.print();
+        return Class::Usage.exit_code().into();
+    }
+    let output = Output::default();
+    let _ = output.note(error.print().and_then(|()| std::io::stdout().flush()));
+    output.failed().map_or(ExitCode::SUCCESS, |failed| unwritten(&failed, ExitCode::SUCCESS))
 }

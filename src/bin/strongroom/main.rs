@@ -9,6 +9,7 @@ mod context;
 mod exit;
 mod memory;
 mod outage;
+mod output;
 mod progress;
 mod render;
 
@@ -23,18 +24,6 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error),
     };
     let context = context::Context::new(arguments.global);
-    match arguments.command.run(&context) {
-        Ok(ending) => {
-            context.say_last_words();
-            match ending {
-                exit::Ending::Done if context.alarmed() => exit::Ending::Incomplete.code(),
-                ending => ending.code(),
-            }
-        }
-        Err(failure) => {
-            let code = exit::failure(&failure, &context);
-            context.say_of_caches();
-            code
-        }
-    }
+    let ran = arguments.command.run(&context);
+    exit::code(ran, &context)
 }

@@ -204,7 +204,7 @@ pub fn settle(database: &Path) -> Result<(), ApplyError> {
 pub const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// Opens a file that nobody else has open, without making anything beside it.
-fn read_alone(file: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn read_alone(file: &Path) -> rusqlite::Result<Connection> {
     use std::os::unix::ffi::OsStrExt;
     let mut uri = String::from("file:");
     for &byte in file.as_os_str().as_bytes() {

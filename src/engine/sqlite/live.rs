@@ -1,15 +1,21 @@
 //! A live database as one moment saw it, while others write on.
 //!
 //! Owns opening for reading and the read transactions. Never writes: what any reader does that comes after a crash,
-//! rolling back what was not committed, SQLite does for this one too.
+//! rolling back what was not committed, SQLite does for this one too. A database that nobody has open is read without
+//! making anything beside it, so that its folder stays as it is.
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::engine::sqlite::apply::{beside, read_alone};
 use crate::engine::sqlite::error::SqliteError;
+use crate::engine::sqlite::held::PlainFile;
 
 /// How long a reader waits for a writer that keeps it out. With a write-ahead log none does.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,14 +27,20 @@ const TRIES: usize = 200;
 pub struct Reader {
     pub(super) path: PathBuf,
     pub(super) connection: Connection,
+    /// It is read without its write-ahead log, which it would have.
+    pub(super) at_rest: bool,
 }
 
 /// Begins to read a database, with two readers of the same moment, so that two threads can read; with one where a
 /// second cannot be had.
 pub fn open(path: &Path) -> Result<(Reader, Option<Reader>), SqliteError> {
-    let first = Reader::connect(path)?;
+    both(&|| Reader::connect(path))
+}
+
+fn both(connect: &dyn Fn() -> Result<Reader, SqliteError>) -> Result<(Reader, Option<Reader>), SqliteError> {
+    let first = connect()?;
     first.check_build()?;
-    let second = Reader::connect(path).ok();
+    let second = connect().ok();
     let second = match second {
         Some(second) if same_moment(&first, &second)? => Some(second),
         _ => {
@@ -37,6 +49,60 @@ pub fn open(path: &Path) -> Result<(Reader, Option<Reader>), SqliteError> {
         }
     };
     Ok((first, second))
+}
+
+/// A database with a write-ahead log that nobody has open: there is no log, and all of it is in the file. Joining the log
+/// would make one, and whoever closes it last removes it: that changes the folder. So the file is read as it lies there,
+/// without locks; that is one moment only if nobody has written to it meanwhile, which is looked at afterwards.
+pub struct AtRest {
+    path: PathBuf,
+    before: Stamp,
+}
+
+/// What any writing to a file changes.
+type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+
+impl AtRest {
+    /// The database, if it is one that nobody has open, as far as files tell.
+    pub fn look(path: &Path) -> Option<Self> {
+        /// Later writing shows in a time that is older than any clock's grain.
+        const SETTLED: Duration = Duration::from_secs(2);
+        let there = std::fs::metadata(path).ok()?;
+        let is_settled = there.modified().ok()?.elapsed().is_ok_and(|age| age > SETTLED);
+        let before = stamp(&there);
+        let is_alone = ["-wal", "-journal"].into_iter().all(|side| {
+            let beside = std::fs::symlink_metadata(beside(path, side));
+            beside.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        });
+        (there.is_file() && is_settled && is_alone && keeps_a_log(path)).then(|| Self { path: path.to_owned(), before })
+    }
+
+    /// Begins to read it, as [`open`] does.
+    pub fn open(&self) -> Result<(Reader, Option<Reader>), SqliteError> {
+        both(&|| {
+            let fail = |error| SqliteError::of(&self.path, error);
+            let connection = read_alone(&self.path).map_err(fail)?;
+            Reader { path: self.path.clone(), connection, at_rest: true }.settled()
+        })
+    }
+
+    /// Nobody has written to the file since: what was read of it is one moment.
+    pub fn is_undisturbed(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|there| stamp(&there) == self.before)
+    }
+}
+
+fn stamp(there: &std::fs::Metadata) -> Stamp {
+    let times = ((there.mtime(), there.mtime_nsec()), (there.ctime(), there.ctime_nsec()));
+    (there.dev(), there.ino(), there.size(), times.0, times.1)
+}
+
+/// Does the file say that it is written to through a write-ahead log?
+fn keeps_a_log(path: &Path) -> bool {
+    const VERSIONS: u64 = 18;
+    let Ok(file) = File::open(path).map(|file| PlainFile::from(OwnedFd::from(file))) else { return false };
+    let mut versions = [0; 2];
+    rustix::io::pread(&file, &mut versions, VERSIONS).is_ok_and(|read| read == 2 && versions == [2, 2])
 }
 
 impl Reader {
@@ -51,10 +117,14 @@ impl Reader {
         connection.busy_timeout(PATIENCE).map_err(fail)?;
         // A log that others left is left to others.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !log_is_empty(path)).map_err(fail)?;
+        Self { path: path.to_owned(), connection, at_rest: false }.settled()
+    }
+
+    /// Ready to be read from.
+    fn settled(self) -> Result<Self, SqliteError> {
         // Pages can be read even where the schema cannot.
-        let settings = "PRAGMA query_only = ON; PRAGMA writable_schema = ON; PRAGMA temp_store = MEMORY";
-        connection.execute_batch(settings).map_err(fail)?;
-        Ok(Self { path: path.to_owned(), connection })
+        self.batch("PRAGMA query_only = ON; PRAGMA writable_schema = ON; PRAGMA temp_store = MEMORY")?;
+        Ok(self)
     }
 
     /// The transaction begins with the first thing that is read.
@@ -97,3 +167,6 @@ fn same_moment(first: &Reader, second: &Reader) -> Result<bool, SqliteError> {
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,11 +19,11 @@ use crate::ops::actions::{Action, Actions};
 use crate::ops::backup::{self, Planned};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
+use crate::ops::recover;
 use crate::ops::recover::journal::Placed;
 use crate::ops::recover::together::Joined;
 use crate::ops::safety::{place, refused};
 use crate::ops::show::{self, Part};
-use crate::ops::{config, recover};
 use crate::record::inverse;
 use crate::source::files::{Databases, FilesOptions, FilesSource};
 use crate::source::{Source, SourceError};
@@ -71,7 +71,8 @@ pub fn snapshot(
         check: false,
         rescan: false,
         estimate: false,
-        rows_lost: config::ROWS_LOST,
+        alarms: None,
+        all: true,
         control,
     };
     let manifest = backup::backup(unlocked.vault(), &request).map_err(refused)?.manifest;
@@ -176,6 +177,10 @@ impl Source for RowsSource {
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
         self.files.capture(capture, sink)
+    }
+
+    fn may_be_empty(&self) -> bool {
+        true
     }
 
     fn estimate(&self, control: &Control) {

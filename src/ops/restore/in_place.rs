@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use crate::base::control::Control;
 use crate::base::id::SnapshotId;
+use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::engine::sqlite::apply::OnDamage;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
@@ -19,6 +20,7 @@ use crate::ops::restore::guard::Guard;
 use crate::ops::restore::live::{self, Change, Given};
 use crate::ops::restore::server;
 use crate::ops::restore::swap::{self, Swaps};
+use crate::ops::restore::{Issue, parted};
 use crate::ops::safety;
 use crate::ops::show::Part;
 use crate::vault::commit::Label;
@@ -88,13 +90,16 @@ pub fn places(manifest: &Manifest, parts: &[Part], configured: &[Planned], place
 /// Gives parts of a snapshot back where they live.
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
     let Request { parts, configured, places, settings } = request;
-    let mut parts = plan(manifest, &parts, &configured, &places)?;
+    let (mut parts, absent) = plan(manifest, &parts, &configured, &places)?;
     // What takes long is done while the app still runs, and before anything is touched.
     let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
     let facts = Facts::of(manifest.id.to_hex(), &parts);
     let work = || between(unlocked, manifest, parts, configured, swaps, &settings);
     let (report, ran) = hooks::around(&settings, &facts, work)?;
-    Ok(Report { hooks: ran, ..report })
+    let mut given = report.given;
+    given.files.issues_count += absent.len() as u64;
+    given.files.issues.extend(absent);
+    Ok(Report { hooks: ran, given, ..report })
 }
 
 fn between(
@@ -210,21 +215,31 @@ pub(in crate::ops) fn run(change: &Change<'_>) -> Result<Given, OpError> {
     }
 }
 
-fn plan(manifest: &Manifest, parts: &[Part], configured: &[Planned], places: &Places) -> Result<Vec<Touched>, OpError> {
-    let whole =
-        || manifest.sources.iter().map(|source| Part { source: Some(source.name.to_string()), ..Part::whole() });
-    let parts = if parts.is_empty() { whole().collect() } else { parts.to_vec() };
-    let touched = |part: Part| {
-        let record = part.source_of(manifest)?;
+/// What is touched, and what the snapshot has nothing of: that stays as it is.
+fn plan(
+    manifest: &Manifest,
+    parts: &[Part],
+    configured: &[Planned],
+    places: &Places,
+) -> Result<(Vec<Touched>, Vec<Issue>), OpError> {
+    let wanted: Vec<(&SourceRecord, EntryPath)> = match parts {
+        [] => manifest.sources.iter().map(|source| (source, EntryPath::root())).collect(),
+        some => {
+            let of = |part: &Part| Ok((part.source_of(manifest)?, part.path.clone()));
+            some.iter().map(of).collect::<Result<_, OpError>>()?
+        }
+    };
+    let (there, absent) = parted(manifest, wanted)?;
+    let touched = |(record, path): (&SourceRecord, EntryPath)| {
         if !KINDS.contains(&record.kind.as_str()) {
             let (source_name, kind) = (record.name.to_string(), record.kind.clone());
             return Err(Problem::Kind { source_name, kind, verb: "restore in place" }.into());
         }
         let root = places.root(manifest, record, configured)?;
-        if record.kind == server::KIND && !part.path.is_root() {
-            return Err(Problem::PartOfDatabase { part: part.path.to_string() }.into());
+        if record.kind == server::KIND && !path.is_root() {
+            return Err(Problem::PartOfDatabase { part: path.to_string() }.into());
         }
-        Ok(Touched { source: record.name.clone(), kind: record.kind.clone(), root, path: part.path, swap: None })
+        Ok(Touched { source: record.name.clone(), kind: record.kind.clone(), root, path, swap: None })
     };
-    parts.into_iter().map(touched).collect()
+    Ok((there.into_iter().map(touched).collect::<Result<_, OpError>>()?, absent))
 }

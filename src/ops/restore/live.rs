@@ -29,7 +29,7 @@ use crate::ops::restore::server::KIND;
 use crate::ops::restore::swap::{Swapped, Swaps};
 use crate::ops::restore::{Job, Report, Restorer, own_name};
 use crate::ops::safety;
-use crate::source::files::target::{Options, Target};
+use crate::source::files::target::{Options, Target, is_temporary};
 use crate::vault::read::Library;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -146,7 +146,7 @@ pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
         let folders = folders.map(|step| place.live(&step.path));
         for folder in folders.chain(place.alone.then(|| place.folder())) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                if is_unfinished(entry.file_name().as_encoded_bytes()) {
+                if is_temporary(entry.file_name().as_encoded_bytes()) {
                     // What stays is litter, not harm.
                     let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
                 }
@@ -154,12 +154,6 @@ pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
         }
     }
     Ok(())
-}
-
-/// `.strongroom-<digits>.partial`
-fn is_unfinished(name: &[u8]) -> bool {
-    let middle = name.strip_prefix(b".strongroom-").and_then(|rest| rest.strip_suffix(b".partial"));
-    middle.is_some_and(|middle| middle.len() >= 16 && middle[..16].iter().all(u8::is_ascii_hexdigit))
 }
 
 fn places<'c>(change: &Change<'c>, library: &Library<'_>) -> Result<Vec<Place<'c>>, OpError> {

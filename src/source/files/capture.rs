@@ -3,6 +3,8 @@
 //! Owns what is done with each item: repeated as known, described, or read. Items wait in a queue of bounded length
 //! while readers work on those that need it; the one in front goes to the sink as soon as it is ready.
 
+mod odd;
+
 use std::ffi::CString;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
@@ -15,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
-use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, Recall, Skip};
+use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, LeftOut, Recall, Rule, Skip};
 use crate::base::chunk::{Buffers, MAX_CHUNK};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
@@ -33,6 +35,7 @@ use crate::source::files::links::{First, Links, Role};
 use crate::source::files::metadata::{Facts, Owners};
 use crate::source::files::read::{Outcome, Reader, Request, hash, promise, serve};
 use crate::source::files::scan::{Folder, Item, Terms};
+use crate::source::files::target::is_temporary;
 use crate::source::files::task::Task;
 use crate::source::files::walk::{Ahead, Found, Walk};
 
@@ -92,6 +95,9 @@ pub(super) fn start(source: &FilesSource) -> Result<(Ahead, Arc<Handle>, Item), 
     let (fd, name) = root_of(&path).map_err(|error| failed(error.into()))?;
     let parent = Arc::new(Handle::new(fd, &open));
     let facts = Facts::at(&parent, &name).map_err(|error| failed(error.into()))?;
+    if facts.kind != Kind::File && source.only.as_ref().is_some_and(|only| only.is_root()) {
+        return Err(failed(odd::not_a_file(facts.kind)));
+    }
     let terms = Terms {
         opener: Opener::new(),
         device: options.one_file_system.then_some(facts.device),
@@ -178,6 +184,7 @@ impl Run<'_> {
                 self.deliver.next()?;
             }
         }
+        self.leave(None);
         while self.deliver.len() > 0 {
             self.deliver.next()?;
         }
@@ -193,7 +200,7 @@ impl Run<'_> {
         if self.source.only.is_none() {
             return self.take(found);
         }
-        self.folders.retain(|folder| found.path.is_within(&folder.path));
+        self.leave(Some(&found.path));
         if matches!(&found.facts, Ok(facts) if facts.kind == Kind::Dir) {
             self.folders.push(found);
             return Ok(());
@@ -201,6 +208,7 @@ impl Run<'_> {
         if !self.source.wants(&found.path) {
             return Ok(());
         }
+        self.tell_odd(&found);
         for folder in std::mem::take(&mut self.folders) {
             self.take(folder)?;
         }
@@ -209,6 +217,13 @@ impl Run<'_> {
 
     /// Decides what is done with an item.
     fn take(&mut self, found: Found) -> Result<(), SourceError> {
+        if is_temporary(found.name.to_bytes()) && !found.path.is_root() {
+            self.left_out(&found.path, Rule::Partial);
+            return Ok(());
+        }
+        if found.is_cache {
+            self.left_out(&found.path, Rule::Cache);
+        }
         let facts = match &found.facts {
             Ok(facts) => facts.clone(),
             Err(error) => {
@@ -331,6 +346,10 @@ impl Run<'_> {
 
     fn entry(&mut self, entry: Entry, fingerprint: Option<Fingerprint>) {
         self.deliver.push(Pending::Entry(Box::new(entry), fingerprint));
+    }
+
+    fn left_out(&mut self, path: &EntryPath, why: Rule) {
+        self.deliver.push(Pending::LeftOut(LeftOut { path: path.to_string(), why }));
     }
 
     fn skip(&mut self, path: &EntryPath, reason: String) {

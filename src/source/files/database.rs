@@ -20,7 +20,7 @@ use crate::base::entry::Content;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::error::SqliteError;
-use crate::engine::sqlite::live;
+use crate::engine::sqlite::live::{self, AtRest, Reader};
 use crate::engine::sqlite::pages::{self, Free, Pages};
 use crate::source::files::metadata::Facts;
 
@@ -70,15 +70,34 @@ pub(super) fn file_of(root: &Path, path: &EntryPath) -> PathBuf {
     if path.is_root() { root.to_owned() } else { root.join(OsStr::from_bytes(path.as_bytes())) }
 }
 
-/// Captures one database, and has it checked if somebody wants that.
+/// Captures one database, and has it checked if somebody wants that. One that nobody has open is read as it lies there, and
+/// once more with everybody else where somebody has written to it meanwhile.
 pub(super) fn capture(
     file: &Path,
+    path: &EntryPath,
+    how: (Free, bool),
+    sink: &mut dyn EntrySink,
+    control: &Control,
+) -> Result<Captured, Failure> {
+    if let Some(rest) = AtRest::look(file) {
+        let captured = rest.open().map_err(Failure::from).and_then(|both| read(both, path, how, sink, control));
+        match captured {
+            Err(Failure::Sink(error)) => return Err(Failure::Sink(error)),
+            Err(Failure::Database(SqliteError::Interrupted)) => return captured,
+            Ok(captured) if rest.is_undisturbed() => return Ok(captured),
+            _ => {}
+        }
+    }
+    read(live::open(file)?, path, how, sink, control)
+}
+
+fn read(
+    (reader, second): (Reader, Option<Reader>),
     path: &EntryPath,
     (free, check): (Free, bool),
     sink: &mut dyn EntrySink,
     control: &Control,
 ) -> Result<Captured, Failure> {
-    let (reader, second) = live::open(file)?;
     let shape = reader.shape()?;
     let (sender, receiver, buffers) = pages::channel();
     let interrupt = second.as_ref().unwrap_or(&reader).interrupt();
@@ -176,3 +195,6 @@ pub(super) fn fingerprint(facts: &Facts, parent: impl AsFd, name: &CStr, length:
     }
     Some(Fingerprint { size: length, inode: hasher.finish(), ..own })
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::base::capture::{Access, EntrySink, Fingerprint, Known, Piece, Skip};
+use crate::base::capture::{Access, EntrySink, Fingerprint, Known, LeftOut, Piece, Skip};
 use crate::base::chunk::Chunk;
 use crate::base::control::Control;
 use crate::base::entry::{Content, Entry, Kind};
@@ -35,6 +35,7 @@ pub(super) enum Pending {
     Repeat { known: Known, size: u64 },
     Entry(Box<Entry>, Option<Fingerprint>),
     Skip(Skip),
+    LeftOut(LeftOut),
     Read { path: EntryPath, ticket: u64, outcome: Receiver<Outcome>, first: Option<First> },
     Link(Box<Later>),
     Companion(Box<Companion>),
@@ -119,6 +120,10 @@ impl<'a> Deliver<'a> {
             }
             Some(Pending::Skip(skip)) => {
                 self.sink.skip(skip);
+                Ok(())
+            }
+            Some(Pending::LeftOut(left_out)) => {
+                self.sink.left_out(left_out);
                 Ok(())
             }
             Some(Pending::Read { path, ticket, outcome, first }) => {

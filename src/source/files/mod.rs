@@ -55,6 +55,8 @@ pub struct FilesOptions {
     /// Capture folders marked by a CACHEDIR.TAG in full.
     pub cachedirs: bool,
     pub databases: Databases,
+    /// There may be nothing.
+    pub allow_empty: bool,
     /// Capture only the files that this glob names, relative to the root, and the folders on the way to them. Empty: the
     /// root itself.
     pub only: Option<String>,
@@ -87,7 +89,7 @@ impl FilesSource {
 
 /// Makes a `files` source of its configuration table.
 pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigError> {
-    let known = ["path", "exclude", "ignore_files", "one_file_system", "cachedirs", "plain"];
+    let known = ["path", "exclude", "ignore_files", "one_file_system", "cachedirs", "plain", "allow_empty"];
     let settings = Settings::new(table, &known)?;
     let path = settings.text("path")?;
     if path.is_empty() {
@@ -100,6 +102,7 @@ pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigEr
         one_file_system: settings.flag("one_file_system")?,
         cachedirs: settings.flag("cachedirs")?,
         databases: if settings.flag("plain")? { Databases::Plain } else { Databases::default() },
+        allow_empty: settings.flag("allow_empty")?,
         only: None,
     };
     Ok(Box::new(FilesSource::new(options)?))
@@ -115,10 +118,23 @@ impl Source for FilesSource {
     }
 
     fn memory(&self) -> String {
-        match self.options.databases {
-            Databases::Plain => format!("{}\nplain", self.root()),
-            Databases::Recognise(Free::Zero) | Databases::Demand(Free::Zero) => format!("{}\nzero", self.root()),
-            Databases::Recognise(Free::Keep) | Databases::Demand(Free::Keep) => self.root(),
+        match (self.options.databases, &self.options.only) {
+            // Some files of a source are not what the source was.
+            (Databases::Plain, Some(only)) => format!("{}\nplain {only}", self.root()),
+            (Databases::Plain, None) => format!("{}\nplain", self.root()),
+            (Databases::Recognise(Free::Zero) | Databases::Demand(Free::Zero), _) => format!("{}\nzero", self.root()),
+            (Databases::Recognise(Free::Keep) | Databases::Demand(Free::Keep), _) => self.root(),
+        }
+    }
+
+    fn may_be_empty(&self) -> bool {
+        self.options.allow_empty
+    }
+
+    fn nothing(&self) -> String {
+        match self.options.only.as_deref() {
+            Some(glob) if !glob.is_empty() => format!("no file matches {}", self.options.path.join(glob).display()),
+            _ => "there is nothing in it".to_owned(),
         }
     }
 

@@ -11,20 +11,35 @@ use crate::source::ConfigError;
 
 /// The files below the root that a glob names; without a glob, the root itself.
 #[derive(Clone, Debug)]
-pub(super) struct Only(Option<GlobMatcher>);
+pub(super) struct Only {
+    glob: Option<GlobMatcher>,
+    /// The glob's last part says what is meant: it is not just anything.
+    says_what: bool,
+}
 
 impl Only {
     pub fn new(glob: &str) -> Result<Self, ConfigError> {
         if glob.is_empty() {
-            return Ok(Self(None));
+            return Ok(Self { glob: None, says_what: true });
         }
+        let says_what = !matches!(glob.rsplit('/').next(), Some("*" | "**"));
         let built = GlobBuilder::new(glob).literal_separator(true).build();
         let glob = built.map_err(|error| ConfigError::Value { key: "path", problem: error.kind().to_string() })?;
-        Ok(Self(Some(glob.compile_matcher())))
+        Ok(Self { glob: Some(glob.compile_matcher()), says_what })
+    }
+
+    /// Is the root itself the file that is meant?
+    pub fn is_root(&self) -> bool {
+        self.glob.is_none()
+    }
+
+    /// Was a file meant by this path, whatever stands there?
+    pub fn means_a_file(&self, path: &EntryPath) -> bool {
+        self.says_what && self.wants(path)
     }
 
     pub fn wants(&self, path: &EntryPath) -> bool {
-        match &self.0 {
+        match &self.glob {
             Some(glob) => glob.is_match(Path::new(OsStr::from_bytes(path.as_bytes()))),
             None => path.is_root(),
         }

@@ -17,6 +17,7 @@ use crate::base::path::EntryPath;
 use crate::source::files::exclude::Scope;
 use crate::source::files::handle::{Handle, Opener};
 use crate::source::files::metadata::Facts;
+use crate::source::files::target::is_temporary;
 use crate::source::files::task::{Task, locked};
 
 /// How many names are looked at together.
@@ -50,6 +51,8 @@ pub(super) struct Folder {
 pub(super) struct Listing {
     pub place: Arc<Place>,
     pub slices: Vec<Arc<Slice>>,
+    /// It is marked as a cache, and what is in it beside the mark is left out.
+    pub is_cache: bool,
 }
 
 /// A folder that is open.
@@ -85,14 +88,13 @@ impl Folder {
         let handle = Arc::new(Handle::new(fd, &terms.open));
         let mut names = Names::read(&handle)?;
         // A marked folder named by a person is captured all the same: nothing else can have been meant.
-        if !terms.cachedirs && !self.path.is_root() && is_cachedir(&names, &handle, terms) {
-            names.keep_only(CACHEDIR_TAG);
-        }
+        let is_cache = !terms.cachedirs && !self.path.is_root() && is_cachedir(&names, &handle, terms);
+        let is_cache = is_cache && names.keep_only(CACHEDIR_TAG);
         let scope = self.scope.enter(&self.path, &ignore_texts(&self.scope, &names, &handle, terms));
         *locked(&self.parent) = None;
         let place = Arc::new(Place { path: self.path.clone(), handle, scope });
         let slices = names.slices(&place);
-        Ok(Listing { place, slices })
+        Ok(Listing { place, slices, is_cache })
     }
 }
 
@@ -132,6 +134,8 @@ impl Place {
         if !self.scope.is_empty() && self.scope.leaves_out(&path, is_folder) {
             return None;
         }
+        // What a killed restore left is named, not looked into.
+        let is_folder = is_folder && !is_temporary(name.to_bytes());
         let walked = found.filter(|facts| is_folder && terms.device.is_none_or(|device| device == facts.device));
         let folder = walked.map(|facts| {
             Arc::new(Folder {
@@ -190,9 +194,12 @@ impl Names {
         self.index.binary_search_by(|known| known.of(&self.bytes).cmp(name)).is_ok()
     }
 
-    fn keep_only(&mut self, name: &[u8]) {
+    /// Is anything left out by that?
+    fn keep_only(&mut self, name: &[u8]) -> bool {
         let Names { bytes, index } = self;
+        let before = index.len();
         index.retain(|known| known.of(bytes) == name);
+        index.len() < before
     }
 
     fn slices(&self, place: &Arc<Place>) -> Vec<Arc<Slice>> {

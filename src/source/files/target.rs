@@ -48,6 +48,7 @@ mod writer;
 pub use self::compare::holds;
 pub use self::error::TargetError;
 pub use self::issues::{Issue, Shortfall as IssueKind};
+pub use self::place::is_temporary;
 pub use self::writer::FileWriter;
 
 /// How to restore.

@@ -25,6 +25,8 @@ pub(super) struct Found {
     pub facts: Result<Facts, Errno>,
     /// The folder itself, open, when the item is one that is walked into.
     pub opened: Option<Arc<Handle>>,
+    /// It is a folder marked as a cache, and what is in it is left out.
+    pub is_cache: bool,
     /// Why the folder is not walked into, though it should be.
     pub closed: Option<Errno>,
 }
@@ -222,22 +224,23 @@ impl<'a> Walk<'a> {
     }
 
     /// Enters a folder: its listing is taken from a helper, or made.
-    fn enter(&mut self, folder: &Arc<Folder>) -> Result<Arc<Handle>, Errno> {
+    fn enter(&mut self, folder: &Arc<Folder>) -> Result<(Arc<Handle>, bool), Errno> {
         self.ahead.withdraw(&Job::List(folder.clone()));
         let listing = folder.listing.take(|| self.ahead.list(folder))?;
         let handle = listing.place.handle.clone();
         let weight = weight(&listing);
-        let Listing { place, slices } = listing;
+        let Listing { place, slices, is_cache } = listing;
         let nothing = Vec::new().into_iter();
         self.frames.push(Frame { place, slices: slices.into_iter(), items: nothing, items_weight: 0, weight });
-        Ok(handle)
+        Ok((handle, is_cache))
     }
 
     fn visit(&mut self, parent: Arc<Handle>, path: EntryPath, item: Item) -> Option<Found> {
-        let mut found = Found { path, name: item.name, parent, facts: item.facts, opened: None, closed: None };
-        if let Some(folder) = item.folder {
+        let Item { name, facts, folder } = item;
+        let mut found = Found { path, name, parent, facts, opened: None, is_cache: false, closed: None };
+        if let Some(folder) = folder {
             match self.enter(&folder) {
-                Ok(handle) => found.opened = Some(handle),
+                Ok((handle, is_cache)) => (found.opened, found.is_cache) = (Some(handle), is_cache),
                 // Removed since it was seen. A root was named by somebody who wants to know.
                 Err(Errno::NOENT) if !found.path.is_root() => return None,
                 Err(error) => found.closed = Some(error),

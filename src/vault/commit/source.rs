@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant as Clock;
 
-use crate::base::capture::{Access, EntrySink, Fingerprint, Known, Piece, Rows, Skip};
+use crate::base::capture::{Access, EntrySink, Fingerprint, Known, LeftOut, Piece, Rows, Skip};
 use crate::base::chunk::{Chunk, Lent};
 use crate::base::control::Control;
 use crate::base::database::Database;
@@ -18,6 +18,7 @@ use crate::base::path::EntryPath;
 use crate::format::listing::{self, MAX_LINE};
 use crate::format::manifest::SourceRecord;
 use crate::vault::commit::Draft;
+use crate::vault::commit::found::{self, Found};
 use crate::vault::content::{ChunkSink, ContentWriter, LineWriter};
 use crate::vault::error::{SourceFailure, VaultError};
 use crate::vault::page_memory::PageMemory;
@@ -27,6 +28,9 @@ use crate::vault::recall::{self, Place, RecallWriter, Remembered};
 
 /// So many skipped items are named in the manifest; all are counted.
 const SKIPS_NAMED: usize = 10_000;
+
+/// So many things that were left out are named; all are counted.
+const LEFT_OUT_NAMED: usize = 1_000;
 
 /// A path longer than this is not noted as the first of its chunk.
 const LONGEST_KEY: usize = 1024;
@@ -59,6 +63,9 @@ impl<'v> Draft<'v> {
             bytes_new: 0,
             bytes_stored: 0,
             milliseconds: 0,
+            failed: None,
+            left_out: Vec::new(),
+            left_out_count: 0,
             skipped: Vec::new(),
             skipped_count: 0,
             databases: Vec::new(),
@@ -68,10 +75,23 @@ impl<'v> Draft<'v> {
         let (last, paged) = (None, None);
         let before = Before {
             pages: std::mem::replace(&mut remembered.pages, PageMemory::open(None)),
+            files: remembered.extent.files,
             databases: remembered.databases.iter().map(|known| (known.path.clone(), known.clone())).collect(),
         };
         Ok((
-            SourceDraft { draft: self, account, record, listing, memory, before, last, paged, clock, control },
+            SourceDraft {
+                draft: self,
+                account,
+                record,
+                listing,
+                memory,
+                before,
+                things: 0,
+                last,
+                paged,
+                clock,
+                control,
+            },
             remembered,
         ))
     }
@@ -85,6 +105,8 @@ pub struct SourceDraft<'d, 'v> {
     listing: LineWriter,
     memory: RecallWriter,
     before: Before,
+    /// Entries that are no folders.
+    things: u64,
     last: Option<EntryPath>,
     /// The database whose pages came last: the next entry is its.
     paged: Option<EntryPath>,
@@ -92,26 +114,51 @@ pub struct SourceDraft<'d, 'v> {
     control: Arc<Control>,
 }
 
-/// What is remembered of a source's databases.
+/// What is remembered of a source, of its databases above all.
 struct Before {
+    files: u64,
     pages: PageMemory,
     databases: BTreeMap<EntryPath, Database>,
 }
 
 impl SourceDraft<'_, '_> {
-    /// The source has handed over everything. Returns what is known of its databases.
-    pub fn finish(mut self) -> Result<Vec<Database>, VaultError> {
+    /// The source has handed over everything. One that is empty and was not is remembered as it was, unless it may be
+    /// empty: the next backup has the same to say of it.
+    pub fn finish(mut self, may_be_empty: bool) -> Result<Found, VaultError> {
         let listing = std::mem::take(&mut self.listing);
         self.record.listing = listing.finish(&mut self.draft.ingest)?;
         if self.record.listing.depth > MAX_DEPTH {
             return Err(VaultError::TooDeep { name: self.record.name.to_string() });
         }
         self.record.milliseconds = self.clock.elapsed().as_millis() as u64;
-        let extent = recall::Extent { bytes: self.record.bytes, entries: self.record.entries };
+        let SourceRecord { bytes, entries, files, .. } = self.record;
+        let extent = recall::Extent { bytes, entries, files };
         let databases = self.record.databases.clone();
-        self.draft.memories.push((self.memory, extent, databases.clone()));
+        let empty = found::is_empty(&self.record, self.things);
+        if !empty || may_be_empty || self.before.files == 0 {
+            self.draft.memories.push((self.memory, extent, databases.clone()));
+        }
         self.draft.sources.push((self.record, self.account));
-        Ok(databases)
+        Ok(Found { extent, databases, empty })
+    }
+
+    /// The source could not be captured: nothing of what it has handed over is kept, and it is remembered as it was.
+    pub fn fail(self, why: String) {
+        let milliseconds = self.clock.elapsed().as_millis() as u64;
+        let record = SourceRecord {
+            entries: 0,
+            files: 0,
+            bytes: 0,
+            milliseconds,
+            failed: Some(why),
+            left_out: Vec::new(),
+            left_out_count: 0,
+            skipped: Vec::new(),
+            skipped_count: 0,
+            databases: Vec::new(),
+            ..self.record
+        };
+        self.draft.sources.push((record, self.account));
     }
 
     fn add(
@@ -296,6 +343,7 @@ impl EntrySink for SourceDraft<'_, '_> {
             self.record.files += 1;
             self.record.bytes += entry.size;
         }
+        self.things += u64::from(entry.kind != Kind::Dir);
         let database = self.paged.take().is_some_and(|paged| paged == entry.path);
         self.add(&entry.path, fingerprint, database, &line).map_err(boxed)
     }
@@ -306,7 +354,8 @@ impl EntrySink for SourceDraft<'_, '_> {
         line.extend_from_slice(&known.line);
         line.push(b'\n');
         // Only a file has a size in its fingerprint that counts; what a line is of is said at its beginning.
-        if is_file_line(&known.line) {
+        self.things += u64::from(!is_line_of(&known.line, br#"","type":"dir""#));
+        if is_line_of(&known.line, br#"","type":"file""#) {
             self.record.files += 1;
             self.record.bytes += known.fingerprint.map_or(0, |fingerprint| fingerprint.size);
         }
@@ -322,11 +371,17 @@ impl EntrySink for SourceDraft<'_, '_> {
             self.record.skipped.push(skip);
         }
     }
+
+    fn left_out(&mut self, left_out: LeftOut) {
+        self.record.left_out_count += 1;
+        if self.record.left_out.len() < LEFT_OUT_NAMED {
+            self.record.left_out.push(left_out);
+        }
+    }
 }
 
 /// The type follows the path, which cannot hold a quote that is not escaped.
-fn is_file_line(line: &[u8]) -> bool {
-    let needle = br#"","type":"file""#;
+fn is_line_of(line: &[u8], needle: &[u8]) -> bool {
     line.windows(needle.len()).any(|window| window == needle)
 }
 

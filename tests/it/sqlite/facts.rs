@@ -126,10 +126,11 @@ fn a_mass_deletion_is_an_alarm_and_the_snapshot_before_it_is_marked_to_be_kept()
     open(&live).execute_batch("DELETE FROM t WHERE id <= 600").unwrap();
     let third = capture(&lab, &live);
     let [alarm] = &third.alarms[..] else { panic!("{:?}", third.alarms) };
-    assert_eq!((alarm.table.as_str(), alarm.before, alarm.after), ("t", 800, 400));
+    assert_eq!((alarm.table.as_deref(), alarm.before, alarm.after), (Some("t"), 800, 400));
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
     let snapshots = unlocked.snapshots().unwrap().readable;
-    assert_eq!(alarm.kept, snapshots[1].key.as_str());
+    assert_eq!(alarm.kept.as_deref(), Some(snapshots[1].key.as_str()));
+    assert_eq!(alarm.snapshot, Some(snapshots[1].manifest.id));
     assert_ne!(snapshots[1].manifest.id, first.id);
     open(&live).execute_batch("DROP TABLE t").unwrap();
     assert_eq!(capture(&lab, &live).alarms.len(), 1);
@@ -144,7 +145,7 @@ fn the_share_of_lost_rows_that_is_an_alarm_can_be_set() {
     let take = |rows_lost| {
         let request = strongroom::ops::backup::Request {
             sources: vec![source_of(&live, "")],
-            rows_lost,
+            alarms: Some(strongroom::ops::backup::Shares { rows_lost, ..Default::default() }),
             ..crate::support::vaults::request(&live, false)
         };
         strongroom::ops::backup::backup(&vault, &request).unwrap().manifest

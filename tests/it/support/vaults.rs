@@ -115,8 +115,9 @@ pub fn request(tree: &Path, rescan: bool) -> backup::Request {
         tool: "test".into(),
     };
     let source = Planned { name: "docs".parse().unwrap(), source: Box::new(FilesSource::new(options).unwrap()) };
-    let (estimate, rows_lost) = (false, 25);
-    backup::Request { sources: vec![source], label, check: true, rescan, estimate, rows_lost, control: Arc::default() }
+    let (check, estimate, all, alarms) = (true, false, false, Some(backup::Shares::default()));
+    let control = Arc::default();
+    backup::Request { sources: vec![source], label, check, rescan, estimate, alarms, all, control }
 }
 
 pub fn backup(vault: &Vault, tree: &Path) -> Result<backup::Report, OpError> {

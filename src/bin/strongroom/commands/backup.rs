@@ -1,13 +1,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use strongroom::base::capture::Rule;
 use strongroom::base::database::Database;
+use strongroom::base::error::{Explain, one_line};
 use strongroom::base::name::Name;
-use strongroom::base::text::{counted, size};
+use strongroom::base::text::{count, counted, size};
 use strongroom::engine::sqlite::HEADER;
-use strongroom::format::manifest::{Alarm, SourceRecord};
+use strongroom::format::manifest::{Alarm, Lost, Manifest, SourceRecord};
 use strongroom::ops::backup::{self, Planned, Report, Request};
-use strongroom::ops::config::{self, Config};
+use strongroom::ops::config::Config;
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::Vault;
@@ -56,6 +58,9 @@ pub struct Args {
     /// Capture folders marked by a CACHEDIR.TAG too; paths only
     #[arg(long)]
     cachedirs: bool,
+    /// There may be nothing in it; paths only
+    #[arg(long)]
+    allow_empty: bool,
     /// Capture databases as the files they are, not as databases; paths only
     #[arg(long)]
     plain: bool,
@@ -82,7 +87,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let config = context.config()?;
     let location = context.location(config.as_ref())?;
     let is_default = context.location_is_default(config.as_ref());
-    let rows_lost = config.as_ref().map_or(config::ROWS_LOST, |config| config.rows_lost);
+    let alarms = Some(config.as_ref().map_or_else(Default::default, |config| config.alarms));
     let (app, sources) = plan(&args, config)?;
     let vault = open_or_make(context, &location, is_default)?;
     let label = Label {
@@ -96,12 +101,14 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     };
     let control = context.control.clone();
     let estimate = context.interactive();
-    let request = Request { sources, label, check: true, rescan: args.rescan, estimate, rows_lost, control };
+    let (check, rescan, all) = (true, args.rescan, false);
+    let request = Request { sources, label, check, rescan, estimate, alarms, all, control };
     let progress = Progress::start(context, "reading", "files");
     let report = backup::backup(&vault, &request)?;
     drop(progress);
     tell(&report, context);
-    Ok(if report.manifest.complete() { Ending::Done } else { Ending::Incomplete })
+    let well = report.manifest.complete() && report.manifest.alarms.is_empty();
+    Ok(if well { Ending::Done } else { Ending::Incomplete })
 }
 
 /// Which sources, and for which app.
@@ -125,7 +132,11 @@ fn plan(args: &Args, config: Option<Config>) -> Result<(Name, Vec<Planned>), Fai
 }
 
 fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planned]) -> Result<Planned, Failure> {
-    if let Err(error) = std::fs::metadata(path) {
+    let is_not_there = std::fs::metadata(path).err();
+    // Beside others, a path that is gone is a source that cannot be captured; alone, or where a source may have been meant,
+    // it is a mistake.
+    let is_path = configured.is_empty() || path.as_os_str().as_encoded_bytes().contains(&b'/');
+    if let Some(error) = is_not_there.filter(|_| args.what.len() == 1 || !is_path) {
         let reason = strongroom::base::error::reason(&error);
         let hint = match configured {
             [] => "check the path".to_owned(),
@@ -147,6 +158,7 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
         ignore_files: args.ignore_file.clone(),
         one_file_system: args.one_file_system,
         cachedirs: args.cachedirs,
+        allow_empty: args.allow_empty,
         databases: if args.plain { Databases::Plain } else { Databases::default() },
         only: None,
     };
@@ -202,21 +214,89 @@ fn about(database: &Database) -> String {
     [damage, revision, Some(rows)].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-fn lost(alarm: &Alarm) -> String {
-    let Alarm { source, path, table, before, after, kept } = alarm;
-    let database = if path.is_root() { source.to_string() } else { format!("{source}/{path}") };
-    format!("alarm: {database}: table {table} had {before} rows and has {after}; the snapshot before is kept: {kept}")
+/// An alarm in words, with the snapshot that still has what is lost.
+pub fn alarm(alarm: &Alarm) -> String {
+    let Alarm { source, path, table, before, after, .. } = alarm;
+    let name = match path {
+        Some(path) if !path.is_root() => format!("{source}/{path}"),
+        _ => source.to_string(),
+    };
+    let what = match (alarm.what, table) {
+        (Lost::Empty, _) => {
+            let why = alarm.why.as_deref().unwrap_or("there is nothing in it");
+            let were = if *before == 1 { "was" } else { "were" };
+            let had = (*before > 0).then(|| format!(", where there {were} {}", counted(*before, "file")));
+            format!("{why}{}", had.unwrap_or_default())
+        }
+        (Lost::Rows, Some(table)) => format!("table {table} had {} and has {}", counted(*before, "row"), count(*after)),
+        (Lost::Rows, None) => format!("the database is gone, with {}", counted(*before, "row")),
+        (Lost::Files, _) => format!("{} before, {} now", counted(*before, "file"), count(*after)),
+        (Lost::Bytes, _) => format!("{} before, {} now", size(*before), size(*after)),
+    };
+    let kept = alarm.snapshot.map(|id| format!("; the snapshot before is {}", id.short()));
+    format!("alarm: {name}: {what}{}", kept.unwrap_or_default())
+}
+
+/// What was left out on purpose, in words: how much, and the first of it.
+fn left_out(source: &SourceRecord, rule: Rule) -> Option<String> {
+    let of_rule: Vec<&str> = source.left_out.iter().filter(|left| left.why == rule).map(|left| &*left.path).collect();
+    let first = of_rule.first()?;
+    let cut = if source.left_out_count > source.left_out.len() as u64 { "at least " } else { "" };
+    let number = of_rule.len() as u64;
+    let what = match rule {
+        Rule::Cache => format!("{} marked by a CACHEDIR.TAG", counted(number, "cache folder")),
+        Rule::Partial => format!("{} of restores that were killed", counted(number, "unfinished file")),
+    };
+    let first = if number == 1 { (*first).to_owned() } else { format!("{first}, …") };
+    Some(format!("{}: {cut}{what}: {first}", source.name))
+}
+
+/// Says what a person must know of a snapshot that was made: what it lacks, and what was lost.
+fn warn(report: &Report, context: &Context) {
+    let manifest = &report.manifest;
+    for warning in &report.warnings {
+        context.warn(&format!("warning: {warning}"));
+    }
+    for (name, error) in &report.failed {
+        context.warn(&format!("not captured: {name}: {}", one_line(error)));
+        error.hint().into_iter().for_each(|hint| context.warn(&format!("hint: {hint}")));
+    }
+    for source in &manifest.sources {
+        let lines = source.skipped.iter().map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason));
+        context.warn_some("not captured as it should be", lines, source.skipped_count);
+        warn_of_left_out(source, context);
+    }
+    for alarm in &manifest.alarms {
+        context.warn(&paint(Tone::Lost, &self::alarm(alarm)));
+    }
+    if let Some(hint) = hint_for_empty(manifest) {
+        context.warn(&hint);
+    }
+}
+
+/// One line for each rule; every path with `--verbose`.
+fn warn_of_left_out(source: &SourceRecord, context: &Context) {
+    if context.verbose() {
+        let lines = source.left_out.iter().map(|left| format!("{}/{}", source.name, left.path));
+        return context.warn_some("left out", lines, source.left_out_count);
+    }
+    for line in [Rule::Cache, Rule::Partial].into_iter().filter_map(|rule| left_out(source, rule)) {
+        context.warn(&format!("left out: {line}"));
+    }
+}
+
+/// How one says that a source may be empty.
+fn hint_for_empty(manifest: &Manifest) -> Option<String> {
+    let empty = manifest.alarms.iter().find(|alarm| alarm.what == Lost::Empty)?;
+    Some(format!(
+        "hint: if that is right, write allow_empty = true under [source.{}] in strongroom.toml, or pass --allow-empty",
+        empty.source
+    ))
 }
 
 fn tell(report: &Report, context: &Context) {
     let manifest = &report.manifest;
-    for warning in &report.warnings {
-        context.say(&format!("warning: {warning}"));
-    }
-    for source in &manifest.sources {
-        let lines = source.skipped.iter().map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason));
-        context.say_some("not captured as it should be", lines, source.skipped_count);
-    }
+    warn(report, context);
     if context.json() {
         let mut document = serde_json::to_value(manifest).expect("BUG: plain fields");
         for source in document["sources"].as_array_mut().into_iter().flatten() {
@@ -230,6 +310,11 @@ fn tell(report: &Report, context: &Context) {
     use Lean::{Left, Right};
     let mut table = Table::new(&[Left, Left, Right, Right, Right, Right, Left]);
     for source in &manifest.sources {
+        if source.failed.is_some() {
+            let cells = [source.name.to_string(), source.kind.clone(), paint(Tone::Look, "not captured")];
+            table.row(cells.to_vec());
+            continue;
+        }
         // Something may be gone all the same.
         let nothing_new = source.bytes_new == 0;
         table.row(vec![
@@ -248,9 +333,6 @@ fn tell(report: &Report, context: &Context) {
         }
     }
     context.print(&table.render());
-    for alarm in &manifest.alarms {
-        context.print(&format!("{}\n", paint(Tone::Lost, &lost(alarm))));
-    }
     let took = manifest.finished.timestamp().as_millisecond() - manifest.time.timestamp().as_millisecond();
     let mut words = vec![format!("snapshot {}", manifest.id.short()), manifest.app.to_string()];
     words.extend((!manifest.tags.is_empty()).then(|| manifest.tags.join(" ")));

@@ -5,11 +5,13 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use strongroom::base::error::one_line;
 use strongroom::base::path::{self, EntryPath};
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, size};
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
 use strongroom::format::manifest::{Manifest, SourceRecord};
+use strongroom::ops::backup::is_its_own;
 use strongroom::ops::diff::{self, Change, Difference};
 use strongroom::ops::error::{OpError, Problem};
 use strongroom::ops::places::Places;
@@ -67,8 +69,13 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let root = EntryPath::root();
     let mut configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     let mut places = args.places.places(&vault)?;
+    let several = only.is_none() && before.sources.len() > 1;
     let mut document = Document::new(context, before.id);
     for source in before.sources.iter().filter(|source| only.as_ref().is_none_or(|name| source.name.as_str() == name)) {
+        if let Some(why) = absent(&before, after.as_ref(), source) {
+            output.not_compared(source.name.as_str(), &why);
+            continue;
+        }
         let (mut counts, mut changed) = (Counts::default(), Vec::new());
         let mut each = |difference: Difference| {
             counts.add(difference.change);
@@ -99,7 +106,15 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                     _ => None,
                 };
                 let sides = (&before, source);
-                let skipped = diff::live(&vault, sides, &*live, &context.control, &mut each, server.as_mut())?;
+                let compared = diff::live(&vault, sides, &*live, &context.control, &mut each, server.as_mut());
+                let skipped = match compared {
+                    // What is gone or cannot be reached keeps nobody from comparing the rest.
+                    Err(OpError::Source(error)) if several && is_its_own(&error) => {
+                        output.not_compared(source.name.as_str(), &one_line(&error));
+                        continue;
+                    }
+                    compared => compared?,
+                };
                 if let Some(server) = server {
                     let tables = server.finish();
                     if !tables.is_empty() || changed.pop().is_some() {
@@ -108,7 +123,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                     changed.clear();
                 }
                 for skip in &skipped {
-                    context.say(&format!("not compared: {}/{}: {}", source.name, skip.path, skip.reason));
+                    context.warn(&format!("not compared: {}/{}: {}", source.name, skip.path, skip.reason));
                 }
                 output.skipped += skipped.len();
             }
@@ -124,6 +139,16 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         document.finish(&output.changes);
     }
     Ok(if output.skipped == 0 { Ending::Done } else { Ending::Incomplete })
+}
+
+/// Why a source cannot be compared: one of the snapshots has nothing of it, though there was something.
+fn absent(before: &Manifest, after: Option<&Manifest>, source: &SourceRecord) -> Option<String> {
+    let of = |manifest: &Manifest, source: &SourceRecord| {
+        let why = manifest.absence(source).filter(|_| source.failed.is_some() || source.skipped_count > 0)?;
+        Some(format!("it {why} (snapshot {})", manifest.id.short()))
+    };
+    let later = after.and_then(|after| Some((after, after.sources.iter().find(|later| later.name == source.name)?)));
+    of(before, source).or_else(|| later.and_then(|(after, later)| of(after, later)))
 }
 
 /// Is it a file of rows of a captured PostgreSQL database?
@@ -261,6 +286,11 @@ const ROWS_NAMED: usize = 1000;
 const KEYS_SHOWN: usize = 5;
 
 impl Output<'_> {
+    fn not_compared(&mut self, source: &str, why: &str) {
+        self.context.warn(&format!("not compared: {source}: {why}"));
+        self.skipped += 1;
+    }
+
     fn tell(&mut self, source: &SourceRecord, difference: &Difference) {
         if self.context.json() {
             let mut document = serde_json::to_value(difference).expect("BUG: plain fields");

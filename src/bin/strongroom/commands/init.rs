@@ -101,7 +101,7 @@ fn discover(folder: &Path, args: &Args, context: &Context) -> Result<Ending, Fai
         std::io::ErrorKind::AlreadyExists => exists(),
         _ => Failure::other(format!("cannot write {}: {}", file.display(), reason(&error)), None),
     })?;
-    found.missing.iter().for_each(|missing| context.say(&format!("not captured: {missing}")));
+    found.missing.iter().for_each(|missing| context.warn(&format!("not captured: {missing}")));
     if context.json() {
         document["config"] = file.to_string_lossy().into();
         document["sources"] = found.sources.into();

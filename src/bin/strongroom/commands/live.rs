@@ -75,7 +75,7 @@ pub fn settle(vault: &UnlockedVault, context: &Context) -> Result<(), Failure> {
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     let patience = (Duration::from_secs(10), &context.control);
     let settled = recover::settle(vault, &context.actions(vault)?, &configured, patience)?;
-    settled.iter().for_each(|line| context.say(line));
+    settled.iter().for_each(|line| context.warn(line));
     Ok(())
 }
 
@@ -88,11 +88,11 @@ pub fn told(step: &Step, context: &Context) {
             let took = duration(ran.milliseconds);
             context.print(&format!("  {:<15}  {}  {took}\n", ran.name, ran.command));
             if let Some(failure) = &ran.failure {
-                context.say(&format!("warning: {} failed: {failure}", ran.name));
+                context.warn(&format!("warning: {} failed: {failure}", ran.name));
             }
         }
         Step::Reached(_) => {}
-        Step::Safe(Holding::Unknown) => context.say("warning: no safety snapshot: there is no undo"),
+        Step::Safe(Holding::Unknown) => context.warn("warning: no safety snapshot: there is no undo"),
     }
 }
 
@@ -159,9 +159,9 @@ pub fn ending(report: &in_place::Report, context: &Context) -> Ending {
 /// Names what was not given back as it was.
 pub fn issues(report: &Report, context: &Context) -> Ending {
     for path in &report.stale {
-        context.say(&format!("removed {path}, which another database had left there"));
+        context.warn(&format!("removed {path}, which another database had left there"));
     }
     let lines = report.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.reason));
-    context.say_some("not restored as it was", lines, report.issues_count);
+    context.warn_some("not restored as it was", lines, report.issues_count);
     if report.issues_count == 0 { Ending::Done } else { Ending::Incomplete }
 }

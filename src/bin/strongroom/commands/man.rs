@@ -34,6 +34,7 @@ pub fn deliver(context: &Context, name: &str, text: &[u8]) {
     if context.json() {
         context.print_json(&serde_json::json!({ name: text }));
     } else {
-        context.print(&text);
+        // It was asked for, however quiet everything else is to be.
+        context.write(text.as_bytes());
     }
 }

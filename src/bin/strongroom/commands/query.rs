@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
 use strongroom::base::selector::Selector;
 use strongroom::engine::sqlite::ask::{AskError, Cell, Rows};
@@ -84,7 +84,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let places = args.places.places(&vault)?;
     let request = Request { manifest: &manifest, part, attach, statement, values, configured, places, control };
     let query = Query::open(&vault, request)?;
-    query.warnings.iter().for_each(|warning| context.say(&format!("warning: {warning}")));
+    query.warnings.iter().for_each(|warning| context.warn(&format!("warning: {warning}")));
     answer(&query, &args, context)
 }
 
@@ -105,7 +105,7 @@ fn statement(args: &Args) -> Result<Statement, Failure> {
 
 fn answer(query: &Query, args: &Args, context: &Context) -> Result<Ending, Failure> {
     let format = args.format.unwrap_or(if context.json() { Format::Json } else { Format::Table });
-    let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    let mut out = context.out(64 << 10);
     if format == Format::Table && args.sql.trim().starts_with(".schema") {
         let mut statements = Statements { out: &mut out };
         let answered = query.answer(&mut statements);
@@ -118,7 +118,7 @@ fn answer(query: &Query, args: &Args, context: &Context) -> Result<Ending, Failu
     let ending = done(answered)?;
     if cut > 0 {
         let cells = strongroom::base::text::counted(cut, "value");
-        context.say(&format!("{cells} cut to fit; --format csv or json writes everything"));
+        context.warn(&format!("{cells} cut to fit; --format csv or json writes everything"));
     }
     Ok(ending)
 }
@@ -127,12 +127,10 @@ fn output(error: std::io::Error) -> OpError {
     AskError::Output(error).into()
 }
 
-/// A reader that went away has what it wanted.
+/// Where the output itself failed, it knows, and decides how the run ends.
 fn done(answered: Result<(), OpError>) -> Result<Ending, Failure> {
     match answered {
-        Err(OpError::Ask(AskError::Output(error))) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Ok(Ending::Done)
-        }
+        Err(OpError::Ask(AskError::Output(_))) => Ok(Ending::Done),
         result => Ok(result.map(|()| Ending::Done)?),
     }
 }

@@ -185,6 +185,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         kept::write(file, &recovery)?;
     }
     let dry = args.dry_run || args.plan_out.is_some();
+    plan::warn(&recovery, dry, context);
     if dry || !recovery.plan.refusals.is_empty() {
         return only_shown(&shown, dry, context);
     }

@@ -122,7 +122,7 @@ pub fn into(
         context.print(&format!("restored {} of {}\n", manifest.id.short(), local_with_zone(manifest.time)));
     }
     for name in &report.swept {
-        context.say(&format!("dropped {name}, which an interrupted restore had left there"));
+        context.warn(&format!("dropped {name}, which an interrupted restore had left there"));
     }
     Ok(ending(&report.loaded, context))
 }
@@ -141,7 +141,7 @@ pub fn ending(loaded: &Loaded, context: &Context) -> Ending {
     let differ = loaded.differ.iter().map(|table| format!("{table}: its rows are not what was captured"));
     let invalid = loaded.not_valid.iter().map(|reference| format!("not valid for rows there are: {reference}"));
     let count = (loaded.differ.len() + loaded.not_valid.len()) as u64;
-    context.say_some("not restored as it was", differ.chain(invalid), count);
+    context.warn_some("not restored as it was", differ.chain(invalid), count);
     if count == 0 { Ending::Done } else { Ending::Incomplete }
 }
 

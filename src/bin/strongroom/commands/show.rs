@@ -1,5 +1,5 @@
 use std::ffi::OsString;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 
 use strongroom::base::database::Database;
 use strongroom::base::entry::{Entry, Kind};
@@ -44,8 +44,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let snapshot = context.choose(&chooser, &args.snapshot, &named)?;
     let part = args.part.as_deref().map(|text| chooser.part(text, &snapshot.manifest)).transpose()?;
     match part {
-        Some(part) if args.cat => cat(&vault, &snapshot, &part)?,
-        Some(part) if context.json() => list_json(&vault, &snapshot, &part)?,
+        Some(part) if args.cat => cat(&vault, &snapshot, &part, context)?,
+        Some(part) if context.json() => list_json(&vault, &snapshot, &part, context)?,
         Some(part) => list(&vault, &snapshot, &part, context)?,
         None if context.json() => context.print_json(&document(&snapshot)),
         None => context.print(&overview(&snapshot)),
@@ -83,12 +83,27 @@ fn overview(snapshot: &Snapshot) -> String {
         let sizes = [source.bytes, source.bytes_read, source.bytes_new, source.bytes_stored].map(size);
         let mut row = vec![source.name.to_string(), source.kind.clone()];
         row.extend(sizes);
-        row.push(format!("{}, from {}", counted(source.files, "file"), source.root));
+        row.push(match &source.failed {
+            Some(_) => format!("not captured, from {}", source.root),
+            None => format!("{}, from {}", counted(source.files, "file"), source.root),
+        });
         table.row(row);
     }
     text.push_str(&table.render());
     for source in &manifest.sources {
         source.databases.iter().for_each(|database| text.push_str(&facts(source, database)));
+    }
+    for source in &manifest.sources {
+        source.failed.iter().for_each(|why| text.push_str(&format!("{}: not captured: {why}\n", source.name)));
+    }
+    for alarm in &manifest.alarms {
+        text.push_str(&format!("{}\n", super::backup::alarm(alarm)));
+    }
+    for source in manifest.sources.iter().filter(|source| source.left_out_count > 0) {
+        text.push_str(&format!("{}: {} left out on purpose\n", source.name, counted(source.left_out_count, "item")));
+        for left in &source.left_out {
+            text.push_str(&format!("  {}\n", left.path));
+        }
     }
     for source in manifest.sources.iter().filter(|source| source.skipped_count > 0) {
         text.push_str(&format!(
@@ -130,47 +145,50 @@ fn facts(source: &SourceRecord, database: &Database) -> String {
     text
 }
 
-fn cat(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part) -> Result<(), Failure> {
-    let mut out = BufWriter::with_capacity(256 << 10, std::io::stdout().lock());
+fn cat(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Context) -> Result<(), Failure> {
+    let mut out = context.out(256 << 10);
     match show::cat(vault, &snapshot.manifest, part, &mut out) {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(error) if is_of_output(&error) => Ok(()),
         result => Ok(result?),
     }
 }
 
-fn is_broken_pipe(error: &OpError) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+/// The output itself failed: it knows, and decides how the run ends.
+fn is_of_output(error: &OpError) -> bool {
+    matches!(error, OpError::Problem(Problem::Output { .. }))
 }
 
 fn list(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Context) -> Result<(), Failure> {
-    let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+    let mut out = context.out(64 << 10);
     let listed = show::list(vault, &snapshot.manifest, part, |entry| {
         if !context.quiet() {
             writeln!(out, "{}", line(&entry)).map_err(|source| output(&entry, source))?;
         }
         Ok(())
     });
+    // What cannot be written is noted by the output.
+    let _ = out.flush();
     match listed {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(error) if is_of_output(&error) => Ok(()),
         result => Ok(result?),
     }
 }
 
 /// One document, written as it is read: a listing may be longer than memory.
-fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part) -> Result<(), Failure> {
-    let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Context) -> Result<(), Failure> {
+    let mut out = context.out(64 << 10);
+    let head = format!("{{\"snapshot\":\"{}\",\"entries\":[\n", snapshot.manifest.id);
     let mut first = true;
     let listed = show::list(vault, &snapshot.manifest, part, |entry| {
         let text = serde_json::to_string(&entry).expect("BUG: plain fields");
         let written = match std::mem::take(&mut first) {
-            true => write!(out, "{{\"snapshot\":\"{}\",\"entries\":[\n{text}", snapshot.manifest.id),
+            true => write!(out, "{head}{text}"),
             false => write!(out, ",\n{text}"),
         };
         written.map_err(|source| output(&entry, source))
     });
     match listed {
-        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(error) if is_of_output(&error) => Ok(()),
         // Nothing was written yet: the error is the document.
         Err(error) if first => Err(error.into()),
         Err(error) => {
@@ -179,7 +197,8 @@ fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part) -> Result<
             Err(failure.told())
         }
         Ok(()) => {
-            let _ = writeln!(out, "\n]}}");
+            let head = if first { head.as_str() } else { "" };
+            let _ = writeln!(out, "{head}\n]}}").and_then(|()| out.flush());
             Ok(())
         }
     }

@@ -30,10 +30,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let tagged = |snapshot: &Snapshot| args.tag.as_ref().is_none_or(|tag| snapshot.manifest.tags.contains(tag));
     let chosen: Vec<&Snapshot> = all.readable.iter().filter(|s| filter.admits(s) && tagged(s)).collect();
     for (object, error) in &all.damaged {
-        context.say(&format!("damaged: {object}: {}", one_line(error)));
+        context.warn(&format!("damaged: {object}: {}", one_line(error)));
     }
     for (object, error) in &all.newer {
-        context.say(&format!("not listed: {object}: {}; use a newer strongroom", one_line(error)));
+        context.warn(&format!("not listed: {object}: {}; use a newer strongroom", one_line(error)));
     }
     if context.json() {
         let list: Vec<_> = chosen.iter().map(|snapshot| document(snapshot)).collect();
@@ -78,7 +78,11 @@ fn table(snapshots: &[&Snapshot]) -> String {
     }
     for Snapshot { manifest, .. } in snapshots.iter().rev() {
         let host = if several_hosts { manifest.host.clone() } else { String::new() };
-        let state = if manifest.complete() { "stored".to_owned() } else { paint(Tone::Look, "incomplete") };
+        let state = match (manifest.complete(), manifest.alarms.is_empty()) {
+            (false, _) => paint(Tone::Look, "incomplete"),
+            (true, false) => paint(Tone::Look, "alarm"),
+            (true, true) => "stored".to_owned(),
+        };
         let mut tags = manifest.tags.clone();
         // Not what `latest` means: so that it is seen why.
         tags.extend((manifest.reason == SAFETY).then(|| SAFETY.to_owned()));

@@ -79,18 +79,18 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         context.print(&words(&report, deep.as_ref(), damaged, &args, clock.elapsed().as_millis() as u64));
     }
     for finding in deep.iter().flat_map(|deep| &deep.findings) {
-        context.say(&tell_finding(finding));
+        context.warn(&tell_finding(finding));
     }
     for damage in &report.damage {
-        context.say(&tell(damage));
+        context.warn(&tell(damage));
     }
     for object in &report.newer {
-        context.say(&format!("not checked: {object}: it was written by a newer strongroom"));
+        context.warn(&format!("not checked: {object}: it was written by a newer strongroom"));
     }
     if !report.sound() {
-        context.say("hint: everything else restores; strongroom restore says what it leaves out");
+        context.warn("hint: everything else restores; strongroom restore says what it leaves out");
         if report.damage.iter().all(|damage| damage.missing) {
-            context.say(COPIED);
+            context.warn(COPIED);
         }
     }
     let unchecked = !report.newer.is_empty() || deep.is_some_and(|deep| deep.any(Weight::Unchecked));

@@ -34,6 +34,12 @@ impl Temporary {
     }
 }
 
+/// Is it such a name? What it belongs to is not complete, and never will be if nobody is at it.
+pub fn is_temporary(name: &[u8]) -> bool {
+    let middle = name.strip_prefix(b".strongroom-").and_then(|rest| rest.strip_suffix(b".partial"));
+    middle.is_some_and(|middle| middle.len() >= 16 && middle[..16].iter().all(u8::is_ascii_hexdigit))
+}
+
 impl Place {
     pub fn name(&self) -> &[u8] {
         self.path.file_name()

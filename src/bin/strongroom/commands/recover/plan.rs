@@ -9,6 +9,7 @@ use strongroom::ops::recover::{FileAct, FileStep, Recovery};
 use strongroom::record::closure::Why;
 use strongroom::record::plan::{Act, Step, shown};
 
+use crate::context::Context;
 use crate::render::{Lean, Table, Tone, local_with_zone, paint, width, wrapped};
 
 /// So many rows or files of one sort are named.
@@ -198,4 +199,24 @@ fn more(out: &mut String, length: usize) {
     if length > NAMED {
         let _ = writeln!(out, "  and {} more; --json names all", count((length - NAMED) as u64));
     }
+}
+
+/// Says what stands behind an exit code that is not 0, also where the plan is not printed.
+pub fn warn(recovery: &Recovery, dry: bool, context: &Context) {
+    let plan = &recovery.plan;
+    // Where it is not dry, they are the error.
+    for refusal in plan.refusals.iter().filter(|_| dry) {
+        context.warn(&format!("cannot be done: {}", refusal.what));
+        context.warn(&format!("hint: {}", refusal.hint));
+    }
+    let lines = plan.steps.iter().filter_map(|step| match &step.act {
+        Act::Leave { why } if step.seen.is_none() => {
+            let table = &plan.tables[step.table].name;
+            Some(format!("{table} {}: {why}", shown(&step.key)))
+        }
+        _ => None,
+    });
+    let lines: Vec<String> = lines.collect();
+    let count = lines.len() as u64;
+    context.warn_some("does not come back", lines.into_iter(), count);
 }

@@ -1,0 +1,100 @@
+//! What was lost since an earlier snapshot: rows, files, bytes, everything.
+//!
+//! Owns when a loss is an alarm. Compares what this host remembers of a source's last capture with the new one.
+
+use crate::base::database::Database;
+use crate::base::id::SnapshotId;
+use crate::base::name::Name;
+use crate::format::manifest::{Alarm, Lost};
+use crate::source::Source;
+use crate::vault::commit::Found;
+use crate::vault::recall::Extent;
+
+/// Which share of something has to be gone to be an alarm, in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    pub rows_lost: u8,
+    pub files_lost: u8,
+    pub bytes_lost: u8,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { rows_lost: 25, files_lost: 25, bytes_lost: 50 }
+    }
+}
+
+/// Fewer rows or files than this are no alarm.
+const HANDFUL: u64 = 10;
+/// Fewer bytes are none.
+const LITTLE: u64 = 1 << 20;
+
+/// What is remembered of a source: what it had, and the snapshot that has it.
+pub struct Before {
+    pub extent: Extent,
+    pub databases: Vec<Database>,
+    /// The name of the manifest, and the snapshot's id.
+    pub kept: Option<(String, Option<SnapshotId>)>,
+}
+
+/// Everything that is alarming about a source.
+pub fn of(name: &Name, source: &dyn Source, before: &Before, found: &Found, shares: Shares) -> Vec<Alarm> {
+    let (kept, snapshot) = before.kept.clone().unzip();
+    let (source_name, snapshot) = (name.clone(), snapshot.flatten());
+    let blank = |what, before, after| Alarm {
+        source: source_name.clone(),
+        what,
+        path: None,
+        table: None,
+        before,
+        after,
+        why: None,
+        kept: kept.clone(),
+        snapshot,
+    };
+    if found.empty && !source.may_be_empty() {
+        let tables = "its databases have no tables".to_owned();
+        let why = Some(if found.extent.files == 0 { source.nothing() } else { tables });
+        return vec![Alarm { why, ..blank(Lost::Empty, before.extent.files, found.extent.files) }];
+    }
+    let (had, has) = (&before.extent, &found.extent);
+    let mut alarms: Vec<Alarm> = before.databases.iter().flat_map(|old| rows(old, found, shares, &blank)).collect();
+    if is_loss(had.files, has.files, shares.files_lost, HANDFUL) {
+        alarms.push(blank(Lost::Files, had.files, has.files));
+    }
+    if is_loss(had.bytes, has.bytes, shares.bytes_lost, LITTLE) {
+        alarms.push(blank(Lost::Bytes, had.bytes, has.bytes));
+    }
+    alarms
+}
+
+fn is_loss(before: u64, after: u64, share: u8, least: u64) -> bool {
+    let lost = before.saturating_sub(after);
+    lost >= least && u128::from(lost) * 100 > u128::from(before) * u128::from(share)
+}
+
+/// Tables of a database that have lost rows; the database itself, when it is gone or none of its rows is left.
+fn rows(old: &Database, found: &Found, shares: Shares, blank: &dyn Fn(Lost, u64, u64) -> Alarm) -> Vec<Alarm> {
+    let alarm = |table: Option<&String>, before, after| Alarm {
+        path: Some(old.path.clone()),
+        table: table.cloned(),
+        ..blank(Lost::Rows, before, after)
+    };
+    let sum = |database: &Database| database.rows.values().fold(0, |sum: u64, rows| sum.saturating_add(*rows));
+    let Some(new) = found.databases.iter().find(|new| new.path == old.path) else {
+        let gone = is_loss(sum(old), 0, shares.rows_lost, HANDFUL);
+        return gone.then(|| alarm(None, sum(old), 0)).into_iter().collect();
+    };
+    // A table that cannot be counted any more is told as damage.
+    let now = |table: &String| new.rows.get(table).copied().or((new.damage.is_none()).then_some(0));
+    let lost = old.rows.iter().filter_map(|(table, &rows)| Some((table, rows, now(table)?)));
+    let lost = lost.filter(|(_, before, after)| is_loss(*before, *after, shares.rows_lost, HANDFUL));
+    let mut alarms: Vec<Alarm> = lost.map(|(table, before, after)| alarm(Some(table), before, after)).collect();
+    // However few there were: a database that had something and has nothing is no ordinary day.
+    let emptied = new.damage.is_none() && sum(old) > 0 && sum(new) == 0 && shares.rows_lost < 100;
+    if emptied && alarms.is_empty() {
+        let largest = old.rows.iter().max_by_key(|(_, rows)| **rows);
+        alarms.extend(largest.map(|(table, &rows)| alarm(Some(table), rows, 0)));
+    }
+    alarms
+}
