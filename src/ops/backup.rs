@@ -17,6 +17,7 @@ use crate::ops::error::{OpError, Problem};
 use crate::source::{Source, SourceError};
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
+use crate::vault::error::VaultError;
 use crate::vault::recall::Remembered;
 
 pub use alarms::Shares;

@@ -70,7 +70,7 @@ fn default_workers() -> usize {
 
 /// Makes a `postgres` source of its configuration table.
 pub fn configure(table: &Table, _: &Path) -> Result<Box<dyn Source>, ConfigError> {
-    const KEYS: [&str; 12] = [
+    const KEYS: [&str; 13] = [
         "url",
         "host",
         "port",

@@ -36,7 +36,7 @@ pub fn way(
 ) -> Result<Way, OpError> {
     let library = unlocked.library()?;
     let mut homes: Vec<Home> = places.all(configured).filter_map(|(source, root)| Home::of(source, &root)).collect();
-    let jobs = plan(manifest, request)?;
+    let (jobs, _) = plan(manifest, request)?;
     homes.extend(jobs.iter().filter_map(|job| Home::of(job.source.name.to_string(), &job.source.root)));
     let at_home = |job: &Job<'_>| homes.iter().any(|home| home.is_of(job) && home.path == resolved(&job.root()));
     if !jobs.is_empty() && jobs.iter().all(at_home) {
