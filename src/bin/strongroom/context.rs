@@ -198,7 +198,7 @@ impl Context {
 
     /// A vault's place, waited for when it is away.
     pub fn open_store(&self, location: &str) -> Result<Store, Failure> {
-        Ok(self.patient(Store::open(location, &self.store_options())?)?)
+        self.patient(Store::open(location, &self.store_options())?)
     }
 
     pub fn patient(&self, store: Store) -> Result<Store, Failure> {
