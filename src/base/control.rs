@@ -16,6 +16,8 @@ pub struct Control {
     pub bytes_expected: Count,
     /// Items expected in all; 0 while unknown.
     pub items_expected: Count,
+    /// For so many seconds a database that others have locked is waited for; 0 for the usual few.
+    pub wait: Count,
     watch: Watch,
 }
 

@@ -10,7 +10,9 @@ mod backup;
 mod choosing;
 mod discover;
 mod keys;
+mod kindness;
 mod reading;
+mod spoken;
 
 fn small() -> Home {
     let home = Home::new();

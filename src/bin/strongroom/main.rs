@@ -10,6 +10,7 @@ mod exit;
 mod memory;
 mod progress;
 mod render;
+mod terminal;
 
 use std::process::ExitCode;
 

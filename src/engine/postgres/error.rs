@@ -20,7 +20,7 @@ pub enum PostgresError {
     #[error("the server at {server} has no connection to spare")]
     Crowded { server: String },
     #[error("no encrypted connection to {server}: {reason}")]
-    Tls { server: String, reason: String },
+    Tls { server: String, reason: String, cause: TlsCause },
     #[error("the connection to {server} was lost: {reason}")]
     Lost { server: String, reason: String },
     #[error("the server at {server} says: {reason}")]
@@ -55,6 +55,70 @@ pub enum PostgresError {
     Runtime(#[source] io::Error),
 }
 
+/// Why there is no encrypted connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsCause {
+    /// The server has none to offer.
+    NotOffered,
+    /// Nobody who is trusted signed the certificate.
+    Untrusted,
+    /// The certificate is another host's.
+    OtherName,
+    /// It is not valid now.
+    Expired,
+    /// What is trusted cannot be read, or the host has no name that a certificate could have.
+    Settings,
+    /// They did not come to terms.
+    Other,
+}
+
+impl TlsCause {
+    /// What the handshake failed of, if it is what failed.
+    fn of(error: &Cause) -> Option<Self> {
+        use rustls::CertificateError as Certificate;
+        let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+        while let Some(cause) = next {
+            let inner = cause.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+            let found = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()).or_else(|| cause.downcast_ref());
+            if let Some(found) = found {
+                return Some(match found {
+                    rustls::Error::InvalidCertificate(certificate) => match certificate {
+                        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => Self::OtherName,
+                        Certificate::Expired
+                        | Certificate::ExpiredContext { .. }
+                        | Certificate::NotValidYet
+                        | Certificate::NotValidYetContext { .. } => Self::Expired,
+                        _ => Self::Untrusted,
+                    },
+                    _ => Self::Other,
+                });
+            }
+            next = cause.source();
+        }
+        None
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::NotOffered => {
+                "the server offers no encryption: turn it on there (ssl = on), or connect without, on a network that \
+                 you trust: sslmode=disable"
+            }
+            Self::Untrusted => {
+                "name the authority to trust with sslrootcert=FILE; sslmode=require encrypts without checking who \
+                 answers"
+            }
+            Self::OtherName => {
+                "connect by the name that stands in the certificate; sslmode=verify-ca checks who signed it and not \
+                 whose it is"
+            }
+            Self::Expired => "renew the certificate of the server, and check the clocks of both hosts",
+            Self::Settings => "check sslrootcert and the name of the host",
+            Self::Other => "check the TLS versions that the server allows (ssl_min_protocol_version)",
+        }
+    }
+}
+
 impl PostgresError {
     /// Sorts what came of a connection by what a person can do about it.
     pub(super) fn of(server: &str, error: &Cause) -> Self {
@@ -78,6 +142,9 @@ impl PostgresError {
     /// Sorts what came of the try to connect.
     pub(super) fn of_connecting(server: String, user: &str, dbname: &str, error: &Cause) -> Self {
         let reason = words(error);
+        if let (None, Some(cause)) = (error.code(), TlsCause::of(error)) {
+            return Self::Tls { server, reason, cause };
+        }
         match error.code() {
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
                 Self::NoDatabase { server, dbname: dbname.to_owned() }
@@ -87,7 +154,9 @@ impl PostgresError {
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied { server, reason },
             // Without a password there is nothing to send when one is asked for.
             None if reason.contains("password missing") => Self::Refused { server, user: user.to_owned(), reason },
-            None if reason.contains("TLS") || reason.contains("certificate") => Self::Tls { server, reason },
+            None if reason.contains("TLS") || reason.contains("certificate") => {
+                Self::Tls { server, reason, cause: TlsCause::NotOffered }
+            }
             _ => Self::Unreachable { server, reason },
         }
     }
@@ -148,7 +217,7 @@ impl Explain for PostgresError {
             }
             Self::NoDatabase { .. } => "psql -l lists those there are",
             Self::Crowded { .. } => "try again later, or set workers = 1",
-            Self::Tls { .. } => "sslrootcert names the authority to trust; sslmode=require encrypts without asking one",
+            Self::Tls { cause, .. } => cause.hint(),
             Self::Lost { .. } => "nothing was committed: run it again",
             Self::Denied { .. } => "GRANT pg_read_all_data TO the user, or exclude the schema",
             Self::Hidden { .. } => "take a user with BYPASSRLS, or the owner of the table, or exclude the table",

@@ -4,15 +4,19 @@
 //! rolling back what was not committed, SQLite does for this one too.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::base::control::Control;
 use crate::engine::sqlite::error::SqliteError;
 
-/// How long a reader waits for a writer that keeps it out. With a write-ahead log none does.
+/// How long a reader waits for a writer that keeps it out, unless somebody wants it to wait for longer. With a write-ahead
+/// log none does.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// So long it waits before it looks whether to stop.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// How often two transactions are begun anew until they see the same moment.
 const TRIES: usize = 200;
@@ -25,7 +29,19 @@ pub struct Reader {
 
 /// Begins to read a database, with two readers of the same moment, so that two threads can read; with one where a
 /// second cannot be had.
-pub fn open(path: &Path) -> Result<(Reader, Option<Reader>), SqliteError> {
+pub fn open(path: &Path, control: &Control) -> Result<(Reader, Option<Reader>), SqliteError> {
+    let wait = if control.wait.get() == 0 { PATIENCE } else { Duration::from_secs(control.wait.get()) };
+    let begun = Instant::now();
+    loop {
+        match try_to_open(path) {
+            Err(SqliteError::Busy { .. }) if control.stopped() => return Err(SqliteError::Interrupted),
+            Err(SqliteError::Busy { .. }) if begun.elapsed() < wait => {}
+            opened => return opened,
+        }
+    }
+}
+
+fn try_to_open(path: &Path) -> Result<(Reader, Option<Reader>), SqliteError> {
     let first = Reader::connect(path)?;
     first.check_build()?;
     let second = Reader::connect(path).ok();
@@ -48,7 +64,7 @@ impl Reader {
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
             .or_else(|_| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY))
             .map_err(fail)?;
-        connection.busy_timeout(PATIENCE).map_err(fail)?;
+        connection.busy_timeout(GLANCE).map_err(fail)?;
         // A log that others left is left to others.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !log_is_empty(path)).map_err(fail)?;
         // Pages can be read even where the schema cannot.

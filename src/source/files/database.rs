@@ -78,7 +78,7 @@ pub(super) fn capture(
     sink: &mut dyn EntrySink,
     control: &Control,
 ) -> Result<Captured, Failure> {
-    let (reader, second) = live::open(file)?;
+    let (reader, second) = live::open(file, control)?;
     let shape = reader.shape()?;
     let (sender, receiver, buffers) = pages::channel();
     let interrupt = second.as_ref().unwrap_or(&reader).interrupt();

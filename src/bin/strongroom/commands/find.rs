@@ -1,13 +1,14 @@
 use std::ffi::OsString;
 
-use strongroom::base::text::{count, counted, printable};
+use strongroom::base::text::{count, counted, printable, shell_word};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::find::{self, Change, Report, Request, Wanted, What};
 use strongroom::vault::select::Filter;
 
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, local, shell_word, width, wrapped, zone};
+use crate::render::{Lean, Lines, Table, local, width, wrapped, zone};
+use crate::terminal::safe;
 
 /// Tell which snapshots hold a record: since when, when it changed, and since when it is gone
 ///
@@ -72,7 +73,7 @@ fn wanted(args: &Args) -> Wanted {
     }
 }
 
-fn words(report: &Report, args: &Args) -> String {
+fn words(report: &Report, args: &Args) -> Lines {
     let mut table = Table::new(&[Lean::Left; 3]);
     for change in &report.changes {
         table.row(vec![change.snapshot.short(), local(change.time), what(change)]);
@@ -98,13 +99,13 @@ fn words(report: &Report, args: &Args) -> String {
     let (snapshots, read) = (counted(report.snapshots, "snapshot"), count(report.read));
     let none = if report.last.is_none() { "in no snapshot · " } else { "" };
     let line = format!("{name} · {none}{live} · {snapshots}, {read} read · zone {}", zone());
-    out.push_str(&format!("{}\n", wrapped(&line, width())));
+    out.push_text(&wrapped(&safe(&line), width()));
     if let (Some(last), Some(false)) = (report.last, report.live) {
         let source = match (&args.source, &report.database) {
             (Some(_), Some(label)) => format!(" --source {}", shell_word(label)),
             _ => String::new(),
         };
-        out.push_str(&format!("give it back: strongroom recover {} {asked}{source}\n", last.short()));
+        out.push_command(&format!("give it back: strongroom recover {} {asked}{source}", last.short()));
     }
     out
 }
