@@ -34,7 +34,7 @@ use crate::render::{duration, local_with_zone};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     strongroom recover @yesterday project 17 --dry-run     what would come back\n  \
-    strongroom recover @yesterday project 17               with all that belongs to it\n  \
+    strongroom recover @yesterday project 17               bring it back\n  \
     strongroom recover latest --missing projects           everything that is gone\n  \
     strongroom recover latest --table images --where \"created_at > '2024-01-19'\"\n  \
     strongroom recover latest project 17 --plan-out plan.json\n  \
