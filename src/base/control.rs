@@ -17,6 +17,8 @@ pub struct Control {
     /// Items expected in all; 0 while unknown.
     pub items_expected: Count,
     waiting: Mutex<Option<String>>,
+    /// For so many seconds a database that others have locked is waited for; 0 for the usual few.
+    pub wait: Count,
     watch: Watch,
 }
 

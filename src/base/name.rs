@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::base::id::SealedDigest;
+use crate::base::text::is_obeyed;
 
 /// A name that is not one.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl Name {
     }
 
     fn allowed(c: char) -> bool {
-        !c.is_control() && !matches!(c, '/' | ':' | '\\' | '\u{feff}')
+        !is_obeyed(c) && !matches!(c, '/' | ':' | '\\')
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_name_refuses_what_would_confuse_a_path_or_a_selector() {
-        for bad in ["", "-x", ".x", "@x", "a/b", "a:b", "a\nb"] {
+        for bad in ["", "-x", ".x", "@x", "a/b", "a:b", "a\nb", "fdp\u{202e}exe"] {
             assert!(bad.parse::<Name>().is_err(), "{bad:?}");
             assert!(Name::lossy(bad).as_str().parse::<Name>().is_ok(), "{bad:?}");
         }

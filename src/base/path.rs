@@ -9,6 +9,8 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
 
+use crate::base::text::is_obeyed;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A relative path. The root is written `.`.
@@ -119,7 +121,7 @@ pub fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {
-            if letter == '%' || letter.is_control() || is_bidi(letter) {
+            if letter == '%' || is_obeyed(letter) {
                 let mut buffer = [0; 4];
                 escape(letter.encode_utf8(&mut buffer).as_bytes(), &mut text);
             } else {
@@ -129,11 +131,6 @@ pub fn encode(bytes: &[u8]) -> String {
         escape(chunk.invalid(), &mut text);
     }
     text
-}
-
-/// Letters that turn the direction of writing around: `invoice\u{202e}fdp.exe`.
-fn is_bidi(letter: char) -> bool {
-    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn escape(bytes: &[u8], text: &mut String) {

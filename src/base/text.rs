@@ -47,20 +47,34 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c)
 }
 
-/// Line ends as `\n`, and letters that a terminal obeys or that turn the direction of writing as `\u{…}`.
+/// Does a terminal obey the letter rather than show it, or does the letter change how others are shown? Control
+/// characters, those that turn the direction of writing, and line ends beside `\n`.
+pub fn is_obeyed(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// Line ends as `\n`, and letters that a terminal obeys as `\u{…}`.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
             '\n' | '\r' | '\t' => out.extend(letter.escape_default()),
-            _ if letter.is_control() => out.extend(letter.escape_unicode()),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.extend(letter.escape_unicode());
-            }
+            _ if is_obeyed(letter) => out.extend(letter.escape_unicode()),
             _ => out.push(letter),
         }
     }
     out
+}
+
+/// What a shell takes for one word and nothing else.
+pub fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
+    match text {
+        _ if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
+        _ if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) => format!("\"{text}\""),
+        _ => format!("'{}'", text.replace('\'', r"'\''")),
+    }
 }
 
 /// A value for people to recognise: in quotes, and no longer than a glance.
@@ -106,7 +120,7 @@ mod tests {
     fn a_word_for_a_shell_is_in_quotes_where_it_has_to_be() {
         assert_eq!(shell_word("projects"), "projects");
         assert_eq!(shell_word("name = 'Ada'"), "\"name = 'Ada'\"");
-        assert_eq!(shell_word("name = 'A$a'"), r"'name = '\''A$a'\'''");
+        assert_eq!(shell_word("A$ 'a"), r"'A$ '\''a'");
         assert_eq!(shell_word(""), "''");
     }
 }

@@ -84,8 +84,22 @@ impl<'v> Chooser<'v> {
         Ok(select::doubts(self.snapshots, selector, chosen, &self.now)?)
     }
 
-    /// `SOURCE`, `SOURCE:PATH`, `:PATH`; or just a path, where the snapshot has one source and none is called so.
+    /// `SOURCE`, `SOURCE:PATH`, `SOURCE/PATH`, `:PATH`; or just a path, where the snapshot has one source that is not
+    /// called so.
     pub fn part(&self, text: &OsStr, manifest: &Manifest) -> Result<Part, OpError> {
+        let part = self.part_by_name(text, manifest)?;
+        let is_absent = part.source.is_some() && part.source_of(manifest).is_err();
+        if !is_absent || manifest.sources.len() != 1 || text.as_bytes().contains(&b':') {
+            return Ok(part);
+        }
+        // Another snapshot has a source of that name; this one may have such a path.
+        let path = Part { source: None, path: typed(text.as_bytes())? };
+        let path = self.as_shown(path, |part| self.has_part(part, manifest))?;
+        Ok(if self.has_part(&path, manifest)? { path } else { part })
+    }
+
+    /// The same, where the name of any source there is means that source.
+    fn part_by_name(&self, text: &OsStr, manifest: &Manifest) -> Result<Part, OpError> {
         let bytes = text.as_bytes();
         let (name, rest) = match bytes.iter().position(|&b| b == b':') {
             Some(at) => (&bytes[..at], &bytes[at + 1..]),
@@ -97,7 +111,23 @@ impl<'v> Chooser<'v> {
             true => (None, bytes),
             false => ((!name.is_empty()).then_some(name), rest),
         };
-        self.as_shown(Part { source, path: typed(path)? }, |part| self.has_part(part, manifest))
+        let has = |part: &Part| self.has_part(part, manifest);
+        if let Some(part) = self.slashed(bytes, manifest)?
+            && (source.is_some() || !has(&Part { source: None, path: typed(bytes)? })?)
+        {
+            return self.as_shown(part, has);
+        }
+        self.as_shown(Part { source, path: typed(path)? }, has)
+    }
+
+    /// `SOURCE/PATH`, as differences and issues are shown. No source has a slash in its name.
+    fn slashed(&self, text: &[u8], manifest: &Manifest) -> Result<Option<Part>, OpError> {
+        let Some((name, rest)) = str::from_utf8(text).ok().and_then(|text| text.split_once('/')) else {
+            return Ok(None);
+        };
+        let is_source = manifest.sources.iter().any(|source| source.name.as_str() == name);
+        let part = || Ok(Part { source: Some(name.to_owned()), path: typed(rest.as_bytes())? });
+        (is_source && !name.contains(':')).then(part).transpose()
     }
 
     /// A file by its path or the end of it, as `part` but that a source is named only with a colon.
@@ -130,7 +160,7 @@ impl<'v> Chooser<'v> {
             Named::Nothing => Ok(true),
             Named::Parts(parts) => {
                 for text in parts {
-                    if !self.has_part(&self.part(text, manifest)?, manifest)? {
+                    if !self.has_part(&self.part_by_name(text, manifest)?, manifest)? {
                         return Ok(false);
                     }
                 }
@@ -157,7 +187,7 @@ impl<'v> Chooser<'v> {
             let all = Place::all(manifest);
             return Ok(if all.is_empty() { Place::find(manifest, None).into_iter().collect() } else { all });
         };
-        let part = self.part(of, manifest)?;
+        let part = self.part_by_name(of, manifest)?;
         if !self.has_part(&part, manifest)? {
             return Ok(Vec::new());
         }

@@ -2,6 +2,7 @@
 //!
 //! Parses text; never reads a file or the environment itself. Every mistake is told with its name and line.
 
+mod env_file;
 mod records;
 
 use std::ops::Range;
@@ -48,7 +49,9 @@ impl Explain for ConfigError {
     }
 }
 
-const KEYS: [&str; 8] = ["vault", "app", "source", "alarm", "hooks", "entity", "relation", "rename"];
+pub use env_file::{env_files, variables};
+
+const KEYS: [&str; 9] = ["vault", "app", "env_file", "source", "alarm", "hooks", "entity", "relation", "rename"];
 const ALARMS: [&str; 3] = ["rows_lost", "files_lost", "bytes_lost"];
 const HOOKS: [&str; 2] = ["before_restore", "after_restore"];
 
@@ -79,6 +82,8 @@ impl Reader<'_> {
             match key.get_ref().as_ref() {
                 "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
                 "app" => config.app = Some(self.name("app", value)?),
+                // Read by whoever looks variables up.
+                "env_file" => {}
                 "source" => config.sources = self.sources(value)?,
                 "alarm" => config.alarms = self.alarm(value)?,
                 "hooks" => self.hooks(value, &mut config.hooks)?,
@@ -185,8 +190,8 @@ impl Reader<'_> {
             let value = (self.variable)(name).ok_or_else(|| {
                 self.error(
                     span.clone(),
-                    format!("the environment has no {name}"),
-                    Some(format!("set {name}, or write the value here")),
+                    format!("neither the environment nor env_file has {name}"),
+                    Some(format!("set {name}, or name a file that sets it: env_file = \".env\"")),
                 )
             })?;
             expanded.push_str(&rest[..at]);

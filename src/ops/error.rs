@@ -194,17 +194,17 @@ impl Explain for Problem {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoSource { sources, .. } | Self::WhichSource { sources, .. } => {
-                Some(format!("it has {}", sources.join(", ")))
+                Some(format!("it has {}", quoted(sources)))
             }
             Self::NoPath { snapshot, source_name, .. } => {
-                Some(format!("list what it holds with strongroom show {snapshot} {source_name}"))
+                Some(format!("list what it holds with strongroom show {snapshot} {}", text::shell_word(source_name)))
             }
             Self::NoDatabase { snapshot } => {
                 Some(format!("name a file with --source SOURCE:PATH; see strongroom show {snapshot}"))
             }
             Self::NoHolder { snapshot, databases, .. } => Some(format!(
                 "list the tables with strongroom query {snapshot} --source {} .tables",
-                databases.first().map_or("SOURCE", String::as_str)
+                databases.first().map_or("SOURCE".to_owned(), |label| text::shell_word(label))
             )),
             Self::WhichApp { apps, .. } => Some(format!("pass --app with one of {}", listed(apps))),
             Self::BadPart { .. } => Some("paths are relative to the source and never hold ..".into()),
@@ -226,7 +226,7 @@ impl Explain for Problem {
                 "if it lives there, pass --place {}; or say in strongroom.toml where it lives on this host",
                 unknown.argument()
             )),
-            Self::WhichFile { files, .. } => Some(format!("name one: {}", files.join(", "))),
+            Self::WhichFile { files, .. } => Some(format!("name one: {}", quoted(files))),
             Self::NoLive { .. } => {
                 Some("give the whole database back with strongroom restore, or name another with --into".into())
             }
@@ -257,10 +257,15 @@ impl Explain for Problem {
     }
 }
 
+/// Names as a shell takes them.
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| text::shell_word(name)).collect::<Vec<_>>().join(", ")
+}
+
 /// The first few of many names.
 fn listed(names: &[String]) -> String {
     const NAMED: usize = 12;
     let more = names.len().saturating_sub(NAMED);
-    let names = names[..names.len() - more].join(", ");
+    let names = quoted(&names[..names.len() - more]);
     if more == 0 { names } else { format!("{names} and {more} more") }
 }

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Class, Explain, Explained};
 use crate::base::record::Table;
-use crate::base::text::{counted, nearest};
+use crate::base::text::{counted, nearest, shell_word};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
@@ -85,7 +85,8 @@ impl Explain for RecordError {
             }
             Self::NoTable { .. } => "list the tables with strongroom query SNAPSHOT .tables",
             Self::NoColumn { table, .. } => {
-                return Some(format!("list its columns with strongroom query SNAPSHOT '.schema {table}'"));
+                let schema = shell_word(&format!(".schema {table}"));
+                return Some(format!("list its columns with strongroom query SNAPSHOT {schema}"));
             }
             Self::NoRecord { .. } => "strongroom find tells which snapshots hold it",
             Self::NoRows { .. } => "try the condition with strongroom query",

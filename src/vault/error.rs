@@ -22,6 +22,12 @@ pub enum VaultError {
     Damaged { object: ObjectKey },
     #[error("no identity opens vault {location}")]
     NoIdentity { location: String, tried: Vec<String>, people: Vec<String> },
+    #[error("wrong passphrase for vault {location}")]
+    WrongPassphrase { location: String, people: Vec<String> },
+    #[error("no identity opens vault {location}, and there is no terminal to ask for its passphrase")]
+    NobodyToAsk { location: String, people: Vec<String> },
+    #[error("passphrase file {} does not exist", .file.display())]
+    NoPassphraseFile { file: PathBuf },
     #[error("this host has no writer file for vault {location}")]
     NoWriter { location: String, file: PathBuf },
     #[error("{file} does not fit the vault at {location}")]
@@ -107,6 +113,9 @@ impl Explain for VaultError {
             Self::Damaged { .. } | Self::UnknownChunk { .. } | Self::BadChunk { .. } => Class::Damaged,
             Self::Listing { .. } | Self::BadExtent { .. } => Class::Damaged,
             Self::NoIdentity { .. } | Self::NoWriter { .. } => Class::NoIdentity,
+            Self::WrongPassphrase { .. } | Self::NobodyToAsk { .. } | Self::NoPassphraseFile { .. } => {
+                Class::NoIdentity
+            }
             Self::Interrupted => Class::Interrupted,
             Self::Store(error) => error.class(),
             Self::Source(error) => error.0.class(),
@@ -135,6 +144,14 @@ impl Explain for VaultError {
             Self::NoIdentity { people, .. } => {
                 Some(format!("pass --identity FILE; the vault is sealed to: {}", people.join(", ")))
             }
+            Self::WrongPassphrase { people, .. } => {
+                Some(format!("try again, or pass --identity FILE; the vault is sealed to: {}", people.join(", ")))
+            }
+            Self::NobodyToAsk { people, .. } => Some(format!(
+                "set STRONGROOM_PASSPHRASE_FILE to a file (mode 0600) that holds it, or pass --identity FILE; the vault is sealed to: {}",
+                people.join(", ")
+            )),
+            Self::NoPassphraseFile { .. } => Some("check STRONGROOM_PASSPHRASE_FILE".into()),
             Self::NoWriter { file, .. } => {
                 Some(format!("run once with --identity FILE, or copy {} from a host that has it", file.display()))
             }

@@ -10,6 +10,7 @@ use crate::base::error::{Class, Explain};
 use crate::base::name::Name;
 use crate::format::error::FormatError;
 use crate::format::seal::{self, Sealed};
+use crate::vault::error::VaultError;
 
 /// Somebody the vault's keys are wrapped to.
 pub struct Person {
@@ -91,7 +92,7 @@ pub struct Credentials {
 }
 
 /// Asks for the passphrase; `None` if there is nobody to ask.
-pub type AskPassphrase = Box<dyn Fn() -> Option<SecretString> + Send + Sync>;
+pub type AskPassphrase = Box<dyn Fn() -> Result<Option<SecretString>, VaultError> + Send + Sync>;
 
 /// An identity file that holds no identity. Its text is never quoted.
 #[derive(Debug, thiserror::Error)]
@@ -145,8 +146,9 @@ impl Credentials {
     }
 
     /// Opens with a passphrase, if the object is locked by one. The passphrase is asked for once.
-    pub(super) fn passphrase(&self) -> Option<age::scrypt::Identity> {
-        self.passphrase.as_ref().and_then(|ask| ask()).map(age::scrypt::Identity::new)
+    pub(super) fn passphrase(&self) -> Result<Option<age::scrypt::Identity>, VaultError> {
+        let Some(ask) = &self.passphrase else { return Ok(None) };
+        Ok(ask()?.map(age::scrypt::Identity::new))
     }
 }
 

@@ -83,20 +83,25 @@ impl LockedVault {
                 people.push(name);
             }
         }
-        if let Some(identity) = (!locked_by_passphrase.is_empty()).then(|| credentials.passphrase()).flatten() {
-            for (key, sealed) in locked_by_passphrase {
-                if let Ok(text) = people::open_with_passphrase(&sealed, &identity) {
-                    return Ok((key, text));
+        let location = || self.store.location().to_owned();
+        if !locked_by_passphrase.is_empty() {
+            let identity = credentials.passphrase()?;
+            for (key, sealed) in &locked_by_passphrase {
+                let Some(identity) = &identity else { break };
+                if let Ok(text) = people::open_with_passphrase(sealed, identity) {
+                    return Ok((key.clone(), text));
                 }
+            }
+            if damaged.is_none() && strange.is_none() {
+                return Err(match identity {
+                    Some(_) => VaultError::WrongPassphrase { location: location(), people },
+                    None => VaultError::NobodyToAsk { location: location(), people },
+                });
             }
         }
         match damaged.or(strange.map(|_| layout::vault_file())) {
             Some(object) => Err(VaultError::Damaged { object }),
-            None => Err(VaultError::NoIdentity {
-                location: self.store.location().to_owned(),
-                tried: credentials.labels(),
-                people,
-            }),
+            None => Err(VaultError::NoIdentity { location: location(), tried: credentials.labels(), people }),
         }
     }
 }

@@ -11,9 +11,11 @@ mod backup;
 mod choosing;
 mod discover;
 mod keys;
+mod kindness;
 mod output;
 mod quiet;
 mod reading;
+mod spoken;
 
 fn small() -> Home {
     let home = Home::new();

@@ -9,6 +9,7 @@ use std::io::{self, Write};
 
 use strongroom::engine::sqlite::ask::{Cell, Rows};
 
+use crate::terminal::json;
 use table::Table;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -76,7 +77,8 @@ impl Rows for Answer<'_> {
             }
             Format::Json => {
                 let names = serde_json::Value::from(names.to_vec());
-                write!(self.out, "{{{}\"columns\":{names},\"rows\":[", self.head)?;
+                let head = format!("{{{}\"columns\":{names},\"rows\":[", self.head);
+                self.out.write_all(json(&head).as_bytes())?;
             }
         }
         Ok(())

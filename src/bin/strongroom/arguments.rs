@@ -8,9 +8,9 @@ use crate::commands::Command;
 
 /// Undo for your whole application: an encrypted, deduplicating, verifiable vault.
 #[derive(Parser)]
-#[command(name = "strongroom", version, about, long_about = None, disable_help_subcommand = true, max_term_width = 80)]
+#[command(name = "strongroom", version, about, long_about = None, max_term_width = 80)]
 #[command(after_help = "Examples:\n  \
-    strongroom backup ~/app                    take a snapshot; makes a vault the first time\n  \
+    strongroom backup ~/app                    back up; makes a vault the first time\n  \
     strongroom snapshots                       list what there is\n  \
     strongroom restore latest --to /srv/out    give everything back\n  \
     strongroom verify --read-data              prove that it can be given back")]
@@ -21,24 +21,27 @@ pub struct Arguments {
     pub command: Command,
 }
 
-#[derive(Args)]
+/// They stand apart from what a command has of its own.
+const GLOBAL: &str = "Global options";
+
+#[derive(Args, Clone, Default)]
 pub struct Global {
     /// The vault: a folder, file:///folder or s3://bucket/prefix
-    #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_VAULT", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "STRONGROOM_VAULT", hide_env_values = true)]
     pub vault: Option<String>,
     /// The configuration; strongroom.toml in this folder if there is one
-    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_CONFIG", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "STRONGROOM_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
     /// An age identity file or an ssh private key that opens the vault
-    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_IDENTITY", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "STRONGROOM_IDENTITY", hide_env_values = true)]
     pub identity: Option<PathBuf>,
-    /// Print one JSON document instead of words
-    #[arg(long, global = true)]
+    /// Print the result as one JSON document
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
-    /// Print nothing but errors
-    #[arg(long, short, global = true)]
+    /// Print nothing but errors and what must be known
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub quiet: bool,
-    /// Say more
-    #[arg(long, short, global = true)]
+    /// Show more detail
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub verbose: bool,
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use age::secrecy::SecretString;
+use indicatif::ProgressBar;
 use strongroom::base::control::Control;
 use strongroom::base::error::{one_line, reason};
 use strongroom::base::name::Name;
@@ -19,6 +20,7 @@ use strongroom::ops::choose::{Chooser, Named};
 use strongroom::ops::config::{self, Config};
 use strongroom::store::{Options, Store};
 use strongroom::vault::cache::Notices;
+use strongroom::vault::error::VaultError;
 use strongroom::vault::host::{self, Folders};
 use strongroom::vault::people::Credentials;
 use strongroom::vault::select::Filter;
@@ -30,7 +32,8 @@ use crate::arguments::Global;
 use crate::exit::Failure;
 use crate::outage::{self, Outages};
 use crate::output::{Output, Writer};
-use crate::render::local_with_zone;
+use crate::render::{local_with_zone, width};
+use crate::terminal::{Printed, json};
 
 pub struct Context {
     global: Global,
@@ -40,6 +43,8 @@ pub struct Context {
     outages: Arc<Outages>,
     /// What became of the caches of the vaults that were opened.
     notices: RefCell<Vec<Notices>>,
+    /// What is shown of the work that goes on, below what is printed.
+    progress: RefCell<Option<ProgressBar>>,
 }
 
 impl Context {
@@ -49,13 +54,32 @@ impl Context {
         // The second time somebody asks, they mean now.
         let handler = move || {
             if stop.stopped() {
+                if std::io::stderr().is_terminal() {
+                    // A line of progress that nobody takes away any more.
+                    let _ = std::io::stderr().write_all(b"\r\x1b[2K");
+                }
                 std::process::exit(130);
             }
             stop.stop();
         };
         let _ = ctrlc::set_handler(handler);
         let (outages, notices) = (Arc::default(), RefCell::default());
-        Self { global, control, output: Output::default(), alarmed: Cell::new(false), outages, notices }
+        let (output, alarmed, progress) = (Output::default(), Cell::new(false), RefCell::default());
+        Self { global, control, output, alarmed, outages, notices, progress }
+    }
+
+    /// The same with what another command line says.
+    pub fn with(&self, global: Global) -> Self {
+        let own = &self.global;
+        let global = Global {
+            vault: global.vault.or_else(|| own.vault.clone()),
+            config: global.config.or_else(|| own.config.clone()),
+            identity: global.identity.or_else(|| own.identity.clone()),
+            ..Global::default()
+        };
+        let (outages, notices) = (self.outages.clone(), RefCell::default());
+        let (output, alarmed, progress) = (Output::default(), Cell::new(false), RefCell::default());
+        Self { global, control: self.control.clone(), output, alarmed, outages, notices, progress }
     }
 
     pub fn json(&self) -> bool {
@@ -72,21 +96,22 @@ impl Context {
     }
 
     /// Prints words, unless told not to. A reader that went away ends the output, not the work.
-    pub fn print(&self, text: &str) {
+    pub fn print(&self, text: &(impl Printed + ?Sized)) {
         if !self.global.quiet && !self.global.json {
-            self.write(text.as_bytes());
+            let width = std::io::stdout().is_terminal().then(width);
+            self.write(text.printed().render(width).as_bytes());
         }
     }
 
     /// Says something beside the result that is no trouble: on standard error, unless told to be quiet.
-    pub fn say(&self, text: &str) {
+    pub fn say(&self, text: &(impl Printed + ?Sized)) {
         if !self.global.quiet {
             self.warn(text);
         }
     }
 
     /// Warns of something for which a run that ends well ends incomplete.
-    pub fn alarm(&self, text: &str) {
+    pub fn alarm(&self, text: &(impl Printed + ?Sized)) {
         self.alarmed.set(true);
         self.warn(text);
     }
@@ -97,8 +122,8 @@ impl Context {
     }
 
     /// Says what a person must know, quiet or not: on standard error.
-    pub fn warn(&self, text: &str) {
-        let _ = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+    pub fn warn(&self, text: &(impl Printed + ?Sized)) {
+        self.above_progress(|| to_stderr(text));
     }
 
     /// Warns of the first few of many things, of all that are known with `--verbose`, and of how many there are in all.
@@ -119,20 +144,38 @@ impl Context {
     }
 
     pub fn print_json(&self, document: &impl serde::Serialize) {
-        let mut text = serde_json::to_vec_pretty(document).expect("BUG: plain fields");
-        text.push(b'\n');
-        self.write(&text);
+        let text = serde_json::to_string_pretty(document).expect("BUG: plain fields");
+        self.write(format!("{}\n", json(&text)).as_bytes());
     }
 
     /// Writes a part of a document.
     pub fn write(&self, bytes: &[u8]) {
-        self.output.write(bytes);
+        self.above_progress(|| self.output.write(bytes));
     }
 
     /// Standard output, for what is written as it comes.
     pub fn out(&self, capacity: usize) -> std::io::BufWriter<Writer<'_>> {
         std::io::BufWriter::with_capacity(capacity, self.output.writer())
     }
+
+    /// Takes the line of progress away while something is printed.
+    fn above_progress(&self, print: impl FnOnce()) {
+        match &*self.progress.borrow() {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// The line of progress that is shown from now on, if one is.
+    pub fn shows(&self, progress: Option<ProgressBar>) {
+        self.progress.replace(progress);
+    }
+}
+
+/// Writes lines to standard error.
+pub fn to_stderr(text: &(impl Printed + ?Sized)) {
+    let width = rustix::termios::tcgetwinsize(std::io::stderr()).ok().map(|size| usize::from(size.ws_col).max(40));
+    let _ = std::io::stderr().write_all(text.printed().render(width).as_bytes());
 }
 
 /// Folders and files.
@@ -180,7 +223,20 @@ impl Context {
             }
         };
         let file = std::path::absolute(file).unwrap_or(file.to_owned());
-        Ok(Some(config::parse(&text, &file, &|name| std::env::var(name).ok())?))
+        let files = config::env_files(&text, &file)?;
+        let texts = files.iter().map(|file| match std::fs::read_to_string(file) {
+            Ok(text) => Ok(text),
+            // What it would have said is missed where it is needed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+            Err(error) => {
+                let message = format!("cannot read env_file {}: {}", file.display(), reason(&error));
+                Err(Failure::usage(message, "check env_file in the configuration"))
+            }
+        });
+        let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+        let environment = |name: &str| std::env::var(name).ok();
+        let written = config::variables(&texts, &environment);
+        Ok(Some(config::parse(&text, &file, &|name| environment(name).or_else(|| written.get(name).cloned()))?))
     }
 
     /// Where the vault is: named, configured, or the user's data folder.
@@ -270,21 +326,28 @@ impl Context {
         Ok(locked.unlock(&credentials)?.into_vault())
     }
 
+    /// Without anybody being asked for anything.
+    pub fn unlocked_unasked(&self) -> Result<UnlockedVault, Failure> {
+        Ok(self.locked()?.unlock(&self.identities(age::NoCallbacks)?)?)
+    }
+
     /// What the identity file named, or the usual one, holds; and a way to ask for a passphrase.
     pub fn credentials(&self) -> Result<Credentials, Failure> {
+        let mut credentials = self.identities(Prompt)?;
+        credentials.ask_with(Box::new(|| read_passphrase("passphrase of the vault: ")));
+        Ok(credentials)
+    }
+
+    fn identities(&self, callbacks: impl age::Callbacks) -> Result<Credentials, Failure> {
         let mut credentials = Credentials::default();
         let file = self.identity_file()?;
         match host::read_secret(&file)? {
-            Some(text) => credentials.add(&file.display().to_string(), &text, Prompt)?,
+            Some(text) => credentials.add(&file.display().to_string(), &text, callbacks)?,
             None if self.global.identity.is_some() => {
                 let message = format!("identity file {} is not there", file.display());
                 return Err(Failure::no_identity(message, "check --identity and STRONGROOM_IDENTITY"));
             }
             None => {}
-        }
-        let ask = passphrase_file().is_some() || std::io::stdin().is_terminal();
-        if ask {
-            credentials.ask_with(Box::new(|| read_passphrase("passphrase of the vault: ").ok().flatten()));
         }
         Ok(credentials)
     }
@@ -334,14 +397,9 @@ fn passphrase_file() -> Option<PathBuf> {
 }
 
 /// From the file the environment names, or from the terminal without echo. `None` if nobody can be asked.
-pub fn read_passphrase(prompt: &str) -> Result<Option<SecretString>, Failure> {
+pub fn read_passphrase(prompt: &str) -> Result<Option<SecretString>, VaultError> {
     if let Some(file) = passphrase_file() {
-        let text = host::read_secret(&file)?.ok_or_else(|| {
-            Failure::usage(
-                format!("passphrase file {} is not there", file.display()),
-                "check STRONGROOM_PASSPHRASE_FILE",
-            )
-        })?;
+        let text = host::read_secret(&file)?.ok_or(VaultError::NoPassphraseFile { file })?;
         return Ok(Some(SecretString::from(text.lines().next().unwrap_or_default().to_owned())));
     }
     if !std::io::stdin().is_terminal() {

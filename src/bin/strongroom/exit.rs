@@ -1,12 +1,12 @@
 //! How a run ends: exit codes, and errors as a line, its cause and the way out.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use strongroom::base::error::{Class, Explain};
 
-use crate::context::Context;
+use crate::context::{Context, to_stderr};
 use crate::output::{Failed, Output};
+use crate::terminal::Lines;
 
 /// A run that ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,14 +136,15 @@ fn unwritten(failed: &Failed, own: ExitCode) -> ExitCode {
 /// Tells what went wrong; with `--json` on standard output as well.
 fn failure(failure: &Failure, context: &Context) -> ExitCode {
     let code = failure.class.exit_code();
-    let mut text = match &failure.cause {
-        Some(cause) => format!("error: {}: {cause}\n", failure.message),
-        None => format!("error: {}\n", failure.message),
-    };
-    if let Some(hint) = &failure.hint {
-        text.push_str(&format!("hint: {hint}\n"));
+    let mut lines = Lines::new();
+    match &failure.cause {
+        Some(cause) => lines.push(&format!("error: {}: {cause}", failure.message)),
+        None => lines.push(&format!("error: {}", failure.message)),
     }
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    if let Some(hint) = &failure.hint {
+        lines.push_command(&format!("hint: {hint}"));
+    }
+    to_stderr(&lines);
     if context.json() && !failure.told {
         context.print_json(&failure.document());
     }

@@ -12,6 +12,7 @@ mod outage;
 mod output;
 mod progress;
 mod render;
+mod terminal;
 
 use std::process::ExitCode;
 

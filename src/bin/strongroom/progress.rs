@@ -12,35 +12,38 @@ use strongroom::base::text::{count, printable, size};
 use crate::context::Context;
 
 /// Shows progress until it is dropped, then leaves no trace.
-pub struct Progress {
+pub struct Progress<'c> {
+    context: &'c Context,
     done: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Progress {
+impl<'c> Progress<'c> {
     /// `verb` says what is going on; `noun` what the items are.
-    pub fn start(context: &Context, verb: &'static str, noun: &'static str) -> Self {
+    pub fn start(context: &'c Context, verb: &'static str, noun: &'static str) -> Self {
         let done = Arc::new(AtomicBool::new(false));
         if !context.interactive() {
-            return Self { done, thread: None };
+            return Self { context, done, thread: None };
         }
         let (stop, control) = (done.clone(), context.control.clone());
-        Self { done, thread: Some(std::thread::spawn(move || show(&control, &stop, verb, noun))) }
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        context.shows(Some(bar.clone()));
+        Self { context, done, thread: Some(std::thread::spawn(move || show(&bar, &control, &stop, verb, noun))) }
     }
 }
 
-impl Drop for Progress {
+impl Drop for Progress<'_> {
     fn drop(&mut self) {
         self.done.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
             let _ = thread.join();
+            self.context.shows(None);
         }
     }
 }
 
-fn show(control: &Control, done: &AtomicBool, verb: &str, noun: &str) {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+fn show(bar: &ProgressBar, control: &Control, done: &AtomicBool, verb: &str, noun: &str) {
     bar.set_style(ProgressStyle::with_template("  {wide_msg}").expect("BUG: the template is valid"));
     let start = Instant::now();
     while !done.load(Ordering::Relaxed) {

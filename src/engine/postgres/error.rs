@@ -23,7 +23,7 @@ pub enum PostgresError {
     #[error("the server at {server} has no connection to spare")]
     Crowded { server: String },
     #[error("no encrypted connection to {server}: {reason}")]
-    Tls { server: String, reason: String },
+    Tls { server: String, reason: String, cause: TlsCause },
     #[error("the connection to {server} was lost: {reason}")]
     Lost { server: String, reason: String },
     #[error("the server at {server} says: {reason}")]
@@ -68,6 +68,70 @@ pub enum PostgresError {
     Runtime(#[source] io::Error),
 }
 
+/// Why there is no encrypted connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsCause {
+    /// The server has none to offer.
+    NotOffered,
+    /// Nobody who is trusted signed the certificate.
+    Untrusted,
+    /// The certificate is another host's.
+    OtherName,
+    /// It is not valid now.
+    Expired,
+    /// What is trusted cannot be read, or the host has no name that a certificate could have.
+    Settings,
+    /// They did not come to terms.
+    Other,
+}
+
+impl TlsCause {
+    /// What the handshake failed of, if it is what failed.
+    fn of(error: &Cause) -> Option<Self> {
+        use rustls::CertificateError as Certificate;
+        let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+        while let Some(cause) = next {
+            let inner = cause.downcast_ref::<io::Error>().and_then(|error| error.get_ref());
+            let found = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()).or_else(|| cause.downcast_ref());
+            if let Some(found) = found {
+                return Some(match found {
+                    rustls::Error::InvalidCertificate(certificate) => match certificate {
+                        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => Self::OtherName,
+                        Certificate::Expired
+                        | Certificate::ExpiredContext { .. }
+                        | Certificate::NotValidYet
+                        | Certificate::NotValidYetContext { .. } => Self::Expired,
+                        _ => Self::Untrusted,
+                    },
+                    _ => Self::Other,
+                });
+            }
+            next = cause.source();
+        }
+        None
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::NotOffered => {
+                "the server offers no encryption: turn it on there (ssl = on), or connect without, on a network that \
+                 you trust: sslmode=disable"
+            }
+            Self::Untrusted => {
+                "name the authority to trust with sslrootcert=FILE; sslmode=require encrypts without checking who \
+                 answers"
+            }
+            Self::OtherName => {
+                "connect by the name that stands in the certificate; sslmode=verify-ca checks who signed it and not \
+                 whose it is"
+            }
+            Self::Expired => "renew the certificate of the server, and check the clocks of both hosts",
+            Self::Settings => "check sslrootcert and the name of the host",
+            Self::Other => "check the TLS versions that the server allows (ssl_min_protocol_version)",
+        }
+    }
+}
+
 impl PostgresError {
     /// Sorts what came of a connection by what a person can do about it: by the code of it, never by its words, which are
     /// in the server's language.
@@ -95,15 +159,20 @@ impl PostgresError {
     pub(super) fn of_connecting(settings: &Settings, handshake: &Handshake, error: &Cause) -> Self {
         let (server, user, dbname) = (settings.server(), settings.user.clone(), settings.dbname.clone());
         let reason = words(error);
+        if let (None, Some(cause)) = (error.code(), TlsCause::of(error)) {
+            return Self::Tls { server, reason, cause };
+        }
         match error.code() {
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => Self::NoDatabase { server, dbname },
             Some(code) if code.code().starts_with("28") => Self::Refused { server, user, reason },
             Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => Self::Crowded { server },
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied { server, reason },
             Some(_) => Self::Unreachable { server, reason },
-            None if handshake.has_failed() => Self::Tls { server, reason },
+            None if handshake.has_failed() => Self::Tls { server, reason, cause: TlsCause::Other },
             None if is_of_network(error) => Self::Unreachable { server, reason },
-            None if settings.must_be_encrypted() && handshake.has_not_begun() => Self::Tls { server, reason },
+            None if settings.must_be_encrypted() && handshake.has_not_begun() => {
+                Self::Tls { server, reason, cause: TlsCause::NotOffered }
+            }
             // The driver has nothing else to complain of itself: it has no password to send when it is asked for one.
             None if settings.password.is_none() => Self::Refused { server, user, reason },
             None => Self::Unreachable { server, reason },
@@ -205,7 +274,7 @@ impl Explain for PostgresError {
             }
             Self::NoDatabase { .. } => "psql -l lists those there are",
             Self::Crowded { .. } => "try again later, or set workers = 1",
-            Self::Tls { .. } => "sslrootcert names the authority to trust; sslmode=require encrypts without asking one",
+            Self::Tls { cause, .. } => cause.hint(),
             Self::Lost { .. } => "nothing was committed: run it again",
             Self::Denied { .. } => "GRANT pg_read_all_data TO the user, or exclude the schema",
             Self::Hidden { .. } => "take a user with BYPASSRLS, or the owner of the table, or exclude the table",

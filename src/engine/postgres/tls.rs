@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_rustls::TlsConnector;
 
-use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::error::{PostgresError, TlsCause};
 use crate::engine::postgres::settings::{Protection, Settings};
 use crate::engine::postgres::wire::Gathered;
 
@@ -58,7 +58,7 @@ impl Connector {
 }
 
 pub(super) fn connector(settings: &Settings) -> Result<Connector, PostgresError> {
-    let fail = |reason: String| PostgresError::Tls { server: settings.server(), reason };
+    let fail = |reason: String| PostgresError::Tls { server: settings.server(), reason, cause: TlsCause::Settings };
     // Never asked for where the host is a folder.
     let host = if settings.is_local() { "localhost" } else { &settings.host };
     let server = ServerName::try_from(host.to_owned()).map_err(|_| fail(format!("{host:?} is no name of a host")))?;

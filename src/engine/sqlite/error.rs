@@ -56,7 +56,9 @@ impl Explain for SqliteError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Busy { .. } => Some("something holds it exclusively: let it finish, or stop it".to_owned()),
+            Self::Busy { .. } => {
+                Some("something holds it exclusively: let it finish, or wait for longer with --wait SECONDS".to_owned())
+            }
             Self::Build => {
                 Some("build strongroom from its own folder, whose .cargo/config.toml asks for it".to_owned())
             }

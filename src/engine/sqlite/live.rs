@@ -8,17 +8,21 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::base::control::Control;
 use crate::engine::sqlite::apply::{beside, read_alone};
 use crate::engine::sqlite::error::SqliteError;
 use crate::engine::sqlite::held::PlainFile;
 
-/// How long a reader waits for a writer that keeps it out. With a write-ahead log none does.
+/// How long a reader waits for a writer that keeps it out, unless somebody wants it to wait for longer. With a write-ahead
+/// log none does.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// So long it waits before it looks whether to stop.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// How often two transactions are begun anew until they see the same moment.
 const TRIES: usize = 200;
@@ -33,8 +37,16 @@ pub struct Reader {
 
 /// Begins to read a database, with two readers of the same moment, so that two threads can read; with one where a
 /// second cannot be had.
-pub fn open(path: &Path) -> Result<(Reader, Option<Reader>), SqliteError> {
-    both(&|| Reader::connect(path))
+pub fn open(path: &Path, control: &Control) -> Result<(Reader, Option<Reader>), SqliteError> {
+    let wait = if control.wait.get() == 0 { PATIENCE } else { Duration::from_secs(control.wait.get()) };
+    let begun = Instant::now();
+    loop {
+        match both(&|| Reader::connect(path)) {
+            Err(SqliteError::Busy { .. }) if control.stopped() => return Err(SqliteError::Interrupted),
+            Err(SqliteError::Busy { .. }) if begun.elapsed() < wait => {}
+            opened => return opened,
+        }
+    }
 }
 
 fn both(connect: &dyn Fn() -> Result<Reader, SqliteError>) -> Result<(Reader, Option<Reader>), SqliteError> {
@@ -114,7 +126,7 @@ impl Reader {
         let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
             .or_else(|_| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY))
             .map_err(fail)?;
-        connection.busy_timeout(PATIENCE).map_err(fail)?;
+        connection.busy_timeout(GLANCE).map_err(fail)?;
         // A log that others left is left to others.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !log_is_empty(path)).map_err(fail)?;
         Self { path: path.to_owned(), connection, at_rest: false }.settled()

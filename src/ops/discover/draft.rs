@@ -39,6 +39,13 @@ pub(super) fn write(folder: &Path, vault: Option<&str>, findings: &Findings) -> 
         }
     }
     text.push_str(&format!("app = {}\n", quoted(app.as_str())));
+    let mut files: Vec<String> =
+        findings.servers.iter().filter_map(|server| server.path.to_str()).map(quoted).collect();
+    files.dedup();
+    if !files.is_empty() {
+        text.push_str("# Where variables are looked up that the environment does not have.\n");
+        text.push_str(&format!("env_file = [{}]\n", files.join(", ")));
+    }
     let mut draft = Draft { text, sources: Vec::new(), missing: Vec::new() };
     for path in &findings.databases {
         draft.source("sqlite", &stem(path), path, &[]);
@@ -104,10 +111,7 @@ impl Draft {
         let name = ["_url", "_uri", "_dsn"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
         let name = self.free_name(name);
         let file = path.to_string_lossy();
-        self.text.push_str(&format!(
-            "\n# {variable} stands in {}: a backup needs it in its environment.\n",
-            file.escape_debug()
-        ));
+        self.text.push_str(&format!("\n# {variable} is set in {}.\n", file.escape_debug()));
         self.text.push_str(&format!("[source.{}]\nkind = \"postgres\"\nurl = \"${{{variable}}}\"\n", key(&name)));
         self.sources.push(name);
     }

@@ -88,7 +88,7 @@ pub(super) fn capture(
             _ => {}
         }
     }
-    read(live::open(file)?, path, how, sink, control)
+    read(live::open(file, control)?, path, how, sink, control)
 }
 
 fn read(

@@ -14,7 +14,7 @@ fn a_mistake_in_the_configuration_is_told_with_its_name_and_line() {
         ("[source.docs]\npath = \"app\"\n", "source docs: \"kind\" is missing"),
         ("[source.docs]\nkind = \"flies\"\npath = \"app\"\n", "line 2: source docs: unknown kind"),
         ("[source.docs]\nkind = \"files\"\npath = 7\n", "line 3"),
-        ("vault = \"${NOWHERE}\"\n", "line 1: the environment has no NOWHERE"),
+        ("vault = \"${NOWHERE}\"\n", "line 1: neither the environment nor env_file has NOWHERE"),
         ("vault = \"v\n", "line 1"),
     ] {
         home.write("strongroom.toml", text);

@@ -45,3 +45,16 @@ fn a_configuration_that_is_there_is_never_replaced_and_a_vault_that_is_there_is_
     assert!(home.fails(2, &["init", "--discover", "nowhere"]).contains("cannot look into nowhere"));
     assert!(home.fails(2, &["--config", "other.toml", "init", "--discover", "app"]).contains("does not lie in app"));
 }
+
+#[test]
+fn what_is_written_of_a_database_works_without_its_variable_in_the_environment() {
+    let home = planted();
+    home.write("app/.env", "PG_PASSWORD=secret\nDATABASE_URL=\"postgres://me:${PG_PASSWORD}@127.0.0.1:1/none\"\n");
+    home.ok(&["--vault", "kept", "init", "--discover", "app"]);
+    let text = fs::read_to_string(home.path("app/strongroom.toml")).unwrap();
+    assert!(text.contains("env_file = [\".env\"]") && !text.contains("secret"), "{text}");
+    // Every command reads the configuration.
+    let mut listing = home.command(&["snapshots"]);
+    let output = listing.current_dir(home.path("app")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

@@ -50,10 +50,15 @@ fn an_encrypted_connection_is_checked_as_far_as_is_asked() {
     ] {
         assert_eq!(tables(&lab, &capture(&lab, &good))[0].rows, 50_000, "{good}");
     }
-    for bad in [url("127.0.0.1", &format!("sslmode=verify-full&{trusted}")), url("localhost", "sslmode=verify-full")] {
+    let nowhere = file("none.crt");
+    for (bad, hint) in [
+        (url("127.0.0.1", &format!("sslmode=verify-full&{trusted}")), "sslmode=verify-ca"),
+        (url("localhost", "sslmode=verify-full"), "sslrootcert=FILE"),
+        (url("localhost", &format!("sslmode=verify-full&sslrootcert={nowhere}")), "check sslrootcert"),
+    ] {
         let error = backup(&lab, source_of(&bad, "")).map(|_| ()).unwrap_err();
         assert!(error.to_string().starts_with("no encrypted connection to"), "{bad}: {error}");
-        assert!(error.hint().is_some());
+        assert!(error.hint().is_some_and(|text| text.contains(hint)), "{bad}: {:?}", error.hint());
     }
     let used =
         "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'strongroom'";

@@ -178,7 +178,7 @@ fn a_capture_of_what_has_not_changed_adds_nothing_and_has_the_same_listing() {
 }
 
 #[test]
-fn a_comparison_with_the_live_database_names_the_tables_that_changed() {
+fn a_comparison_with_the_live_database_names_the_tables_that_changed_and_not_the_files_they_are_kept_in() {
     let (cluster, name, home) = (cluster(), made(), Home::new());
     home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
     home.ok(&["init"]);
@@ -187,7 +187,11 @@ fn a_comparison_with_the_live_database_names_the_tables_that_changed() {
     assert!(!same.contains("db/"), "{same}");
     cluster.sql(&name, "UPDATE app.keyless SET y = 'c' WHERE x = 1");
     let changed = home.ok(&["diff", "latest", "live"]).out;
-    assert!(changed.contains("data/app/keyless.copy") && !changed.contains("users"), "{changed}");
+    assert!(changed.contains("db.app.keyless  ") && !changed.contains("users"), "{changed}");
+    assert!(changed.contains("db: 1 table changed"), "{changed}");
+    for file in [".copy", ".segments", "tables.jsonl", "data"] {
+        assert!(!changed.contains(file), "{file}: {changed}");
+    }
 }
 
 #[test]

@@ -33,6 +33,11 @@ impl Home {
         self.variables.push((name.to_owned(), value.into()));
     }
 
+    /// Sets a variable no longer.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
     /// A path in the folder that commands run in.
     pub fn path(&self, name: &str) -> PathBuf {
         self.temp.path().join("work").join(name)

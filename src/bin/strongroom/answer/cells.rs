@@ -51,7 +51,7 @@ pub fn json(cell: &Cell<'_>) -> String {
         Cell::Real(number) => serde_json::Value::from(*number).to_string(),
         // Text that is none is told from what it might have been.
         Cell::Text(text) => match str::from_utf8(text) {
-            Ok(text) => serde_json::Value::from(text).to_string(),
+            Ok(text) => crate::terminal::json(&serde_json::Value::from(text).to_string()).into_owned(),
             Err(_) => base64(text),
         },
         Cell::Blob(bytes) => base64(bytes),

@@ -5,7 +5,7 @@ use strongroom::base::capture::Rule;
 use strongroom::base::database::Database;
 use strongroom::base::error::{Explain, one_line};
 use strongroom::base::name::Name;
-use strongroom::base::text::{count, counted, size};
+use strongroom::base::text::{count, counted, is_obeyed, size};
 use strongroom::engine::sqlite::HEADER;
 use strongroom::format::manifest::{Alarm, Lost, Manifest, SourceRecord};
 use strongroom::ops::backup::{self, Planned, Report, Request};
@@ -64,6 +64,9 @@ pub struct Args {
     /// Capture databases as the files they are, not as databases; paths only
     #[arg(long)]
     plain: bool,
+    /// How long to wait for a database that something else has locked
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    wait: u64,
     /// Read every file, whatever looks unchanged
     #[arg(long)]
     rescan: bool,
@@ -76,11 +79,7 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 /// Text that shows on a terminal as what it is.
 fn word(text: &str) -> Result<String, String> {
-    if text.chars().any(char::is_control) {
-        Err("control characters are not allowed".to_owned())
-    } else {
-        Ok(text.to_owned())
-    }
+    if text.chars().any(is_obeyed) { Err("control characters are not allowed".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
@@ -100,6 +99,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         tool: concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
     let control = context.control.clone();
+    control.wait.set(args.wait.max(1));
     let estimate = context.interactive();
     let (check, rescan, all) = (true, args.rescan, false);
     let request = Request { sources, label, check, rescan, estimate, alarms, all, control };
@@ -186,7 +186,7 @@ fn open_or_make(context: &Context, location: &str, is_default: bool) -> Result<V
         Ok(locked) => locked,
         Err(failure) if is_default && failure.is_no_vault() => {
             let made = init::make(context, location, Vec::new(), true)?;
-            context.say(made.words(location).trim_end());
+            context.say(&made.words(location));
             context.locked_at(location)?
         }
         Err(failure) => return Err(failure),

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use strongroom::base::error::one_line;
 use strongroom::base::path::{self, EntryPath};
 use strongroom::base::selector::Selector;
-use strongroom::base::text::{count, size};
+use strongroom::base::text::{count, counted, size};
+use strongroom::engine::postgres::layout;
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
 use strongroom::format::manifest::{Manifest, SourceRecord};
 use strongroom::ops::backup::is_its_own;
@@ -33,7 +34,7 @@ use crate::render::{Lean, Table, Tone, paint};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom diff latest~1 latest\n  strongroom diff @yesterday live\n  \
     strongroom diff latest live --table projects\n  \
-    strongroom --json diff latest~1 latest | jq -r '.changes[] | select(.change == \"removed\").path'")]
+    strongroom --json diff latest~1 latest \\\n      | jq -r '.changes[] | select(.change == \"removed\").path'")]
 pub struct Args {
     /// The earlier snapshot
     #[arg(value_name = "SNAPSHOT", value_parser = selector)]
@@ -76,15 +77,20 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
             output.not_compared(source.name.as_str(), &why);
             continue;
         }
-        let (mut counts, mut changed) = (Counts::default(), Vec::new());
+        let (mut counts, mut changed, mut tables_changed) = (Counts::default(), Vec::new(), 0);
         let mut each = |difference: Difference| {
+            if is_of_rows(source, &difference) {
+                // What is in them is told by tables and rows.
+                if holds_rows(&difference) && !changed.contains(&EntryPath::root()) {
+                    changed.push(EntryPath::root());
+                }
+                return Ok(());
+            }
             counts.add(difference.change);
             output.tell(source, &difference);
             let is_database = source.databases.iter().any(|database| database.path == difference.path);
             if is_database && difference.change == Change::Content {
                 changed.push(difference.path);
-            } else if holds_rows(source, &difference) && !changed.contains(&EntryPath::root()) {
-                changed.push(EntryPath::root());
             }
             Ok(())
         };
@@ -117,6 +123,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                 };
                 if let Some(server) = server {
                     let tables = server.finish();
+                    tables_changed = tables.len();
                     if !tables.is_empty() || changed.pop().is_some() {
                         gathered.tell(&tables);
                     }
@@ -131,9 +138,15 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         for path in &changed {
             let control = context.control.clone();
             let request = rows::Request { before: &before, source, path, after: later, root: &place, table, control };
-            rows(&vault, &request, Gathered::new(&told, source, path, &mut document))?;
+            let tables = rows(&vault, &request, Gathered::new(&told, source, path, &mut document))?;
+            tables_changed += if source.kind == "postgres" { tables } else { 0 };
         }
-        context.print(&format!("{}: {}\n", source.name, counts.words()));
+        let words = match (tables_changed as u64, counts.none()) {
+            (0, _) => counts.words(),
+            (tables, true) => format!("{} changed", counted(tables, "table")),
+            (tables, false) => format!("{} changed   {}", counted(tables, "table"), counts.words()),
+        };
+        context.print(&format!("{}: {words}\n", source.name));
     }
     if context.json() {
         document.finish(&output.changes);
@@ -151,12 +164,16 @@ fn absent(before: &Manifest, after: Option<&Manifest>, source: &SourceRecord) ->
     of(before, source).or_else(|| later.and_then(|(after, later)| of(after, later)))
 }
 
-/// Is it a file of rows of a captured PostgreSQL database?
-fn holds_rows(source: &SourceRecord, difference: &Difference) -> bool {
-    source.kind == "postgres"
-        && difference.change != Change::Metadata
-        && difference.path.as_bytes().starts_with(b"data/")
-        && difference.path.as_bytes().ends_with(b".copy")
+/// Is it one of the files that hold the rows of a captured PostgreSQL database, or that say which rows those are?
+fn is_of_rows(source: &SourceRecord, difference: &Difference) -> bool {
+    let path = difference.path.as_bytes();
+    let below = |folder: &str| path == folder.as_bytes() || path.starts_with(format!("{folder}/").as_bytes());
+    source.kind == "postgres" && (below(layout::DATA) || path == layout::TABLES.as_bytes())
+}
+
+/// Does it hold rows?
+fn holds_rows(difference: &Difference) -> bool {
+    difference.change != Change::Metadata && difference.path.as_bytes().ends_with(b".copy")
 }
 
 /// How much is told of rows, and where.
@@ -259,6 +276,10 @@ impl Counts {
         } += 1;
     }
 
+    fn none(&self) -> bool {
+        self.added + self.removed + self.content + self.metadata == 0
+    }
+
     fn words(&self) -> String {
         let all = [
             (self.removed, "removed"),
@@ -302,15 +323,15 @@ impl Output<'_> {
     }
 }
 
-/// Tells which rows of a database differ.
-fn rows(vault: &UnlockedVault, request: &rows::Request<'_>, mut gathered: Gathered<'_, '_>) -> Result<(), Failure> {
+/// Tells which rows of a database differ, and says of how many tables.
+fn rows(vault: &UnlockedVault, request: &rows::Request<'_>, mut gathered: Gathered<'_, '_>) -> Result<usize, Failure> {
     let mut each = |name: &str, row: Row| {
         gathered.take(name, row);
         Ok(())
     };
     let tables = rows::differences(vault, request, &mut each)?.tables;
     gathered.tell(&tables);
-    Ok(())
+    Ok(tables.len())
 }
 
 fn line(source: &SourceRecord, difference: &Difference) -> String {

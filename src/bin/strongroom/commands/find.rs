@@ -8,7 +8,8 @@ use strongroom::vault::select::Filter;
 use crate::commands::places::PlaceArgs;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, local, width, wrapped, zone};
+use crate::render::{Lean, Lines, Table, local, width, wrapped, zone};
+use crate::terminal::safe;
 
 /// Tell which snapshots hold a record: since when, when it changed, and since when it is gone
 ///
@@ -75,7 +76,7 @@ fn wanted(args: &Args) -> Wanted {
     }
 }
 
-fn words(report: &Report, args: &Args) -> String {
+fn words(report: &Report, args: &Args) -> Lines {
     let mut table = Table::new(&[Lean::Left; 3]);
     for change in &report.changes {
         table.row(vec![change.snapshot.short(), local(change.time), what(change)]);
@@ -101,13 +102,13 @@ fn words(report: &Report, args: &Args) -> String {
     let (snapshots, read) = (counted(report.snapshots, "snapshot"), count(report.read));
     let none = if report.last.is_none() { "in no snapshot · " } else { "" };
     let line = format!("{name} · {none}{live} · {snapshots}, {read} read · zone {}", zone());
-    out.push_str(&format!("{}\n", wrapped(&line, width())));
+    out.push_text(&wrapped(&safe(&line), width()));
     if let (Some(last), Some(false)) = (report.last, report.live) {
         let source = match (&args.source, &report.database) {
             (Some(_), Some(label)) => format!(" --source {}", shell_word(label)),
             _ => String::new(),
         };
-        out.push_str(&format!("give it back: strongroom recover {} {asked}{source}\n", last.short()));
+        out.push_command(&format!("give it back: strongroom recover {} {asked}{source}", last.short()));
     }
     out
 }

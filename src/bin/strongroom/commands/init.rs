@@ -12,6 +12,7 @@ use strongroom::vault::people::{Person, shorten};
 
 use crate::context::{Context, read_passphrase};
 use crate::exit::{Ending, Failure};
+use crate::render::Lines;
 
 /// Make a vault, and an identity that opens it
 ///
@@ -20,9 +21,9 @@ use crate::exit::{Ending, Failure};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     strongroom init\n  \
-    strongroom --vault s3://backups/app init --recipient ops=age1… --recipient ~/.ssh/id_ed25519.pub\n  \
+    strongroom --vault s3://backups/app init --recipient ops=age1… \\\n      --recipient ~/.ssh/id_ed25519.pub\n  \
     strongroom --vault /backups/app init --passphrase\n  \
-    strongroom --vault /backups/app init --discover ~/app      write ~/app/strongroom.toml as well")]
+    strongroom --vault /backups/app init --discover ~/app")]
 pub struct Args {
     /// Seal to this public key: age1…, ssh-ed25519 …, ssh-rsa …, or a file that holds one; NAME= gives it a name
     #[arg(long, value_name = "[NAME=]KEY")]
@@ -109,10 +110,8 @@ fn discover(folder: &Path, args: &Args, context: &Context) -> Result<Ending, Fai
         context.print_json(&document);
     } else {
         let names = if found.sources.is_empty() { "no sources".to_owned() } else { found.sources.join(", ") };
-        context.print(&format!(
-            "wrote          {}: {names}\n  look through it, then run strongroom backup there\n",
-            file.display()
-        ));
+        context.print(&format!("wrote          {}: {names}", file.display()));
+        context.print("  review it, then run strongroom backup there");
     }
     Ok(Ending::Done)
 }
@@ -132,18 +131,20 @@ impl Made {
         })
     }
 
-    pub fn words(&self, location: &str) -> String {
-        let mut text = format!("made vault     {location}\n");
+    pub fn words(&self, location: &str) -> Lines {
+        let mut text = Lines::new();
+        text.push(&format!("made vault     {location}"));
         match &self.identity {
-            Some(file) if self.identity_is_new => text.push_str(&format!(
-                "made identity  {}\n  keep a copy of the identity elsewhere: without it nothing in the vault can be read\n",
-                file.display()
-            )),
-            Some(file) => text.push_str(&format!("sealed to      {}\n", file.display())),
+            Some(file) if self.identity_is_new => {
+                text.push(&format!("made identity  {}", file.display()));
+                text.push("  keep a copy of the identity elsewhere: without it nothing in the vault can be");
+                text.push("  read");
+            }
+            Some(file) => text.push(&format!("sealed to      {}", file.display())),
             None => {}
         }
         for person in &self.people {
-            text.push_str(&format!("sealed to      {person}\n"));
+            text.push(&format!("sealed to      {person}"));
         }
         text
     }

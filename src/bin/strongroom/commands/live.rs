@@ -16,7 +16,7 @@ use strongroom::vault::unlocked::UnlockedVault;
 use crate::commands::server;
 use crate::context::{Context, host_name, user_name};
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, Tone, duration, paint};
+use crate::render::{Lean, Lines, Table, Tone, duration, paint};
 
 /// How live data is changed.
 #[derive(clap::Args)]
@@ -96,7 +96,7 @@ pub fn told(step: &Step, context: &Context) {
     }
 }
 
-pub fn words(report: &in_place::Report, milliseconds: u64) -> String {
+pub fn words(report: &in_place::Report, milliseconds: u64) -> Lines {
     let mut table = Table::new(&[Lean::Left, Lean::Left]);
     for database in &report.given.databases {
         table.row(vec![database.path.clone(), applied(&database.applied)]);
@@ -115,7 +115,9 @@ pub fn words(report: &in_place::Report, milliseconds: u64) -> String {
         some.extend((report.given.removed > 0).then(|| format!("{} removed", count(report.given.removed))));
         table.row(vec!["files".to_owned(), some.join(", ")]);
     }
-    format!("{}  {}\n", table.render(), duration(milliseconds))
+    let mut lines = table.render();
+    lines.push(&format!("  {}", duration(milliseconds)));
+    lines
 }
 
 fn taken_place(swapped: &Swapped) -> String {

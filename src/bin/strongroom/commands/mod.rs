@@ -39,6 +39,7 @@ commands! {
     Recover => recover,
     Find => find,
     Undo => undo,
+    Complete => complete,
     Completions => completions,
     Man => man,
 }

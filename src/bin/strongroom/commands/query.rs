@@ -15,7 +15,7 @@ use crate::commands::places::PlaceArgs;
 use crate::commands::selector;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::width;
+use crate::render::{Lines, width};
 
 /// Ask a database of a snapshot, with SQL; nothing is restored
 ///
@@ -27,10 +27,10 @@ use crate::render::width;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
     strongroom query latest .tables\n  \
-    strongroom query latest 'SELECT * FROM projects EXCEPT SELECT * FROM live.projects'\n  \
+    strongroom query latest \\\n      'SELECT * FROM projects EXCEPT SELECT * FROM live.projects'\n  \
     strongroom query @yesterday 'SELECT name FROM users WHERE id = ?' --bind 42\n  \
-    strongroom query latest --attach before=latest~1 'SELECT id FROM users EXCEPT SELECT id FROM before.users'\n  \
-    strongroom query 7c1e04b2 --source app:data/shop.db --format csv 'SELECT * FROM orders' > orders.csv")]
+    strongroom query latest --attach before=latest~1 \\\n      'SELECT id FROM users EXCEPT SELECT id FROM before.users'\n  \
+    strongroom query 7c1e04b2 --source app:data/shop.db --format csv \\\n      'SELECT * FROM orders' > orders.csv")]
 pub struct Args {
     /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE
     #[arg(value_name = "SNAPSHOT", value_parser = selector)]
@@ -147,7 +147,11 @@ impl Rows for Statements<'_> {
 
     fn row(&mut self, cells: &[Cell<'_>]) -> std::io::Result<()> {
         match cells {
-            [_, Cell::Text(sql)] => writeln!(self.out, "{};", String::from_utf8_lossy(sql)),
+            [_, Cell::Text(sql)] => {
+                let mut lines = Lines::new();
+                lines.push_text(&format!("{};", String::from_utf8_lossy(sql)));
+                self.out.write_all(lines.render(None).as_bytes())
+            }
             _ => Ok(()),
         }
     }

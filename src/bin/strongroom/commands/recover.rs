@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use strongroom::base::selector::Selector;
-use strongroom::base::text::{count, counted, size};
+use strongroom::base::text::{count, counted, shell_word, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::Named;
 use strongroom::ops::config::Config;
@@ -36,12 +36,12 @@ use crate::render::{duration, local_with_zone};
 /// its schema declares are followed. See the plan first with --dry-run.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  \
-    strongroom recover @yesterday project 17 --dry-run         what would come back\n  \
-    strongroom recover @yesterday project 17                   with all that belongs to it\n  \
-    strongroom recover latest --missing projects               everything that is gone\n  \
+    strongroom recover @yesterday project 17 --dry-run     what would come back\n  \
+    strongroom recover @yesterday project 17               bring it back\n  \
+    strongroom recover latest --missing projects           everything that is gone\n  \
     strongroom recover latest --table images --where \"created_at > '2024-01-19'\"\n  \
-    strongroom recover latest project 17 --plan-out plan.json  for somebody to look at\n  \
-    strongroom recover --plan plan.json                        and to do later")]
+    strongroom recover latest project 17 --plan-out plan.json\n  \
+    strongroom recover --plan plan.json                    what that plan says")]
 pub struct Args {
     /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE, revision:ID
     #[arg(value_name = "SNAPSHOT", value_parser = selector, required_unless_present = "plan")]
@@ -210,7 +210,10 @@ fn file(
     if args.dry_run {
         match context.json() {
             true => context.print_json(&serde_json::json!({ "file": shown })),
-            false => context.print(&format!("{shown} would come back\nnothing was written\n")),
+            false => {
+                context.print(&format!("{shown} would come back"));
+                context.print("nothing was written");
+            }
         }
         return Ok(Ending::Done);
     }
@@ -331,7 +334,7 @@ fn asked(args: &Args) -> Result<Asked, Failure> {
     match (&args.entity, &args.table, &args.missing) {
         (Some(name), ..) if args.keys.is_empty() => Err(Failure::usage(
             format!("which {name}?"),
-            format!("name keys: strongroom recover SNAPSHOT {name} KEY…; or everything that is gone: --missing {name}"),
+            format!("name its keys after it, or everything of it that is gone: --missing {}", shell_word(name)),
         )),
         (Some(name), ..) => Ok(Asked::Keys { name: name.clone(), keys: args.keys.clone() }),
         (_, Some(table), _) => {

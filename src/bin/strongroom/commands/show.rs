@@ -16,7 +16,8 @@ use crate::commands::snapshots::document;
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, duration, local, local_with_zone};
+use crate::render::{Lean, Lines, Table, duration, local, local_with_zone};
+use crate::terminal::{json, safe};
 
 /// Show one snapshot, what it holds, or the content of a file
 #[derive(clap::Args)]
@@ -53,28 +54,22 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     Ok(Ending::Done)
 }
 
-fn overview(snapshot: &Snapshot) -> String {
+fn overview(snapshot: &Snapshot) -> Lines {
     let manifest = &snapshot.manifest;
     let took = manifest.finished.timestamp().as_millisecond() - manifest.time.timestamp().as_millisecond();
-    let mut text = format!(
-        "snapshot {}\n  time     {}, took {}\n  app      {}, on {} by {}\n",
-        manifest.id,
-        local_with_zone(manifest.time),
-        duration(took.max(0) as u64),
-        manifest.app,
-        manifest.host,
-        manifest.user,
-    );
+    let mut text = Lines::new();
+    text.push(&format!("snapshot {}", manifest.id));
+    text.push(&format!("  time     {}, took {}", local_with_zone(manifest.time), duration(took.max(0) as u64)));
+    text.push(&format!("  app      {}, on {} by {}", manifest.app, manifest.host, manifest.user));
     if !manifest.tags.is_empty() {
-        text.push_str(&format!("  tags     {}\n", manifest.tags.join(" ")));
+        text.push(&format!("  tags     {}", manifest.tags.join(" ")));
     }
     for (key, value) in &manifest.labels {
-        text.push_str(&format!("  label    {key}={value}\n"));
+        text.push(&format!("  label    {key}={value}"));
     }
-    text.push_str(&format!(
-        "  reason   {}\n  tool     {}\n  object   {}\n",
-        manifest.reason, manifest.tool, snapshot.key
-    ));
+    text.push(&format!("  reason   {}", manifest.reason));
+    text.push(&format!("  tool     {}", manifest.tool));
+    text.push(&format!("  object   {}", snapshot.key));
     use Lean::{Left, Right};
     let mut table = Table::new(&[Left, Left, Right, Right, Right, Right, Left]);
     let head = ["source", "kind", "size", "read", "new", "stored", ""];
@@ -89,9 +84,9 @@ fn overview(snapshot: &Snapshot) -> String {
         });
         table.row(row);
     }
-    text.push_str(&table.render());
+    text.append(table.render());
     for source in &manifest.sources {
-        source.databases.iter().for_each(|database| text.push_str(&facts(source, database)));
+        source.databases.iter().for_each(|database| text.append(facts(source, database)));
     }
     for source in &manifest.sources {
         source.failed.iter().for_each(|why| text.push_str(&format!("{}: not captured: {why}\n", source.name)));
@@ -106,41 +101,39 @@ fn overview(snapshot: &Snapshot) -> String {
         }
     }
     for source in manifest.sources.iter().filter(|source| source.skipped_count > 0) {
-        text.push_str(&format!(
-            "{}: {} not captured as they should be\n",
-            source.name,
-            counted(source.skipped_count, "item")
-        ));
+        let items = counted(source.skipped_count, "item");
+        text.push(&format!("{}: {items} not captured as they should be", source.name));
         for skip in &source.skipped {
-            text.push_str(&format!("  {}: {}\n", skip.path, skip.reason));
+            text.push(&format!("  {}: {}", skip.path, skip.reason));
         }
     }
     text
 }
 
 /// What is known of one database: tables with the most rows first.
-fn facts(source: &SourceRecord, database: &Database) -> String {
+fn facts(source: &SourceRecord, database: &Database) -> Lines {
     const TABLES: usize = 20;
     let name =
         if database.path.is_root() { source.name.to_string() } else { format!("{}:{}", source.name, database.path) };
-    let mut text = format!("{name}: {} database\n", database.engine);
+    let mut text = Lines::new();
+    text.push(&format!("{name}: {} database", database.engine));
     if let Some(revision) = &database.revision {
-        text.push_str(&format!("  revision       {} {}\n", revision.tool, revision.id));
+        text.push(&format!("  revision       {} {}", revision.tool, revision.id));
     }
     if let Some(damage) = &database.damage {
-        text.push_str(&format!("  damage         {damage}\n"));
+        text.push(&format!("  damage         {damage}"));
     }
     for (word, value) in &database.facts {
-        text.push_str(&format!("  {word:<14} {value}\n"));
+        text.push(&format!("  {word:<14} {value}"));
     }
     let mut rows: Vec<_> = database.rows.iter().collect();
     rows.sort_by_key(|(_, rows)| std::cmp::Reverse(**rows));
     for (table, rows) in rows.iter().take(TABLES) {
         let noun = if **rows == 1 { "row" } else { "rows" };
-        text.push_str(&format!("  {rows:>14} {noun} in {table}\n"));
+        text.push(&format!("  {rows:>14} {noun} in {table}"));
     }
     if let Some(more) = rows.len().checked_sub(TABLES).filter(|more| *more > 0) {
-        text.push_str(&format!("  and {} more; --json names them all\n", counted(more as u64, "table")));
+        text.push(&format!("  and {} more; --json names them all", counted(more as u64, "table")));
     }
     text
 }
@@ -162,7 +155,7 @@ fn list(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &Conte
     let mut out = context.out(64 << 10);
     let listed = show::list(vault, &snapshot.manifest, part, |entry| {
         if !context.quiet() {
-            writeln!(out, "{}", line(&entry)).map_err(|source| output(&entry, source))?;
+            writeln!(out, "{}", safe(&line(&entry))).map_err(|source| output(&entry, source))?;
         }
         Ok(())
     });
@@ -181,6 +174,7 @@ fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &
     let mut first = true;
     let listed = show::list(vault, &snapshot.manifest, part, |entry| {
         let text = serde_json::to_string(&entry).expect("BUG: plain fields");
+        let text = json(&text);
         let written = match std::mem::take(&mut first) {
             true => write!(out, "{head}{text}"),
             false => write!(out, ",\n{text}"),
@@ -193,7 +187,7 @@ fn list_json(vault: &UnlockedVault, snapshot: &Snapshot, part: &Part, context: &
         Err(error) if first => Err(error.into()),
         Err(error) => {
             let failure = Failure::from(error);
-            let _ = writeln!(out, "\n],\n\"failed\":{}}}", failure.document());
+            let _ = writeln!(out, "\n],\n\"failed\":{}}}", json(&failure.document().to_string()));
             Err(failure.told())
         }
         Ok(()) => {

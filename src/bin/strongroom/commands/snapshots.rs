@@ -9,7 +9,7 @@ use strongroom::vault::snapshots::Snapshot;
 use crate::commands::FilterArgs;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, Tone, local, paint, zone};
+use crate::render::{Lean, Lines, Table, Tone, local, paint, zone};
 
 /// List the snapshots
 #[derive(clap::Args)]
@@ -66,7 +66,7 @@ pub fn document(snapshot: &Snapshot) -> serde_json::Value {
     document
 }
 
-fn table(snapshots: &[&Snapshot]) -> String {
+fn table(snapshots: &[&Snapshot]) -> Lines {
     use Lean::{Left, Right};
     let mut table = Table::new(&[Left, Left, Left, Left, Left, Left, Right, Right, Left]);
     let several_hosts = snapshots.windows(2).any(|pair| pair[0].manifest.host != pair[1].manifest.host);

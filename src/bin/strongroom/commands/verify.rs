@@ -7,7 +7,7 @@ use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
-use crate::render::{Lean, Table, Tone, duration, paint};
+use crate::render::{Lean, Lines, Table, Tone, duration, paint};
 
 /// Check that everything is there and can come back
 ///
@@ -101,11 +101,13 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     })
 }
 
-fn words(report: &Report, deep: Option<&Deep>, damaged: bool, args: &Args, milliseconds: u64) -> String {
+fn words(report: &Report, deep: Option<&Deep>, damaged: bool, args: &Args, milliseconds: u64) -> Lines {
     use Lean::{Left, Right};
     let mut table = Table::new(&[Left, Right, Right, Left]);
     let of = |checked: &Checked| format!("{} of {}", count(checked.checked), count(checked.total));
-    let packs = if args.stored {
+    let packs = if damaged {
+        ""
+    } else if args.stored {
         "every object against its name"
     } else if args.read_data {
         "read, opened, every chunk hashed again"
@@ -120,19 +122,19 @@ fn words(report: &Report, deep: Option<&Deep>, damaged: bool, args: &Args, milli
     };
     table.row(vec!["packs".into(), of(&checked), bytes(report.packs.bytes), packs.into()]);
     table.row(vec!["catalogs".into(), of(&report.catalogs), bytes(report.catalogs.bytes), String::new()]);
-    let snapshots = if args.stored { "" } else { "every reference resolved" };
+    let snapshots = if args.stored || damaged { "" } else { "every reference resolved" };
     table.row(vec!["snapshots".into(), of(&report.snapshots), bytes(report.snapshots.bytes), snapshots.into()]);
     if let Some(Deep { databases, .. }) = deep {
-        let told = "checked by SQLite, rows counted";
+        let told = if damaged { "" } else { "checked by SQLite, rows counted" };
         table.row(vec!["databases".into(), of(databases), bytes(databases.bytes), told.into()]);
     }
     let mut text = table.render();
     if report.unreferenced > 0 {
         let packs = counted(report.unreferenced, "pack");
-        text.push_str(&format!("  {packs} of an interrupted backup belong to no catalog yet\n"));
+        text.push(&format!("  {packs} of an interrupted backup belong to no catalog yet"));
     }
     if !damaged {
-        text.push_str(&format!("{} · nothing damaged · {}\n", paint(Tone::Safe, "sound"), duration(milliseconds)));
+        text.push(&format!("{} · nothing damaged · {}", paint(Tone::Safe, "sound"), duration(milliseconds)));
     }
     text
 }
@@ -150,16 +152,17 @@ fn tell_finding(finding: &Finding) -> String {
 const COPIED: &str = "hint: nothing is altered. If this is a copy of a vault that is being written, what is missing may only not be \
                       there yet: copy again in the order of docs/runbooks/copy-a-vault.md";
 
-fn tell(damage: &Damage) -> String {
+fn tell(damage: &Damage) -> Lines {
     let word = paint(Tone::Lost, if damage.missing { "missing:" } else { "damaged:" });
-    let mut text = format!("{word} {}: {}", damage.object, damage.what);
+    let mut text = Lines::new();
+    text.push(&format!("{word} {}: {}", damage.object, damage.what));
     for harmed in &damage.harmed {
         for path in &harmed.paths {
-            text.push_str(&format!("\n  {}  {path}", harmed.snapshot.short()));
+            text.push(&format!("  {}  {path}", harmed.snapshot.short()));
         }
         let more = harmed.paths_count - harmed.paths.len() as u64;
         if more > 0 {
-            text.push_str(&format!("\n  {}  and {} more", harmed.snapshot.short(), count(more)));
+            text.push(&format!("  {}  and {} more", harmed.snapshot.short(), count(more)));
         }
     }
     text

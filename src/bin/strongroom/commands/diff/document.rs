@@ -3,7 +3,7 @@
 //! Where all rows of a table are asked for, none is held: each is written when it is found, before what is counted of its
 //! table. Nothing is written before the first of them, so that what fails until then has a document of its own.
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use strongroom::base::id::SnapshotId;
 use strongroom::base::path::EntryPath;
 use strongroom::engine::sqlite::rows::{Row, Table, Value};
@@ -11,6 +11,7 @@ use strongroom::format::manifest::SourceRecord;
 
 use crate::commands::diff::shown;
 use crate::context::Context;
+use crate::terminal::json;
 
 /// So much is written at once.
 const AT_ONCE: usize = 64 << 10;
@@ -33,7 +34,7 @@ impl<'c> Document<'c> {
     pub fn row(&mut self, source: &SourceRecord, path: &EntryPath, table: &str, row: &Row) -> bool {
         if self.open.is_none() {
             self.begin_database(source, path);
-            self.waiting += &format!("\n{{\"name\":{},\"rows\":[", json!(table));
+            self.waiting += &format!("\n{{\"name\":{},\"rows\":[", serde_json::json!(table));
             self.open = Some((table.to_owned(), 0));
         }
         let Some((_, rows)) = self.open.as_mut().filter(|(name, _)| name == table) else { return false };
@@ -76,17 +77,21 @@ impl<'c> Document<'c> {
 
     fn begin_database(&mut self, source: &SourceRecord, path: &EntryPath) {
         match self.databases {
-            0 => self.waiting += &format!("{{\"before\":{},\"databases\":[\n", json!(self.before)),
+            0 => self.waiting += &format!("{{\"before\":{},\"databases\":[\n", serde_json::json!(self.before)),
             _ => self.waiting += ",\n",
         }
         self.databases += 1;
-        self.waiting += &format!("{{\"source\":{},\"path\":{},\"tables\":[", json!(source.name), json!(path));
+        self.waiting += &format!(
+            "{{\"source\":{},\"path\":{},\"tables\":[",
+            serde_json::json!(source.name),
+            serde_json::json!(path)
+        );
     }
 
     /// Writes the rest.
     pub fn finish(mut self, changes: &[Json]) {
         if self.databases == 0 {
-            self.waiting += &format!("{{\"before\":{},\"databases\":[", json!(self.before));
+            self.waiting += &format!("{{\"before\":{},\"databases\":[", serde_json::json!(self.before));
         }
         self.waiting += "],\"changes\":[";
         for (number, change) in changes.iter().enumerate() {
@@ -100,14 +105,14 @@ impl<'c> Document<'c> {
     }
 
     fn flush(&mut self) {
-        self.context.write(self.waiting.as_bytes());
+        self.context.write(json(&self.waiting).as_bytes());
         self.waiting.clear();
     }
 }
 
 fn row_document(row: &Row) -> Json {
     let key: Vec<Json> = row.key.iter().map(json_of).collect();
-    json!({ "change": row.change, "key": key, "columns": row.columns })
+    serde_json::json!({ "change": row.change, "key": key, "columns": row.columns })
 }
 
 fn json_of(value: &Value) -> Json {

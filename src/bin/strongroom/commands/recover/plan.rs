@@ -1,7 +1,6 @@
 //! A plan in words: what a tired person has to know before it is done, at 80 columns.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use strongroom::base::text::{count, counted, quoted, size};
 use strongroom::base::time::Instant;
@@ -10,7 +9,8 @@ use strongroom::record::closure::Why;
 use strongroom::record::plan::{Act, Step, shown};
 
 use crate::context::Context;
-use crate::render::{Lean, Table, Tone, local_with_zone, paint, width, wrapped};
+use crate::render::{Lean, Lines, Table, Tone, local_with_zone, paint, width, wrapped};
+use crate::terminal::safe;
 
 /// So many rows or files of one sort are named.
 const NAMED: usize = 8;
@@ -22,9 +22,9 @@ pub struct Shown<'s> {
 }
 
 impl Shown<'_> {
-    pub fn words(&self) -> String {
+    pub fn words(&self) -> Lines {
         let plan = &self.recovery.plan;
-        let mut out = String::new();
+        let mut out = Lines::new();
         let (id, time) = (plan.snapshot.short(), local_with_zone(self.time));
         let asked: Vec<&Step> = plan.steps.iter().filter(|step| step.why == Why::Asked).collect();
         let title = match asked[..] {
@@ -32,20 +32,21 @@ impl Shown<'_> {
             _ => String::new(),
         };
         line(&mut out, &format!("{}{title} out of {id} of {time}", plan.asked));
-        let _ = writeln!(out, "into {}", self.recovery.live);
+        out.push(&format!("into {}", self.recovery.live));
         for other in &self.recovery.others {
-            let _ = writeln!(out, " and {} ({})", other.live, other.source);
+            out.push(&format!(" and {} ({})", other.live, other.source));
         }
-        out.push('\n');
+        out.push("");
         for refusal in &plan.refusals {
-            let what = wrapped(&format!("cannot be done: {}", refusal.what), width());
-            let _ = writeln!(out, "{}", what.replacen("cannot be done", &paint(Tone::Lost, "cannot be done"), 1));
-            line(&mut out, &format!("  hint: {}", refusal.hint));
+            let what = wrapped(&safe(&format!("cannot be done: {}", refusal.what)), width());
+            out.push_text(&what.replacen("cannot be done", &paint(Tone::Lost, "cannot be done"), 1));
+            out.push_command(&format!("  hint: {}", refusal.hint));
         }
         if !plan.refusals.is_empty() {
             return out;
         }
-        out.push_str(&self.tables());
+        out.append(self.tables());
+        out.push("");
         self.rows(&mut out);
         self.files(&mut out);
         for note in &plan.notes {
@@ -55,7 +56,7 @@ impl Shown<'_> {
     }
 
     /// One line for each table that is touched or looked at.
-    fn tables(&self) -> String {
+    fn tables(&self) -> Lines {
         let mut table = Table::new(&[Lean::Left, Lean::Right, Lean::Right, Lean::Right, Lean::Right]);
         let heads = ["table", "comes back", "is changed", "is there", "left as it is"];
         table.row(heads.map(str::to_owned).to_vec());
@@ -87,11 +88,11 @@ impl Shown<'_> {
                 of(|act| matches!(act, FileAct::Leave { .. })),
             ]);
         }
-        format!("{}\n", table.render())
+        table.render()
     }
 
     /// The rows that are worth a word, by what is done with them.
-    fn rows(&self, out: &mut String) {
+    fn rows(&self, out: &mut Lines) {
         let steps =
             |wanted: &dyn Fn(&&Step) -> bool| self.recovery.plan.steps.iter().filter(wanted).collect::<Vec<_>>();
         let asked = steps(&|step| step.act == Act::Insert && step.why == Why::Asked);
@@ -119,7 +120,8 @@ impl Shown<'_> {
         self.differing(out, "are changed", "becomes", &changed);
         let stays = |act: &Act| matches!(act, Act::Leave { .. } | Act::Relink { .. });
         let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty());
-        self.differing(out, "have changed since, and stay as they are (--on-conflict)", "was", &differ);
+        let title = "changed since the snapshot, left unchanged (--on-conflict overwrite replaces)";
+        self.differing(out, title, "was", &differ);
         let left = steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty());
         self.section(out, "do not come back, or stay as they are", &left, |step| match &step.act {
             Act::Leave { why } => why.clone(),
@@ -132,11 +134,11 @@ impl Shown<'_> {
         format!("{} {}{title}", self.recovery.plan.tables[step.table].name, shown(&step.key))
     }
 
-    fn section(&self, out: &mut String, title: &str, steps: &[&Step], words: impl Fn(&Step) -> String) {
+    fn section(&self, out: &mut Lines, title: &str, steps: &[&Step], words: impl Fn(&Step) -> String) {
         if steps.is_empty() {
             return;
         }
-        let _ = writeln!(out, "{title}:");
+        out.push(&format!("{title}:"));
         let mut steps = steps.to_vec();
         steps.sort_by_key(|step| (step.table, &step.key));
         for step in steps.iter().take(NAMED) {
@@ -146,11 +148,11 @@ impl Shown<'_> {
     }
 
     /// Rows with each column that is not the same.
-    fn differing(&self, out: &mut String, title: &str, kept: &str, steps: &[&Step]) {
+    fn differing(&self, out: &mut Lines, title: &str, kept: &str, steps: &[&Step]) {
         if steps.is_empty() {
             return;
         }
-        let _ = writeln!(out, "{title}:");
+        out.push(&format!("{title}:"));
         for step in steps.iter().take(NAMED) {
             line(out, &format!("  {}", self.name(step)));
             for one in &step.differs {
@@ -160,7 +162,7 @@ impl Shown<'_> {
         more(out, steps.len());
     }
 
-    fn files(&self, out: &mut String) {
+    fn files(&self, out: &mut Lines) {
         let files = &self.recovery.files;
         let of = |wanted: fn(&FileAct) -> bool| files.iter().filter(|file| wanted(&file.act)).collect::<Vec<_>>();
         let added = of(|act| *act == FileAct::Add);
@@ -180,24 +182,24 @@ impl Shown<'_> {
     }
 }
 
-fn listed(out: &mut String, title: &str, files: &[&FileStep], words: impl Fn(&FileStep) -> String) {
+fn listed(out: &mut Lines, title: &str, files: &[&FileStep], words: impl Fn(&FileStep) -> String) {
     if files.is_empty() {
         return;
     }
-    let _ = writeln!(out, "{title}");
+    out.push(title);
     for file in files.iter().take(NAMED) {
         line(out, &format!("  {}/{}{}", file.source, file.path, words(file)));
     }
     more(out, files.len());
 }
 
-fn line(out: &mut String, text: &str) {
-    let _ = writeln!(out, "{}", wrapped(text, width()));
+fn line(out: &mut Lines, text: &str) {
+    out.push_text(&wrapped(&safe(text), width()));
 }
 
-fn more(out: &mut String, length: usize) {
+fn more(out: &mut Lines, length: usize) {
     if length > NAMED {
-        let _ = writeln!(out, "  and {} more; --json names all", count((length - NAMED) as u64));
+        out.push(&format!("  and {} more; --json names all", count((length - NAMED) as u64)));
     }
 }
 
