@@ -87,16 +87,6 @@ pub fn quoted(text: &str) -> String {
     format!("'{}…'", shown.chars().take(MOST).collect::<String>())
 }
 
-/// What a shell takes for one word and nothing else.
-pub fn shell_word(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
-    match text {
-        _ if !text.is_empty() && text.bytes().all(plain) => text.to_owned(),
-        _ if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) => format!("\"{text}\""),
-        _ => format!("'{}'", text.replace('\'', r"'\''")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
