@@ -8,5 +8,5 @@ mod table;
 mod value;
 
 pub use seam::{Change, Each, EachTouched, Ended, Records, Rules, Touched};
-pub use table::{Column, OnDelete, Reference, Table, pick};
+pub use table::{Column, OnDelete, PART, Reference, Table, lies_in, pick};
 pub use value::{Key, Row, Value, alike, like, plain};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 
 use crate::base::error::{Explained, one_line};
-use crate::base::record::{Change, Ended, Key, Records, Reference, Row, Rules, Table, Value, like};
+use crate::base::record::{Change, Ended, Key, PART, Records, Reference, Row, Rules, Table, Value, lies_in, like};
 use crate::record::compare;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
@@ -182,7 +182,8 @@ impl<'w> Work<'w> {
     /// Writes one row. Returns what is to be filled in when all rows are there.
     fn write(&mut self, step: &Step) -> Result<Option<(Vec<usize>, Row)>, RecordError> {
         let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
-        let row = self.rewritten(step, self.row(step, kept)?);
+        let (row, ties) = self.row(step, kept)?;
+        let row = self.rewritten(step, row, &ties);
         let wrong =
             |why| RecordError::NotAsPlanned { table: kept.name.clone(), key: format!("{}: {why}", shown(&step.key)) };
         let inserted = step.act == Act::Insert;
@@ -223,11 +224,13 @@ impl<'w> Work<'w> {
         }
     }
 
-    fn row(&self, step: &Step, kept: &Table) -> Result<Row, RecordError> {
-        let all: Vec<usize> = (0..kept.columns.len()).collect();
+    /// The row of the snapshot, and its ties.
+    fn row(&self, step: &Step, kept: &Table) -> Result<(Row, Row), RecordError> {
+        let all: Vec<usize> = (0..kept.columns.len()).chain(self.graph.ties[step.table].iter().copied()).collect();
         let mut found = None;
-        let mut take = |row: Row| {
-            found = Some(row);
+        let mut take = |mut row: Row| {
+            let ties = row.split_off(kept.columns.len());
+            found = Some((row, ties));
             Ok::<(), Explained>(())
         };
         self.snapshot.find(kept, &kept.key, std::slice::from_ref(&step.key), &all, &mut take)?;
@@ -236,9 +239,11 @@ impl<'w> Work<'w> {
     }
 
     /// The row under its own new key, and referring to the new keys of others.
-    fn rewritten(&self, step: &Step, mut row: Row) -> Row {
+    fn rewritten(&self, step: &Step, mut row: Row, ties: &Row) -> Row {
         for link in self.graph.links.iter().filter(|link| link.child == step.table) {
-            if let Some((columns, values)) = self.new_target(link, &row) {
+            if self.graph.target(link, ties).is_some()
+                && let Some((columns, values)) = self.new_target(link, &row)
+            {
                 for (column, value) in columns.into_iter().zip(values) {
                     row[column] = value;
                 }
@@ -254,14 +259,13 @@ impl<'w> Work<'w> {
 
     /// The columns of a link and what they are to hold, where what the row refers to has another key now.
     fn new_target(&self, link: &Link, row: &Row) -> Option<(Vec<usize>, Row)> {
-        let holds = link.when.iter().all(|(column, value)| row[*column] == *value);
         let parent = &self.graph.tables[link.parent].key;
         let places: Vec<usize> =
             parent.iter().map(|at| link.to.iter().position(|to| to == at)).collect::<Option<_>>()?;
         let columns: Vec<usize> = places.iter().map(|at| link.columns[*at]).collect();
         let key: Key = columns.iter().map(|at| row[*at].clone()).collect();
         let meant = self.graph.meant(link.parent, parent, &key);
-        let into = self.moved.get(&(link.parent, meant)).filter(|_| holds)?;
+        let into = self.moved.get(&(link.parent, meant))?;
         Some((columns, key.iter().zip(*into).map(|(was, now)| like(was, now)).collect()))
     }
 
@@ -289,18 +293,20 @@ impl<'w> Work<'w> {
         let Some(to) = tables.find(|one| one.name.eq_ignore_ascii_case(&reference.to)) else { return Ok(()) };
         let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
         let Some(columns) = columns else { return Ok(()) };
-        let wanted: Vec<usize> = table.key.iter().chain(&reference.columns).copied().collect();
+        let mut wanted: Vec<usize> = table.key.iter().chain(&reference.columns).copied().collect();
+        wanted.extend((!reference.parts.is_empty()).then_some(PART));
         let mut held: BTreeMap<Row, Key> = BTreeMap::new();
         let mut take = |mut key: Row| {
-            let values = key.split_off(table.key.len());
-            if !values.iter().any(Value::is_null) {
+            let mut values = key.split_off(table.key.len());
+            let part = values.split_off(reference.columns.len()).pop().unwrap_or(Value::Null);
+            if lies_in(&reference.parts, &part) && !values.iter().any(Value::is_null) {
                 held.insert(values, key);
             }
             Ok::<(), Explained>(())
         };
         self.live.find(table, &table.key, keys, &wanted, &mut take)?;
         let (values, keys): (Vec<Row>, Vec<Key>) = held.into_iter().unzip();
-        let there = compare::there(&*self.live, to, &columns, &values)?;
+        let there = compare::there_in(&*self.live, to, (&columns, &reference.to_parts), &values)?;
         match there.iter().position(|there| !there) {
             None => Ok(()),
             Some(at) => {

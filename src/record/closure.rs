@@ -78,8 +78,8 @@ pub enum Seeds {
     Rows(Vec<Key>),
 }
 
-/// Tells whether live data has rows of a table whose columns hold these values: one answer for each.
-pub type InLive<'l> = dyn FnMut(usize, &[usize], &[Row]) -> Result<Vec<bool>, RecordError> + 'l;
+/// Tells whether live data has rows that a link leads to by these values: one answer for each.
+pub type InLive<'l> = dyn FnMut(&Link, &[Row]) -> Result<Vec<bool>, RecordError> + 'l;
 
 /// Walks through a snapshot.
 pub struct Walk<'w> {

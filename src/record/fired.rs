@@ -125,6 +125,8 @@ mod tests {
                     to: (*to).to_owned(),
                     to_columns: Vec::new(),
                     on_delete: OnDelete::Restrict,
+                    parts: BTreeSet::new(),
+                    to_parts: BTreeSet::new(),
                 })
                 .collect(),
             ..Table::default()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{Each, OnDelete, Records, Row, Table, Value, pick, plain};
+use crate::base::record::{Each, OnDelete, PART, Records, Row, Table, Value, lies_in, pick, plain};
 use crate::base::text::nearest;
 use crate::record::error::RecordError;
 use crate::record::model::{Columns, Model, Relation, placeholders};
@@ -26,6 +26,10 @@ pub struct Link {
     pub on_delete: OnDelete,
     /// Only rows with these values refer to that table.
     pub when: Vec<(usize, Value)>,
+    /// Only rows in these parts refer; where there are none, all do.
+    pub parts: BTreeSet<String>,
+    /// Only rows in these parts of the other table are referred to; where there are none, all may be.
+    pub to_parts: BTreeSet<String>,
 }
 
 impl Graph {
@@ -33,8 +37,8 @@ impl Graph {
         let mut graph = Self { tables: records.tables()?, links: Vec::new(), ties: Vec::new() };
         graph.links = graph.declared();
         for relation in &model.relations {
-            let link = graph.configured(relation, records)?;
-            graph.links.extend(link);
+            let links = graph.configured(relation, records)?;
+            graph.links.extend(links);
         }
         graph.ties = (0..graph.tables.len()).map(|table| graph.ties_of(table, model)).collect();
         Ok(graph)
@@ -65,6 +69,8 @@ impl Graph {
                     to: to.collect::<Option<_>>()?,
                     on_delete: reference.on_delete,
                     when: Vec::new(),
+                    parts: reference.parts.clone(),
+                    to_parts: reference.to_parts.clone(),
                 })
             });
             links.collect::<Vec<_>>()
@@ -72,10 +78,33 @@ impl Graph {
         self.tables.iter().enumerate().flat_map(of).collect()
     }
 
-    /// A relation of the configuration. `None` where this snapshot is older than its tables.
-    fn configured(&self, relation: &Relation, records: &dyn Records) -> Result<Option<Link>, RecordError> {
+    /// A relation of the configuration, of a table and of those that inherit from it: a table has their rows too for whoever
+    /// asks the store. None where this snapshot is older than its tables.
+    fn configured(&self, relation: &Relation, records: &dyn Records) -> Result<Vec<Link>, RecordError> {
         let ends = (self.table(&relation.from.table), self.table(&relation.to.table));
-        let (Some(child), Some(parent)) = ends else { return Ok(None) };
+        let (Some(child), Some(parent)) = ends else { return Ok(Vec::new()) };
+        self.with_heirs(child).into_iter().map(|child| self.link(relation, (child, parent), records)).collect()
+    }
+
+    fn with_heirs(&self, table: usize) -> Vec<usize> {
+        let mut found = vec![table];
+        let mut at = 0;
+        while let Some(&parent) = found.get(at) {
+            let name = &self.tables[parent].name;
+            let heirs = (0..self.tables.len()).filter(|heir| self.tables[*heir].inherits.contains(name));
+            let fresh: Vec<usize> = heirs.filter(|heir| !found.contains(heir)).collect();
+            found.extend(fresh);
+            at += 1;
+        }
+        found
+    }
+
+    fn link(
+        &self,
+        relation: &Relation,
+        (child, parent): (usize, usize),
+        records: &dyn Records,
+    ) -> Result<Link, RecordError> {
         let columns = |at: usize, some: &Columns| {
             some.columns.iter().map(|name| self.column(at, name)).collect::<Result<Vec<_>, _>>()
         };
@@ -85,7 +114,8 @@ impl Graph {
             let at = self.column(child, name)?;
             when.push((at, records.typed(&self.tables[child], at, value)?));
         }
-        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, when }))
+        let (parts, to_parts) = Default::default();
+        Ok(Link { child, columns, parent, to, on_delete: relation.on_delete, when, parts, to_parts })
     }
 
     pub fn column(&self, table: usize, name: &str) -> Result<usize, RecordError> {
@@ -99,9 +129,11 @@ impl Graph {
         for link in &self.links {
             if link.child == at {
                 ties.extend(link.columns.iter().chain(link.when.iter().map(|(column, _)| column)));
+                ties.extend((!link.parts.is_empty()).then_some(PART));
             }
             if link.parent == at {
                 ties.extend(&link.to);
+                ties.extend((!link.to_parts.is_empty()).then_some(PART));
             }
         }
         for linked in model.entity_of(&table.name).iter().flat_map(|(_, entity)| &entity.files) {
@@ -128,9 +160,8 @@ impl Graph {
     /// Do the rows of a table do nothing but tie others together? Its key is made of references, and nothing refers to it.
     pub fn is_between(&self, table: usize) -> bool {
         let key = &self.tables[table].key;
-        let ends =
-            self.links.iter().filter(|link| link.child == table && link.columns.iter().all(|at| key.contains(at)));
-        let ends: Vec<&Link> = ends.collect();
+        let of_all = self.links.iter().filter(|link| link.child == table && link.parts.is_empty());
+        let ends: Vec<&Link> = of_all.filter(|link| link.columns.iter().all(|at| key.contains(at))).collect();
         let is_end = |at: &usize| ends.iter().any(|link| link.columns.contains(at));
         ends.len() > 1 && key.iter().all(is_end) && !self.links.iter().any(|link| link.parent == table)
     }
@@ -141,9 +172,19 @@ impl Graph {
         (self.holds(link, ties) && !values.iter().any(Value::is_null)).then_some(values)
     }
 
-    /// Does the link hold for a row of this kind?
+    /// Does the link hold for a row of this kind, where it lies?
     fn holds(&self, link: &Link, ties: &[Value]) -> bool {
         link.when.iter().all(|(column, value)| self.tied(link.child, ties, &[*column])[0] == *value)
+            && self.lies_in(link.child, ties, &link.parts)
+    }
+
+    /// Does a row lie where the link leads to?
+    pub fn is_reached(&self, link: &Link, ties: &[Value]) -> bool {
+        self.lies_in(link.parent, ties, &link.to_parts)
+    }
+
+    fn lies_in(&self, table: usize, ties: &[Value], parts: &BTreeSet<String>) -> bool {
+        parts.is_empty() || lies_in(parts, &self.tied(table, ties, &[PART])[0])
     }
 
     /// The rows that refer by a link to some of these of its other table: the ties of each. One search for all, since there
@@ -156,7 +197,8 @@ impl Graph {
         each: &mut Each<'_>,
     ) -> Result<(), RecordError> {
         let (child, parent) = (&self.tables[link.child], &self.tables[link.parent]);
-        let values = rows.map(|ties| self.tied(link.parent, ties, &link.to));
+        let reached = rows.filter(|ties| self.is_reached(link, ties));
+        let values = reached.map(|ties| self.tied(link.parent, ties, &link.to));
         let values: BTreeSet<Row> = values.filter(|values| !values.iter().any(Value::is_null)).collect();
         if values.is_empty() {
             return Ok(());

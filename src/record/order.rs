@@ -36,7 +36,8 @@ pub fn order<'c>(graph: &Graph, closure: &'c Closure) -> Vec<Placed> {
         }
         let meant = |values: &Row| graph.meant(link.parent, &link.to, values);
         let key = |ties: &Row| meant(&graph.tied(link.parent, ties, &link.to));
-        let parents: HashMap<Row, NodeIndex> = of[link.parent].iter().map(|(node, ties)| (key(ties), *node)).collect();
+        let reached = of[link.parent].iter().filter(|(_, ties)| graph.is_reached(link, ties));
+        let parents: HashMap<Row, NodeIndex> = reached.map(|(node, ties)| (key(ties), *node)).collect();
         for (child, ties) in &of[link.child] {
             let parent = graph.target(link, ties).and_then(|values| parents.get(&meant(&values)));
             if let Some(parent) = parent.filter(|parent| *parent != child) {

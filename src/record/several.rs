@@ -101,6 +101,7 @@ impl<S: Records + ?Sized> Records for Several<S> {
                 if let Some(name) = &member.name {
                     table.name = called(name, &own);
                     table.references.iter_mut().for_each(|reference| reference.to = called(name, &reference.to));
+                    table.inherits.iter_mut().for_each(|parent| *parent = called(name, parent));
                 }
                 if *taken.entry(table.name.to_lowercase()).or_insert(at) != at {
                     let (first, other) = (self.members[0].store.label(), member.store.label());

@@ -17,7 +17,7 @@ use strongroom::record::apply::{self, Tools};
 use strongroom::record::closure::{Closure, Seeds, Walk};
 use strongroom::record::drift::{self, Fit};
 use strongroom::record::error::RecordError;
-use strongroom::record::graph::Graph;
+use strongroom::record::graph::{Graph, Link};
 use strongroom::record::model::Model;
 use strongroom::record::plan::{Options, Plan, Step};
 use strongroom::record::prepare::{self, Ground, Title};
@@ -205,12 +205,6 @@ fn closure(
     table: usize,
     seeds: &Seeds,
 ) -> Result<Closure, RecordError> {
-    let mut in_live = |table: usize, by: &[usize], values: &[Row]| {
-        let columns: Option<Vec<usize>> = by.iter().map(|at| fits[table].to[*at]).collect();
-        match (&fits[table].live, columns) {
-            (Some(shape), Some(columns)) => compare::there(live, shape, &columns, values),
-            _ => Ok(vec![false; values.len()]),
-        }
-    };
+    let mut in_live = |link: &Link, values: &[Row]| compare::reached(live, fits, link, values);
     Walk::new(graph, kept, 100_000).run(table, seeds, &mut in_live)
 }

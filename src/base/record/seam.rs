@@ -14,7 +14,8 @@ pub trait Records {
     /// Its tables, by name.
     fn tables(&self) -> Result<Vec<Table>, Explained>;
 
-    /// The rows whose columns `by` hold one of `keys`: their columns `wanted`, in no order. Nothing equals an empty value.
+    /// The rows whose columns `by` hold one of `keys`: their columns `wanted` ([`PART`](crate::base::record::PART) among them),
+    /// in no order. Nothing equals an empty value.
     fn find(
         &self,
         table: &Table,

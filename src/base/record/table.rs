@@ -1,5 +1,7 @@
 //! Tables, their columns and keys, and what refers to what.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::base::record::{Key, Row, Value};
@@ -19,6 +21,10 @@ const TITLES: [&str; 11] = [
     "slug",
 ];
 
+/// Stands among wanted columns for the part of a table that a row lies in, by name: a partition, say. Asked only of stores
+/// whose references tell of parts.
+pub const PART: usize = usize::MAX;
+
 /// A table as one state of a database has it. Columns that are computed are left out: they follow the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
@@ -31,6 +37,8 @@ pub struct Table {
     /// Other columns that no two rows may share.
     pub unique: Vec<Vec<usize>>,
     pub references: Vec<Reference>,
+    /// Tables whose rows these are too, where one inherits from another: what holds for rows of theirs holds for these.
+    pub inherits: Vec<String>,
     /// What the store does on its own when rows are written.
     pub triggers: Vec<String>,
 }
@@ -58,6 +66,10 @@ pub struct Reference {
     /// Its columns, by name.
     pub to_columns: Vec<String>,
     pub on_delete: OnDelete,
+    /// The parts of the table whose rows refer; where there are none, all rows do.
+    pub parts: BTreeSet<String>,
+    /// The parts of the other table whose rows are referred to; where there are none, all may be.
+    pub to_parts: BTreeSet<String>,
 }
 
 /// What becomes of a row when the one it refers to is deleted.
@@ -111,6 +123,12 @@ impl Table {
     pub fn names(&self, columns: &[usize]) -> Vec<&str> {
         columns.iter().map(|&at| self.columns[at].name.as_str()).collect()
     }
+}
+
+/// Does a row lie in one of these parts, or anywhere where there are none?
+pub fn lies_in(parts: &BTreeSet<String>, part: &Value) -> bool {
+    let is_one = |text: &[u8]| std::str::from_utf8(text).is_ok_and(|name| parts.contains(name));
+    parts.is_empty() || matches!(part, Value::Text(text) if is_one(text))
 }
 
 /// The values of some columns.

@@ -106,6 +106,9 @@ pub struct Shape {
     pub bases: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<Reference>,
+    /// The tables it inherits from. A partition inherits from none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inherits: Vec<Qualified>,
     /// Triggers that fire.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triggers: Vec<String>,
@@ -119,6 +122,12 @@ pub struct Reference {
     pub to: Qualified,
     pub to_columns: Vec<String>,
     pub on_delete: OnDelete,
+    /// The partitions whose rows refer, where it is declared on some only; otherwise all do.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub parts: BTreeSet<Qualified>,
+    /// The partitions whose rows are referred to, where it leads to some only.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub to_parts: BTreeSet<Qualified>,
 }
 
 /// A line of `sequences.jsonl`.

@@ -11,6 +11,7 @@ mod error;
 pub mod kept;
 mod live;
 mod making;
+mod parts;
 mod rules;
 pub mod schema;
 pub mod value;

@@ -25,7 +25,7 @@ use crate::ops::side::{self, Side};
 use crate::record::closure::{Closure, Seeds, Walk};
 use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
-use crate::record::graph::Graph;
+use crate::record::graph::{Graph, Link};
 use crate::record::model::{Entity, Model};
 use crate::record::plan::Plan;
 use crate::record::prepare::{self, Ground, Title};
@@ -97,7 +97,7 @@ impl<'m> Case<'m> {
         let fits = self.fits()?;
         let kit = self.kit(kept);
         let (table, seeds) = kit.seeds(&mut |kept, table| Ok(self.missing(kept, &fits, table)?))?;
-        let mut in_live = |table: usize, by: &[usize], values: &[Row]| self.in_live(&fits, table, by, values);
+        let mut in_live = |link: &Link, values: &[Row]| compare::reached(&*self.live, &fits, link, values);
         let walk = Walk::new(&self.graph, kept, self.request.budget);
         let closure = walk.run(table, &seeds, &mut in_live)?;
         kit.all_there(table, &seeds, &closure)?;
@@ -144,13 +144,13 @@ impl<'m> Case<'m> {
         Ok(drift::fit(&self.graph, &*self.live, &self.model, &self.request.options.set)?)
     }
 
-    fn in_live(&self, fits: &[Fit], table: usize, by: &[usize], values: &[Row]) -> Result<Vec<bool>, RecordError> {
-        let nowhere = || vec![false; values.len()];
+    /// Which of these keys of the snapshot live data has a row for.
+    fn in_live(&self, fits: &[Fit], table: usize, keys: &[Key]) -> Result<Vec<bool>, RecordError> {
         let fit = &fits[table];
-        let columns: Option<Vec<usize>> = by.iter().map(|at| fit.to[*at]).collect();
+        let columns: Option<Vec<usize>> = self.graph.tables[table].key.iter().map(|at| fit.to[*at]).collect();
         match (&fit.live, columns) {
-            (Some(live), Some(columns)) => compare::there(&*self.live, live, &columns, values),
-            _ => Ok(nowhere()),
+            (Some(live), Some(columns)) => compare::there(&*self.live, live, &columns, keys),
+            _ => Ok(vec![false; keys.len()]),
         }
     }
 
@@ -160,7 +160,7 @@ impl<'m> Case<'m> {
         let (mut waiting, mut missing): (Vec<Key>, Vec<Key>) = (Vec::new(), Vec::new());
         let mut trouble = None;
         let mut sift = |waiting: &mut Vec<Key>| -> Result<(), Explained> {
-            let there = self.in_live(fits, table, &shape.key, waiting).map_err(|error| Box::new(error) as Explained)?;
+            let there = self.in_live(fits, table, waiting).map_err(|error| Box::new(error) as Explained)?;
             missing.extend(waiting.drain(..).zip(there).filter(|(_, there)| !there).map(|(key, _)| key));
             trouble = (missing.len() as u64 > self.request.budget).then_some(missing.len() as u64);
             Ok(())

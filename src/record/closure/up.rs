@@ -43,7 +43,7 @@ impl Walk<'_> {
         for (_, link) in others {
             let target = |key: &Key| graph.target(link, &self.closure.members[child][key].ties);
             let values: BTreeSet<Row> = keys.iter().filter_map(target).collect();
-            if in_live(link.parent, &link.to, &Vec::from_iter(values))?.contains(&false) {
+            if in_live(link, &Vec::from_iter(values))?.contains(&false) {
                 return Ok(false);
             }
         }
@@ -123,7 +123,7 @@ impl Walk<'_> {
         if fresh.is_empty() {
             return Ok(());
         }
-        let there = in_live(link.parent, &link.to, &fresh)?;
+        let there = in_live(link, &fresh)?;
         let (there, gone): (Vec<_>, Vec<_>) = fresh.into_iter().zip(there).partition(|(_, there)| *there);
         let gone: Vec<Row> = gone.into_iter().map(|(values, _)| values).collect();
         let kept = self.kept(link, gone.iter())?;
@@ -139,7 +139,11 @@ impl Walk<'_> {
         let (shape, wanted) = (&self.graph.tables[link.parent], &self.graph.ties[link.parent]);
         let values: Vec<Row> = values.cloned().collect();
         let mut found = vec![None; values.len()];
-        matched(self.snapshot, shape, &link.to, &values, wanted, &mut |asked, row| found[asked] = Some(row))?;
+        matched(self.snapshot, shape, &link.to, &values, wanted, &mut |asked, row| {
+            if self.graph.is_reached(link, &row) {
+                found[asked] = Some(row);
+            }
+        })?;
         Ok(found)
     }
 }

@@ -63,7 +63,11 @@ impl Work<'_> {
         let left =
             self.drafts[table].get(key).is_some_and(|draft| !draft.there && matches!(draft.act, Act::Leave { .. }));
         for (at, link) in graph.links.iter().enumerate().filter(|(_, link)| left && link.parent == table) {
-            let values = graph.tied(table, &self.closure.members[table][key].ties, &link.to);
+            let ties = &self.closure.members[table][key].ties;
+            if !graph.is_reached(link, ties) {
+                continue;
+            }
+            let values = graph.tied(table, ties, &link.to);
             self.absent[at].insert(graph.meant(table, &link.to, &values), key.clone());
         }
     }

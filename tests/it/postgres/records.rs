@@ -15,7 +15,7 @@ use strongroom::record::apply::{self, Tools};
 use strongroom::record::closure::{Closure, Seeds, Walk};
 use strongroom::record::drift::{self, Fit};
 use strongroom::record::error::RecordError;
-use strongroom::record::graph::Graph;
+use strongroom::record::graph::{Graph, Link};
 use strongroom::record::model::Model;
 use strongroom::record::plan::{Options, Plan};
 use strongroom::record::prepare::{self, Ground, Title};
@@ -24,6 +24,7 @@ use strongroom::record::{compare, inverse};
 
 use crate::support::postgres::{Cluster, cluster};
 
+mod bound;
 mod fired;
 mod grown;
 mod hard;
@@ -210,16 +211,17 @@ pub fn dump(session: &Session) -> Vec<String> {
     let sql = tables.iter().map(one).collect::<Vec<_>>().join(" UNION ALL ");
     let mut lines: Vec<String> = session.query(&sql, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     lines.sort();
-    let references = "SELECT format('SELECT count(*) FROM %s c WHERE %s AND NOT EXISTS (SELECT FROM %s p WHERE %s)', \
-            f.conrelid::regclass, \
+    let references = "SELECT format('SELECT count(*) FROM %s%s c WHERE %s AND NOT EXISTS (SELECT FROM %s%s p WHERE %s)', \
+            CASE own.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, f.conrelid::regclass, \
             (SELECT string_agg(format('c.%I IS NOT NULL', a.attname), ' AND ') FROM unnest(f.conkey) k \
                 JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k), \
-            f.confrelid::regclass, \
+            CASE other.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END, f.confrelid::regclass, \
             (SELECT string_agg(format('p.%I = c.%I', b.attname, a.attname), ' AND ') \
                 FROM unnest(f.conkey, f.confkey) k (own, theirs) \
                 JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.own \
                 JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = k.theirs)) \
-        FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0";
+        FROM pg_constraint f JOIN pg_class own ON own.oid = f.conrelid JOIN pg_class other ON other.oid = f.confrelid \
+        WHERE f.contype = 'f' AND f.conparentid = 0";
     let checks: Vec<String> = session.query(references, &[]).unwrap().iter().map(|row| row.get(0)).collect();
     if !checks.is_empty() {
         let sql = format!("SELECT coalesce(sum(wrong.count), 0)::bigint FROM ({}) wrong", checks.join(" UNION ALL "));
@@ -240,13 +242,7 @@ fn closure(
     table: usize,
     seeds: &Seeds,
 ) -> Result<Closure, RecordError> {
-    let mut in_live = |table: usize, by: &[usize], values: &[Row]| {
-        let columns: Option<Vec<usize>> = by.iter().map(|at| fits[table].to[*at]).collect();
-        match (&fits[table].live, columns) {
-            (Some(shape), Some(columns)) => compare::there(live, shape, &columns, values),
-            _ => Ok(vec![false; values.len()]),
-        }
-    };
+    let mut in_live = |link: &Link, values: &[Row]| compare::reached(live, fits, link, values);
     Walk::new(graph, kept, 100_000).run(table, seeds, &mut in_live)
 }
 

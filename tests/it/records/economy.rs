@@ -149,8 +149,7 @@ fn cost(bench: &Bench) -> (u64, BTreeMap<String, usize>, usize) {
     let fits = drift::fit(&graph, &live, &bench.model, &[]).unwrap();
     let at = graph.table("projects").unwrap();
     let seeds = Seeds::Keys { columns: vec![0], keys: vec![number(100)] };
-    let mut in_live =
-        |table: usize, by: &[usize], values: &[Row]| compare::there(&live, &graph.tables[table], by, values);
+    let mut in_live = |link: &Link, values: &[Row]| compare::reached(&live, &fits, link, values);
     let closure = Walk::new(&graph, &kept, 10_000).run(at, &seeds, &mut in_live).unwrap();
     let title = Title { snapshot: SnapshotId::from_bytes([0; 16]), database: "db".to_owned(), asked: "it".to_owned() };
     let (options, model) = (&bench.options, &bench.model);

@@ -302,7 +302,7 @@ fn more_rows_than_are_allowed_is_a_refusal_that_names_the_table() {
     let graph = Graph::read(&kept, &bench.model).unwrap();
     let projects = graph.table("projects").unwrap();
     let seeds = Seeds::Where("id > 1".to_owned());
-    let gone = &mut |_: usize, _: &[usize], values: &[Row]| Ok(vec![false; values.len()]);
+    let gone = &mut |_: &strongroom::record::graph::Link, values: &[Row]| Ok(vec![false; values.len()]);
     let refused = Walk::new(&graph, &kept, 8).run(projects, &seeds, gone).unwrap_err();
     assert!(matches!(&refused, RecordError::Budget { budget: 8, .. }), "{refused}");
     let closure = Walk::new(&graph, &kept, 100).run(projects, &seeds, gone).unwrap();

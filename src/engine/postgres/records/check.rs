@@ -1,10 +1,10 @@
 //! References, looked after by us where the server does not: of every row that was written, and to every row that was
 //! changed or removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::record::{Key, Row, Table, Value};
-use crate::engine::postgres::layout::{Reference, quoted};
+use crate::engine::postgres::layout::{Qualified, Reference, literal, quoted};
 use crate::engine::postgres::records::compared::Condition;
 use crate::engine::postgres::records::error::LiveError;
 use crate::engine::postgres::records::live::Live;
@@ -32,7 +32,7 @@ impl Live {
         }
         for (name, rows) in &transaction.before {
             let Some(parent) = known.get(name).map(Described::table) else { continue };
-            let ties = ties(&parent);
+            let ties = ties(&parent, known);
             for child in known.values() {
                 let to_it = |one: &&Reference| schema::name(&one.to) == *name;
                 for reference in child.shape.references.iter().filter(to_it) {
@@ -58,13 +58,15 @@ impl Live {
         let same = same.map(|(own, theirs)| format!("p.{} = c.{}", quoted(theirs), quoted(own)));
         let key: Vec<String> = table.key_names().into_iter().map(|name| format!("c.{}::text", quoted(name))).collect();
         let expression = format!(
-            "(SELECT concat_ws(',', {}) FROM {} c WHERE {condition} AND {} \
-              AND NOT EXISTS (SELECT FROM {} p WHERE {}) LIMIT 1)",
+            "(SELECT concat_ws(',', {}) FROM {} c WHERE {condition} AND {}{} \
+              AND NOT EXISTS (SELECT FROM {} p WHERE {}{}) LIMIT 1)",
             key.join(", "),
             self.from(&table.name)?,
             full.collect::<Vec<_>>().join(" AND "),
+            lies_in("c", &reference.parts),
             self.from(&to)?,
             same.collect::<Vec<_>>().join(" AND "),
+            lies_in("p", &reference.to_parts),
         );
         match self.value(&expression).map_err(|error| self.failed(None, error))? {
             None => Ok(()),
@@ -74,6 +76,12 @@ impl Live {
             }
         }
     }
+}
+
+/// One more condition: that a row lies in one of these parts.
+fn lies_in(row: &str, parts: &BTreeSet<Qualified>) -> String {
+    let parts: Vec<String> = parts.iter().map(|part| format!("{}::regclass", literal(&part.quoted()))).collect();
+    if parts.is_empty() { String::new() } else { format!(" AND {row}.tableoid IN ({})", parts.join(", ")) }
 }
 
 /// The columns that refer, and what they would hold to refer to these rows.

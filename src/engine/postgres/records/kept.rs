@@ -164,7 +164,13 @@ fn statement(table: &KeptTable) -> String {
             OnDelete::SetNull => " ON DELETE SET NULL",
             OnDelete::SetDefault => " ON DELETE SET DEFAULT",
         };
-        lines.push(format!("FOREIGN KEY ({}) REFERENCES {} ({to}){on_delete}", list(&reference.columns), reference.to));
+        let some = |what: &str, parts: &BTreeSet<String>| match parts.is_empty() {
+            true => String::new(),
+            false => format!(" /* {what} {} */", Vec::from_iter(parts.iter().cloned()).join(", ").replace("*/", "* /")),
+        };
+        let (of, into) = (some("rows in", &reference.parts), some("to rows in", &reference.to_parts));
+        let columns = list(&reference.columns);
+        lines.push(format!("FOREIGN KEY ({columns}) REFERENCES {} ({to}){on_delete}{of}{into}", reference.to));
     }
     format!("CREATE TABLE {}.{} (\n    {}\n)", word(&table.name.schema), word(&table.name.name), lines.join(",\n    "))
 }

@@ -13,7 +13,7 @@ use tokio_postgres::SimpleQueryRow;
 
 use crate::base::control::Control;
 use crate::base::error::Explained;
-use crate::base::record::{Each, Key, Records, Row, Table, Value};
+use crate::base::record::{Each, Key, PART, Records, Row, Table, Value};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::quoted;
@@ -111,17 +111,27 @@ impl Live {
 
     fn select(&self, table: &Table, wanted: &[usize]) -> Result<String, LiveError> {
         // A row of no columns is one all the same.
-        let columns = if wanted.is_empty() { "1".to_owned() } else { list(table, wanted) };
+        let name = |&at: &usize| if at == PART { "tableoid".to_owned() } else { quoted(&table.columns[at].name) };
+        let columns = wanted.iter().map(name).collect::<Vec<_>>().join(", ");
+        let columns = if wanted.is_empty() { "1" } else { &columns };
         Ok(format!("SELECT {columns} FROM {}", self.from(&table.name)?))
     }
 
     fn each(&self, sql: &str, table: &Table, wanted: &[usize], each: &mut Each<'_>) -> Result<(), Explained> {
-        let kinds: Vec<Kind> = wanted.iter().map(|&at| Kind::of(&table.columns[at].kind)).collect();
+        let kind = |&at: &usize| if at == PART { Kind::Integer } else { Kind::of(&table.columns[at].kind) };
+        let kinds: Vec<Kind> = wanted.iter().map(kind).collect();
+        let known = self.known().map_err(self.explained(None))?;
+        let named = |mut row: Row| {
+            for (value, _) in row.iter_mut().zip(wanted).filter(|(_, at)| **at == PART) {
+                *value = known.get(&table.name).map_or(Value::Null, |described| described.part(value));
+            }
+            row
+        };
         let unreadable = |error: tokio_postgres::Error| {
             let error = PostgresError::of(&self.session.settings().server(), &error);
             Box::new(self.failed(None, error)) as Explained
         };
-        let take = |row: &SimpleQueryRow| each(row_of(row, &kinds).map_err(unreadable)?);
+        let take = |row: &SimpleQueryRow| each(named(row_of(row, &kinds).map_err(unreadable)?));
         self.session.rows(sql, take).map_err(self.explained(None))?
     }
 

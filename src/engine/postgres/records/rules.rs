@@ -114,11 +114,14 @@ const RULES: &str = "SELECT n.nspname::text, c.relname::text, r.rulename::text, 
     WHERE c.oid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name) \
       AND r.ev_type IN ('2', '3', '4') AND r.ev_enabled <> 'D' ORDER BY 1, 2, 3";
 
-/// Can every reference between some tables be checked at the end? One that restricts deletes never, where rows go.
-const DEFERS: &str = "SELECT coalesce(bool_and(f.condeferrable AND (f.confdeltype <> 'r' OR NOT $2::boolean)), true) \
+/// Can every reference between some tables, or their partitions, be checked at the end? One that restricts deletes never, where rows go.
+const DEFERS: &str = "WITH RECURSIVE written (oid) AS ( \
+        SELECT to_regclass(name)::oid FROM unnest($1::text[]) name \
+        UNION SELECT part.oid FROM written JOIN pg_inherits i ON i.inhparent = written.oid \
+            JOIN pg_class part ON part.oid = i.inhrelid AND part.relispartition) \
+    SELECT coalesce(bool_and(f.condeferrable AND (f.confdeltype <> 'r' OR NOT $2::boolean)), true) \
     FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0 \
-      AND f.conrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name) \
-      AND f.confrelid IN (SELECT to_regclass(name)::oid FROM unnest($1::text[]) name)";
+      AND f.conrelid IN (SELECT oid FROM written) AND f.confrelid IN (SELECT oid FROM written)";
 
 pub type Known = Rc<BTreeMap<String, Described>>;
 
@@ -245,7 +248,7 @@ impl Live {
         if !self.transaction.as_ref().is_some_and(Transaction::unchecked) {
             return Ok(());
         }
-        let ties: Vec<usize> = ties(table);
+        let ties: Vec<usize> = ties(table, &*self.known().map_err(self.explained(None))?);
         let mut rows = Vec::new();
         let mut take = |row: Row| {
             rows.push(row);
@@ -259,8 +262,12 @@ impl Live {
 }
 
 /// The columns that others can refer to.
-pub fn ties(table: &Table) -> Vec<usize> {
-    let ties: BTreeSet<usize> = table.key.iter().chain(table.unique.iter().flatten()).copied().collect();
+pub fn ties(table: &Table, known: &BTreeMap<String, Described>) -> Vec<usize> {
+    let mut ties: BTreeSet<usize> = table.key.iter().chain(table.unique.iter().flatten()).copied().collect();
+    // What is unique in one partition only may be referred to there.
+    let to_it = known.values().flat_map(|described| &described.shape.references);
+    let to_it = to_it.filter(|reference| schema::name(&reference.to) == table.name);
+    ties.extend(to_it.flat_map(|reference| &reference.to_columns).filter_map(|name| table.column(name)));
     ties.into_iter().collect()
 }
 

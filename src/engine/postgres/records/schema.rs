@@ -1,7 +1,7 @@
 //! How the tables of a database hang together, as its catalog tells, and as the engine of records takes them.
 //!
 //! Owns what a table is called in records: `users` in the schema `public`, `app.users` in another. A partitioned table
-//! is one table, under the name of its root: its partitions are where rows lie, and nobody refers to them. A table
+//! is one table, under the name of its root: its partitions are where rows lie (`parts`). A table
 //! that inherits from another in the old way is a table of its own, and the other has its own rows only.
 //!
 //! A table without a key is told row by row: its key is all of its columns. Rows that are equal in every column, twins,
@@ -11,11 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::base::record::{Column, Reference, Table};
+use crate::base::record::{Column, Reference, Table, Value};
 use crate::engine::postgres::catalog::{KEY, OWN};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::{self, Qualified, Shape};
+use crate::engine::postgres::records::parts::{Node, Trees};
 
 /// The schema whose name is left out.
 pub const PUBLIC: &str = "public";
@@ -32,12 +33,21 @@ pub struct Described {
     /// The key's columns first, then the others in the order they were made in. Without generated ones.
     pub columns: Vec<layout::Column>,
     pub shape: Shape,
+    /// Where its rows lie, by the server's number.
+    pub parts: BTreeMap<u32, Qualified>,
 }
 
 impl Described {
     /// As the engine of records takes it.
     pub fn table(&self) -> Table {
         table(&self.name, &self.columns, Some(&self.shape))
+    }
+
+    /// What a part is called in records, by the server's number.
+    pub fn part(&self, number: &Value) -> Value {
+        let Value::Integer(number) = number else { return Value::Null };
+        let named = u32::try_from(*number).ok().and_then(|number| self.parts.get(&number));
+        named.map_or(Value::Null, |name| Value::text(&name.shown()))
     }
 }
 
@@ -66,6 +76,8 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
             to: name(&reference.to),
             to_columns: reference.to_columns.clone(),
             on_delete: reference.on_delete,
+            parts: reference.parts.iter().map(Qualified::shown).collect(),
+            to_parts: reference.to_parts.iter().map(Qualified::shown).collect(),
         })
     };
     let key = places(&shape.key).filter(|key| !key.is_empty());
@@ -76,6 +88,7 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
         numbered: false,
         unique: shape.unique.iter().filter_map(|names| places(names)).collect(),
         references: shape.references.iter().filter_map(reference).collect(),
+        inherits: shape.inherits.iter().map(name).collect(),
         triggers: shape.triggers.clone(),
     }
 }
@@ -85,7 +98,8 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
 /// The session's `search_path` must be empty: types and defaults are named by their schemas then.
 pub fn read(session: &Session) -> Result<Vec<Described>, PostgresError> {
     let rows = session.query(&TABLES.replace("{key}", KEY).replace("{own}", OWN), &[])?;
-    let mut tables: Vec<Described> = rows.iter().map(described).collect();
+    let trees = Trees::of(rows.iter().flat_map(|row| told::<Vec<Node>>(row.get(8))));
+    let mut tables: Vec<Described> = rows.iter().map(|row| described(row, &trees)).collect();
     tables.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(tables)
 }
@@ -102,11 +116,12 @@ struct Found {
     ignores_case: bool,
 }
 
-fn described(row: &tokio_postgres::Row) -> Described {
-    fn of<'t, T: Deserialize<'t>>(text: &'t str) -> T {
-        serde_json::from_str(text).expect("BUG: the query makes it so")
-    }
-    let mut found: Vec<Found> = of(row.get(3));
+fn told<'t, T: Deserialize<'t>>(text: &'t str) -> T {
+    serde_json::from_str(text).expect("BUG: the query makes it so")
+}
+
+fn described(row: &tokio_postgres::Row, trees: &Trees) -> Described {
+    let mut found: Vec<Found> = told(row.get(3));
     let key: Vec<String> = row.get(4);
     found.sort_by_key(|column| key.iter().position(|name| *name == column.name).unwrap_or(key.len()));
     let names = |is: &dyn Fn(&Found) -> bool| -> BTreeSet<String> {
@@ -118,20 +133,23 @@ fn described(row: &tokio_postgres::Row) -> Described {
         defaults: found.iter().filter_map(|column| Some((column.name.clone(), column.default.clone()?))).collect(),
         ignores_case: names(&|column| column.ignores_case),
         bases: found.iter().filter(|column| column.base != column.kind).map(base).collect::<BTreeMap<_, _>>(),
-        unique: of(row.get(5)),
-        references: of(row.get(6)),
+        unique: told(row.get(5)),
+        references: trees.bound(row.get(9), told(row.get(6))),
         triggers: row.get(7),
+        inherits: told(row.get(10)),
         key,
     };
     let columns = found.into_iter().map(|column| layout::Column { name: column.name, kind: column.kind });
     let name = Qualified { schema: row.get(0), name: row.get(1) };
-    Described { name, partitioned: row.get(2), columns: columns.collect(), shape }
+    let parts = trees.leaves(row.get(9));
+    Described { name, partitioned: row.get(2), columns: columns.collect(), shape, parts }
 }
 
-/// Every table that somebody else may refer to. A reference to a partition is one to the whole table.
+/// Every table that somebody else may refer to, with its partitions. References of partitions are the whole table's, and so are
+/// those that lead to one.
 const TABLES: &str = r#"
 SELECT n.nspname::text, c.relname::text, c.relkind = 'p', columns.told, coalesce(key.names, '{}'), uniques.told,
-       refs.told, triggers.names
+       refs.told, triggers.names, tree.told, c.oid, parents.told
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (
@@ -155,6 +173,18 @@ CROSS JOIN LATERAL (
 ) columns
 LEFT JOIN LATERAL ({key}) key ON true
 CROSS JOIN LATERAL (
+    WITH RECURSIVE under (oid, parent) AS (
+        SELECT c.oid, NULL::oid
+        UNION ALL
+        SELECT part.oid, under.oid FROM under JOIN pg_inherits i ON i.inhparent = under.oid
+        JOIN pg_class part ON part.oid = i.inhrelid AND part.relispartition
+    )
+    SELECT array_agg(under.oid) AS nodes, json_agg(json_build_object(
+        'oid', under.oid::bigint, 'parent', under.parent::bigint, 'leaf', part.relkind <> 'p',
+        'schema', pn.nspname, 'name', part.relname) ORDER BY under.oid)::text AS told
+    FROM under JOIN pg_class part ON part.oid = under.oid JOIN pg_namespace pn ON pn.oid = part.relnamespace
+) tree
+CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(one.names ORDER BY one.index), '[]')::text AS told
     FROM (
         SELECT i.indexrelid AS index, (
@@ -169,24 +199,31 @@ CROSS JOIN LATERAL (
 ) uniques
 CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_object(
+        'of', f.conrelid::bigint, 'into', f.confrelid::bigint,
         'columns', (SELECT json_agg(a.attname ORDER BY k.place) FROM unnest(f.conkey) WITH ORDINALITY k (number, place)
                     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.number),
         'schema', rn.nspname, 'name', rc.relname,
         'to_columns', (SELECT json_agg(a.attname ORDER BY k.place) FROM unnest(f.confkey) WITH ORDINALITY k (number, place)
                        JOIN pg_attribute a ON a.attrelid = f.confrelid AND a.attnum = k.number),
         'on_delete', CASE f.confdeltype WHEN 'c' THEN 'cascade' WHEN 'n' THEN 'set-null' WHEN 'd' THEN 'set-default'
-                     ELSE 'restrict' END) ORDER BY f.conname), '[]')::text AS told
+                     ELSE 'restrict' END) ORDER BY f.conname, f.oid), '[]')::text AS told
     FROM pg_constraint f
     JOIN pg_class direct ON direct.oid = f.confrelid
     JOIN pg_class rc ON rc.oid = CASE WHEN direct.relispartition THEN pg_partition_root(direct.oid)::oid ELSE direct.oid END
     JOIN pg_namespace rn ON rn.oid = rc.relnamespace
     -- The server keeps one more for each partition of what is referred to.
-    WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.conparentid = 0
+    WHERE f.conrelid = ANY (tree.nodes) AND f.contype = 'f' AND f.conparentid = 0
 ) refs
 CROSS JOIN LATERAL (
     SELECT coalesce(array_agg(t.tgname::text ORDER BY t.tgname), '{}') AS names
     FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 ) triggers
+CROSS JOIN LATERAL (
+    SELECT coalesce(json_agg(json_build_object('schema', pn.nspname, 'name', parent.relname) ORDER BY i.inhseqno), '[]')::text
+        AS told
+    FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent JOIN pg_namespace pn ON pn.oid = parent.relnamespace
+    WHERE i.inhrelid = c.oid
+) parents
 WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
   AND {own}
 "#;

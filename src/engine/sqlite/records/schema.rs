@@ -115,7 +115,9 @@ fn references(
             "SET DEFAULT" => OnDelete::SetDefault,
             _ => OnDelete::Restrict,
         };
-        (columns.len() == to_columns.len()).then(|| Reference { columns, to: to.clone(), to_columns, on_delete })
+        let (parts, to_parts) = Default::default();
+        let is_whole = columns.len() == to_columns.len();
+        is_whole.then(|| Reference { columns, to: to.clone(), to_columns, on_delete, parts, to_parts })
     };
     Ok(of_one.filter_map(reference).collect())
 }

@@ -21,6 +21,18 @@ struct Link {
     required: bool,
     on_delete: &'static str,
     deferrable: bool,
+    /// Where it is declared, of the places of the table.
+    on: &'static [usize],
+}
+
+/// Where rows lie, and so where references are declared.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lie {
+    Here,
+    /// Some of them in a table that inherits from this one, with references of its own.
+    Heir,
+    /// In partitions, one of which has two of its own.
+    Parts,
 }
 
 struct Table {
@@ -28,6 +40,27 @@ struct Table {
     links: Vec<Link>,
     rows: u64,
     unique: bool,
+    lie: Lie,
+}
+
+/// A table and the places its rows lie in, the ends of their names.
+const HERE: [&str; 1] = [""];
+const HEIR: [&str; 2] = ["", "_h"];
+const PARTS: [&str; 5] = ["", "_1", "_2", "_2_1", "_2_2"];
+
+impl Table {
+    fn places(&self) -> &'static [&'static str] {
+        match self.lie {
+            Lie::Here => &HERE,
+            Lie::Heir => &HEIR,
+            Lie::Parts => &PARTS,
+        }
+    }
+
+    /// Does a row lie in the heir?
+    fn is_heirs(&self, row: u64) -> bool {
+        self.lie == Lie::Heir && row % 3 == 2
+    }
 }
 
 /// When the server looks at references.
@@ -51,6 +84,12 @@ fn schema(dice: &mut Dice, when: When) -> Vec<Table> {
         .collect();
     let mut tables = Vec::new();
     for own in &keys {
+        let lie = match dice.roll(10) {
+            // Numbers that the server gives in partitions are newer than the oldest server.
+            0..3 if *own != Keys::Identity => Lie::Parts,
+            3 | 4 if *own == Keys::Number => Lie::Heir,
+            _ => Lie::Here,
+        };
         let mut links = Vec::new();
         for _ in 0..dice.roll(3) {
             let to = dice.roll(number as u64) as usize;
@@ -71,9 +110,16 @@ fn schema(dice: &mut Dice, when: When) -> Vec<Table> {
                 When::Once => false,
                 When::Either => dice.is(50),
             };
-            links.push(Link { to, required, on_delete, deferrable });
+            let on: &[&[usize]] = match lie {
+                Lie::Here => &[&[0]],
+                Lie::Heir => &[&[0, 1], &[0, 1], &[0], &[1]],
+                Lie::Parts => &[&[0], &[1, 3, 4], &[1, 2], &[1, 3], &[2], &[4]],
+            };
+            let on = on[dice.roll(on.len() as u64) as usize];
+            links.push(Link { to, required, on_delete, deferrable, on });
         }
-        tables.push(Table { keys: *own, links, rows: 1 + dice.roll(9), unique: dice.is(25) });
+        let unique = dice.is(25) && lie == Lie::Here;
+        tables.push(Table { keys: *own, links, rows: 1 + dice.roll(9), unique, lie });
     }
     tables
 }
@@ -124,13 +170,36 @@ fn sql(tables: &[Table], dice: &mut Dice) -> (String, String) {
             let theirs = if own.len() == 2 { "a, b" } else { "a" };
             let put_off = if one.deferrable { " DEFERRABLE INITIALLY IMMEDIATE" } else { "" };
             let (to, own, on_delete) = (one.to, own.join(", "), one.on_delete);
-            let _ = writeln!(
-                later,
-                "ALTER TABLE t{at} ADD CONSTRAINT f{at}_{link} FOREIGN KEY ({own}) REFERENCES t{to} ({theirs}) \
-                 ON DELETE {on_delete}{put_off};"
-            );
+            for place in one.on {
+                let on = table.places()[*place];
+                let _ = writeln!(
+                    later,
+                    "ALTER TABLE t{at}{on} ADD CONSTRAINT f{at}_{link}_{place} FOREIGN KEY ({own}) \
+                     REFERENCES t{to} ({theirs}) ON DELETE {on_delete}{put_off};"
+                );
+            }
         }
-        let _ = writeln!(sql, "CREATE TABLE t{at} ({});", columns.join(", "));
+        let by = match table.keys {
+            Keys::Pair => "b, a",
+            Keys::None => "o",
+            _ => "a",
+        };
+        let columns = columns.join(", ");
+        let _ = match table.lie {
+            Lie::Here => writeln!(sql, "CREATE TABLE t{at} ({columns});"),
+            Lie::Heir => writeln!(
+                sql,
+                "CREATE TABLE t{at} ({columns}); CREATE TABLE t{at}_h (PRIMARY KEY (a)) INHERITS (t{at});"
+            ),
+            Lie::Parts => writeln!(
+                sql,
+                "CREATE TABLE t{at} ({columns}) PARTITION BY HASH ({by});
+                 CREATE TABLE t{at}_1 PARTITION OF t{at} FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+                 CREATE TABLE t{at}_2 PARTITION OF t{at} FOR VALUES WITH (MODULUS 2, REMAINDER 1) PARTITION BY HASH ({by});
+                 CREATE TABLE t{at}_2_1 PARTITION OF t{at}_2 FOR VALUES WITH (MODULUS 4, REMAINDER 1);
+                 CREATE TABLE t{at}_2_2 PARTITION OF t{at}_2 FOR VALUES WITH (MODULUS 4, REMAINDER 3);"
+            ),
+        };
         if dice.is(20) {
             let _ = writeln!(
                 later,
@@ -174,7 +243,9 @@ fn insert(tables: &[Table], at: usize, table: &Table, row: u64, dice: &mut Dice)
     }
     for (link, one) in table.links.iter().enumerate() {
         let parent = &tables[one.to];
-        let target = key(parent, dice.roll(parent.rows));
+        // Nobody can refer to the rows of an heir.
+        let target = Some(dice.roll(parent.rows)).filter(|row| !parent.is_heirs(*row)).unwrap_or(0);
+        let target = key(parent, target);
         let empty = !one.required && dice.is(30);
         for (part, value) in target.into_iter().enumerate() {
             names.push(format!("r{link}_{part}"));
@@ -182,7 +253,8 @@ fn insert(tables: &[Table], at: usize, table: &Table, row: u64, dice: &mut Dice)
         }
     }
     let (names, values) = (names.join(", "), values.join(", "));
-    format!("INSERT INTO t{at} ({names}) OVERRIDING SYSTEM VALUE VALUES ({values});")
+    let place = if table.is_heirs(row) { "_h" } else { "" };
+    format!("INSERT INTO t{at}{place} ({names}) OVERRIDING SYSTEM VALUE VALUES ({values});")
 }
 
 /// Deletes a row as an app would: what keeps it from going is deleted first. `false` where the schema does not let it.
@@ -207,7 +279,7 @@ fn delete(session: &Session, tables: &[Table], table: usize, is_row: &str) -> bo
             Err(error) => error.to_string(),
         };
         session.batch("ROLLBACK TO s").unwrap();
-        let Some(more) = in_the_way(tables, &said) else { break };
+        let Some(more) = in_the_way(session, tables, &said) else { break };
         statements.insert(0, more);
     }
     session.batch("ROLLBACK").unwrap();
@@ -215,10 +287,20 @@ fn delete(session: &Session, tables: &[Table], table: usize, is_row: &str) -> bo
 }
 
 /// What has to be deleted first, as the server's complaint tells.
-fn in_the_way(tables: &[Table], said: &str) -> Option<String> {
-    let (_, name) = said.split_once("foreign key constraint \"f")?;
-    let (at, link) = name.split_once('"')?.0.split_once('_')?;
-    let (at, link): (usize, usize) = (at.parse().ok()?, link.parse().ok()?);
+fn in_the_way(session: &Session, tables: &[Table], said: &str) -> Option<String> {
+    let (before, name) = said.split_once("foreign key constraint \"")?;
+    let (name, after) = name.split_once('"')?;
+    // What is declared once, the server keeps once more for each partition, under other names.
+    let on =
+        after.strip_prefix(" on table \"").or_else(|| Some(before.split_once("on table \"")?.1))?.split_once('"')?.0;
+    let declared = "WITH RECURSIVE up AS (
+            SELECT conname, conparentid FROM pg_constraint WHERE conname = $1::text AND conrelid = to_regclass($2::text)
+            UNION ALL SELECT f.conname, f.conparentid FROM up JOIN pg_constraint f ON f.oid = up.conparentid)
+        SELECT conname::text FROM up WHERE conparentid = 0";
+    let declared: String = session.query(declared, &[&name, &on]).unwrap().first()?.get(0);
+    let numbers: Vec<usize> = declared.strip_prefix('f')?.split('_').map_while(|one| one.parse().ok()).collect();
+    let [at, link, on] = numbers[..] else { return None };
+    let on = format!("{}t{at}{}", if tables[at].lie == Lie::Parts { "" } else { "ONLY " }, tables[at].places()[on]);
     let (names, values) = said.split_once("(Key (")?.1.split_once(")=(")?;
     let values = values.split(") is").next()?.split(", ");
     let to = tables[at].links[link].to;
@@ -228,7 +310,7 @@ fn in_the_way(tables: &[Table], said: &str) -> Option<String> {
         let own = if name.starts_with('r') { name.to_owned() } else { format!("r{link}_{}", place(name)) };
         format!("{own} = '{value}'")
     });
-    Some(format!("DELETE FROM t{at} WHERE {}", same.collect::<Vec<_>>().join(" AND ")))
+    Some(format!("DELETE FROM {on} WHERE {}", same.collect::<Vec<_>>().join(" AND ")))
 }
 
 /// One row of a table: its key, and the condition that it is the one.

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::base::error::Explained;
 use crate::base::random::RandomRead;
-use crate::base::record::{Each, Key, Table, Value};
+use crate::base::record::{Each, Key, PART, Table, Value};
 use crate::engine::postgres::filters::Sought;
 use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::order::{Mark, Order};
@@ -187,7 +187,7 @@ impl KeptTable {
                 plain.iter().filter_map(|(column, values)| part.sieve(*column, values.iter().copied())).collect();
             let mut scan = part.scan(self, asked.as_ref(), sieves)?;
             while scan.next()?.is_some() {
-                let mut value = |at: usize| part.value(&mut scan, at, self.kinds[at]);
+                let mut value = |at: usize| self.value(part, &mut scan, at);
                 let held = by.iter().map(|&at| value(at)).collect::<Result<Vec<_>, _>>()?;
                 if form(&held).is_some_and(|held| keys.contains(&held)) {
                     each(wanted.iter().map(|&at| value(at)).collect::<Result<_, _>>()?)?;
@@ -202,7 +202,7 @@ impl KeptTable {
         for part in &self.parts {
             let mut scan = part.scan(self, None, Vec::new())?;
             while scan.next()?.is_some() {
-                each(wanted.iter().map(|&at| part.value(&mut scan, at, self.kinds[at])).collect::<Result<_, _>>()?)?;
+                each(wanted.iter().map(|&at| self.value(part, &mut scan, at)).collect::<Result<_, _>>()?)?;
             }
         }
         Ok(())
@@ -221,7 +221,15 @@ impl KeptTable {
         let run = open.runs.at(start);
         let mut scan = Scan::new(open.rows.clone(), open.blocks.clone(), vec![run.clone()], Vec::new());
         scan.from(start, run)?;
-        wanted.iter().map(|&at| part.value(&mut scan, at, self.kinds[at])).collect()
+        wanted.iter().map(|&at| self.value(part, &mut scan, at)).collect()
+    }
+
+    /// What the row at hand has in a column, or which file it lies in.
+    fn value(&self, part: &Part, scan: &mut Scan, column: usize) -> Result<Value, Explained> {
+        match column {
+            PART => Ok(Value::text(&part.name.shown())),
+            _ => part.value(scan, column, self.kinds[column]),
+        }
     }
 }
 
