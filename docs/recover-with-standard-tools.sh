@@ -4,8 +4,10 @@
 #   recover-with-standard-tools.sh VAULT_DIR IDENTITY_FILE OUT_DIR [SNAPSHOT_ID_PREFIX]
 #
 # IDENTITY_FILE is an age identity, an ssh private key, or - to type the passphrase the vault's keys are wrapped to.
-# OUT_DIR must not exist or be empty. Without an id the newest snapshot is restored. One source goes straight into
-# OUT_DIR, several into a folder each. How it works and what it does not do: docs/recover-with-standard-tools.md.
+# OUT_DIR must not exist or be empty. Without an id the newest snapshot is restored that is no safety snapshot. One source
+# goes straight into OUT_DIR, several into a folder each. Files and SQLite databases are as they were; of a PostgreSQL
+# database there are its definitions and rows, and a load.sql for psql, made here.
+# How it works and what it does not do: docs/recover-with-standard-tools.md.
 #
 # Exit status: 0 all is back; 1 failed; 2 usage; 3 something is missing or not as it was, see the messages.
 set -euo pipefail
@@ -101,11 +103,17 @@ choose_manifest() {
         fi
         id=$(jq -r .id <<<"$json")
         case $id in "$wanted"*) ;; *) continue ;; esac
+        # What was saved before a change holds what that change touched, and is no backup.
+        if [ -z "$wanted" ] && [ "$(jq -r .reason <<<"$json")" = safety ]; then
+            say "passed over: the safety snapshot $id"
+            continue
+        fi
         [ -z "$found" ] || die "$wanted fits several snapshots, such as $found and $id"
         found=$id
         printf '%s\n' "$json" >"$work/manifest"
         [ -n "$wanted" ] || break
     done
+    [ -n "$found" ] || [ -n "$wanted" ] || die "the vault holds safety snapshots only; name one by its id"
     [ -n "$found" ] || die "no snapshot has an id that begins with $wanted"
     [ "$(jq -r '"\(.format) \(.vault)"' "$work/manifest")" = "1 $vault_id" ] || die "the manifest is of another vault"
     jq -r '"snapshot \(.id) of \(.time), \(.bytes) bytes"' "$work/manifest" >&2
@@ -344,13 +352,15 @@ check_sizes() {
 
 # Restores one source, a line of JSON, into the current folder.
 restore_source() {
-    local listing=$work/listing step=$work/step uid gid
+    local listing=$work/listing step=$work/step uid gid name kind
     : >"$listing"
     jq -c .listing <<<"$1" | append_content "$listing" || { note "a part of the listing is damaged"; }
     uid=$(id -u) gid=$(id -g)
     # A source that is one file has one entry, the root: it is restored under the name it had.
     if [ "$(head -n 1 -- "$listing" | jq -r '"\(.path) \(.type)"')" = ". file" ]; then
-        jq -c --arg root "$(jq -r .root <<<"$1")" '.path = ($root | split("/") | last)' "$listing" >"$step"
+        # Rows that a safety snapshot kept are lines of JSON, and no database.
+        name=$(jq -r 'if .kind == "rows" then .name + ".jsonl" else (.root | split("/") | last) end' <<<"$1")
+        jq -c --arg name "$name" '.path = $name' "$listing" >"$step"
         mv -- "$step" "$listing"
     fi
 
@@ -388,6 +398,90 @@ restore_source() {
     in_batches chmod <"$step"
 }
 
+# ---------------------------------------------------------------- PostgreSQL
+
+# Prints a definition file as psql may read it, or fails. psql runs lines that begin with a backslash as commands of its own,
+# a shell among them: what a forged snapshot could hold is not passed on. pg_dump's own lines of that kind are left out.
+definitions() {
+    local own='^\\\(un\)\{0,1\}restrict [[:alnum:]]*$' found
+    [ -f "$1" ] || { note "$1 is missing"; return 1; }
+    if found=$(grep -a -n -v -- "$own" "$1" | grep -a -m 1 -- '^[0-9]*:[[:space:]]*\\'); then
+        note "$1, line ${found%%:*}, begins with a backslash: psql would run it as a command, so there is no load.sql"
+        return 1
+    fi
+    sed -e "/$own/d" -- "$1"
+}
+
+# What jq takes to write names and texts as SQL has them.
+sql='
+    def doubled: gsub("\""; "\"\"");
+    def name: if test("[\n\u001f]")
+        then "U&\"" + (gsub("\\\\"; "\\\\") | doubled | gsub("\n"; "\\000A") | gsub("\u001f"; "\\001F")) + "\""
+        else "\"" + doubled + "\"" end;
+    def text: gsub("\u0027"; "\u0027\u0027")
+        | if contains("\\") then "E\u0027" + gsub("\\\\"; "\\\\") + "\u0027" else "\u0027" + . + "\u0027" end;
+    def qualified: (.schema | name) + "." + (.name | name);'
+
+# Prints one script that loads the database that lies in the current folder: definitions, rows, large objects, numbers of
+# sequences. $1 is the encoding of its rows.
+load_script() {
+    local word table columns rows oid
+    # While psql is restricted it runs no commands but the one that ends it, and that takes a word that nobody can know.
+    word=$(od -An -v -N 16 -tx1 /dev/urandom | tr -d ' \n')
+    printf '%s\n' '-- Loads this database into an empty one. Roles and tablespaces are in globals.sql, where they are missing.' \
+        '-- It is SQL out of a snapshot, and does whatever it says: whoever could write to the vault may have written it.' \
+        '-- Do not run it as a superuser unless you trust the vault:  psql -X -d NAME -f load.sql' \
+        '-- It takes a psql that knows \restrict: 13.22, 14.19, 15.14, 16.10, 17.6 or newer.' \
+        '\set ON_ERROR_STOP on' '\o /dev/null' "\\restrict $word"
+    definitions pre-data.sql || return 1
+    printf '%s\n' "SET client_encoding = '$1';" 'SET DateStyle = ISO;' 'SET IntervalStyle = postgres;' \
+        "SET TimeZone = 'UTC';" 'SET row_security = off;' 'SET statement_timeout = 0;' 'SET lock_timeout = 0;' \
+        'SET client_min_messages = warning;' 'SET check_function_bodies = false;' "SET search_path = '';"
+    jq -r "$sql"' [qualified, (.columns | map(.name | name) | join(", ") | if . == "" then "" else "(\(.))" end), .path]
+        | join("\u001f")' tables.jsonl >"$work/tables" || return 1
+    while IFS=$us read -r table columns rows; do
+        if ! safe "$rows" || [ ! -f "./$rows" ]; then
+            note "the rows of $table are missing"
+            continue
+        fi
+        # A line like this ends the rows; as a value it is written otherwise.
+        if grep -q -x -F -- '\.' "./$rows"; then
+            note "$rows is no file of rows: it has a line that ends them"
+            return 1
+        fi
+        printf 'COPY %s %s FROM stdin;\n' "$table" "$columns"
+        cat -- "./$rows"
+        printf '\\.\n'
+    done <"$work/tables"
+    for oid in large-objects/*; do
+        case ${oid##*/} in *[!0-9]*) continue ;; esac
+        # Line by line, each with its number, from which follows where its bytes begin.
+        od -An -v -tx1 -w65536 -- "$oid" | tr -d ' ' | cat -n | sed -e \
+            "s/^ *\([0-9]*\)\t\(.*\)/SELECT pg_catalog.lo_put(${oid##*/}, (\1 - 1)::bigint * 65536, '\\\\x\2');/"
+    done
+    jq -r "$sql"' "SELECT pg_catalog.setval(\(qualified | text), \(.last_value), \(.is_called));"' sequences.jsonl || return 1
+    definitions post-data.sql || return 1
+    definitions database.sql || return 1
+    printf '%s\n' 'RESET search_path;' 'ANALYZE;' "\\unrestrict $word"
+}
+
+# Puts a script of our own in the place of the snapshot's, in the current folder. $1 is the source.
+make_loadable() {
+    local encoding
+    encoding=$(jq -r 'if .databases[0].facts.encoding == "SQL_ASCII" then "SQL_ASCII" else "UTF8" end' <<<"$1")
+    rm -f -- load.sql
+    # In a process of its own: what is noted in it is known here by how it ends.
+    if (incomplete=0; load_script "$encoding" && exit $((incomplete * 3))) >"$work/load.sql"; then
+        mv -- "$work/load.sql" load.sql
+    elif [ $? -eq 3 ]; then
+        mv -- "$work/load.sql" load.sql
+        incomplete=1
+    else
+        rm -f -- "$work/load.sql"
+        note "there is no load.sql: the definitions and rows lie in $PWD"
+    fi
+}
+
 check_vault_file
 unwrap_keys
 choose_manifest
@@ -397,10 +491,14 @@ count=$(jq '.sources | length' "$work/manifest")
 for ((at = 0; at < count; at++)); do
     source=$(jq -c ".sources[$at]" "$work/manifest")
     name=$(jq -r .name <<<"$source")
-    if [ "$(jq -r .kind <<<"$source")" != files ]; then
-        note "source $name: this script restores sources of the kind files only"
+    kind=$(jq -r .kind <<<"$source")
+    case $kind in
+    files | sqlite | postgres | rows) ;;
+    *)
+        note "source $name: this script restores no sources of the kind $kind"
         continue
-    fi
+        ;;
+    esac
     say "restoring $name …"
     folder=$out
     if [ "$count" -gt 1 ]; then
@@ -410,6 +508,7 @@ for ((at = 0; at < count; at++)); do
     fi
     cd -- "$folder"
     restore_source "$source"
+    [ "$kind" != postgres ] || make_loadable "$source"
     cd -- "$work"
 done
 cd /

@@ -18,6 +18,7 @@ use strongroom::source::{SOURCES, Source, configure};
 use toml::{Table, Value};
 
 use crate::support::postgres::cluster;
+use crate::support::program::{Home, by_standard_tools};
 use crate::support::vaults::{Lab, Tree, assert_same, request, restore, snapshots};
 
 /// What the contract has to know of a kind.
@@ -270,6 +271,21 @@ fn what_is_there_is_captured_in_the_order_of_paths_and_comes_back() {
         assert_eq!(report.issues, [], "{}", case.kind);
         (case.fixture.same)(&case.lab.path("planted"), &to);
     });
+}
+
+#[test]
+fn every_kind_comes_back_with_standard_tools_alone() {
+    for registered in SOURCES {
+        let kind = registered.name;
+        let (fixture, home) = (fixture(kind).unwrap(), Home::new());
+        (fixture.plant)(&home.path(""));
+        home.write("strongroom.toml", format!("[source.it]\nkind = '{kind}'\n{}\n", (fixture.table)(&home.path(""))));
+        home.ok(&["init", "--quiet"]);
+        home.ok(&["backup", "--quiet"]);
+        let ran = by_standard_tools(&home, &[]);
+        assert_eq!(ran.code, 0, "{kind} has no recipe in docs/recover-with-standard-tools.sh: {}", ran.err);
+        (fixture.same)(&home.path(""), &home.path("out"));
+    }
 }
 
 #[test]

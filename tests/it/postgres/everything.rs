@@ -9,7 +9,7 @@ use crate::support::program::Home;
 use crate::support::vaults::{Lab, restore};
 
 /// What the tests below look for. Roles belong to the whole server, which is this process's own.
-const SCHEMA: &str = r#"
+pub const SCHEMA: &str = r#"
 DO $$ BEGIN CREATE ROLE clerk; CREATE ROLE auditor; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
 CREATE EXTENSION citext; CREATE EXTENSION hstore;
 CREATE SCHEMA app; CREATE SCHEMA "odd/na%me ""x""";
@@ -77,7 +77,19 @@ fn everything_is_captured_and_psql_alone_loads_it() {
     assert_eq!(restore(&unlocked, &manifest, &to).unwrap().issues, []);
     let loaded = cluster.database();
     cluster.load(&loaded, &to.join("load.sql"));
-    let (before, after) = (cluster.dump(&name, &["-s"]), cluster.dump(&loaded, &["-s"]));
+    assert_loaded(&name, &loaded);
+    let settings = "SELECT setconfig, shobj_description(oid, 'pg_database'), \
+        (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a) FROM pg_database LEFT JOIN pg_db_role_setting ON setdatabase = oid \
+        WHERE datname = current_database()";
+    assert_eq!(cluster.sql(&loaded, settings), cluster.sql(&name, settings));
+    assert_eq!(cluster.sql(&loaded, "SELECT count(*) FROM app.moods"), "2");
+    assert_eq!(cluster.sql(&loaded, "SELECT md5(lo_get(4711)), length(lo_get(4712))").split('|').nth(1), Some("0"));
+}
+
+/// One database holds what the other does.
+pub fn assert_loaded(name: &str, loaded: &str) {
+    let cluster = cluster();
+    let (before, after) = (cluster.dump(name, &["-s"]), cluster.dump(loaded, &["-s"]));
     assert!(before == after, "{}", first_difference(&before, &after));
     // Rows lie in the order of their keys now.
     let rows = |name: &str| {
@@ -86,14 +98,8 @@ fn everything_is_captured_and_psql_alone_loads_it() {
         lines.sort();
         lines.join("\n")
     };
-    let (before, after) = (rows(&name), rows(&loaded));
+    let (before, after) = (rows(name), rows(loaded));
     assert!(before == after, "{}", first_difference(&before, &after));
-    let settings = "SELECT setconfig, shobj_description(oid, 'pg_database'), \
-        (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(datacl) a) FROM pg_database LEFT JOIN pg_db_role_setting ON setdatabase = oid \
-        WHERE datname = current_database()";
-    assert_eq!(cluster.sql(&loaded, settings), cluster.sql(&name, settings));
-    assert_eq!(cluster.sql(&loaded, "SELECT count(*) FROM app.moods"), "2");
-    assert_eq!(cluster.sql(&loaded, "SELECT md5(lo_get(4711)), length(lo_get(4712))").split('|').nth(1), Some("0"));
 }
 
 fn first_difference(one: &str, other: &str) -> String {

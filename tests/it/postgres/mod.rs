@@ -3,6 +3,7 @@
 mod across;
 mod asked;
 mod bank;
+mod by_hand;
 mod differences;
 mod edges;
 mod elsewhere;

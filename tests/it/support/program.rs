@@ -144,6 +144,14 @@ pub fn differences(here: &Path, there: &Path) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Restores the newest snapshot of a home's vault, or one that is named, into its folder `out` with standard tools alone.
+pub fn by_standard_tools(home: &Home, snapshot: &[&str]) -> Ran {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/recover-with-standard-tools.sh");
+    let mut tools = Command::new("bash");
+    tools.arg(script).arg(home.vault()).arg(home.identity()).arg("out").args(snapshot).current_dir(home.path(""));
+    Ran::of(tools.stdin(Stdio::null()).output().unwrap())
+}
+
 /// Runs a line of shell in a folder; it must succeed.
 pub fn shell(folder: &Path, line: &str) -> String {
     let output = Command::new("bash").args(["-euo", "pipefail", "-c", line]).current_dir(folder).output().unwrap();
