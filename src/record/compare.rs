@@ -57,11 +57,15 @@ pub fn glimpse(value: &Value) -> Glimpse {
     }
 }
 
-/// What a row is known by, cut to fit into a line.
-pub fn title(glimpse: &Glimpse) -> Option<String> {
-    let Glimpse::Value(Value::Text(text)) = glimpse else { return None };
-    let text = String::from_utf8_lossy(text);
-    let text = text.trim();
+/// What a row is known by, cut to fit into a line: the best of what it holds any of. `held` tells what it has in a column.
+pub fn title(table: &Table, held: impl Fn(usize) -> Glimpse) -> Option<String> {
+    let text = |at: &usize| match held(*at) {
+        Glimpse::Value(Value::Text(text)) => Some(String::from_utf8_lossy(&text).trim().to_owned()),
+        _ => None,
+    };
+    let texts =
+        |columns: Vec<usize>| columns.iter().filter_map(text).filter(|text| !text.is_empty()).collect::<Vec<_>>();
+    let text = table.titles().into_iter().map(|columns| texts(columns).join(" ")).find(|text| !text.is_empty())?;
     let cut: String = text.chars().take(TITLE).collect();
     match cut.len() < text.len() {
         true => Some(format!("{}…", cut.trim_end())),

@@ -204,7 +204,7 @@ impl<'w> Work<'w> {
         let mut rows: Vec<(Key, Option<String>, Result<Fitted, String>)> = Vec::new();
         let mut take = |row: Row| {
             let key = kept.key_of(&row);
-            let title = kept.title().and_then(|at| title(&glimpse(&row[at])));
+            let title = title(kept, |at| glimpse(&row[at]));
             let row = fit.row(kept, self.rewritten(at, &key, row), ground.live, false);
             rows.push((key, title, row.map(|(columns, values)| (columns, values.iter().map(glimpse).collect()))));
             Ok::<(), Explained>(())

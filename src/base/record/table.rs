@@ -6,20 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::record::{Key, Row, Value};
 
-/// What columns are called that people know a row by, the best first.
-const TITLES: [&str; 11] = [
-    "name",
-    "title",
-    "label",
-    "subject",
-    "full_name",
-    "display_name",
-    "email",
-    "username",
-    "filename",
-    "file_name",
-    "slug",
-];
+/// What columns are called that people know a row by, the best first: in small letters, with nothing between words.
+const NAMES: [&str; 3] = ["name", "fullname", "displayname"];
+/// A person's, of two columns.
+const PERSONS: [[&str; 2]; 3] = [["firstname", "lastname"], ["givenname", "familyname"], ["forename", "surname"]];
+/// The next best. A title may be a book's or an employee's: it comes behind a person's own names.
+const OTHERS: [&str; 8] = ["title", "label", "subject", "email", "username", "login", "filename", "slug"];
 
 /// Stands among wanted columns for the part of a table that a row lies in, by name: a partition, say. Asked only of stores
 /// whose references tell of parts.
@@ -115,14 +107,45 @@ impl Table {
         table
     }
 
-    /// The column by which people know its rows, going by what it is called; nothing where the key says it already.
-    pub fn title(&self) -> Option<usize> {
-        TITLES.iter().find_map(|name| self.column(name)).filter(|at| !self.key.contains(at))
+    /// The columns by which people know its rows, going by what they are called and by what tells rows apart: the best first.
+    /// Columns of the key are none of them: it says those already.
+    pub fn titles(&self) -> Vec<Vec<usize>> {
+        let plain: Vec<String> = self.columns.iter().map(|column| squeezed(&column.name)).collect();
+        let place = |word: &str| plain.iter().position(|name| name == word).filter(|at| !self.key.contains(at));
+        let own = |word: &str| self.own(&plain, word);
+        let names: Vec<usize> = NAMES.iter().filter_map(|word| place(word)).chain(own("name")).collect();
+        let persons = PERSONS.iter().filter_map(|pair| Some(vec![place(pair[0])?, place(pair[1])?]));
+        let others: Vec<usize> = own("title").into_iter().chain(OTHERS.iter().filter_map(|word| place(word))).collect();
+        let unique = names.iter().chain(&others).filter(|at| self.unique.iter().any(|columns| columns[..] == [**at]));
+        let one = |at: &usize| vec![*at];
+        let ordered = unique.map(one).chain(names.iter().map(one)).chain(persons).chain(others.iter().map(one));
+        let mut titles: Vec<Vec<usize>> = Vec::new();
+        for columns in ordered {
+            if !titles.contains(&columns) {
+                titles.push(columns);
+            }
+        }
+        titles
+    }
+
+    /// A column that has the table's own name before a word, as `product_name` of `products` has.
+    fn own(&self, plain: &[String], word: &str) -> Option<usize> {
+        let table = squeezed(self.name.rsplit('.').next().unwrap_or_default());
+        let is_own = |name: &String| {
+            let thing = name.strip_suffix(word).filter(|thing| !thing.is_empty());
+            thing.is_some_and(|thing| table.starts_with(thing))
+        };
+        plain.iter().position(is_own).filter(|at| !self.key.contains(at))
     }
 
     pub fn names(&self, columns: &[usize]) -> Vec<&str> {
         columns.iter().map(|&at| self.columns[at].name.as_str()).collect()
     }
+}
+
+/// A name in small letters with nothing between its words: schemas write one in many ways.
+fn squeezed(name: &str) -> String {
+    name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Does a row lie in one of these parts, or anywhere where there are none?
@@ -134,4 +157,42 @@ pub fn lies_in(parts: &BTreeSet<String>, part: &Value) -> bool {
 /// The values of some columns.
 pub fn pick(row: &[Value], columns: &[usize]) -> Vec<Value> {
     columns.iter().map(|&at| row[at].clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the rows of a table of these columns are known by, the best first. The first column is the key; one with `!`
+    /// tells rows apart.
+    fn titles(name: &str, columns: &[&str]) -> Vec<String> {
+        let column = |name: &&str| Column { name: name.trim_end_matches('!').to_owned(), ..Column::default() };
+        let table = Table {
+            name: name.to_owned(),
+            columns: columns.iter().map(column).collect(),
+            key: vec![0],
+            unique: (0..columns.len()).filter(|at| columns[*at].ends_with('!')).map(|at| vec![at]).collect(),
+            ..Table::default()
+        };
+        table.titles().iter().map(|title| table.names(title).join(" ")).collect()
+    }
+
+    #[test]
+    fn a_row_is_known_by_what_is_called_a_name_and_by_what_only_one_row_has_first() {
+        let first = |name: &str, columns: &[&str]| titles(name, columns).into_iter().next().unwrap_or_default();
+        let employee = ["EmployeeId", "LastName", "FirstName", "Title", "ReportsTo", "City", "Email"];
+        assert_eq!(titles("Employee", &employee), ["FirstName LastName", "Title", "Email"]);
+        assert_eq!(first("Album", &["AlbumId", "Title", "ArtistId"]), "Title");
+        assert_eq!(first("film", &["film_id", "description", "title"]), "title");
+        assert_eq!(first("users", &["id", "title", "email!", "first_name", "last_name"]), "email");
+        assert_eq!(first("users", &["id", "subject", "Display-Name", "login!", "name!"]), "name");
+        assert_eq!(first("app.products", &["id", "label", "supplier_name", "product_name"]), "product_name");
+        assert_eq!(first("contracts", &["id", "supplier_name", "subject"]), "subject");
+        // However its columns lie.
+        let mut turned = employee;
+        turned[1..].reverse();
+        assert_eq!(titles("Employee", &turned), titles("Employee", &employee));
+        // What the key says already is said once, and of what has no name there is none.
+        assert!(titles("tags", &["name", "colour"]).is_empty());
+    }
 }

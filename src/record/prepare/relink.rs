@@ -94,7 +94,7 @@ impl<'w> Work<'w> {
             (true, Some(why)) => Act::Leave { why },
             (true, None) => return None,
         };
-        let title = live.title().and_then(|at| title(&seen.columns[at]));
+        let title = title(live, |at| seen.columns[at].clone());
         let into = (row.now != row.key).then(|| row.now.clone());
         let why = Why::Belongs(belongs.unwrap_or_default());
         Some(Step { title, into, seen: Some(seen.digest()), ..Step::new(table, row.key.clone(), why, act) })

@@ -215,8 +215,9 @@ CROSS JOIN LATERAL (
     WHERE f.conrelid = ANY (tree.nodes) AND f.contype = 'f' AND f.conparentid = 0
 ) refs
 CROSS JOIN LATERAL (
-    SELECT coalesce(array_agg(t.tgname::text ORDER BY t.tgname), '{}') AS names
-    FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
+    -- One of the table at the top is there again on each partition, under its name.
+    SELECT coalesce(array_agg(DISTINCT t.tgname::text ORDER BY t.tgname::text), '{}') AS names
+    FROM pg_trigger t WHERE t.tgrelid = ANY (tree.nodes) AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')
 ) triggers
 CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_object('schema', pn.nspname, 'name', parent.relname) ORDER BY i.inhseqno), '[]')::text

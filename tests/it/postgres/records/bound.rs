@@ -154,6 +154,20 @@ fn a_relation_and_declared_references_of_partitions_give_rows_back_in_an_order_t
 }
 
 #[test]
+fn triggers_of_partitions_are_told_with_those_of_the_table() {
+    let bench = Bench::new(
+        KEEPER,
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+         CREATE TABLE p (id integer PRIMARY KEY) PARTITION BY LIST (id);
+         CREATE TABLE p_1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p_2 PARTITION OF p DEFAULT;
+         CREATE TRIGGER own BEFORE INSERT ON p_1 FOR EACH ROW EXECUTE FUNCTION f();
+         CREATE TRIGGER everywhere AFTER INSERT ON p FOR EACH ROW EXECUTE FUNCTION f();",
+    );
+    let tables = bench.open().tables().unwrap();
+    assert_eq!(tables[0].triggers, ["everywhere", "own"]);
+}
+
+#[test]
 fn what_refers_to_one_partition_means_a_row_of_that_partition() {
     // Numbers are unique in each year only.
     let schema = "CREATE TABLE account (id integer PRIMARY KEY);
