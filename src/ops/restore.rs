@@ -90,7 +90,7 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
 fn spoken(unlocked: &UnlockedVault, job: &Job<'_>, report: &mut Report) -> Result<(), OpError> {
     let found = spoken::to_psql(&server::Captured::of(unlocked, job.source)?).unwrap_or_default();
     let is_given = |file: &str| job.folder.is_root() || job.folder.as_bytes() == file.as_bytes();
-    for (file, reason) in found.into_iter().filter(|(file, _)| is_given(file)) {
+    for (file, reason) in found.into_iter().filter(|(file, _)| is_given(*file)) {
         report.issues.push(Issue { path: file.to_owned(), reason });
         report.issues_count += 1;
     }
