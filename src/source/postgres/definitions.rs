@@ -61,7 +61,7 @@ impl Tools {
                 .arg(format!("--encoding={encoding}"))
                 .arg("--no-password")
                 .args(&chosen)
-                .env("PGAPPNAME", &name);
+                .env("PGAPPNAME", name.as_str());
             Ok(command)
         };
         let globals = || -> Result<Command, PostgresError> {
