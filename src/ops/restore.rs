@@ -91,8 +91,8 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
 /// when it was to be given back.
 fn spoken(unlocked: &UnlockedVault, job: &Job<'_>, report: &mut Report) -> Result<(), OpError> {
     let found = spoken::to_psql(&server::Captured::of(unlocked, job.source)?).unwrap_or_default();
-    let is_given = |file: &str| job.folder.is_root() || job.folder.as_bytes() == file.as_bytes();
-    for (file, reason) in found.into_iter().filter(|(file, _)| is_given(file)) {
+    let is_whole = job.folder.is_root();
+    for (file, reason) in found.into_iter().filter(|(file, _)| is_whole || job.folder.as_bytes() == file.as_bytes()) {
         report.issues.push(Issue { path: file.to_owned(), reason });
         report.issues_count += 1;
     }

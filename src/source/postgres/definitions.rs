@@ -41,7 +41,7 @@ pub(super) struct Definitions {
 impl Tools {
     pub fn find(source: &PostgresSource, moment: &mut Moment, encoding: &str, key: u64) -> Result<Self, SourceError> {
         let leader: i32 = moment.session.query("SELECT pg_backend_pid()", &[])?[0].get(0);
-        let name = format!("pg_dump of strongroom {leader}");
+        let called = format!("pg_dump of strongroom {leader}");
         let mut chosen = Vec::new();
         if !source.selection.has_every_schema() {
             let schemas = catalog::schemas(&mut moment.session)?;
@@ -61,7 +61,7 @@ impl Tools {
                 .arg(format!("--encoding={encoding}"))
                 .arg("--no-password")
                 .args(&chosen)
-                .env("PGAPPNAME", &name);
+                .env("PGAPPNAME", &called);
             Ok(command)
         };
         let globals = || -> Result<Command, PostgresError> {
@@ -71,7 +71,7 @@ impl Tools {
         };
         let (pre_data, post_data) = (section("pre-data")?, section("post-data")?);
         let globals = source.globals.then(globals).transpose()?;
-        Ok(Self { pre_data, post_data, globals, key, name })
+        Ok(Self { pre_data, post_data, globals, key, name: called })
     }
 
     /// Runs them, beside each other.

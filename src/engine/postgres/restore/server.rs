@@ -25,6 +25,8 @@ const SCRATCH: &str = "_strongroom_";
 const AGAIN: Duration = Duration::from_millis(50);
 /// The comment of a database that is being made. Behind it, on lines of its own, stands the comment that it is to have.
 const REMARK: &str = "half restored by strongroom, whose next restore drops it";
+/// What a database is limited to while it lets nobody in and has no comment yet: no number that anybody chooses.
+const UNMARKED: i32 = 471_108;
 /// Says whether somebody is still at it, in that database: such locks are a database's own.
 const LOCK: &str = "hashtextextended('half restored by strongroom', 0)";
 
@@ -86,16 +88,22 @@ impl Server {
         let name = named(base, &format!("{SCRATCH}{id}"));
         self.session.query("SELECT pg_advisory_lock(hashtextextended($1, 0))", &[&name])?;
         let options = self.dress(dump, like)?;
+        let options = format!("{options} ALLOW_CONNECTIONS false CONNECTION LIMIT {UNMARKED}");
         self.session.batch(&format!("CREATE DATABASE {} TEMPLATE template0 {options}", quoted(&name)))?;
+        // What was made and not marked yet has never let anybody in.
+        let (name_quoted, remark) = (quoted(&name), literal(REMARK));
+        self.session.batch(&format!(
+            "BEGIN; COMMENT ON DATABASE {name_quoted} IS {remark}; \
+             ALTER DATABASE {name_quoted} ALLOW_CONNECTIONS true CONNECTION LIMIT -1; COMMIT"
+        ))?;
         Ok(name)
     }
 
-    /// Marks a database that was just made as half made. Nobody drops it while what is returned lasts.
+    /// Keeps a database that was just made: nobody drops it while what is returned lasts.
     pub fn keep(&mut self, name: &str) -> Result<Keeper, LoadError> {
         let session = self.session.settings().with_database(name).connect(&self.control)?;
         session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'")?;
         session.batch(&format!("SELECT pg_advisory_lock({LOCK})"))?;
-        session.batch(&format!("COMMENT ON DATABASE {} IS {}", quoted(name), literal(REMARK)))?;
         Ok(Keeper(session))
     }
 
@@ -145,16 +153,17 @@ impl Server {
 
     /// Drops what restores left half made that are not at it any more. Returns the names.
     pub fn sweep(&mut self) -> Result<Vec<String>, LoadError> {
-        let sql = "SELECT datname::text FROM pg_database WHERE datname ~ '_strongroom_[0-9a-f]{8}$' AND datallowconn \
+        let sql = "SELECT datname::text, NOT datallowconn AND datconnlimit = $1 FROM pg_database \
+                   WHERE datname ~ '_strongroom_[0-9a-f]{8}$' AND (datallowconn OR datconnlimit = $1) \
                    AND pg_has_role(current_user, datdba, 'MEMBER') ORDER BY 1";
         let mut dropped = Vec::new();
-        for row in self.session.query(sql, &[])? {
-            let name: String = row.get(0);
+        for row in self.session.query(sql, &[&UNMARKED])? {
+            let (name, is_unmarked): (String, bool) = (row.get(0), row.get(1));
             let free = self.session.query("SELECT pg_try_advisory_lock(hashtextextended($1, 0))", &[&name])?;
             if !free[0].get::<_, bool>(0) {
                 continue;
             }
-            let done = if self.is_left(&name)? { self.drop(&name).map(|()| true) } else { Ok(false) };
+            let done = if is_unmarked || self.is_left(&name)? { self.drop(&name).map(|()| true) } else { Ok(false) };
             self.session.query("SELECT pg_advisory_unlock(hashtextextended($1, 0))", &[&name])?;
             if done? {
                 dropped.push(name);

@@ -107,7 +107,7 @@ fn an_undo_takes_back_what_triggers_did_in_any_table() {
 fn the_owner_of_the_tables_is_enough_and_tables_of_others_are_told() {
     let cluster = cluster();
     cluster.sql("postgres", "CREATE ROLE fired_owner LOGIN PASSWORD 'x'");
-    let as_owner = |name: &str| format!("postgres://fired_owner:x@127.0.0.1:{}/{name}", cluster.port());
+    let as_owner = |name: &str| format!("postgres://fired_owner@127.0.0.1:{}/{name}", cluster.port());
     let (home, name) = app(cluster, |name| cluster.url(name));
     cluster.sql(
         &name,
@@ -120,13 +120,14 @@ fn the_owner_of_the_tables_is_enough_and_tables_of_others_are_told() {
          GRANT SELECT ON theirs TO fired_owner; GRANT USAGE ON SCHEMA public TO fired_owner",
     );
     let before = state(cluster, &name);
+    let mut home = home;
+    home.set("PGPASSWORD", "x");
     let into = as_owner(&name);
     let recover = [&RECOVER[..], &["--into", &into]].concat();
     let plan = home.ok(&[&recover[..], &["--dry-run"]].concat()).out;
     assert!(plan.contains("what triggers do to public.theirs is not taken back by undo"), "{plan}");
     home.ok(&recover);
     assert_ne!(state(cluster, &name), before);
-    let mut home = home;
     home.set("PGPASSWORD", "x");
     home.ok(&["undo"]);
     assert_eq!(state(cluster, &name), before);
