@@ -155,7 +155,7 @@ fn is_compose(name: &str) -> bool {
 
 fn is_database(entry: &DirEntry) -> bool {
     let whole_pages = entry.metadata().is_ok_and(|metadata| metadata.len() >= PAGE && metadata.len() % PAGE == 0);
-    whole_pages && begins_like_a_database(&entry.path())
+    whole_pages && begins_like_a_database(entry.path())
 }
 
 /// The variables of an environment file that are URLs of PostgreSQL. Their values, which may hold passwords, stay there.
