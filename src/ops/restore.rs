@@ -179,7 +179,8 @@ fn restore_source(
             Err(error) => tally.issue(&job.source.name.to_string(), &error),
         }
     }
-    if !found && !(job.folder.is_root() && job.source.entries == 0) {
+    let is_empty = job.folder.is_root() && job.source.entries == 0;
+    if !found && !is_empty {
         let (snapshot, source_name) = (manifest.id.short(), job.source.name.to_string());
         return Err(Problem::NoPath { snapshot, source_name, path: job.folder.to_string() }.into());
     }

@@ -69,10 +69,17 @@ fn a_quiet_backup_raises_its_alarms() {
 
 #[test]
 fn quiet_commands_name_damage() {
-    assert!(said(&|| spoiled("snapshots"), 4, &["snapshots"]).contains("damaged: snapshots/"));
-    assert!(said(&|| spoiled("snapshots"), 4, &["verify"]).contains("damaged:"));
-    assert!(said(&|| spoiled("packs"), 4, &["verify"]).contains("damaged:"));
-    assert!(said(&|| spoiled("packs"), 4, &["verify", "--stored"]).contains("damaged:"));
+    for (what, arguments) in [
+        ("snapshots", &["snapshots"][..]),
+        ("snapshots", &["verify"]),
+        ("packs", &["verify"]),
+        ("packs", &["verify", "--stored"]),
+    ] {
+        let home = spoiled(what);
+        let (loud, quiet) = (home.run(arguments), home.run(&[&["--quiet"], arguments].concat()));
+        assert_eq!((loud.code, quiet.code), (4, 4), "{arguments:?}: {}", loud.err);
+        assert!(quiet.err == loud.err && quiet.err.contains("damaged: "), "{arguments:?}: {}", quiet.err);
+    }
     let passed_over = spoiled("snapshots").run(&["-q", "show", "latest"]);
     assert!(passed_over.err.contains("is passed over"), "{}", passed_over.err);
 }

@@ -93,7 +93,8 @@ fn a_hundred_kills_at_random_moments_lose_nothing() {
         } else {
             midway += usize::from(program.store().list("").unwrap().len() > objects);
         }
-        assert!(!ended || status.success(), "{context}: {status}");
+        // 3 is an alarm: much may be gone since the last one that was not killed.
+        assert!(!ended || matches!(status.code(), Some(0 | 3)), "{context}: {status}");
         let manifests = program.manifests();
         let new: Vec<_> = manifests.difference(&known).cloned().collect();
         known = manifests;
