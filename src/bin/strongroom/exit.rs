@@ -1,5 +1,6 @@
 //! How a run ends: exit codes, and errors as a line, its cause and the way out.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use strongroom::base::error::{Class, Explain};
@@ -125,8 +126,7 @@ fn unwritten(failed: &Failed, own: ExitCode) -> ExitCode {
     let code = match failed {
         Failed::Closed => READER_GONE,
         Failed::Broken(reason) => {
-            let text = format!("error: could not write to standard output: {reason}\n");
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            to_stderr(&format!("error: could not write to standard output: {reason}"));
             Class::Failed.exit_code()
         }
     };

@@ -5,7 +5,6 @@ use clap::CommandFactory;
 use crate::arguments::Arguments;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::Lines;
 
 /// Print the manual page, of one command or of all
 #[derive(clap::Args)]

@@ -89,15 +89,15 @@ fn overview(snapshot: &Snapshot) -> Lines {
         source.databases.iter().for_each(|database| text.append(facts(source, database)));
     }
     for source in &manifest.sources {
-        source.failed.iter().for_each(|why| text.push_str(&format!("{}: not captured: {why}\n", source.name)));
+        source.failed.iter().for_each(|why| text.push(&format!("{}: not captured: {why}", source.name)));
     }
     for alarm in &manifest.alarms {
-        text.push_str(&format!("{}\n", super::backup::alarm(alarm)));
+        text.push(&format!("{}", super::backup::alarm(alarm)));
     }
     for source in manifest.sources.iter().filter(|source| source.left_out_count > 0) {
-        text.push_str(&format!("{}: {} left out on purpose\n", source.name, counted(source.left_out_count, "item")));
+        text.push(&format!("{}: {} left out on purpose", source.name, counted(source.left_out_count, "item")));
         for left in &source.left_out {
-            text.push_str(&format!("  {}\n", left.path));
+            text.push(&format!("  {}", left.path));
         }
     }
     for source in manifest.sources.iter().filter(|source| source.skipped_count > 0) {
