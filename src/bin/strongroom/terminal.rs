@@ -46,10 +46,6 @@ impl Lines {
         self.0.append(&mut others.0);
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// As text; broken between words where a line of the terminal is shorter.
     pub fn render(&self, width: Option<usize>) -> String {
         let mut out = String::new();

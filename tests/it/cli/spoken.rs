@@ -7,7 +7,7 @@ use strongroom::base::id::SnapshotId;
 use strongroom::base::text::is_obeyed;
 use strongroom::base::time::Instant;
 use strongroom::format::identity::OwnerKeys;
-use strongroom::format::manifest::{Alarm, Manifest};
+use strongroom::format::manifest::{Alarm, Lost, Manifest};
 use strongroom::format::{layout, seal};
 use strongroom::store::{Options, Store};
 
@@ -55,8 +55,9 @@ fn poison(manifest: &mut Manifest) {
         }
     }
     let source = manifest.sources[0].name.clone();
-    let (path, table, kept) = (strongroom::base::path::EntryPath::root(), evil(), evil());
-    manifest.alarms = vec![Alarm { source, path, table, before: 100, after: 1, kept }];
+    let path = Some(strongroom::base::path::EntryPath::root());
+    let (table, why, kept, snapshot) = (Some(evil()), Some(evil()), Some(evil()), None);
+    manifest.alarms = vec![Alarm { source, what: Lost::Rows, path, table, before: 100, after: 1, why, kept, snapshot }];
 }
 
 /// The same for what commands look at before they do anything.

@@ -92,7 +92,7 @@ fn overview(snapshot: &Snapshot) -> Lines {
         source.failed.iter().for_each(|why| text.push(&format!("{}: not captured: {why}", source.name)));
     }
     for alarm in &manifest.alarms {
-        text.push(&format!("{}", super::backup::alarm(alarm)));
+        text.push(&super::backup::alarm(alarm));
     }
     for source in manifest.sources.iter().filter(|source| source.left_out_count > 0) {
         text.push(&format!("{}: {} left out on purpose", source.name, counted(source.left_out_count, "item")));
