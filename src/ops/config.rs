@@ -6,6 +6,7 @@ mod records;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -24,6 +25,8 @@ pub struct Config {
     pub sources: Vec<Planned>,
     /// `[alarm] rows_lost`: a table that has lost more of its rows than this, in percent, is an alarm.
     pub rows_lost: u8,
+    /// `rescan_within`: files that look unchanged are read again so often.
+    pub rescan_within: Option<Duration>,
     pub hooks: Hooks,
     /// `[entity.NAME]`, `[[relation]]` and `[[rename]]`.
     pub model: Model,
@@ -51,7 +54,7 @@ impl Explain for ConfigError {
     }
 }
 
-const KEYS: [&str; 8] = ["vault", "app", "source", "alarm", "hooks", "entity", "relation", "rename"];
+const KEYS: [&str; 9] = ["vault", "app", "rescan_within", "source", "alarm", "hooks", "entity", "relation", "rename"];
 const HOOKS: [&str; 2] = ["before_restore", "after_restore"];
 
 /// Reads a configuration. `file` names it in messages and is what relative paths are relative to;
@@ -75,12 +78,21 @@ impl Reader<'_> {
     fn document(&self, document: &DeTable<'_>) -> Result<Config, ConfigError> {
         let hooks = Hooks { folder: self.folder().to_owned(), ..Hooks::default() };
         let model = Model::default();
-        let mut config = Config { vault: None, app: None, sources: Vec::new(), rows_lost: ROWS_LOST, hooks, model };
+        let mut config = Config {
+            vault: None,
+            app: None,
+            sources: Vec::new(),
+            rows_lost: ROWS_LOST,
+            rescan_within: None,
+            hooks,
+            model,
+        };
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
                 "app" => config.app = Some(self.name("app", value)?),
                 "source" => config.sources = self.sources(value)?,
+                "rescan_within" => config.rescan_within = Some(self.time("rescan_within", value)?),
                 "alarm" => config.rows_lost = self.alarm(value)?,
                 "hooks" => self.hooks(value, &mut config.hooks)?,
                 "entity" => config.model.entities = self.entities(value)?,
@@ -112,6 +124,21 @@ impl Reader<'_> {
         percent.filter(|percent| *percent <= 100).ok_or_else(|| {
             let hint = Some(format!("write {key} = \"25%\""));
             self.error(value.span(), format!("{key}: {text:?} is no share between 0% and 100%"), hint)
+        })
+    }
+
+    /// A length of time: `30d`, `12h`, `90m`.
+    fn time(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, ConfigError> {
+        let text = self.string(key, value)?;
+        let units = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+        let unit = units.into_iter().find(|(letter, _)| text.ends_with(*letter));
+        let number = unit.and_then(|(letter, each)| {
+            let number: u32 = text.strip_suffix(letter)?.trim().parse().ok()?;
+            (number > 0).then(|| Duration::from_secs(u64::from(number) * each))
+        });
+        number.ok_or_else(|| {
+            let hint = Some(format!("write {key} = \"30d\", or 12h, 90m"));
+            self.error(value.span(), format!("{key}: {text:?} is no length of time"), hint)
         })
     }
 

@@ -28,6 +28,7 @@ pub mod people;
 pub mod random;
 pub mod read;
 pub mod recall;
+pub mod rotation;
 mod run;
 mod runs;
 pub mod select;

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
-use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, Recall, Skip};
+use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, Recall, Rescan, Skip};
 use crate::base::chunk::{Buffers, MAX_CHUNK};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
@@ -156,7 +156,7 @@ struct Run<'a> {
     source: &'a FilesSource,
     ahead: &'a Ahead,
     recall: Peekable<Recall>,
-    rescan: bool,
+    rescan: Rescan,
     owners: &'a Owners,
     requests: Requests,
     links: Links,
@@ -247,7 +247,7 @@ impl Run<'_> {
     fn known(&mut self, found: &Found, facts: &Facts) -> Option<Known> {
         while self.recall.next_if(|known| known.path < found.path).is_some() {}
         let known = self.recall.next_if(|known| known.path == found.path)?;
-        let before = known.fingerprint.filter(|before| before.ctime != 0 && !self.rescan)?;
+        let before = known.fingerprint.filter(|before| before.ctime != 0 && !self.rescan.wants(&found.path))?;
         // What was captured as something else than it would be now is looked at again.
         let now = match (known.database, self.source.options.databases) {
             (true, Databases::Plain) | (false, Databases::Demand(_)) => None,

@@ -115,7 +115,7 @@ pub fn request(tree: &Path, rescan: bool) -> backup::Request {
         tool: "test".into(),
     };
     let source = Planned { name: "docs".parse().unwrap(), source: Box::new(FilesSource::new(options).unwrap()) };
-    let (estimate, rows_lost) = (false, 25);
+    let (rescan, estimate, rows_lost) = (rescan.into(), false, 25);
     backup::Request { sources: vec![source], label, check: true, rescan, estimate, rows_lost, control: Arc::default() }
 }
 

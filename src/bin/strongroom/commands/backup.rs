@@ -1,24 +1,30 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use strongroom::base::database::Database;
 use strongroom::base::name::Name;
 use strongroom::base::text::{counted, size};
 use strongroom::engine::sqlite::HEADER;
 use strongroom::format::manifest::{Alarm, SourceRecord};
-use strongroom::ops::backup::{self, Planned, Report, Request};
+use strongroom::ops::backup::{self, Planned, Report, Request, Rescan};
 use strongroom::ops::config::{self, Config};
+use strongroom::ops::turns::{Place, Purpose, Taken, Turn, TurnError};
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::store::Store;
 use strongroom::vault::commit::Label;
 use strongroom::vault::{LockedVault, Vault};
 
-use crate::commands::init;
+use crate::commands::verify::percent;
+use crate::commands::{init, live};
 use crate::context::{Context, host_name, name_of, user_name};
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
 use crate::render::{Lean, Table, Tone, duration, local_with_zone, paint};
+
+/// How long a restore is waited for that changes what is to be captured.
+const WAIT: Duration = Duration::from_secs(300);
 
 /// Take a snapshot of what the configuration names, or of these paths
 ///
@@ -60,9 +66,10 @@ pub struct Args {
     /// Capture databases as the files they are, not as databases; paths only
     #[arg(long)]
     plain: bool,
-    /// Read every file, whatever looks unchanged
-    #[arg(long)]
-    rescan: bool,
+    /// Read every file, whatever looks unchanged; with =N% only this share of them, another one each time, all of them in
+    /// turn
+    #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%", value_parser = percent)]
+    rescan: Option<f64>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -84,6 +91,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let location = context.location(config.as_ref())?;
     let is_default = context.location_is_default(config.as_ref());
     let rows_lost = config.as_ref().map_or(config::ROWS_LOST, |config| config.rows_lost);
+    let rescan_within = config.as_ref().and_then(|config| config.rescan_within);
     let (app, sources) = plan(&args, config)?;
     let vault = open_or_make(context, &location, is_default)?;
     let label = Label {
@@ -95,14 +103,34 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         reason: args.reason,
         tool: concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
+    let rescan = match (args.rescan, rescan_within) {
+        (Some(share), _) if share >= 100.0 => Rescan::Everything,
+        (Some(share), _) => Rescan::Share(share / 100.0),
+        (None, Some(within)) => Rescan::Within(within),
+        (None, None) => Rescan::Nothing,
+    };
     let control = context.control.clone();
     let estimate = context.interactive();
-    let request = Request { sources, label, check: true, rescan: args.rescan, estimate, rows_lost, control };
+    let request = Request { sources, label, check: true, rescan, estimate, rows_lost, control };
     let progress = Progress::start(context, "reading", "files");
+    let _turn = turn(&request.sources, context)?;
     let report = backup::backup(&vault, &request)?;
     drop(progress);
     tell(&report, context);
     Ok(if report.manifest.complete() { Ending::Done } else { Ending::Incomplete })
+}
+
+/// Waits until nobody changes what is captured: half of a restore is nothing anybody wants back.
+fn turn(sources: &[Planned], context: &Context) -> Result<Option<Turn>, Failure> {
+    let places = sources.iter().map(Place::of_source).collect();
+    let waits = |taken: &Taken| live::waiting(taken, context);
+    let turn = context.turns()?.turn(("backup", Purpose::Read), places, (WAIT, &context.control), &waits);
+    match turn {
+        Ok(turn) => Ok(Some(turn)),
+        // A home that cannot be written to keeps nobody from capturing.
+        Err(TurnError::Io { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Which sources, and for which app.

@@ -43,6 +43,9 @@ pub struct Args {
     /// Every row of this table that differs, in the databases that changed
     #[arg(long, value_name = "TABLE", conflicts_with = "summary")]
     table: Option<String>,
+    /// Read every file that is there now, whatever looks unchanged: finds what a disk has changed
+    #[arg(long)]
+    rescan: bool,
     #[command(flatten)]
     filter: FilterArgs,
 }
@@ -57,7 +60,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let filter = args.filter.filter();
     let before = context.manifest(&vault, &args.before, &filter)?;
     let after = after.map(|selector| context.manifest(&vault, &selector, &filter)).transpose()?;
-    let (summary, table) = (args.summary, args.table.as_deref());
+    let (summary, table, rescan) = (args.summary, args.table.as_deref(), args.rescan);
     let told = Told { context, summary, all: table.is_some() };
     let mut output = Output { context, summary, changes: Vec::new(), skipped: 0 };
     let root = EntryPath::root();
@@ -88,7 +91,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                     _ => None,
                 };
                 let sides = (&before, source);
-                let skipped = diff::live(&vault, sides, &*live, &context.control, &mut each, server.as_mut())?;
+                let skipped =
+                    diff::live(&vault, sides, &*live, (rescan, &context.control), &mut each, server.as_mut())?;
                 if let Some(server) = server {
                     let tables = server.finish();
                     if !tables.is_empty() || changed.pop().is_some() {
