@@ -2,6 +2,7 @@
 //!
 //! A source knows nothing of packs, and a vault nothing of files. Both know this page.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::base::chunk::{Chunk, Lent};
@@ -151,13 +152,77 @@ pub trait Cutter: Send + Sync {
     fn salt(&self) -> u64;
 }
 
+/// Which files are read although they look unchanged: bytes that a disk has changed leave no other trace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Rescan {
+    #[default]
+    Nothing,
+    Everything,
+    /// What lies at these paths, or below.
+    Parts(Vec<EntryPath>),
+    /// Those whose turn it is: each has one in every whole number that this goes on by.
+    Turns(Range<f64>),
+}
+
+impl Rescan {
+    pub fn wants(&self, path: &EntryPath) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::Parts(parts) => parts.iter().any(|part| path.is_within(part)),
+            Self::Turns(turns) => {
+                let turn = turn_of(path.as_bytes());
+                (turns.end - turn).floor() > (turns.start - turn).floor()
+            }
+        }
+    }
+}
+
+/// Where in a turn a path is: a number from 0 to 1 that is the same ever after (FNV-1a, its bits mixed once more).
+fn turn_of(path: &[u8]) -> f64 {
+    let hash = path
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    ((mixed ^ (mixed >> 33)) >> 11) as f64 / (1u64 << 53) as f64
+}
+
 /// What a source needs for one capture.
 pub struct Capture {
     pub cutter: Arc<dyn Cutter>,
     pub recall: Recall,
     pub control: Arc<Control>,
-    /// Read everything, whatever the fingerprints say.
-    pub rescan: bool,
+    /// Which files are read, whatever the fingerprints say.
+    pub rescan: Rescan,
     /// Have engines check what is captured of them, where that takes time of its own.
     pub check: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_its_turn_once_in_a_round_of_shares_and_each_share_is_one() {
+        let paths: Vec<EntryPath> =
+            (0..10_000).map(|number| format!("folder-{}/file-{number}", number % 7).parse().unwrap()).collect();
+        let mut times = vec![0; paths.len()];
+        for round in 0..10 {
+            let turns = Rescan::Turns(3.0 + f64::from(round) * 0.1..3.0 + f64::from(round + 1) * 0.1);
+            let wanted: Vec<bool> = paths.iter().map(|path| turns.wants(path)).collect();
+            let count = wanted.iter().filter(|wanted| **wanted).count();
+            assert!((900..1100).contains(&count), "{round}: {count}");
+            times.iter_mut().zip(wanted).for_each(|(times, wanted)| *times += usize::from(wanted));
+        }
+        assert!(times.iter().all(|times| *times == 1));
+        assert!(paths.iter().all(|path| Rescan::Turns(0.3..1.3).wants(path) && !Rescan::Turns(0.3..0.3).wants(path)));
+    }
+
+    #[test]
+    fn a_part_holds_what_lies_below_it() {
+        let path = |text: &str| text.parse::<EntryPath>().unwrap();
+        let parts = Rescan::Parts(vec![path("docs")]);
+        assert!(parts.wants(&path("docs")) && parts.wants(&path("docs/a")) && !parts.wants(&path("docs2")));
+        assert!(Rescan::Parts(vec![EntryPath::root()]).wants(&path("a")) && !Rescan::default().wants(&path("a")));
+    }
 }

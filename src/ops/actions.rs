@@ -17,6 +17,7 @@ use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::ops::recover::Recovered;
+use crate::ops::turns::{Place, Turns};
 use crate::record::trace::Trace;
 use crate::vault::host;
 
@@ -35,6 +36,9 @@ pub struct Action {
     /// What they held before: the safety snapshot.
     pub safety: Holding,
     pub parts: Vec<Touched>,
+    /// The folders that had to be made for it, the deepest first, written as paths are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<String>,
     /// The action that this one took back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undoes: Option<String>,
@@ -87,6 +91,13 @@ pub struct Touched {
     pub swap: Option<Swap>,
 }
 
+impl Touched {
+    /// Where its source lives.
+    pub fn place(&self) -> Place {
+        Place::of(&self.kind, &self.root)
+    }
+}
+
 /// Names of databases of one server. What takes the live one's place has been made and checked before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swap {
@@ -115,6 +126,11 @@ impl Actions {
     /// Where they are, and what belongs to one for a moment.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Which places commands are changing now, whatever their vault.
+    pub fn turns(&self) -> Turns {
+        Turns::new(self.folder.with_file_name("turns"))
     }
 
     /// Keeps other processes from beginning or settling recoveries, for as long as the file lives; `None` where another

@@ -5,20 +5,24 @@
 mod alarms;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::base::capture::Capture;
+use crate::base::capture::{self, Capture};
 use crate::base::control::Control;
 use crate::base::error::{Class, Explain, one_line};
 use crate::base::name::Name;
+use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::format::layout;
 use crate::format::manifest::Manifest;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::overlap::overlapping;
 use crate::source::{Source, SourceError};
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
 use crate::vault::error::VaultError;
 use crate::vault::recall::Remembered;
+use crate::vault::rotation::Rotation;
 
 pub use alarms::Shares;
 
@@ -28,13 +32,53 @@ pub struct Planned {
     pub source: Box<dyn Source>,
 }
 
+/// Which files are read although they look unchanged.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Rescan {
+    #[default]
+    Nothing,
+    Everything,
+    /// What lies in these parts of sources.
+    Parts(Vec<(Name, EntryPath)>),
+    /// A share of them, another one each time: from 0 to 1.
+    Share(f64),
+    /// Each of them once within this time.
+    Within(Duration),
+}
+
+impl From<bool> for Rescan {
+    fn from(everything: bool) -> Self {
+        if everything { Self::Everything } else { Self::Nothing }
+    }
+}
+
+impl Rescan {
+    /// What it means for one source, whose turns may go on.
+    fn of(&self, source: &Name, rotation: Option<&mut Rotation>, now: Instant) -> capture::Rescan {
+        match (self, rotation) {
+            (Self::Nothing, _) => capture::Rescan::Nothing,
+            (Self::Parts(parts), _) => {
+                let own = parts.iter().filter(|(name, _)| name == source).map(|(_, path)| path.clone());
+                capture::Rescan::Parts(own.collect())
+            }
+            (Self::Share(share), Some(rotation)) => capture::Rescan::Turns(rotation.share(*share)),
+            (Self::Within(within), Some(rotation)) => capture::Rescan::Turns(rotation.within(*within, now)),
+            // A host that cannot note where it stands reads everything, rather than always the same.
+            (Self::Everything | Self::Share(_) | Self::Within(_), _) => capture::Rescan::Everything,
+        }
+    }
+
+    fn rotates(&self) -> bool {
+        matches!(self, Self::Share(_) | Self::Within(_))
+    }
+}
+
 pub struct Request {
     pub sources: Vec<Planned>,
     pub label: Label,
     /// Have databases checked, which takes longer than reading them.
     pub check: bool,
-    /// Read everything, whatever looks unchanged.
-    pub rescan: bool,
+    pub rescan: Rescan,
     /// Count first what there is, so that progress can say how long it takes.
     pub estimate: bool,
     /// Which losses are alarms; `None` where nothing is compared.
@@ -58,11 +102,16 @@ pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
     if request.sources.is_empty() {
         return Err(Problem::Nothing.into());
     }
-    let mut draft = vault.begin(request.label.clone(), request.rescan)?;
+    let mut draft = vault.begin(request.label.clone(), request.rescan == Rescan::Everything)?;
+    let mut rotations = Vec::new();
     let mut warnings: Vec<String> = clock_warning(&draft).into_iter().collect();
+    warnings.extend(overlapping(&request.sources));
     let mut failed = Vec::new();
     for planned in &request.sources {
-        match capture(&mut draft, planned, request) {
+        let mut rotation = rotation(vault, planned, request);
+        let rescan = request.rescan.of(&planned.name, rotation.as_mut(), draft.started());
+        rotations.extend(rotation);
+        match capture(&mut draft, planned, request, rescan) {
             Ok(None) => {}
             Ok(Some(error)) if !request.all => failed.push((planned.name.clone(), error)),
             Ok(Some(error)) => return abandon(draft, error.into()),
@@ -73,6 +122,8 @@ pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
         return abandon(draft, nothing(failed));
     }
     let committed = draft.commit()?;
+    // What cannot be noted is read once more.
+    rotations.iter().for_each(|rotation| _ = rotation.keep());
     let unusable = vault.host().notices().take_unusable();
     warnings.extend(unusable.or(committed.not_noted.map(|error| one_line(&error))).map(cache_warning));
     Ok(Report { manifest: committed.manifest, failed, warnings })
@@ -94,8 +145,20 @@ fn nothing(mut failed: Vec<(Name, SourceError)>) -> OpError {
     Problem::NothingCaptured { why, hint }.into()
 }
 
+/// Where the turns of a source stand, if it takes turns.
+fn rotation(vault: &Vault, planned: &Planned, request: &Request) -> Option<Rotation> {
+    let rotates = request.rescan.rotates();
+    let rotation = || vault.rotation(&request.label.app, &planned.name, &planned.source.memory());
+    rotates.then(rotation)?.ok()
+}
+
 /// Captures one source. Returns why, where the source itself cannot be captured.
-fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Result<Option<SourceError>, OpError> {
+fn capture(
+    draft: &mut Draft<'_>,
+    planned: &Planned,
+    request: &Request,
+    rescan: capture::Rescan,
+) -> Result<Option<SourceError>, OpError> {
     let Planned { name, source } = planned;
     let control = request.control.clone();
     let cutter = Arc::new(draft.file_cutter());
@@ -105,7 +168,7 @@ fn capture(draft: &mut Draft<'_>, planned: &Planned, request: &Request) -> Resul
     let before = alarms::Before { extent: expected, databases, kept: manifest.map(|name| (name, snapshot)) };
     control.bytes_expected.add(expected.bytes);
     control.items_expected.add(expected.entries);
-    let capture = Capture { cutter, recall, control: control.clone(), rescan: request.rescan, check: request.check };
+    let capture = Capture { cutter, recall, control: control.clone(), rescan, check: request.check };
     let counting = Control::default();
     let captured = std::thread::scope(|scope| {
         if request.estimate && expected.entries == 0 {

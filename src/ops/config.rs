@@ -7,6 +7,7 @@ mod records;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
@@ -25,6 +26,8 @@ pub struct Config {
     pub sources: Vec<Planned>,
     /// `[alarm]`: which losses are told loudly.
     pub alarms: Shares,
+    /// `rescan_within`: files that look unchanged are read again so often.
+    pub rescan_within: Option<Duration>,
     pub hooks: Hooks,
     /// `[entity.NAME]`, `[[relation]]` and `[[rename]]`.
     pub model: Model,
@@ -51,7 +54,8 @@ impl Explain for ConfigError {
 
 pub use env_file::{env_files, variables};
 
-const KEYS: [&str; 9] = ["vault", "app", "env_file", "source", "alarm", "hooks", "entity", "relation", "rename"];
+const KEYS: [&str; 10] =
+    ["vault", "app", "env_file", "rescan_within", "source", "alarm", "hooks", "entity", "relation", "rename"];
 const ALARMS: [&str; 3] = ["rows_lost", "files_lost", "bytes_lost"];
 const HOOKS: [&str; 2] = ["before_restore", "after_restore"];
 
@@ -77,7 +81,8 @@ impl Reader<'_> {
         let hooks = Hooks { folder: self.folder().to_owned(), ..Hooks::default() };
         let model = Model::default();
         let alarms = Shares::default();
-        let mut config = Config { vault: None, app: None, sources: Vec::new(), alarms, hooks, model };
+        let rescan_within = None;
+        let mut config = Config { vault: None, app: None, sources: Vec::new(), alarms, rescan_within, hooks, model };
         for (key, value) in document {
             match key.get_ref().as_ref() {
                 "vault" => config.vault = Some(self.location(self.string("vault", value)?)),
@@ -85,6 +90,7 @@ impl Reader<'_> {
                 // Read by whoever looks variables up.
                 "env_file" => {}
                 "source" => config.sources = self.sources(value)?,
+                "rescan_within" => config.rescan_within = Some(self.time("rescan_within", value)?),
                 "alarm" => config.alarms = self.alarm(value)?,
                 "hooks" => self.hooks(value, &mut config.hooks)?,
                 "entity" => config.model.entities = self.entities(value)?,
@@ -118,6 +124,21 @@ impl Reader<'_> {
         percent.filter(|percent| *percent <= 100).ok_or_else(|| {
             let hint = Some(format!("write {key} = \"25%\""));
             self.error(value.span(), format!("{key}: {text:?} is no share between 0% and 100%"), hint)
+        })
+    }
+
+    /// A length of time: `30d`, `12h`, `90m`.
+    fn time(&self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<Duration, ConfigError> {
+        let text = self.string(key, value)?;
+        let units = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)];
+        let unit = units.into_iter().find(|(letter, _)| text.ends_with(*letter));
+        let number = unit.and_then(|(letter, each)| {
+            let number: u32 = text.strip_suffix(letter)?.trim().parse().ok()?;
+            (number > 0).then(|| Duration::from_secs(u64::from(number) * each))
+        });
+        number.ok_or_else(|| {
+            let hint = Some(format!("write {key} = \"30d\", or 12h, 90m"));
+            self.error(value.span(), format!("{key}: {text:?} is no length of time"), hint)
         })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::base::capture::{Access, Capture, EntrySink, Fingerprint, Known, Piece, Rows, Skip};
+use crate::base::capture::{Access, Capture, EntrySink, Fingerprint, Known, Piece, Rescan, Rows, Skip};
 use crate::base::chunk::Lent;
 use crate::base::control::Control;
 use crate::base::database::Database;
@@ -70,7 +70,7 @@ pub fn live(
     unlocked: &UnlockedVault,
     (manifest, before): (&Manifest, &SourceRecord),
     source: &dyn Source,
-    control: &Arc<Control>,
+    (rescan, control): (bool, &Arc<Control>),
     each: &mut Each<'_>,
     rows: Option<&mut ServerRows<'_>>,
 ) -> Result<Vec<Skip>, OpError> {
@@ -81,7 +81,8 @@ pub fn live(
     let merge = Merge { before: sorted(before, &library), each };
     let (unchanged, skipped) = (HashSet::new(), Vec::new());
     let mut sink = Comparison { merge, library: &library, unchanged, skipped, rows, line: Vec::new() };
-    let capture = Capture { cutter, recall, control: control.clone(), rescan: false, check: false };
+    let rescan = if rescan { Rescan::Everything } else { Rescan::Nothing };
+    let capture = Capture { cutter, recall, control: control.clone(), rescan, check: false };
     source.capture(capture, &mut sink)?;
     sink.merge.rest()?;
     Ok(sink.skipped)

@@ -7,6 +7,7 @@ use crate::engine::sqlite::apply::ApplyError;
 use crate::engine::sqlite::ask::AskError;
 use crate::ops::actions::ActionError;
 use crate::ops::places::Unknown;
+use crate::ops::turns::TurnError;
 use crate::record::error::RecordError;
 use crate::source::SourceError;
 use crate::source::files::target::TargetError;
@@ -38,6 +39,8 @@ pub enum OpError {
     #[error(transparent)]
     Select(#[from] SelectError),
     #[error(transparent)]
+    Turns(#[from] TurnError),
+    #[error(transparent)]
     Problem(#[from] Problem),
 }
 
@@ -54,6 +57,7 @@ impl OpError {
             Self::Record(error) => error,
             Self::Load(error) => error,
             Self::Select(error) => error,
+            Self::Turns(error) => error,
             Self::Problem(error) => error,
         }
     }
@@ -126,6 +130,8 @@ pub enum Problem {
     Left { path: String, reason: String },
     #[error("{} changed since", text::counted(*count, "path"))]
     ChangedSince { count: u64, paths: Vec<String> },
+    #[error("{path} would be removed, and another process has it open")]
+    Removed { path: String },
     #[error("nobody knows whether something changed since, without a safety snapshot")]
     Unlooked,
     #[error("action {action} was taken back already by {by}")]
@@ -180,7 +186,7 @@ impl Explain for Problem {
             Self::BadPart { .. } | Self::WhichApp { .. } => Class::Usage,
             Self::UnknownPlace(_) | Self::LiveData { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
-            Self::AnotherRecovery => Class::Busy,
+            Self::AnotherRecovery | Self::Removed { .. } => Class::Busy,
             Self::Beside { error, .. } => error.class(),
             Self::Spread => Class::Usage,
             Self::NoSafety { source: Some(source), .. } | Self::HalfDone { source, .. } => source.class(),
@@ -245,6 +251,7 @@ impl Explain for Problem {
             Self::PartOfDatabase { .. } => {
                 Some("name the source alone; --table chooses tables, --to DIR gives back files".into())
             }
+            Self::Removed { .. } => Some("nothing was changed; stop the app, then run strongroom undo again".into()),
             Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
             Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
             Self::NothingCaptured { hint, .. } => hint.clone(),

@@ -14,6 +14,7 @@ use crate::base::error::reason;
 use crate::ops::actions::Touched;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::in_place::{Settings, Step};
+use crate::ops::turns::Turn;
 
 /// Lines of shell, run in the configuration's folder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,13 +39,15 @@ pub struct Ran {
 pub struct Facts {
     pub snapshot: String,
     pub sources: String,
+    /// The turn that the hook runs within.
+    pub turn: String,
 }
 
 impl Facts {
-    pub fn of(snapshot: String, parts: &[Touched]) -> Self {
+    pub fn of(snapshot: String, parts: &[Touched], turn: &Turn) -> Self {
         let mut sources: Vec<&str> = parts.iter().map(|part| part.source.as_str()).collect();
         sources.dedup();
-        Self { snapshot, sources: sources.join(" ") }
+        Self { snapshot, sources: sources.join(" "), turn: turn.id().to_owned() }
     }
 }
 
@@ -76,7 +79,7 @@ fn run(name: &'static str, command: &str, hooks: &Hooks, facts: &Facts) -> Ran {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).current_dir(&hooks.folder).stdin(Stdio::null());
     shell.env("STRONGROOM_HOOK", name).env("STRONGROOM_SNAPSHOT", &facts.snapshot);
-    shell.env("STRONGROOM_SOURCES", &facts.sources);
+    shell.env("STRONGROOM_SOURCES", &facts.sources).env("STRONGROOM_TURN", &facts.turn);
     // What a hook prints is no result of ours.
     let failure = match std::io::stderr().as_fd().try_clone_to_owned() {
         Ok(stderr) => failure(shell.stdout(Stdio::from(stderr)).status()),

@@ -4,6 +4,7 @@
 //! written is reported and the rest goes on.
 
 mod batch;
+pub mod claims;
 pub mod guard;
 pub mod in_place;
 pub mod live;
@@ -109,6 +110,17 @@ struct Job<'m> {
     name: EntryPath,
 }
 
+impl Job<'_> {
+    /// The folders above what is restored that are not there, the outermost first.
+    fn missing_above(&self) -> Vec<EntryPath> {
+        let above = std::iter::successors(self.folder.parent(), EntryPath::parent);
+        let is_missing = |folder: &EntryPath| std::fs::symlink_metadata(live::live_path(&self.to, folder)).is_err();
+        let mut missing: Vec<EntryPath> = above.take_while(is_missing).collect();
+        missing.reverse();
+        missing
+    }
+}
+
 /// What is to be done, and what the snapshot has nothing of. That is an error where it is all that was asked for.
 fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<(Vec<Job<'m>>, Vec<Issue>), OpError> {
     let everything = || manifest.sources.iter().map(|source| (source, EntryPath::root())).collect();
@@ -166,11 +178,18 @@ fn restore_source(
     report: &mut Report,
 ) -> Result<(), OpError> {
     let options = Options { numeric_ids: request.numeric_ids, staged: false };
+    let above = job.missing_above();
     let target = Target::open(&job.to, options)?;
     let tally = Tally::default();
     let (control, batch) = (&*request.control, Batch::default());
     let careful = !target.is_new();
     let mut restorer = Restorer { library, job, target: &target, tally: &tally, control, batch, careful };
+    // Folders that have to be made are made as they were.
+    for folder in &above {
+        if let Some(folder) = live::find(job.source, folder, library)? {
+            restorer.entry(folder)?;
+        }
+    }
     let mut found = false;
     for entry in read::entries(&job.source.listing, &job.folder, library) {
         found = true;

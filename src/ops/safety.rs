@@ -13,7 +13,7 @@ use crate::base::database::Database;
 use crate::base::path;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Touched;
-use crate::ops::backup::{self, Planned, Request};
+use crate::ops::backup::{self, Planned, Request, Rescan};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::server::KIND;
 use crate::source;
@@ -35,7 +35,7 @@ pub fn plan(
     parts: &[Touched],
     mut configured: Vec<Planned>,
     label: Label,
-    control: &Arc<Control>,
+    (trust_times, control): (bool, &Arc<Control>),
 ) -> Result<Option<Plan>, OpError> {
     let mut names = BTreeSet::new();
     let mut sources = Vec::new();
@@ -54,7 +54,10 @@ pub fn plan(
     }
     let control = control.clone();
     // What is kept is what is there, sound or not: whoever gives it back has it checked.
-    let (check, rescan, estimate) = (false, false, false);
+    // What is left alone since it looks as it should must be so, and what is kept must be what is there.
+    let of = |part: &Touched| (part.source.clone(), part.path.clone());
+    let rescan = if trust_times { Rescan::Nothing } else { Rescan::Parts(parts.iter().map(of).collect()) };
+    let (check, estimate) = (false, false);
     Ok(Some(Plan(Request { sources, label, check, rescan, estimate, alarms: None, all: true, control })))
 }
 

@@ -2,27 +2,26 @@
 //!
 //! Owns the rule that nobody's newer work is lost silently: what an action left is compared with what is there now.
 
-use crate::base::entry::Entry;
+mod since;
+
+use since::{Looked, unchanged, unchanged_there};
+
 use crate::base::id::SnapshotId;
-use crate::base::path::EntryPath;
 use crate::base::time::Instant;
-use crate::engine::sqlite::apply::{self, OnDamage, Options};
-use crate::format::manifest::{Manifest, SourceRecord};
-use crate::ops::actions::{Action, Actions, Holding, Kind, State};
+use crate::engine::sqlite::apply;
+use crate::format::manifest::Manifest;
+use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts};
 use crate::ops::recover;
+use crate::ops::restore::claims::Claims;
 use crate::ops::restore::in_place::{self, Report, Settings};
-use crate::ops::restore::live::{self, Change, Origin, Place, Sorted, Walk, find, is_database, stem};
-use crate::ops::restore::server::KIND;
+use crate::ops::restore::live::{self, Change, find, live_path};
 use crate::ops::restore::swap;
-use crate::vault::read::Library;
+use crate::ops::safety::place;
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
-
-/// So many changed paths are named.
-const NAMED: usize = 5;
 
 pub struct Request<'r> {
     /// The beginning of an action's id; without one, the last restore that was not taken back.
@@ -37,6 +36,9 @@ pub struct Request<'r> {
 pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, Report), OpError> {
     let Request { action, configured, force, settings } = request;
     let done = settings.actions.find(action.as_deref())?;
+    let turn = settings.turn("undo", done.parts.iter().map(Touched::place).collect())?;
+    // Whoever had the place before may have taken it back.
+    let done = settings.actions.find(Some(&done.id))?;
     if let Some(by) = &done.undone_by {
         return Err(Problem::TakenBack { action: done.id.clone(), by: by.clone() }.into());
     }
@@ -55,8 +57,10 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
     if settings.safety.is_none() && !force {
         return Err(Problem::Unlooked.into());
     }
-    let now = Now { unlocked, touches, left, gives, done: &done, force, settings: &settings };
-    let facts = Facts::of(done.touches.to_hex(), &done.parts);
+    let broken_off = broken_off(settings.actions, &done)?;
+    let broken_off = broken_off.as_ref();
+    let now = Now { unlocked, touches, left, gives, done: &done, broken_off, force, settings: &settings };
+    let facts = Facts::of(done.touches.to_hex(), &done.parts, &turn);
     let (report, ran) = hooks::around(&settings, &facts, || now.take_back(configured))?;
     Ok((done, Report { hooks: ran, ..report }))
 }
@@ -68,44 +72,110 @@ struct Now<'n> {
     left: Option<&'n Manifest>,
     gives: Option<&'n Manifest>,
     done: &'n Action,
+    /// An undo of it that was killed.
+    broken_off: Option<&'n Action>,
     force: bool,
     settings: &'n Settings<'n>,
 }
 
 impl Now<'_> {
     fn take_back(&self, configured: Vec<Planned>) -> Result<Report, OpError> {
-        let Self { unlocked, touches, left, gives, done, force, settings } = *self;
+        let Self { unlocked, touches, left, gives, done, broken_off, force, settings } = *self;
         let mut parts = done.parts.clone();
+        self.unused()?;
         let swaps = swap::reverse(unlocked, gives, (&mut parts, done.state), &configured, settings)?;
-        let before = in_place::save(unlocked, (touches, gives), &parts, configured, settings)?;
-        let action = Action {
+        let claims = &Claims::of(&parts);
+        let mut action = Action {
             id: Actions::fresh_id(),
             time: Instant::now(),
             kind: Kind::Undo,
             state: State::Begun,
             gives: done.safety,
-            safety: before.holding,
+            safety: Holding::Unknown,
+            made: in_place::missing_folders(&parts),
             undoes: Some(done.id.clone()),
             parts,
             ..done.clone()
         };
+        let mut looked = Looked::new();
+        let before = in_place::save(
+            unlocked,
+            (touches, gives),
+            &action.parts,
+            configured,
+            settings,
+            &mut |guard, configured| {
+                let action = &action;
+                let change =
+                    Change { unlocked, touches, gives, before: None, guard, claims, action, swaps: &swaps, settings };
+                if !force {
+                    looked = unchanged_there(&change, left, configured)?;
+                }
+                Ok(())
+            },
+        )?;
+        action.safety = before.holding;
         let (listing, guard) = (before.listing(), &before.guard);
-        let change =
-            Change { unlocked, touches, gives, before: listing, guard, action: &action, swaps: &swaps, settings };
+        let change = Change {
+            unlocked,
+            touches,
+            gives,
+            before: listing,
+            guard,
+            claims,
+            action: &action,
+            swaps: &swaps,
+            settings,
+        };
         if !force {
-            unchanged(&change, left, done)?;
+            if before.written {
+                looked.clear();
+            }
+            unchanged(&change, left, &looked)?;
         }
-        if done.state == State::Begun {
+        if done.state == State::Begun || broken_off.is_some() {
             live::sweep(&change)?;
         }
         let given = in_place::run(&change)?;
+        in_place::remove_folders(&done.made);
         settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
         settings.actions.keep(&Action { undone_by: Some(action.id.clone()), ..done.clone() })?;
+        if let Some(broken_off) = broken_off {
+            settings.actions.keep(&Action { undone_by: Some(action.id.clone()), ..broken_off.clone() })?;
+        }
         reopen(settings.actions, done)?;
         swaps.done();
         let safety = before.manifest.map(|manifest| manifest.id);
         Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
     }
+
+    /// Refuses to remove a database that an app has open: it would go on committing into nothing.
+    fn unused(&self) -> Result<(), OpError> {
+        let library = self.unlocked.library()?;
+        for part in &self.done.parts {
+            let of =
+                |manifest: &'_ Manifest| manifest.sources.iter().find(|source| source.name == part.source).cloned();
+            let Some(touched) = of(self.touches) else { continue };
+            let given = self.gives.and_then(of);
+            let databases = touched.databases.iter().filter(|database| database.engine == "sqlite");
+            for path in databases.map(|database| &database.path).filter(|path| path.is_within(&part.path)) {
+                let stays = given.as_ref().map(|given| find(given, path, &library)).transpose()?.flatten().is_some();
+                let live = live_path(&place(&part.root), path);
+                if !stays && live.is_file() && (apply::is_in_use(&live) || apply::is_open_elsewhere(&live)) {
+                    return Err(Problem::Removed { path: live.display().to_string() }.into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An undo of this action that was killed on its way.
+fn broken_off(actions: &Actions, done: &Action) -> Result<Option<Action>, OpError> {
+    let is_one = |action: &Action| {
+        action.undoes.as_ref() == Some(&done.id) && action.state == State::Begun && action.undone_by.is_none()
+    };
+    Ok(actions.list()?.into_iter().rfind(is_one))
 }
 
 /// With an undo taken back, what it had taken back stands again.
@@ -130,99 +200,4 @@ pub(in crate::ops) fn manifest<'s>(
         Holding::Nothing => Ok(None),
         Holding::Unknown => Err(Problem::NoWayBack { action: action.id.clone() }.into()),
     }
-}
-
-/// Is everything the action touched as it left it? One that was killed half way may have left it as it was before.
-fn unchanged(change: &Change<'_>, left: Option<&Manifest>, done: &Action) -> Result<(), OpError> {
-    let library = change.unlocked.library()?;
-    let (mut count, mut paths) = (0, Vec::new());
-    for part in done.parts.iter().filter(|part| part.kind == KIND) {
-        let Some(left) = left else { continue };
-        for table in change.swaps.changed(change.unlocked, left, part, &change.settings.control)? {
-            count += 1;
-            if paths.len() < NAMED {
-                paths.push(format!("{}/{table}", part.source));
-            }
-        }
-    }
-    for part in done.parts.iter().filter(|part| part.kind != KIND) {
-        let place = Place::of(change, part, &library)?;
-        let record = left.and_then(|left| left.sources.iter().find(|source| source.name == part.source));
-        let mut was = record.map(|record| Sorted::new(record, &part.path, &library));
-        for step in Walk::new(&place, &library) {
-            let Ok(step) = step else { continue };
-            let expected = was.as_mut().map(|was| was.take(&step.path)).transpose()?.flatten();
-            // What is to become what it is will not be touched.
-            let stays = same(step.wanted.as_ref(), step.now.as_ref());
-            let seen = step.now.as_ref().is_none_or(|now| !place.has_unseen_log(now, record));
-            if (stays || same(expected.as_ref(), step.now.as_ref())) && seen {
-                continue;
-            }
-            let is_same_database = match (&expected, &step.now, record) {
-                (Some(expected), Some(_), Some(record)) if is_database(expected, record, &library)? => {
-                    let half = done.state == State::Begun;
-                    still_holds(change, &place, expected, record, &library)?
-                        || (half && was_before(change, &place, step.wanted.as_ref(), &library)?)
-                }
-                _ => false,
-            };
-            if is_same_database || belongs_to_database(&step.path, record, &library)? {
-                continue;
-            }
-            count += 1;
-            if paths.len() < NAMED {
-                paths.push(place.shown(&step.path));
-            }
-        }
-    }
-    if count == 0 { Ok(()) } else { Err(Problem::ChangedSince { count, paths }.into()) }
-}
-
-/// The same thing with the same bytes, whoever owns it.
-fn same(one: Option<&Entry>, other: Option<&Entry>) -> bool {
-    match (one, other) {
-        (None, None) => true,
-        (Some(one), Some(other)) => {
-            (one.kind, one.size, one.device) == (other.kind, other.size, other.device)
-                && one.content == other.content
-                && one.target == other.target
-        }
-        _ => false,
-    }
-}
-
-fn was_before(
-    change: &Change<'_>,
-    place: &Place<'_>,
-    before: Option<&Entry>,
-    library: &Library<'_>,
-) -> Result<bool, OpError> {
-    match (before, place.gives) {
-        (Some(before), Some(gives)) => still_holds(change, place, before, gives, library),
-        _ => Ok(false),
-    }
-}
-
-/// The counters of a database that was given back are its own: only its pages tell whether it was written to since.
-fn still_holds(
-    change: &Change<'_>,
-    place: &Place<'_>,
-    expected: &Entry,
-    record: &SourceRecord,
-    library: &Library<'_>,
-) -> Result<bool, OpError> {
-    let (settings, live) = (change.settings, place.live(&expected.path));
-    let options = Options { wait: settings.wait, on_damage: OnDamage::Tell, control: &settings.control, dress: None };
-    Origin { record, library, control: &settings.control }
-        .pages(expected, &live, |pages| apply::holds(&live, pages, &options))
-}
-
-/// What SQLite keeps beside a database comes and goes.
-fn belongs_to_database(
-    path: &EntryPath,
-    record: Option<&SourceRecord>,
-    library: &Library<'_>,
-) -> Result<bool, OpError> {
-    let (Some(stem), Some(record)) = (stem(path), record) else { return Ok(false) };
-    find(record, &stem, library)?.map_or(Ok(false), |database| is_database(&database, record, library))
 }

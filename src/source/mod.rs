@@ -46,6 +46,16 @@ pub trait Source: fmt::Debug + Send + Sync {
         "there is nothing in it".to_owned()
     }
 
+    /// Would it capture what lies at this path, as far as its configuration tells?
+    fn covers(&self, _path: &Path) -> bool {
+        false
+    }
+
+    /// The paths that it names, without links: its root, or the files that a pattern means now.
+    fn names(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// Hands everything to `sink`, in path order.
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError>;
 

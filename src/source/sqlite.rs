@@ -96,6 +96,14 @@ impl Source for SqliteSource {
         }
     }
 
+    fn covers(&self, path: &Path) -> bool {
+        self.0.covers(path)
+    }
+
+    fn names(&self) -> Vec<PathBuf> {
+        self.0.names()
+    }
+
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
         self.0.capture(capture, sink)
     }

@@ -31,6 +31,7 @@ pub mod places;
 pub mod random;
 pub mod read;
 pub mod recall;
+pub mod rotation;
 mod run;
 mod runs;
 pub mod select;

@@ -1,6 +1,11 @@
 //! Giving data back where it lives, and taking that back.
 
+mod at_once;
 mod damaged;
+mod metadata;
+mod once;
+mod rot;
+mod undone;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -18,6 +18,7 @@ use strongroom::base::text::counted;
 use strongroom::ops::actions::Actions;
 use strongroom::ops::choose::{Chooser, Named};
 use strongroom::ops::config::{self, Config};
+use strongroom::ops::turns::Turns;
 use strongroom::store::{Options, Store};
 use strongroom::vault::cache::Notices;
 use strongroom::vault::error::VaultError;
@@ -188,6 +189,12 @@ impl Context {
     pub fn actions(&self, vault: &UnlockedVault) -> Result<Actions, Failure> {
         let folder = folder("XDG_DATA_HOME", ".local/share")?.join("actions").join(vault.vault().id().to_string());
         Ok(Actions::new(folder))
+    }
+
+    /// Which places commands are changing or reading on this host.
+    pub fn turns(&self) -> Result<Turns, Failure> {
+        Ok(Turns::new(folder("XDG_DATA_HOME", ".local/share")?.join("actions").join("turns"))
+            .within(std::env::var("STRONGROOM_TURN").ok()))
     }
 
     /// Where the identity is, or would be made.

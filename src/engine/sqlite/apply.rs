@@ -23,6 +23,7 @@ mod check;
 mod compare;
 mod delta;
 mod differing;
+mod elsewhere;
 mod error;
 mod first;
 mod header;
@@ -34,6 +35,7 @@ mod whole;
 
 pub use compare::holds;
 pub use differing::{Expectations, Expected, Known, Listed, most_listed};
+pub use elsewhere::is_open_elsewhere;
 pub use error::ApplyError;
 pub(in crate::engine::sqlite) use header::{AutoVacuum, Header, LENGTH as HEADER_LENGTH, lock_page};
 pub use header::{is_database, page_size};

@@ -85,6 +85,7 @@ pub fn apply(
         gives: Holding::Snapshot(case.manifest.id),
         safety: Holding::Unknown,
         parts: Vec::new(),
+        made: Vec::new(),
         undoes: None,
         undone_by: None,
         recovered: Some(Recovered {
@@ -94,6 +95,8 @@ pub fn apply(
             ..Recovered::default()
         }),
     };
+    let places = action.recovered.as_ref().map(Recovered::places).unwrap_or_default();
+    let _turn = settings.turn("recover", places)?;
     let mut work = Work { unlocked, settings, configured: &case.request.configured, action };
     let (library, control) = (case.desk.library(), &*settings.control);
     work.begin(|folder, source, paths| stage(library, case.manifest, source, paths, folder, settings, control))?;

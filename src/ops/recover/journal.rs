@@ -27,6 +27,7 @@ use crate::ops::recover::files::live;
 use crate::ops::recover::together::Joined;
 use crate::ops::restore::is_direct;
 use crate::ops::safety::place;
+use crate::ops::turns::Place;
 use crate::record::error::RecordError;
 use crate::record::several;
 use crate::record::trace::{Written, any_as_written};
@@ -107,6 +108,16 @@ impl Recovered {
             None => self.transaction.as_ref(),
             Some(at) => self.others.get(at)?.transaction.as_ref(),
         }
+    }
+
+    /// What a recovery changes.
+    pub fn places(&self) -> Vec<Place> {
+        let databases = std::iter::once(&self.live).chain(self.others.iter().map(|other| &other.live));
+        let roots = self.files.iter().map(|file| &file.root);
+        let mut places: Vec<&String> = databases.chain(roots).filter(|place| !place.is_empty()).collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().map(|place| Place::of("", place)).collect()
     }
 
     /// The folders in which files wait.

@@ -16,7 +16,7 @@ use crate::base::path::EntryPath;
 use crate::base::record::{Key, Records};
 use crate::format::manifest::{Manifest, ROWS as KIND};
 use crate::ops::actions::{Action, Actions};
-use crate::ops::backup::{self, Planned};
+use crate::ops::backup::{self, Planned, Rescan};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover;
@@ -63,18 +63,13 @@ pub fn snapshot(
         let other = |other: &Joined| Planned { name: other.source.clone(), source: other.live.source() };
         sources.extend(touches.others.iter().map(other));
     }
-    sources.extend(files_of(touches.files)?);
+    let files = files_of(touches.files)?;
+    // What is kept of files is what is there, whatever it looks like.
+    let rescan = Rescan::Parts(files.iter().map(|planned| (planned.name.clone(), EntryPath::root())).collect());
+    sources.extend(files);
     let control = control.clone();
-    let request = backup::Request {
-        sources,
-        label,
-        check: false,
-        rescan: false,
-        estimate: false,
-        alarms: None,
-        all: true,
-        control,
-    };
+    let request =
+        backup::Request { sources, label, check: false, rescan, estimate: false, alarms: None, all: true, control };
     let manifest = backup::backup(unlocked.vault(), &request).map_err(refused)?.manifest;
     match manifest.sources.iter().find_map(|source| source.skipped.first()) {
         None => Ok(manifest),

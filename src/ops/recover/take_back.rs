@@ -32,6 +32,7 @@ pub fn take_back(
     let was = done.recovered.clone().expect("BUG: only such actions come here");
     let trace = settings.actions.trace(done)?;
     let _held = settings.actions.hold()?.ok_or(Problem::AnotherRecovery)?;
+    let _turn = settings.turn("undo", was.places())?;
     let all = unlocked.snapshots()?.readable;
     let before = undo::manifest(&all, done, done.safety)?.expect("BUG: a recovery keeps something");
     if !force {

@@ -1,5 +1,7 @@
 //! Giving sources back where they live: a safety snapshot, the action on record, the change, the action done.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use serde::Serialize;
 
 use crate::base::control::Control;
 use crate::base::id::SnapshotId;
-use crate::base::path::EntryPath;
+use crate::base::path::{EntryPath, encode};
 use crate::base::time::Instant;
 use crate::engine::sqlite::apply::OnDamage;
 use crate::format::manifest::{Manifest, SourceRecord};
@@ -16,13 +18,15 @@ use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts, Hooks, Ran};
 use crate::ops::places::Places;
+use crate::ops::restore::claims::Claims;
 use crate::ops::restore::guard::Guard;
-use crate::ops::restore::live::{self, Change, Given};
+use crate::ops::restore::live::{self, Change, Given, live_path};
 use crate::ops::restore::server;
 use crate::ops::restore::swap::{self, Swaps};
 use crate::ops::restore::{Issue, parted};
 use crate::ops::safety;
 use crate::ops::show::Part;
+use crate::ops::turns::{Place, Purpose, Taken, Turn};
 use crate::vault::commit::Label;
 use crate::vault::select::SAFETY;
 use crate::vault::unlocked::UnlockedVault;
@@ -48,6 +52,8 @@ pub struct Settings<'r> {
     pub wait: Duration,
     pub on_damage: OnDamage,
     pub numeric_ids: bool,
+    /// What has the size and the times that it had is not read.
+    pub trust_times: bool,
     pub actions: &'r Actions,
     pub hooks: Hooks,
     /// Is told of each step as it is taken.
@@ -56,6 +62,13 @@ pub struct Settings<'r> {
 }
 
 impl Settings<'_> {
+    /// Waits until nobody else changes or reads these places.
+    pub(in crate::ops) fn turn(&self, command: &str, places: Vec<Place>) -> Result<Turn, OpError> {
+        let waits = |taken: &Taken| (self.told)(Step::Waits(taken.clone()));
+        let turn = self.actions.turns().turn((command, Purpose::Change), places, (self.wait, &self.control), &waits);
+        Ok(turn?)
+    }
+
     /// The same, with nobody to interrupt it.
     fn calm(&self) -> Settings<'_> {
         Settings { safety: None, hooks: Hooks::default(), control: Arc::default(), ..*self }
@@ -67,6 +80,8 @@ pub enum Step {
     /// What was there is safe in this snapshot, or was not there.
     Safe(Holding),
     Hook(Ran),
+    /// Somebody else has the place.
+    Waits(Taken),
     /// Something was reached that is worth no word: a place at which tests end the process.
     Reached(&'static str),
 }
@@ -91,9 +106,10 @@ pub fn places(manifest: &Manifest, parts: &[Part], configured: &[Planned], place
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
     let Request { parts, configured, places, settings } = request;
     let (mut parts, absent) = plan(manifest, &parts, &configured, &places)?;
+    let turn = settings.turn("restore", parts.iter().map(Touched::place).collect())?;
     // What takes long is done while the app still runs, and before anything is touched.
     let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
-    let facts = Facts::of(manifest.id.to_hex(), &parts);
+    let facts = Facts::of(manifest.id.to_hex(), &parts, &turn);
     let work = || between(unlocked, manifest, parts, configured, swaps, &settings);
     let (report, ran) = hooks::around(&settings, &facts, work)?;
     let mut given = report.given;
@@ -111,7 +127,7 @@ fn between(
     settings: &Settings<'_>,
 ) -> Result<Report, OpError> {
     let (touches, gives) = (manifest, Some(manifest));
-    let before = save(unlocked, (touches, gives), &parts, configured, settings)?;
+    let before = save(unlocked, (touches, gives), &parts, configured, settings, &mut |_, _| Ok(()))?;
     let action = Action {
         id: Actions::fresh_id(),
         time: Instant::now(),
@@ -121,13 +137,15 @@ fn between(
         touches: manifest.id,
         gives: Holding::Snapshot(manifest.id),
         safety: before.holding,
+        made: missing_folders(&parts),
         parts,
         undoes: None,
         undone_by: None,
         recovered: None,
     };
-    let (listing, guard) = (before.listing(), &before.guard);
-    let change = Change { unlocked, touches, gives, before: listing, guard, action: &action, swaps: &swaps, settings };
+    let (listing, guard, claims) = (before.listing(), &before.guard, &Claims::of(&action.parts));
+    let change =
+        Change { unlocked, touches, gives, before: listing, guard, claims, action: &action, swaps: &swaps, settings };
     let given = run(&change)?;
     settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
     swaps.done();
@@ -141,6 +159,8 @@ pub(in crate::ops) struct Before {
     pub holding: Holding,
     pub manifest: Option<Manifest>,
     pub guard: Guard,
+    /// Somebody has written to a database while the safety snapshot was made.
+    pub written: bool,
 }
 
 impl Before {
@@ -153,28 +173,32 @@ impl Before {
     }
 }
 
-/// Makes the safety snapshot. Where somebody has written meanwhile it is made once more, with writers kept waiting.
+/// Makes the safety snapshot, after a look at what would be in it that may refuse it all. Where somebody has written meanwhile it is made once more, with writers kept waiting.
 pub(in crate::ops) fn save(
     unlocked: &UnlockedVault,
     (touches, gives): (&Manifest, Option<&Manifest>),
     parts: &[Touched],
     configured: Vec<Planned>,
     settings: &Settings<'_>,
+    look: &mut dyn FnMut(&Guard, &[Planned]) -> Result<(), OpError>,
 ) -> Result<Before, OpError> {
     let before = match &settings.safety {
         None => Before::default(),
         Some(label) => {
             let label = Label { app: touches.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
-            let guard = Guard::watch(gives, parts, settings)?;
-            match safety::plan(parts, configured, label, &settings.control)? {
-                None => Before { holding: Holding::Nothing, manifest: None, guard },
+            let named: Vec<&Manifest> = gives.into_iter().chain([touches]).collect();
+            let guard = Guard::watch(&named, parts, settings)?;
+            look(&guard, &configured)?;
+            match safety::plan(parts, configured, label, (settings.trust_times, &settings.control))? {
+                None => Before { holding: Holding::Nothing, guard, ..Before::default() },
                 Some(plan) => {
                     let mut made = plan.take(unlocked.vault())?;
                     (settings.told)(Step::Reached("saved"));
-                    if !guard.hold(settings)? {
+                    let written = !guard.hold(settings)?;
+                    if written {
                         made = plan.take(unlocked.vault())?;
                     }
-                    Before { holding: Holding::Snapshot(made.id), manifest: Some(made), guard }
+                    Before { holding: Holding::Snapshot(made.id), manifest: Some(made), guard, written }
                 }
             }
         }
@@ -207,11 +231,34 @@ pub(in crate::ops) fn run(change: &Change<'_>) -> Result<Given, OpError> {
     let back = Change { gives: before, before: None, settings: &settings, ..*change };
     match live::take_back(&back, &progress) {
         Ok(()) => {
+            remove_folders(&change.action.made);
             let own = change.action.id.clone();
             actions.keep(&Action { state: State::Done, undone_by: Some(own), ..change.action.clone() })?;
             Err(error)
         }
         Err(_) => Err(Problem::HalfDone { action: change.action.id.clone(), source: Box::new(error) }.into()),
+    }
+}
+
+/// The folders that are not there and will be made for these parts, the deepest first.
+pub(in crate::ops) fn missing_folders(parts: &[Touched]) -> Vec<String> {
+    let mut folders = Vec::new();
+    for part in parts.iter().filter(|part| part.kind != server::KIND) {
+        let place = live_path(&safety::place(&part.root), &part.path);
+        // Only a root is no entry like any other. One that is a file is no folder, and stays when folders are removed.
+        let own = place.ancestors().skip(usize::from(!part.path.is_root()));
+        folders.extend(own.take_while(|folder| fs::symlink_metadata(folder).is_err()).map(Path::to_owned));
+    }
+    folders.sort_unstable_by(|a, b| b.cmp(a));
+    folders.dedup();
+    folders.iter().map(|folder| encode(folder.as_os_str().as_encoded_bytes())).collect()
+}
+
+/// Removes the folders that were made, where nothing is in them.
+pub(in crate::ops) fn remove_folders(made: &[String]) {
+    for folder in made {
+        // Somebody may have put something there, or be at home there.
+        let _ = fs::remove_dir(safety::place(folder));
     }
 }
 

@@ -10,7 +10,8 @@ mod content;
 mod database;
 mod walk;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,11 +19,12 @@ use serde::Serialize;
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{Applied, OnDamage};
+use crate::engine::sqlite::apply::{self, Applied, Live, OnDamage};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::{Action, Touched};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::batch::{Batch, Tally};
+use crate::ops::restore::claims::Claims;
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::Settings;
 use crate::ops::restore::server::KIND;
@@ -35,7 +37,7 @@ use crate::vault::unlocked::UnlockedVault;
 
 pub(in crate::ops) use content::Origin;
 pub(in crate::ops) use database::{is_database, stem};
-pub(in crate::ops) use walk::{Sorted, Walk, find};
+pub(in crate::ops) use walk::{Sorted, Step, Walk, find};
 
 /// A change of live data.
 #[derive(Clone, Copy)]
@@ -48,6 +50,8 @@ pub(in crate::ops) struct Change<'c> {
     pub before: Option<Option<&'c Manifest>>,
     /// The databases that nobody has written to since.
     pub guard: &'c Guard,
+    /// Which part decides over what several of them name.
+    pub claims: &'c Claims,
     pub action: &'c Action,
     /// The databases of servers that take the places of live ones.
     pub swaps: &'c Swaps,
@@ -142,7 +146,8 @@ pub(in crate::ops) fn take_back(change: &Change<'_>, progress: &Progress) -> Res
 pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
     let library = change.unlocked.library()?;
     for place in places(change, &library)? {
-        let folders = Walk::new(&place, &library).flatten().filter(|step| step.touched.kind == Kind::Dir);
+        let folders =
+            Walk::new(&place, change.claims, &library).flatten().filter(|step| step.touched.kind == Kind::Dir);
         let folders = folders.map(|step| place.live(&step.path));
         for folder in folders.chain(place.alone.then(|| place.folder())) {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -156,9 +161,10 @@ pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
     Ok(())
 }
 
-fn places<'c>(change: &Change<'c>, library: &Library<'_>) -> Result<Vec<Place<'c>>, OpError> {
-    let parts = change.action.parts.iter().filter(|part| part.kind != KIND);
-    parts.map(|part| Place::of(change, part, library)).collect()
+/// The parts of a change that are files.
+pub(in crate::ops) fn places<'c>(change: &Change<'c>, library: &Library<'_>) -> Result<Vec<Place<'c>>, OpError> {
+    let parts = change.action.parts.iter().filter(|part| part.kind != KIND).enumerate();
+    parts.map(|(number, part)| Place::of(change, (number, part), library)).collect()
 }
 
 fn works<'w>(
@@ -168,7 +174,10 @@ fn works<'w>(
     tally: &'w Tally,
     on_damage: OnDamage,
 ) -> Vec<Work<'w>> {
-    let of = |place| Work { change, place, library, tally, databases: BTreeSet::new(), on_damage };
+    let of = |place: &'w Place<'w>| {
+        let (databases, going, above) = (BTreeSet::new(), RefCell::default(), place.missing_above());
+        Work { change, place, library, tally, databases, going, above, on_damage }
+    };
     places.iter().map(of).collect()
 }
 
@@ -180,6 +189,8 @@ pub(in crate::ops) fn live_path(root: &Path, path: &EntryPath) -> PathBuf {
 
 /// One part: where it lives, and the records of the snapshots that say what of it.
 pub(in crate::ops) struct Place<'c> {
+    /// Among the parts that are files.
+    pub number: usize,
     pub part: &'c Touched,
     pub touches: &'c SourceRecord,
     pub gives: Option<&'c SourceRecord>,
@@ -190,7 +201,11 @@ pub(in crate::ops) struct Place<'c> {
 }
 
 impl<'c> Place<'c> {
-    pub fn of(change: &Change<'c>, part: &'c Touched, library: &Library<'_>) -> Result<Self, OpError> {
+    pub fn of(
+        change: &Change<'c>,
+        (number, part): (usize, &'c Touched),
+        library: &Library<'_>,
+    ) -> Result<Self, OpError> {
         let of = |manifest: &'c Manifest| manifest.sources.iter().find(|source| source.name == part.source);
         let touches = of(change.touches).ok_or_else(|| Problem::NoSource {
             snapshot: change.touches.id.short(),
@@ -200,7 +215,15 @@ impl<'c> Place<'c> {
         let first = find(touches, &EntryPath::root(), library)?;
         let alone = first.is_some_and(|entry| entry.kind != Kind::Dir);
         let before = change.before.map(|manifest| manifest.and_then(of));
-        Ok(Self { part, touches, gives: change.gives.and_then(of), before, root: safety::place(&part.root), alone })
+        Ok(Self {
+            number,
+            part,
+            touches,
+            gives: change.gives.and_then(of),
+            before,
+            root: safety::place(&part.root),
+            alone,
+        })
     }
 
     /// Where an entry lives.
@@ -214,6 +237,15 @@ impl<'c> Place<'c> {
             Some(parent) if self.alone => parent.to_owned(),
             _ => self.root.clone(),
         }
+    }
+
+    /// The folders above it that are not there, the outermost first.
+    fn missing_above(&self) -> Vec<EntryPath> {
+        let above = std::iter::successors(self.part.path.parent(), EntryPath::parent);
+        let mut missing: Vec<EntryPath> =
+            above.take_while(|folder| fs::symlink_metadata(self.live(folder)).is_err()).collect();
+        missing.reverse();
+        missing
     }
 
     /// An entry as it is called in that folder.
@@ -234,12 +266,20 @@ struct Work<'w> {
     tally: &'w Tally,
     /// Which paths were given back as databases.
     databases: BTreeSet<EntryPath>,
+    /// Databases that are going to be removed: nobody writes to them until then.
+    going: RefCell<BTreeMap<EntryPath, Live>>,
+    /// Folders above the part that were not there when the change began.
+    above: Vec<EntryPath>,
     on_damage: OnDamage,
 }
 
 impl Work<'_> {
     fn stopped(&self) -> Result<(), OpError> {
         if self.change.settings.control.stopped() { Err(Problem::Interrupted.into()) } else { Ok(()) }
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        Walk::new(self.place, self.change.claims, self.library)
     }
 
     fn target(&self) -> Result<Target, OpError> {
@@ -262,8 +302,14 @@ impl Work<'_> {
         let (tally, batch) = (self.tally, Batch::default());
         let (library, careful) = (self.library, false);
         let mut restorer = Restorer { library, job: &job, target: &target, tally, control, batch, careful };
-        let mut found = false;
-        for step in Walk::new(self.place, self.library) {
+        // Folders that have to be made are made as they were.
+        for folder in &self.above {
+            if let Some(folder) = find(record, folder, self.library)? {
+                restorer.entry(folder)?;
+            }
+        }
+        let (mut walk, mut sides) = (self.walk(), Vec::new());
+        for step in walk.by_ref() {
             self.stopped()?;
             let step = match step {
                 Ok(step) => step,
@@ -273,8 +319,10 @@ impl Work<'_> {
                 }
                 Err(walk::Trouble::Fatal(error)) => return Err(error),
             };
-            found = true;
-            let Some(wanted) = step.wanted else { continue };
+            let Some(wanted) = step.wanted else {
+                sides.extend(self.sides_of(&step.path, record)?);
+                continue;
+            };
             if self.belongs_to_database(&step.path) {
                 continue;
             }
@@ -282,16 +330,22 @@ impl Work<'_> {
                 let reason = "left alone: it is there and not in the safety snapshot, so it could not be brought back";
                 tally.note(self.place.shown(&step.path), reason.to_owned());
             } else if step.now.as_ref() == Some(&wanted) && wanted.kind != Kind::Dir {
+                target.leave(&wanted);
                 tally.identical(control, &wanted);
             } else {
                 restorer.entry(wanted)?;
             }
         }
         restorer.flush()?;
-        if !found {
+        if !walk.seen() {
             return Err(self.no_path());
         }
         self.remove(given)?;
+        // What had been left beside a database that was not there.
+        for side in sides {
+            restorer.entry(side)?;
+        }
+        restorer.flush()?;
         for issue in target.seal() {
             tally.note(issue.path, issue.reason);
         }
@@ -333,14 +387,27 @@ impl Work<'_> {
         let target = self.target()?;
         let mut folders: Vec<EntryPath> = Vec::new();
         let mut take = |path: &EntryPath, folder: bool| -> Result<(), OpError> {
+            let database = !folder && self.was_database(path);
+            let live = self.place.live(path);
+            if database && apply::is_open_elsewhere(&live) {
+                self.tally.note(self.place.shown(path), "left alone: another process has it open".to_owned());
+                return Ok(());
+            }
             match target.remove(&self.place.named(path), folder) {
-                Ok(there) => given.removed += u64::from(there),
+                Ok(there) => {
+                    given.removed += u64::from(there);
+                    if database && there {
+                        // SQLite closes it before its log goes: what was in that is in the safety snapshot.
+                        drop(self.going.borrow_mut().remove(path));
+                        self.remove_sides(path, &target)?;
+                    }
+                }
                 Err(error) if error.is_fatal() => return Err(error.into()),
                 Err(error) => self.tally.issue(&self.place.shown(path), &error),
             }
             Ok(())
         };
-        for step in Walk::new(self.place, self.library) {
+        for step in self.walk() {
             self.stopped()?;
             let Ok(step) = step else { continue };
             while let Some(folder) = folders.pop_if(|folder| !step.path.is_within(folder)) {

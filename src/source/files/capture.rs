@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 
-use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, LeftOut, Recall, Rule, Skip};
+use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, LeftOut, Recall, Rescan, Rule, Skip};
 use crate::base::chunk::{Buffers, MAX_CHUNK};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
@@ -162,7 +162,7 @@ struct Run<'a> {
     source: &'a FilesSource,
     ahead: &'a Ahead,
     recall: Peekable<Recall>,
-    rescan: bool,
+    rescan: Rescan,
     owners: &'a Owners,
     requests: Requests,
     links: Links,
@@ -262,7 +262,7 @@ impl Run<'_> {
     fn known(&mut self, found: &Found, facts: &Facts) -> Option<Known> {
         while self.recall.next_if(|known| known.path < found.path).is_some() {}
         let known = self.recall.next_if(|known| known.path == found.path)?;
-        let before = known.fingerprint.filter(|before| before.ctime != 0 && !self.rescan)?;
+        let before = known.fingerprint.filter(|before| before.ctime != 0 && !self.rescan.wants(&found.path))?;
         // What was captured as something else than it would be now is looked at again.
         let now = match (known.database, self.source.options.databases) {
             (true, Databases::Plain) | (false, Databases::Demand(_)) => None,

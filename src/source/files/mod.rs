@@ -12,7 +12,7 @@ use toml::Table;
 
 use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
-use crate::base::path::encode;
+use crate::base::path::{EntryPath, encode};
 use crate::engine::sqlite::pages::Free;
 use crate::source::settings::Settings;
 use crate::source::{ConfigError, Source, SourceError};
@@ -40,6 +40,9 @@ mod tests;
 
 pub use database::Databases;
 pub use only::split as split_glob;
+
+/// Among so many files those are looked for that a pattern means, where that is only a matter of a warning.
+const MOST_NAMES: usize = 10_000;
 
 /// What to capture, and what to leave out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -78,7 +81,7 @@ impl FilesSource {
     }
 
     /// Is the file meant, as far as its path tells?
-    fn wants(&self, path: &crate::base::path::EntryPath) -> bool {
+    fn wants(&self, path: &EntryPath) -> bool {
         self.only.as_ref().is_none_or(|only| only.wants(path))
     }
 
@@ -136,6 +139,29 @@ impl Source for FilesSource {
             Some(glob) if !glob.is_empty() => format!("no file matches {}", self.options.path.join(glob).display()),
             _ => "there is nothing in it".to_owned(),
         }
+    }
+
+    fn covers(&self, path: &Path) -> bool {
+        let Ok(root) = self.options.path.canonicalize() else { return false };
+        let Ok(inside) = path.strip_prefix(&root) else { return false };
+        let Ok(inside) = EntryPath::from_typed(inside.as_os_str()) else { return false };
+        let scope = exclude::Scope::new(self.rules.clone());
+        let mut folder = inside.parent();
+        let mut left_out = !inside.is_root() && scope.leaves_out(&inside, path.is_dir());
+        while let Some(path) = folder.filter(|path| !path.is_root()) {
+            left_out |= scope.leaves_out(&path, true);
+            folder = path.parent();
+        }
+        !left_out && self.wants(&inside)
+    }
+
+    fn names(&self) -> Vec<PathBuf> {
+        let Ok(root) = self.options.path.canonicalize() else { return Vec::new() };
+        if self.wants(&EntryPath::root()) {
+            return vec![root];
+        }
+        let files = walkdir::WalkDir::new(&root).into_iter().flatten().take(MOST_NAMES);
+        files.map(walkdir::DirEntry::into_path).filter(|path| self.covers(path)).collect()
     }
 
     fn capture(&self, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {

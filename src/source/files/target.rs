@@ -11,6 +11,7 @@
 //!
 //! Never reads a vault: content comes from the caller, in any order, from any thread.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -19,10 +20,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::AsFd;
-use rustix::fs::{Access, AtFlags, Mode, OFlags, accessat, fchmod, fstat, linkat, unlinkat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fchmod, fstat, linkat, unlinkat};
 use rustix::io::Errno;
 
-use self::apply::{Handle, Meta, Now, apply};
+use self::apply::{Handle, Meta, Now, apply, set_owner_and_mode};
 use self::dirs::{Dirs, Missing};
 use self::issues::{Issues, Shortfall};
 use self::later::Later;
@@ -81,6 +82,8 @@ pub struct Target {
     owners: Owners,
     issues: Arc<Issues>,
     later: Mutex<Later>,
+    /// Files with several names that were left alone, by the name that was met first.
+    several: Mutex<HashMap<(u64, u64), EntryPath>>,
     temporary: Temporary,
     staged: bool,
     /// Nothing was there to begin with: nothing can be there already.
@@ -112,6 +115,7 @@ impl Target {
             staged: options.staged,
             issues: Arc::default(),
             later: Mutex::default(),
+            several: Mutex::default(),
             is_new: fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()),
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         })
@@ -236,6 +240,45 @@ impl Target {
         }
     }
 
+    /// A file is there as it should be, and stays so.
+    pub fn leave(&self, entry: &Entry) {
+        if entry.kind != Kind::File || entry.link.is_some() {
+            return;
+        }
+        let Ok(dir) = self.dirs.parent(&entry.path, Missing::Fail) else { return };
+        if let Ok(stat) = (Place { dir, path: entry.path.clone() }).look()
+            && stat.st_nlink > 1
+        {
+            self.is_first_name(&stat, &entry.path);
+        }
+    }
+
+    /// Gives a database that was changed where it lives its owner, mode and attributes, and the same owner and mode to
+    /// what SQLite keeps beside it. Its time stays: it was changed. Opens nothing, which would drop SQLite's locks.
+    pub fn dress_database(&self, entry: &Entry, sides: &[&str]) -> Result<(), TargetError> {
+        let dir = self.dirs.parent(&entry.path, Missing::Fail)?;
+        let failed = |error| TargetError::system("look at", &entry.path, error);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for side in std::iter::once(&"").chain(sides) {
+            let name = [entry.path.file_name(), side.as_bytes()].concat();
+            let handle = match rustix::fs::openat(&dir, name.as_slice(), flags, Mode::empty()) {
+                Err(Errno::NOENT) if !side.is_empty() => continue,
+                opened => opened.map_err(failed)?,
+            };
+            let stat = fstat(&handle).map_err(failed)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                continue;
+            }
+            let now = Now::existing(&stat);
+            let meta = Meta::of(entry, &self.owners)?.at_the_time_of(&now);
+            match side.is_empty() {
+                true => apply(Handle::Place(handle.as_fd()), &now, &meta, &entry.path, &self.issues),
+                false => set_owner_and_mode(Handle::Place(handle.as_fd()), &now, &meta, &entry.path, &self.issues),
+            }
+        }
+        Ok(())
+    }
+
     /// Gives an open file that has no name here yet what metadata the entry says.
     pub fn dress(&self, entry: &Entry, file: impl AsFd) -> Result<(), TargetError> {
         let meta = Meta::of(entry, &self.owners)?;
@@ -319,7 +362,7 @@ impl Target {
         let Some((file, stat)) = place.existing()? else { return Ok(false) };
         let now = Now::existing(&stat);
         // A file's other names may lie outside the target: its metadata is theirs too and is not for us to change.
-        let ours = stat.st_nlink == 1 || now.matches(meta);
+        let ours = stat.st_nlink == 1 || (now.matches(meta) && self.is_first_name(&stat, &place.path));
         if u64::try_from(stat.st_size) != Ok(size) || !ours {
             return Ok(false);
         }
@@ -329,6 +372,12 @@ impl Target {
         }
         apply(Handle::Open(file.as_fd()), &now, meta, &place.path, &self.issues);
         Ok(true)
+    }
+
+    /// Of a file with several names, one stays. Files that were apart when they were captured become so again.
+    fn is_first_name(&self, stat: &Stat, path: &EntryPath) -> bool {
+        let mut several = self.several.lock().unwrap_or_else(PoisonError::into_inner);
+        *several.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| path.clone()) == *path
     }
 
     /// Makes the file under its own name, if nothing stands there and it may be seen half written.

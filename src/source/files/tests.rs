@@ -187,7 +187,7 @@ fn capture_with(
         cutter: Arc::new(Equal(64 << 10)),
         recall: Box::new(recall.into_iter()),
         control: control.clone(),
-        rescan: false,
+        rescan: Default::default(),
         check: true,
     };
     FilesSource::new(options).unwrap().capture(capture, sink)

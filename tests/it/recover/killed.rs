@@ -115,6 +115,7 @@ fn settings<'s>(
         wait: Duration::from_secs(5),
         on_damage: OnDamage::Refuse,
         numeric_ids: false,
+        trust_times: false,
         actions,
         hooks: Hooks::default(),
         told,

@@ -46,6 +46,7 @@ fn give_back(lab: &Lab, manifest: &Manifest, safety: bool, saved: &dyn Fn()) -> 
         wait: Duration::from_secs(5),
         on_damage: OnDamage::Refuse,
         numeric_ids: false,
+        trust_times: false,
         actions: &actions,
         hooks: Hooks::default(),
         told: &told,

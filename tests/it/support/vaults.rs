@@ -116,7 +116,7 @@ pub fn request(tree: &Path, rescan: bool) -> backup::Request {
     };
     let source = Planned { name: "docs".parse().unwrap(), source: Box::new(FilesSource::new(options).unwrap()) };
     let (check, estimate, all, alarms) = (true, false, false, Some(backup::Shares::default()));
-    let control = Arc::default();
+    let (rescan, control) = (rescan.into(), Arc::default());
     backup::Request { sources: vec![source], label, check, rescan, estimate, alarms, all, control }
 }
 

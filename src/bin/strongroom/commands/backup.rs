@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use strongroom::base::capture::Rule;
 use strongroom::base::database::Database;
@@ -8,18 +9,23 @@ use strongroom::base::name::Name;
 use strongroom::base::text::{count, counted, is_obeyed, size};
 use strongroom::engine::sqlite::HEADER;
 use strongroom::format::manifest::{Alarm, Lost, Manifest, SourceRecord};
-use strongroom::ops::backup::{self, Planned, Report, Request};
+use strongroom::ops::backup::{self, Planned, Report, Request, Rescan};
 use strongroom::ops::config::Config;
+use strongroom::ops::turns::{Place, Purpose, Taken, Turn, TurnError};
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::Vault;
 use strongroom::vault::commit::Label;
 
-use crate::commands::init;
+use crate::commands::verify::percent;
+use crate::commands::{init, live};
 use crate::context::{Context, host_name, name_of, user_name};
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
 use crate::render::{Lean, Table, Tone, duration, local_with_zone, paint};
+
+/// How long a restore is waited for that changes what is to be captured.
+const WAIT: Duration = Duration::from_secs(300);
 
 /// Take a snapshot of what the configuration names, or of these paths
 ///
@@ -67,9 +73,10 @@ pub struct Args {
     /// How long to wait for a database that something else has locked
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     wait: u64,
-    /// Read every file, whatever looks unchanged
-    #[arg(long)]
-    rescan: bool,
+    /// Read every file, whatever looks unchanged; with =N% only this share of them, another one each time, all of them in
+    /// turn
+    #[arg(long, value_name = "N%", num_args = 0..=1, require_equals = true, default_missing_value = "100%", value_parser = percent)]
+    rescan: Option<f64>,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -87,6 +94,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let location = context.location(config.as_ref())?;
     let is_default = context.location_is_default(config.as_ref());
     let alarms = Some(config.as_ref().map_or_else(Default::default, |config| config.alarms));
+    let rescan_within = config.as_ref().and_then(|config| config.rescan_within);
     let (app, sources) = plan(&args, config)?;
     let vault = open_or_make(context, &location, is_default)?;
     let label = Label {
@@ -98,17 +106,37 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         reason: args.reason,
         tool: concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned(),
     };
+    let rescan = match (args.rescan, rescan_within) {
+        (Some(share), _) if share >= 100.0 => Rescan::Everything,
+        (Some(share), _) => Rescan::Share(share / 100.0),
+        (None, Some(within)) => Rescan::Within(within),
+        (None, None) => Rescan::Nothing,
+    };
     let control = context.control.clone();
     control.wait.set(args.wait.max(1));
     let estimate = context.interactive();
-    let (check, rescan, all) = (true, args.rescan, false);
+    let (check, all) = (true, false);
     let request = Request { sources, label, check, rescan, estimate, alarms, all, control };
     let progress = Progress::start(context, "reading", "files");
+    let _turn = turn(&request.sources, context)?;
     let report = backup::backup(&vault, &request)?;
     drop(progress);
     tell(&report, context);
     let well = report.manifest.complete() && report.manifest.alarms.is_empty();
     Ok(if well { Ending::Done } else { Ending::Incomplete })
+}
+
+/// Waits until nobody changes what is captured: half of a restore is nothing anybody wants back.
+fn turn(sources: &[Planned], context: &Context) -> Result<Option<Turn>, Failure> {
+    let places = sources.iter().map(Place::of_source).collect();
+    let waits = |taken: &Taken| live::waiting(taken, context);
+    let turn = context.turns()?.turn(("backup", Purpose::Read), places, (WAIT, &context.control), &waits);
+    match turn {
+        Ok(turn) => Ok(Some(turn)),
+        // A home that cannot be written to keeps nobody from capturing.
+        Err(TurnError::Io { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Which sources, and for which app.

@@ -48,6 +48,9 @@ pub struct Args {
     /// Every row of this table that differs, in the databases that changed
     #[arg(long, value_name = "TABLE", conflicts_with = "summary")]
     table: Option<String>,
+    /// Read every file that is there now, whatever looks unchanged: finds what a disk has changed
+    #[arg(long)]
+    rescan: bool,
     #[command(flatten)]
     places: PlaceArgs,
     #[command(flatten)]
@@ -64,7 +67,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let filter = args.filter.filter();
     let select = |selector: &Selector| Ok::<_, Failure>(context.select(&vault, selector, &filter)?.manifest);
     let (before, after) = (select(&args.before)?, after.as_ref().map(select).transpose()?);
-    let (summary, table) = (args.summary, args.table.as_deref());
+    let (summary, table, rescan) = (args.summary, args.table.as_deref(), args.rescan);
     let told = Told { context, summary, all: table.is_some() };
     let mut output = Output { context, summary, changes: Vec::new(), skipped: 0 };
     let root = EntryPath::root();
@@ -112,7 +115,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                     _ => None,
                 };
                 let sides = (&before, source);
-                let compared = diff::live(&vault, sides, &*live, &context.control, &mut each, server.as_mut());
+                let how = (rescan, &context.control);
+                let compared = diff::live(&vault, sides, &*live, how, &mut each, server.as_mut());
                 let skipped = match compared {
                     // What is gone or cannot be reached keeps nobody from comparing the rest.
                     Err(OpError::Source(error)) if several && is_its_own(&error) => {

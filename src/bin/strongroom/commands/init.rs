@@ -5,6 +5,7 @@ use age::secrecy::{ExposeSecret, SecretString};
 use strongroom::base::error::reason;
 use strongroom::base::name::Name;
 use strongroom::ops::discover;
+use strongroom::ops::overlap::overlapping;
 use strongroom::store::Store;
 use strongroom::vault::create::{self, Created};
 use strongroom::vault::host;
@@ -44,7 +45,11 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     if let Some(folder) = &args.discover {
         return discover(folder, &args, context);
     }
-    let location = context.location(context.config()?.as_ref())?;
+    let config = context.config()?;
+    if let Some(both) = config.as_ref().and_then(|config| overlapping(&config.sources)) {
+        context.say(&format!("warning: {both}"));
+    }
+    let location = context.location(config.as_ref())?;
     let made = make_for(&args, &location, context)?;
     if context.json() {
         context.print_json(&made.document(&location));

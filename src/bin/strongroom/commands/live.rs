@@ -10,6 +10,7 @@ use strongroom::ops::recover;
 use strongroom::ops::restore::Report;
 use strongroom::ops::restore::in_place::{self, Settings, Step};
 use strongroom::ops::restore::swap::Swapped;
+use strongroom::ops::turns::Taken;
 use strongroom::vault::commit::Label;
 use strongroom::vault::unlocked::UnlockedVault;
 
@@ -30,6 +31,9 @@ pub struct LiveArgs {
     /// Make no safety snapshot: what is there now is lost for good, and there is no undo
     #[arg(long)]
     pub no_safety: bool,
+    /// Do not read files that have the size and times they had: quicker, and leaves what a disk has changed as it is
+    #[arg(long)]
+    trust_times: bool,
     /// Do not run the hooks of the configuration
     #[arg(long)]
     no_hooks: bool,
@@ -62,6 +66,7 @@ impl LiveArgs {
             wait: Duration::from_secs(self.wait),
             on_damage: if self.accept_damage { OnDamage::Tell } else { OnDamage::Refuse },
             numeric_ids,
+            trust_times: self.trust_times,
             actions,
             hooks: hooks.filter(|_| !self.no_hooks).unwrap_or_default(),
             told,
@@ -91,9 +96,16 @@ pub fn told(step: &Step, context: &Context) {
                 context.warn(&format!("warning: {} failed: {failure}", ran.name));
             }
         }
+        Step::Waits(taken) => waiting(taken, context),
         Step::Reached(_) => {}
         Step::Safe(Holding::Unknown) => context.warn("warning: no safety snapshot: there is no undo"),
     }
+}
+
+/// Says what is waited for.
+pub fn waiting(taken: &Taken, context: &Context) {
+    let Taken { place, command, process, .. } = taken;
+    context.say(&format!("waiting for strongroom {command} (process {process}) at {place}"));
 }
 
 pub fn words(report: &in_place::Report, milliseconds: u64) -> Lines {
@@ -145,6 +157,14 @@ fn applied(applied: &Applied) -> String {
         Checked::Impossible { why } => format!("integrity not checked: {why}"),
     };
     format!("{what}, {check}")
+}
+
+/// The last line of a change: what is only partly so must not sound like success.
+pub fn last_line(what: &str, ending: Ending) -> String {
+    match ending {
+        Ending::Done => what.to_owned(),
+        _ => format!("{}: {what}, but not all of it (see above)", paint(Tone::Lost, "incomplete")),
+    }
 }
 
 /// How a change of live data ends: a hook that failed is something left undone.

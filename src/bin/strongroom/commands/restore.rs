@@ -90,9 +90,11 @@ fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context
         context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": request.to, "report": report }));
     } else {
         context.print(&words(&report, request, clock.elapsed().as_millis() as u64));
-        context.print(&format!("restored {} of {}\n", manifest.id.short(), local_with_zone(manifest.time)));
     }
-    Ok(live::issues(&report, context))
+    let ending = live::issues(&report, context);
+    let last = format!("restored {} of {}", manifest.id.short(), local_with_zone(manifest.time));
+    context.print(&format!("{}\n", live::last_line(&last, ending)));
+    Ok(ending)
 }
 
 fn in_place(
@@ -118,10 +120,12 @@ fn in_place(
         context.print_json(&serde_json::json!({ "snapshot": manifest.id, "report": report }));
     } else {
         context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
-        let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
-        context.print(&format!("restored to {}{back}\n", local_with_zone(manifest.time)));
     }
-    Ok(live::ending(&report, context))
+    let ending = live::ending(&report, context);
+    let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
+    let last = live::last_line(&format!("restored to {}", local_with_zone(manifest.time)), ending);
+    context.print(&format!("{last}{back}\n"));
+    Ok(ending)
 }
 
 fn words(report: &Report, request: &Request, milliseconds: u64) -> String {

@@ -63,12 +63,12 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         context.print_json(&serde_json::json!({ "undone": done.id, "report": report }));
     } else {
         context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
-        let what = format!("took back {} of {}", word(done.kind), local_with_zone(done.time));
-        let back =
-            if args.live.no_safety { String::new() } else { format!(" · undo: strongroom undo {}", report.action) };
-        context.print(&format!("{what}{back}\n"));
     }
-    Ok(live::ending(&report, context))
+    let ending = live::ending(&report, context);
+    let what = format!("took back {} of {}", word(done.kind), local_with_zone(done.time));
+    let back = if args.live.no_safety { String::new() } else { format!(" · undo: strongroom undo {}", report.action) };
+    context.print(&format!("{}{back}\n", live::last_line(&what, ending)));
+    Ok(ending)
 }
 
 fn forget(action: Option<&str>, actions: &Actions, context: &Context) -> Result<Ending, Failure> {

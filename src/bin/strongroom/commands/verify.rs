@@ -40,7 +40,7 @@ pub struct Args {
     filter: FilterArgs,
 }
 
-fn percent(text: &str) -> Result<f64, String> {
+pub fn percent(text: &str) -> Result<f64, String> {
     let number = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok();
     number.filter(|n| *n > 0.0 && *n <= 100.0).ok_or_else(|| "write a share between 0 and 100 %, such as 5%".to_owned())
 }

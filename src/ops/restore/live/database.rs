@@ -6,13 +6,15 @@ use crate::base::database::{Database as Captured, FREE_PAGES};
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, Options, SIDES, beside};
+use crate::engine::sqlite::apply::{self, Applied, Options, SIDES, Way, beside};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::in_place::Step as Told;
 use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
 use crate::ops::restore::live::{Database, Given, Place, Work};
 use crate::ops::restore::sides::is_direct;
+use crate::source::files::target::Target;
 use crate::vault::extents;
 use crate::vault::read::Library;
 
@@ -59,7 +61,7 @@ impl Work<'_> {
         done: &mut dyn FnMut(&EntryPath),
     ) -> Result<(), OpError> {
         let Some(record) = self.place.gives else { return Ok(()) };
-        for step in Walk::new(self.place, self.library) {
+        for step in Walk::new(self.place, self.change.claims, self.library) {
             self.stopped()?;
             let step = match step {
                 Ok(step) => step,
@@ -70,12 +72,45 @@ impl Work<'_> {
             if let Some(database) = self.beside(&step, record)? {
                 self.one(&database, record, given, meant, done)?;
             }
-            let Some(wanted) = &step.wanted else { continue };
+            let Some(wanted) = &step.wanted else {
+                if self.was_database(&step.path) {
+                    let live = self.change.guard.take(&self.place.live(&step.path));
+                    self.going.borrow_mut().insert(step.path, live);
+                }
+                continue;
+            };
             let same = step.now.as_ref() == Some(wanted) && !self.place.has_unseen_log(wanted, Some(record));
             if same || self.is_unsaved(&step.path, step.now.as_ref()) || !is_database(wanted, record, self.library)? {
                 continue;
             }
             self.one(wanted, record, given, meant, done)?;
+        }
+        Ok(())
+    }
+
+    /// Does the snapshot that says what is touched name this as a database?
+    pub(super) fn was_database(&self, path: &EntryPath) -> bool {
+        let databases = &self.place.touches.databases;
+        databases.iter().any(|database| database.path == *path && database.engine == "sqlite")
+    }
+
+    /// What the snapshot has of what SQLite kept beside a database, which itself was not there.
+    pub(super) fn sides_of(&self, path: &EntryPath, record: &SourceRecord) -> Result<Vec<Entry>, OpError> {
+        if !self.was_database(path) {
+            return Ok(Vec::new());
+        }
+        let of = |side: &&str| find(record, &side_of(path, side)?, self.library).transpose();
+        SIDES.iter().filter_map(of).collect()
+    }
+
+    /// Removes what SQLite kept beside a database that is gone: another one of that name would be taken for its owner.
+    pub(super) fn remove_sides(&self, path: &EntryPath, target: &Target) -> Result<(), OpError> {
+        for side in SIDES.iter().filter_map(|side| side_of(&self.place.named(path), side)) {
+            match target.remove(&side, false) {
+                Ok(_) => {}
+                Err(error) if error.is_fatal() => return Err(error.into()),
+                Err(error) => self.tally.issue(&self.place.shown(path), &error),
+            }
         }
         Ok(())
     }
@@ -101,12 +136,17 @@ impl Work<'_> {
         if !self.databases.insert(wanted.path.clone()) || !meant(&wanted.path) {
             return Ok(());
         }
-        if !wanted.path.is_root() && !is_direct(&self.place.root, &self.place.live(&wanted.path)) {
+        let live = self.place.live(&wanted.path);
+        if !self.change.claims.decides_over_database(self.place.number, &wanted.path, &live) {
+            return Ok(());
+        }
+        if !wanted.path.is_root() && !is_direct(&self.place.root, &live) {
             self.tally.note(self.place.shown(&wanted.path), "left alone: a link leads to it".to_owned());
             return Ok(());
         }
         let applied = self.database(wanted, record)?;
         done(&wanted.path);
+        (self.change.settings.told)(Told::Reached("database given back"));
         given.databases.push(Database { path: self.place.shown(&wanted.path), applied });
         Ok(())
     }
@@ -152,12 +192,22 @@ impl Work<'_> {
             Some(applied) => applied,
             None => origin.pages(wanted, &live, |pages| apply::apply(&mut held, pages, &options))?,
         };
+        if applied.way != Way::Created {
+            let named = Entry { path: self.place.named(&wanted.path), ..wanted.clone() };
+            target.dress_database(&named, &SIDES)?;
+        }
         for issue in target.seal() {
             self.tally.note(issue.path, issue.reason);
         }
         control.items.add(1);
         Ok(applied)
     }
+}
+
+/// The path of a log.
+fn side_of(database: &EntryPath, side: &str) -> Option<EntryPath> {
+    let bytes = [database.as_bytes(), side.as_bytes()].concat();
+    EntryPath::from_bytes(&bytes).ok().filter(|_| !database.is_root())
 }
 
 /// The path of the database whose log this would be.

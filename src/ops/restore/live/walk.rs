@@ -4,6 +4,7 @@ use crate::base::entry::Entry;
 use crate::base::path::EntryPath;
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::OpError;
+use crate::ops::restore::claims::Claims;
 use crate::ops::restore::live::Place;
 use crate::vault::error::VaultError;
 use crate::vault::read::{self, Library};
@@ -26,7 +27,11 @@ pub(in crate::ops) enum Trouble {
     Fatal(OpError),
 }
 
+/// What another part decides over is passed over.
 pub(in crate::ops) struct Walk<'w> {
+    claims: &'w Claims,
+    part: usize,
+    seen: bool,
     touches: read::Entries<'w>,
     gives: Option<Sorted<'w>>,
     /// What is touched is given as it is.
@@ -35,15 +40,23 @@ pub(in crate::ops) struct Walk<'w> {
 }
 
 impl<'w> Walk<'w> {
-    pub fn new(place: &Place<'_>, library: &'w Library<'w>) -> Self {
+    pub fn new(place: &Place<'_>, claims: &'w Claims, library: &'w Library<'w>) -> Self {
         let path = &place.part.path;
         let same = place.gives.is_some_and(|gives| gives.listing == place.touches.listing);
         Self {
+            claims,
+            part: place.number,
+            seen: false,
             touches: read::entries(&place.touches.listing, path, library),
             gives: place.gives.filter(|_| !same).map(|gives| Sorted::new(gives, path, library)),
             same,
             before: place.before.flatten().map(|before| Sorted::new(before, path, library)),
         }
+    }
+
+    /// Was there any path, whoever decides over it?
+    pub fn seen(&self) -> bool {
+        self.seen
     }
 
     fn step(&mut self, touched: Entry) -> Result<Step, OpError> {
@@ -62,10 +75,15 @@ impl Iterator for Walk<'_> {
     type Item = Result<Step, Trouble>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(match self.touches.next()? {
-            Ok(touched) => self.step(touched).map_err(Trouble::Fatal),
-            Err(error) => Err(Trouble::Touched(error)),
-        })
+        loop {
+            let touched = self.touches.next()?;
+            self.seen = true;
+            match touched {
+                Ok(touched) if !self.claims.decides(self.part, &touched.path) => {}
+                Ok(touched) => return Some(self.step(touched).map_err(Trouble::Fatal)),
+                Err(error) => return Some(Err(Trouble::Touched(error))),
+            }
+        }
     }
 }
 

@@ -59,6 +59,13 @@ fn attributes(written: &BTreeMap<String, String>) -> Option<Attributes> {
     written.iter().map(read).collect()
 }
 
+impl Meta {
+    /// The same, with the time that a file has.
+    pub fn at_the_time_of(self, now: &Now) -> Self {
+        Self { mtime: now.mtime.unwrap_or(self.mtime), ..self }
+    }
+}
+
 /// What a file has before its metadata is set.
 pub struct Now {
     uid: u32,
@@ -178,26 +185,36 @@ fn names(list: &[u8]) -> Vec<CString> {
     list.split(|&b| b == 0).filter(|name| !name.is_empty()).filter_map(|name| CString::new(name).ok()).collect()
 }
 
+/// The same of owner and mode alone.
+pub fn set_owner_and_mode(handle: Handle, now: &Now, meta: &Meta, path: &EntryPath, issues: &Issues) {
+    let (owned, owner_changed) = set_owner(handle, now, meta, path, issues);
+    set_mode(handle, now, (meta, owned), owner_changed, path, issues);
+}
+
 /// Makes the metadata of what `handle` reaches that of the entry, changing only what differs.
 pub fn apply(handle: Handle, now: &Now, meta: &Meta, path: &EntryPath, issues: &Issues) {
     let (owned, owner_changed) = set_owner(handle, now, meta, path, issues);
     let attributes_changed = set_attributes(handle, now, meta, path, issues);
-    if let Some(wanted) = meta.mode {
-        let mode = wanted & owned;
-        if mode != wanted {
-            issues.note_plainly(path, Shortfall::SpecialBits);
-        }
-        // A new owner clears setuid, and a new ACL brings its own permissions.
-        if (owner_changed || attributes_changed || mode != now.mode)
-            && let Err(error) = handle.chmod(mode)
-        {
-            issues.note(path, Shortfall::Mode, error);
-        }
-    }
+    // A new owner clears setuid, and a new ACL brings its own permissions.
+    set_mode(handle, now, (meta, owned), owner_changed || attributes_changed, path, issues);
     if now.mtime != Some(meta.mtime)
         && let Err(error) = handle.set_time(meta.mtime)
     {
         issues.note(path, Shortfall::Time, error);
+    }
+}
+
+/// `owned` are the bits that may be set; `anew` says whether something before has changed the mode.
+fn set_mode(handle: Handle, now: &Now, (meta, owned): (&Meta, u32), anew: bool, path: &EntryPath, issues: &Issues) {
+    let Some(wanted) = meta.mode else { return };
+    let mode = wanted & owned;
+    if mode != wanted {
+        issues.note_plainly(path, Shortfall::SpecialBits);
+    }
+    if (anew || mode != now.mode)
+        && let Err(error) = handle.chmod(mode)
+    {
+        issues.note(path, Shortfall::Mode, error);
     }
 }
 

@@ -219,7 +219,7 @@ fn an_error_of_the_sink_ends_the_capture() {
         cutter: Arc::new(Equal(64 << 10)),
         recall: Box::new(std::iter::empty()),
         control: Arc::default(),
-        rescan: false,
+        rescan: Default::default(),
         check: true,
     };
     let error = FilesSource::new(options(root.path())).unwrap().capture(capture, &mut Full).unwrap_err();

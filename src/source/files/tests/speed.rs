@@ -97,7 +97,7 @@ fn speed_of_a_first_and_of_an_unchanged_capture() {
             cutter: Arc::new(Cut),
             recall: Box::new(known.into_iter()),
             control: Arc::default(),
-            rescan: false,
+            rescan: Default::default(),
             check: true,
         };
         let mut sink = Counter::default();

@@ -1,0 +1,248 @@
+//! What has changed since an action: everything that it touched is compared with what it left, and with what it is to become.
+//!
+//! Owns two looks: one at what stands there, before anything is made of it, so that an undo that is refused leaves nothing
+//! behind; and one at what the safety snapshot holds, which is what would be replaced.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, Metadata};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::base::entry::{Entry, Kind};
+use crate::base::error::Explained;
+use crate::base::path::{EntryPath, decode};
+use crate::engine::sqlite::apply::{self, OnDamage, Options};
+use crate::engine::sqlite::held::PlainFile;
+use crate::format::manifest::{Manifest, SourceRecord};
+use crate::ops::actions::Touched;
+use crate::ops::backup::Planned;
+use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::alone;
+use crate::ops::restore::claims::real;
+use crate::ops::restore::live::{Change, Origin, Place, Sorted, Step, Walk, find, is_database, places, stem};
+use crate::ops::restore::server::KIND;
+use crate::source::files::target::holds;
+use crate::vault::extents;
+use crate::vault::read::Library;
+
+/// So many changed paths are named.
+const NAMED: usize = 5;
+
+/// The databases that were as the action left them when they were looked at.
+pub(super) type Looked = BTreeSet<PathBuf>;
+
+/// Whatever the action touched and somebody has changed since.
+#[derive(Default)]
+struct Changed {
+    count: u64,
+    paths: Vec<String>,
+}
+
+impl Changed {
+    fn note(&mut self, path: String) {
+        self.count += 1;
+        if self.paths.len() < NAMED {
+            self.paths.push(path);
+        }
+    }
+
+    fn into_result(self) -> Result<(), OpError> {
+        let Self { count, paths } = self;
+        if count == 0 { Ok(()) } else { Err(Problem::ChangedSince { count, paths }.into()) }
+    }
+}
+
+/// Is everything as the action left it, or as it is to become? Looks at what stands there. What seems not to have been
+/// written since by its time is looked at more closely later. Returns which databases need not be.
+pub(super) fn unchanged_there(
+    change: &Change<'_>,
+    left: Option<&Manifest>,
+    configured: &[Planned],
+) -> Result<Looked, OpError> {
+    let library = change.unlocked.library()?;
+    let (mut changed, mut looked) = (Changed::default(), Looked::new());
+    // A server's database that is swapped is kept: whoever writes to it from here on loses nothing.
+    for part in change.action.parts.iter().filter(|part| part.kind == KIND) {
+        let Some(left) = left else { continue };
+        for table in change.swaps.changed(change.unlocked, left, part, &change.settings.control)? {
+            changed.note(format!("{}/{table}", part.source));
+        }
+    }
+    for place in places(change, &library)? {
+        let side = Side::of(change, &place, left, &library);
+        let mut was = side.left.map(|record| Sorted::new(record, &place.part.path, &library));
+        for step in Walk::new(&place, change.claims, &library) {
+            let Ok(step) = step else { continue };
+            let expected = was.as_mut().map(|was| was.take(&step.path)).transpose()?.flatten();
+            let live = place.live(&step.path);
+            let nothing = fs::symlink_metadata(&live).is_err();
+            let none_meant = expected.is_none() || step.wanted.is_none();
+            let stands = || {
+                let as_left = side.stands(expected.as_ref(), side.left)?;
+                Ok::<_, OpError>(as_left || side.stands(step.wanted.as_ref(), place.gives)?)
+            };
+            if (nothing && none_meant) || (!side.names_as_database(&step.path) && stands()?) {
+                continue;
+            }
+            // What is not captured was left alone, and will be.
+            if step.wanted.is_none() && !is_captured(place.part, &live, configured) {
+                continue;
+            }
+            match side.database(&expected, &step, &live)? {
+                Some(true) => _ = looked.insert(live),
+                None if side.belongs_to_database(&step.path)? => {}
+                _ => changed.note(place.shown(&step.path)),
+            }
+        }
+    }
+    changed.into_result()?;
+    Ok(looked)
+}
+
+/// The same by what the safety snapshot holds. `looked` names databases that nobody has written to since they were looked at.
+pub(super) fn unchanged(change: &Change<'_>, left: Option<&Manifest>, looked: &Looked) -> Result<(), OpError> {
+    let library = change.unlocked.library()?;
+    let mut changed = Changed::default();
+    for place in places(change, &library)? {
+        let side = Side::of(change, &place, left, &library);
+        let mut was = side.left.map(|record| Sorted::new(record, &place.part.path, &library));
+        for step in Walk::new(&place, change.claims, &library) {
+            let Ok(step) = step else { continue };
+            let expected = was.as_mut().map(|was| was.take(&step.path)).transpose()?.flatten();
+            let live = place.live(&step.path);
+            if looked.contains(&live) {
+                continue;
+            }
+            let now = side.whole(step.now.as_ref(), place.before.flatten())?;
+            // What is to become what it is will not be touched.
+            let stays = same(side.whole(step.wanted.as_ref(), place.gives)?.as_ref(), now.as_ref());
+            let left_so = || Ok::<_, OpError>(same(side.whole(expected.as_ref(), side.left)?.as_ref(), now.as_ref()));
+            let seen = now.as_ref().is_none_or(|now| !place.has_unseen_log(now, side.left));
+            if (stays || left_so()?) && seen {
+                continue;
+            }
+            match side.database(&expected, &step, &live)? {
+                Some(true) => {}
+                None if side.belongs_to_database(&step.path)? => {}
+                _ => changed.note(place.shown(&step.path)),
+            }
+        }
+    }
+    changed.into_result()
+}
+
+/// The same thing with the same bytes, whoever owns it.
+fn same(one: Option<&Entry>, other: Option<&Entry>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => {
+            (one.kind, one.size, one.device) == (other.kind, other.size, other.device)
+                && one.content == other.content
+                && one.target == other.target
+        }
+        _ => false,
+    }
+}
+
+/// One part, and the snapshots that say how it was left and what it is to become.
+struct Side<'s> {
+    change: &'s Change<'s>,
+    place: &'s Place<'s>,
+    left: Option<&'s SourceRecord>,
+    library: &'s Library<'s>,
+}
+
+impl<'s> Side<'s> {
+    fn of(change: &'s Change<'s>, place: &'s Place<'s>, left: Option<&'s Manifest>, library: &'s Library<'s>) -> Self {
+        let left = left.and_then(|left| left.sources.iter().find(|source| source.name == place.part.source));
+        Self { change, place, left, library }
+    }
+
+    /// The entry with its content, whichever name of the file carries that: names come and go without changing it.
+    fn whole(&self, entry: Option<&Entry>, record: Option<&SourceRecord>) -> Result<Option<Entry>, OpError> {
+        let Some((entry, record)) = entry.zip(record) else { return Ok(entry.cloned()) };
+        alone(entry.clone(), record, self.library).map(Some)
+    }
+
+    fn names_as_database(&self, path: &EntryPath) -> bool {
+        let databases = self.left.iter().flat_map(|record| &record.databases);
+        databases.into_iter().any(|database| database.path == *path && database.engine == "sqlite")
+    }
+
+    /// Does a live database hold what the action left, or what it is to become? `None` where the action left none. One of
+    /// several names of a database answers for all.
+    fn database(&self, expected: &Option<Entry>, step: &Step, live: &Path) -> Result<Option<bool>, OpError> {
+        let whole = self.whole(expected.as_ref(), self.left)?;
+        let Some((whole, record)) = whole.zip(self.left) else { return Ok(None) };
+        if !is_database(&whole, record, self.library)? {
+            return Ok(None);
+        }
+        if !self.change.claims.decides_over_database(self.place.number, &step.path, live) {
+            return Ok(Some(true));
+        }
+        let as_left = self.still_holds(expected.as_ref(), self.left)?;
+        Ok(Some(as_left || self.still_holds(step.wanted.as_ref(), self.place.gives)?))
+    }
+
+    /// The counters of a database that was given back are its own: only its pages tell whether it was written to since.
+    fn still_holds(&self, expected: Option<&Entry>, record: Option<&SourceRecord>) -> Result<bool, OpError> {
+        let Some(expected) = self.whole(expected, record)? else {
+            return Ok(false);
+        };
+        let Some(record) = record.filter(|_| expected.kind == Kind::File) else { return Ok(false) };
+        let (settings, live) = (self.change.settings, self.place.live(&expected.path));
+        if !fs::symlink_metadata(&live).is_ok_and(|there| there.is_file() || expected.path.is_root()) {
+            return Ok(false);
+        }
+        let options =
+            Options { wait: settings.wait, on_damage: OnDamage::Tell, control: &settings.control, dress: None };
+        Origin { record, library: self.library, control: &settings.control }
+            .pages(&expected, &live, |pages| apply::holds(&live, pages, &options))
+    }
+
+    /// Does this stand there?
+    fn stands(&self, entry: Option<&Entry>, record: Option<&SourceRecord>) -> Result<bool, OpError> {
+        let Some(entry) = self.whole(entry, record)? else { return Ok(false) };
+        let live = self.place.live(&entry.path);
+        let Ok(there) = fs::symlink_metadata(&live) else { return Ok(false) };
+        Ok(match entry.kind {
+            Kind::Dir => there.is_dir(),
+            Kind::Symlink => {
+                let target = fs::read_link(&live).ok();
+                let wanted = entry.target.as_deref().and_then(decode);
+                target.map(|target| target.as_os_str().as_bytes().to_vec()) == wanted
+            }
+            Kind::File if !there.is_file() || there.len() != entry.size => false,
+            Kind::File => is_as_old(&entry, &there) || self.is_as(&entry, &live)?,
+            _ => !there.is_file() && !there.is_dir() && !there.is_symlink(),
+        })
+    }
+
+    fn is_as(&self, entry: &Entry, live: &Path) -> Result<bool, OpError> {
+        let Ok(file) = File::open(live).map(|file| PlainFile::from(OwnedFd::from(file))) else { return Ok(false) };
+        let extents = extents::of_file(entry, self.library);
+        let mut extents = extents.map(|extent| extent.map_err(|error| Box::new(error) as Explained));
+        Ok(holds(file.as_fd(), entry.size, &mut extents).unwrap_or(false))
+    }
+
+    /// What SQLite keeps beside a database comes and goes.
+    fn belongs_to_database(&self, path: &EntryPath) -> Result<bool, OpError> {
+        let (Some(stem), Some(record)) = (stem(path), self.left) else { return Ok(false) };
+        find(record, &stem, self.library)?.map_or(Ok(false), |database| is_database(&database, record, self.library))
+    }
+}
+
+/// Does the source capture what stands there, as it is configured?
+fn is_captured(part: &Touched, live: &Path, configured: &[Planned]) -> bool {
+    let own = configured.iter().find(|planned| planned.name == part.source && planned.source.root() == part.root);
+    let Some(own) = own else { return true };
+    let real = live.parent().zip(live.file_name()).map(|(folder, name)| real(folder).join(name));
+    real.is_some_and(|real| own.source.covers(&real))
+}
+
+fn is_as_old(entry: &Entry, there: &Metadata) -> bool {
+    let (seconds, nanoseconds) = entry.mtime.unix();
+    (there.mtime(), there.mtime_nsec()) == (seconds, nanoseconds.into())
+}
