@@ -47,7 +47,7 @@ impl UnlockedVault {
     /// All of them. One that is damaged, or newer than this version, does not hide the others.
     pub fn snapshots(&self) -> Result<Snapshots, VaultError> {
         // Before the list: what is committed in between is on the list and not missed.
-        let last = self.vault.last_commit();
+        let last = self.vault.last_commit().filter(|_| self.vault.committed_here());
         let there = self.vault.manifest_keys()?;
         let mut snapshots = self.snapshots_of(&there)?;
         let previous =

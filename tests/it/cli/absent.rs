@@ -175,7 +175,7 @@ fn a_source_that_is_gone_costs_only_itself() {
     let short = short(&manifest);
     // Every command makes sense of such a snapshot.
     assert!(home.ok(&["show", "latest"]).out.contains("db: not captured: "));
-    let named = home.fails(1, &["show", "latest", "db"]);
+    let named = home.fails(1, &["show", &short, "db"]);
     assert!(
         named.contains(&format!("snapshot {short}: db was not captured")) && named.contains("--source db"),
         "{named}"
@@ -197,7 +197,7 @@ fn a_source_that_is_gone_costs_only_itself() {
         ran.err
     );
     assert_eq!(fs::read(home.path("out/docs/a.txt")).unwrap(), b"alpha\n");
-    assert!(home.fails(1, &["restore", "latest", "db", "--to", "other"]).contains("db was not captured"));
+    assert!(home.fails(1, &["restore", &short, "db", "--to", "other"]).contains("db was not captured"));
     home.write("app/docs/a.txt", "changed\n");
     let ran = home.run(&["restore", "latest", "--in-place"]);
     assert!(ran.code == 3 && ran.err.contains("not restored as it was: db"), "{} {}", ran.code, ran.err);

@@ -34,6 +34,8 @@ const RUNS: &[&[&str]] = &[
     &["completions", "bash"],
     &["man"],
     &["man", "backup"],
+    &["help"],
+    &["help", "backup"],
 ];
 
 fn populated() -> Home {

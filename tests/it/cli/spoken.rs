@@ -179,7 +179,7 @@ fn nothing_that_a_snapshot_or_a_database_says_is_obeyed_by_a_terminal() {
         check(command, &ran);
         let ran = home.run(&[&["--json", "--verbose"], &command[..]].concat());
         check(command, &ran);
-        if !ran.out.is_empty() {
+        if !ran.out.is_empty() && !command.contains(&"--format") {
             let document = serde_json::from_str::<serde_json::Value>(&ran.out);
             assert!(document.is_ok(), "{command:?}: {}", ran.out);
         }
