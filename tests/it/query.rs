@@ -138,7 +138,7 @@ fn a_live_database_elsewhere_or_gone_is_told() {
     live.close().unwrap();
     fs::remove_file(home.path("app/shop.db")).unwrap();
     let said = home.run(&["query", "latest", "SELECT * FROM live.projects"]);
-    assert!(said.code == 1 && said.err.contains("it is not there"), "{}", said.err);
+    assert!(said.code == 1 && said.err.contains("app/shop.db is not there"), "{}", said.err);
 }
 
 #[test]
