@@ -16,6 +16,7 @@ use strongroom::ops::actions::Actions;
 use strongroom::ops::backup::{self, Planned};
 use strongroom::ops::error::OpError;
 use strongroom::ops::hooks::Hooks;
+use strongroom::ops::places::Places;
 use strongroom::ops::restore::in_place::{self, Report, Request, Settings, Step};
 use strongroom::ops::undo;
 use strongroom::source::files::{FilesOptions, FilesSource};
@@ -92,7 +93,8 @@ pub fn give_back(lab: &Lab, manifest: &Manifest, database: Option<&Path>) -> (Re
         }
     };
     let settings = settings(lab, &actions, &told);
-    let request = Request { parts: Vec::new(), configured: Vec::new(), settings };
+    let places = Places::of(unlocked.vault());
+    let request = Request { parts: Vec::new(), configured: Vec::new(), places, settings };
     (in_place::restore(&unlocked, manifest, request).unwrap(), times.get())
 }
 
