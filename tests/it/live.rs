@@ -30,7 +30,10 @@ fn number(file: &Path, text: &str) -> i64 {
 
 /// An app of files and a database, and a snapshot of it.
 fn app() -> Home {
-    let home = Home::new();
+    app_in(Home::new())
+}
+
+fn app_in(home: Home) -> Home {
     home.write("app/readme.md", "one\n");
     home.write("app/docs/a.txt", "alpha\n");
     home.write("app/docs/b.txt", "beta\n");

@@ -72,7 +72,8 @@ fn runs(home: &Home) -> Vec<Vec<String>> {
     let owned = |run: &[&str]| run.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
     let mut runs: Vec<Vec<String>> = RUNS.iter().map(|run| owned(run)).collect();
     runs.extend(RUNS.iter().map(|run| [owned(&["--json"]), owned(run)].concat()));
-    runs.extend(commands.iter().map(|command| vec![command.clone(), "--help".to_owned()]));
+    let helped = commands.iter().filter(|command| *command != "help");
+    runs.extend(helped.map(|command| vec![command.clone(), "--help".to_owned()]));
     runs.extend([owned(&["--help"]), owned(&["--version"]), owned(&["--json", "show", "latest~99"])]);
     runs
 }

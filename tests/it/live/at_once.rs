@@ -110,5 +110,8 @@ fn sources_that_hold_the_same_are_said_once_where_they_do() {
     let vault = home.path("other-vault");
     assert!(home.ok(&["--vault", vault.to_str().unwrap(), "init"]).err.contains("app and shop both hold "));
     both("exclude = [\"*.db\"]");
+    // That it is not captured twice any more is an alarm, once.
+    let said = home.run(&["backup"]).err;
+    assert!(said.starts_with("alarm: app/shop.db: the database is gone") && !said.contains("both hold"), "{said}");
     assert_eq!(home.ok(&["backup"]).err, "");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
-use super::{app, snapshots};
+use super::{app_in, snapshots};
 use crate::support::program::Home;
 
 /// Somebody who has mapped a file. The system notes the time of the first writing through it, and not of those after.
@@ -45,7 +45,7 @@ impl Drop for Mapped {
 
 /// An app whose file `docs/a.txt` holds something else than when it was captured, and does not look so.
 fn rotten() -> (Home, Mapped) {
-    let home = app();
+    let home = app_in(Home::in_memory());
     let file = home.path("app/docs/a.txt");
     let mut mapped = Mapped::new(&file);
     mapped.write('a');

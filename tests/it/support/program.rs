@@ -22,7 +22,15 @@ pub struct Ran {
 
 impl Home {
     pub fn new() -> Self {
-        let temp = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    /// In memory, where no page of a file is ever written back: what writes through a mapping is noted once.
+    pub fn in_memory() -> Self {
+        Self::of(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn of(temp: TempDir) -> Self {
         fs::create_dir(temp.path().join("home")).unwrap();
         fs::create_dir(temp.path().join("work")).unwrap();
         Self { temp, variables: Vec::new() }
