@@ -210,7 +210,7 @@ impl<'v> Chooser<'v> {
         if part.path.is_root() {
             return Ok(true);
         }
-        self.once((&source.listing, &part.path), || Ok(show::is_there(self.desk()?.library(), source, &part.path)?))
+        self.once((&source.listing, &part.path), || show::is_there(self.desk()?.library(), source, &part.path))
     }
 
     fn has_file(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {

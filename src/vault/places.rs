@@ -88,7 +88,7 @@ mod tests {
         assert!(is_known(&host, &docs));
         assert!(!is_known(&host, &place("other", "/srv/docs")));
         assert!(!is_known(&host, &place("docs", "/srv")));
-        assert_eq!(all(&host), [docs.clone()]);
+        assert_eq!(all(&host), std::slice::from_ref(&docs));
         let file = docs.file(host.places());
         fs::write(&file, place("docs", "/etc").written()).unwrap();
         assert!(!is_known(&host, &docs) && !is_known(&host, &place("docs", "/etc")));

@@ -103,8 +103,11 @@ pub fn whole(_: &Snapshot) -> Result<bool, SelectError> {
     Ok(true)
 }
 
+/// Is a snapshot one that a selector can mean?
+type Fits<'f> = dyn Fn(&Snapshot) -> bool + 'f;
+
 /// Which snapshots a selector may mean; the newest of them is meant.
-fn fit<'f>(selector: &'f Selector, now: &Zoned) -> Result<Box<dyn Fn(&Snapshot) -> bool + 'f>, SelectError> {
+fn fit<'f>(selector: &'f Selector, now: &Zoned) -> Result<Box<Fits<'f>>, SelectError> {
     let point = match selector {
         Selector::At(text) => Some(point::parse(text, now)?),
         _ => None,

@@ -37,7 +37,7 @@ fn writing_rsync(home: &Home) -> String {
     );
     fs::write(home.path("bin/rsync"), script).unwrap();
     assert!(Command::new("chmod").arg("+x").arg(home.path("bin/rsync")).status().unwrap().success());
-    format!("export PATH=\"$PWD/bin:$PATH\"\n")
+    "export PATH=\"$PWD/bin:$PATH\"\n".to_owned()
 }
 
 #[test]

@@ -173,6 +173,9 @@ impl Before {
     }
 }
 
+/// Looks at what is there while nobody can alter it, before it is kept: an error leaves everything as it is.
+pub(in crate::ops) type Look<'l> = dyn FnMut(&Guard, &[Planned]) -> Result<(), OpError> + 'l;
+
 /// Makes the safety snapshot, after a look at what would be in it that may refuse it all. Where somebody has written meanwhile it is made once more, with writers kept waiting.
 pub(in crate::ops) fn save(
     unlocked: &UnlockedVault,
@@ -180,7 +183,7 @@ pub(in crate::ops) fn save(
     parts: &[Touched],
     configured: Vec<Planned>,
     settings: &Settings<'_>,
-    look: &mut dyn FnMut(&Guard, &[Planned]) -> Result<(), OpError>,
+    look: &mut Look<'_>,
 ) -> Result<Before, OpError> {
     let before = match &settings.safety {
         None => Before::default(),

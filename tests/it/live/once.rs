@@ -112,8 +112,11 @@ pub fn take_back_told(lab: &Lab, told: &dyn Fn(Step)) -> Result<Report, OpError>
 
 const LATE: &str = "SELECT count(*) FROM t WHERE x = 'late'";
 
+/// What it is called, the database, and the two sources that name it.
+type Way = (&'static str, PathBuf, Box<dyn Source>, Box<dyn Source>);
+
 /// The ways in which two sources can name one database: by its folder, by a link to that, by two names of the file.
-fn ways(lab: &Lab) -> Vec<(&'static str, PathBuf, Box<dyn Source>, Box<dyn Source>)> {
+fn ways(lab: &Lab) -> Vec<Way> {
     let fresh = |name: &str| {
         let folder = lab.path(name);
         fs::create_dir(&folder).unwrap();
