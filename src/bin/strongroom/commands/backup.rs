@@ -317,7 +317,7 @@ fn warn_of_left_out(source: &SourceRecord, context: &Context) {
 fn hint_for_empty(manifest: &Manifest) -> Option<String> {
     let empty = manifest.alarms.iter().find(|alarm| alarm.what == Lost::Empty)?;
     Some(format!(
-        "hint: if that is right, write allow_empty = true under [source.{}] in strongroom.toml, or pass --allow-empty",
+        "hint: if that is right, write allow_empty = true under [source.{}] in strongroom.toml (for paths: --allow-empty)",
         empty.source
     ))
 }
