@@ -71,6 +71,16 @@ pub type Recall = Box<dyn Iterator<Item = Known> + Send>;
 pub struct Skip {
     pub path: String,
     pub reason: String,
+    /// All its bytes were captured: what they are is damaged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damage: bool,
+}
+
+impl Skip {
+    /// What is not in the capture as it should be.
+    pub fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { path: path.into(), reason: reason.into(), damage: false }
+    }
 }
 
 /// What was left out by a rule that nobody had to write down.

@@ -8,7 +8,7 @@ pub mod claims;
 pub mod guard;
 pub mod in_place;
 pub mod live;
-pub mod overlap;
+pub mod live_target;
 pub mod server;
 mod sides;
 pub mod swap;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use crate::base::capture::Skip;
 use crate::base::control::Control;
-use crate::base::database::Database;
 use crate::base::path;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Touched;
@@ -74,11 +73,7 @@ impl Plan {
 
 /// What is not in a snapshot. A damaged database is in it, as it lies there.
 fn missing(source: &SourceRecord) -> Option<String> {
-    let says_so = |skip: &Skip, found: &Database| {
-        let damage = found.damage.as_deref().filter(|_| skip.path == found.path.to_string());
-        damage.is_some_and(|damage| skip.reason.contains(damage))
-    };
-    let is_kept = |skip: &&Skip| source.databases.iter().any(|found| says_so(skip, found));
+    let is_kept = |skip: &&Skip| skip.damage;
     let kept = source.skipped.iter().filter(is_kept).count() as u64;
     (source.skipped_count > kept).then(|| {
         let first = source.skipped.iter().find(|skip| !is_kept(skip));

@@ -63,6 +63,9 @@ pub enum OnConflict {
 pub struct Refusal {
     pub what: String,
     pub hint: String,
+    /// Live data has no such table.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_table: bool,
 }
 
 /// A table of the plan.

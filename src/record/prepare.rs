@@ -140,7 +140,7 @@ impl<'w> Work<'w> {
     }
 
     fn refuse(&mut self, what: String, hint: &str) {
-        self.refusals.push(Refusal { what, hint: hint.to_owned() });
+        self.refusals.push(Refusal { what, hint: hint.to_owned(), no_table: false });
     }
 
     fn heading(&self, at: usize, table: &Table) -> TablePlan {
@@ -165,7 +165,9 @@ impl<'w> Work<'w> {
             let rows = counted(members.len() as u64, "row");
             let what = format!("there is no table {} any more: {rows} cannot come back", kept.name);
             match members.values().any(|member| member.why == Why::Asked) {
-                true => self.refuse(what, "take them out with --export"),
+                true => {
+                    self.refusals.push(Refusal { what, hint: "take them out with --export".to_owned(), no_table: true })
+                }
                 false => self.notes.push(what),
             }
             let left = |key: &Key| (key.clone(), Draft::leave("the table is gone"));

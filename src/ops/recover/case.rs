@@ -129,7 +129,7 @@ impl<'m> Case<'m> {
         }
         if self.request.options.make_tables && self.part.is_postgres() {
             let (snapshot, source) = (self.manifest.id.short(), &self.part.source.name);
-            for refusal in plan.refusals.iter_mut().filter(|refusal| refusal.what.starts_with("there is no table")) {
+            for refusal in plan.refusals.iter_mut().filter(|refusal| refusal.no_table) {
                 let make = "make the tables in a new database: strongroom restore";
                 refusal.hint = format!("{make} {snapshot} {source} --schema-only --to URL");
             }

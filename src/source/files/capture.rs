@@ -353,7 +353,7 @@ impl Run<'_> {
     }
 
     fn skip(&mut self, path: &EntryPath, reason: String) {
-        self.deliver.push(Pending::Skip(Skip { path: path.to_string(), reason }));
+        self.deliver.push(Pending::Skip(Skip::new(path.to_string(), reason)));
     }
 }
 

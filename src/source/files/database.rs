@@ -4,7 +4,6 @@
 //! plain file has closed it before this opens it as a database: closing it later would drop SQLite's locks.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -187,13 +186,16 @@ pub(super) fn fingerprint(facts: &Facts, parent: impl AsFd, name: &CStr, length:
     if own.ctime == 0 || beside("-journal").is_some() {
         return None;
     }
-    let mut hasher = DefaultHasher::new();
-    (own.inode, own.size).hash(&mut hasher);
+    // Kept on disk: a digest that means the same whatever made the program.
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&own.inode.to_le_bytes()).update(&own.size.to_le_bytes());
     if let Some(log) = beside("-wal") {
         // Its ctime tells nothing: whoever opens the log as root sets its owner, to what it was.
-        (log.inode, log.size, log.last_written()?).hash(&mut hasher);
+        hasher.update(&log.inode.to_le_bytes()).update(&log.size.to_le_bytes());
+        hasher.update(&log.last_written()?.to_le_bytes());
     }
-    Some(Fingerprint { size: length, inode: hasher.finish(), ..own })
+    let digest: [u8; 8] = hasher.finalize().as_bytes()[..8].try_into().expect("BUG: a digest has 32 bytes");
+    Some(Fingerprint { size: length, inode: u64::from_le_bytes(digest), ..own })
 }
 
 #[cfg(test)]

@@ -146,7 +146,12 @@ impl<'a> Deliver<'a> {
     }
 
     fn skip(&mut self, path: &EntryPath, reason: String) {
-        self.sink.skip(Skip { path: path.to_string(), reason });
+        self.sink.skip(Skip::new(path.to_string(), reason));
+    }
+
+    /// What is kept as it lies there, and is damaged.
+    fn damaged(&mut self, path: &EntryPath, damage: &str) {
+        self.sink.skip(Skip { damage: true, ..Skip::new(path.to_string(), format!("is damaged: {damage}")) });
     }
 
     fn read(

@@ -97,7 +97,7 @@ impl Course<'_> {
         let definitions = self.rows(&mut moment, &relations, tools, encoding)?;
         for path in absent {
             let reason = "is unlogged: a standby has none of its rows".to_owned();
-            self.entries.sink.skip(Skip { path, reason });
+            self.entries.sink.skip(Skip::new(path, reason));
         }
         self.rest(&mut moment, &definitions, encoding)?;
         self.note(&mut moment, facts, begun)

@@ -33,7 +33,7 @@ impl Course<'_> {
             Some(Ok(globals)) => self.held(layout::GLOBALS, globals)?,
             Some(Err(error)) => {
                 let reason = format!("{}; globals = false leaves them out knowingly", one_line(error));
-                self.entries.sink.skip(Skip { path: layout::GLOBALS.to_owned(), reason });
+                self.entries.sink.skip(Skip::new(layout::GLOBALS, reason));
             }
             None => {}
         }
@@ -58,7 +58,7 @@ impl Course<'_> {
         // Roles are loaded by people.
         if let Some(statement) = held.foreign().filter(|_| path != layout::GLOBALS) {
             let reason = format!("is kept, and no restore into a server runs all of it: {statement}");
-            self.entries.sink.skip(Skip { path: path.to_owned(), reason });
+            self.entries.sink.skip(Skip::new(path, reason));
         }
         let fail = |cause: io::Error| SourceError::Content { path: path.to_owned(), cause };
         let blocks = held.blocks().map_err(fail)?;

@@ -336,7 +336,7 @@ impl EntrySink for SourceDraft<'_, '_> {
         listing::write_entry(entry, &mut line);
         if line.len() > MAX_LINE {
             let reason = format!("its attributes take more than {MAX_LINE} bytes");
-            self.skip(Skip { path: entry.path.to_string(), reason });
+            self.skip(Skip::new(entry.path.to_string(), reason));
             return Ok(());
         }
         if entry.kind == Kind::File {

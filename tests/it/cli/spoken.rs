@@ -45,7 +45,7 @@ fn poison(manifest: &mut Manifest) {
     manifest.tool = evil();
     manifest.reason = evil();
     for source in &mut manifest.sources {
-        source.skipped = vec![Skip { path: evil(), reason: evil() }];
+        source.skipped = vec![Skip::new(evil(), evil())];
         source.skipped_count = 30;
         for database in &mut source.databases {
             database.revision = Some(Revision { tool: evil(), id: evil() });

@@ -6,7 +6,7 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::Named;
-use strongroom::ops::restore::overlap::{self, Way};
+use strongroom::ops::restore::live_target::{self, Way};
 use strongroom::ops::restore::{self, Report, Request, in_place};
 use strongroom::ops::show::Part;
 use strongroom::vault::unlocked::UnlockedVault;
@@ -72,7 +72,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let Some(to) = args.to.clone() else { return in_place(&vault, &manifest, parts, &args, context) };
     let request = Request { parts, to, numeric_ids: args.numeric_ids, control: context.control.clone() };
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
-    match overlap::way(&vault, &manifest, &request, &args.places.places(&vault)?, &configured)? {
+    match live_target::way(&vault, &manifest, &request, &args.places.places(&vault)?, &configured)? {
         Way::Beside => beside(&vault, &manifest, &request, context),
         Way::InPlace => {
             context.say(&format!("{} is where it lives: restoring in place", request.to.display()));

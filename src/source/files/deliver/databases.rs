@@ -46,16 +46,17 @@ impl Deliver<'_> {
         captured.entry.size = done.length;
         captured.fingerprint = fingerprint.filter(|_| captured.troubles.is_empty() && done.known.is_sound());
         captured.fingerprint.iter_mut().for_each(|print| print.size = done.length);
-        captured.troubles.extend(done.known.damage.as_ref().map(|damage| format!("is damaged: {damage}")));
+        let damage = done.known.damage.clone();
         self.note_database(&request.path);
         self.sink.database(done.known);
         self.keep(captured, done.content)?;
+        damage.iter().for_each(|damage| self.damaged(&request.path, damage));
         Ok(true)
     }
 
     /// What nobody can open as a database is kept as it lies there: somebody may know how to mend it.
     fn unsound(&mut self, request: Request, damage: String) -> Result<bool, SourceError> {
-        self.skip(&request.path, format!("is damaged: {damage}"));
+        self.damaged(&request.path, &damage);
         let path = request.path.clone();
         self.sink.database(Database {
             path,

@@ -56,7 +56,7 @@ fn a_file_that_keeps_changing_is_kept_and_reported() {
         });
         let Some(sink) = sink else { continue };
         assert!(sink.find(".").inconsistent && sink.entries[0].1.is_none());
-        assert_eq!(sink.skips, [Skip { path: ".".into(), reason: "changed while it was read".into() }]);
+        assert_eq!(sink.skips, [Skip::new(".", "changed while it was read")]);
         let bytes = sink.bytes(".");
         assert!(bytes.len() == size && bytes[8..].iter().all(|&byte| byte == 7));
     }
@@ -148,7 +148,7 @@ fn what_may_not_be_read_is_reported_and_the_rest_captured() {
         captured(options(&path))
     });
     let sink = sink.join().unwrap();
-    let skip = |path: &str| Skip { path: path.into(), reason: "permission denied".into() };
+    let skip = |path: &str| Skip::new(path, "permission denied");
     assert_eq!(sink.skips, [skip("closed"), skip("secret")]);
     assert_eq!(sink.paths(), [".", "closed", "open"]);
     Command::new("chmod").arg("700").arg(root.path().join("closed")).status().unwrap();
