@@ -24,6 +24,8 @@ pub struct Link {
     pub parent: usize,
     pub to: Vec<usize>,
     pub on_delete: OnDelete,
+    /// The schema says so: the store looks after it.
+    pub is_declared: bool,
     /// Only rows with these values refer to that table.
     pub when: Vec<(usize, Value)>,
 }
@@ -64,6 +66,7 @@ impl Graph {
                     parent,
                     to: to.collect::<Option<_>>()?,
                     on_delete: reference.on_delete,
+                    is_declared: true,
                     when: Vec::new(),
                 })
             });
@@ -85,7 +88,7 @@ impl Graph {
             let at = self.column(child, name)?;
             when.push((at, records.typed(&self.tables[child], at, value)?));
         }
-        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, when }))
+        Ok(Some(Link { child, columns, parent, to, on_delete: relation.on_delete, is_declared: false, when }))
     }
 
     pub fn column(&self, table: usize, name: &str) -> Result<usize, RecordError> {

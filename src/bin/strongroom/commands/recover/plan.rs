@@ -7,7 +7,7 @@ use strongroom::base::text::{count, counted, quoted, size};
 use strongroom::base::time::Instant;
 use strongroom::ops::recover::{FileAct, FileStep, Recovery};
 use strongroom::record::closure::Why;
-use strongroom::record::plan::{Act, Step, shown};
+use strongroom::record::plan::{Act, Step, Taken, shown};
 
 use crate::render::{Lean, Table, Tone, local_with_zone, paint, width, wrapped};
 
@@ -47,6 +47,9 @@ impl Shown<'_> {
         out.push_str(&self.tables());
         self.rows(&mut out);
         self.files(&mut out);
+        for doubt in &plan.doubts {
+            line(&mut out, &format!("not certain: {doubt}"));
+        }
         for note in &plan.notes {
             line(&mut out, &format!("note: {note}"));
         }
@@ -117,13 +120,26 @@ impl Shown<'_> {
         let changed = steps(&|step| matches!(step.act, Act::Update { .. }));
         self.differing(out, "are changed", "becomes", &changed);
         let stays = |act: &Act| matches!(act, Act::Leave { .. } | Act::Relink { .. });
-        let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty());
+        let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty() && step.taken.is_none());
         self.differing(out, "have changed since, and stay as they are (--on-conflict)", "was", &differ);
-        let left = steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty());
+        self.taken(out);
+        let left =
+            steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty() && step.taken.is_none());
         self.section(out, "do not come back, or stay as they are", &left, |step| match &step.act {
             Act::Leave { why } => why.clone(),
             _ => String::new(),
         });
+    }
+
+    /// Rows whose keys others have now, or may have.
+    fn taken(&self, out: &mut String) {
+        for (taken, title) in [
+            (Taken::Another, "do not come back: their keys are other records' now (--remap-keys)"),
+            (Taken::Unsure, "do not come back: their keys may be other records' now (--remap-keys, --trust-keys)"),
+        ] {
+            let steps: Vec<&Step> = self.recovery.plan.steps.iter().filter(|step| step.taken == Some(taken)).collect();
+            self.differing(out, title, "was", &steps);
+        }
     }
 
     fn name(&self, step: &Step) -> String {
