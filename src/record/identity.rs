@@ -12,7 +12,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::base::record::{Change, Key, Records, Row, Value, pick};
+use crate::base::record::{Change, Key, Records, Row, Value, like, pick};
 use crate::record::compare::{Seen, glimpse, matched};
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
@@ -99,6 +99,8 @@ type Known = HashMap<(usize, Vec<usize>), HashMap<Row, Option<Standing>>>;
 pub struct Judge<'j> {
     sides: Sides<'j>,
     known: RefCell<Known>,
+    /// Keys that are others in live data, by table.
+    moved: RefCell<HashMap<(usize, Key), Key>>,
     traits: RefCell<HashMap<usize, Rc<Traits>>>,
     samples: RefCell<HashMap<usize, Rc<Sample>>>,
 }
@@ -113,13 +115,24 @@ struct Found {
 
 impl<'j> Judge<'j> {
     pub fn new(sides: Sides<'j>) -> Self {
-        let (known, traits, samples) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { sides, known, traits, samples }
+        let (known, moved) = (RefCell::default(), RefCell::default());
+        Self { sides, known, moved, traits: RefCell::default(), samples: RefCell::default() }
     }
 
     /// Forgets what live data has, so that what a walk through a whole table finds is not kept.
     pub fn forget(&self) {
         self.known.borrow_mut().clear();
+    }
+
+    /// Takes in that a row has another key in live data: what refers to it is expected to refer to that.
+    pub fn moved(&self, table: usize, key: &Key, into: &Key) {
+        self.moved.borrow_mut().insert((table, key.clone()), into.clone());
+    }
+
+    /// Takes in what is known of a row by its key.
+    pub fn settle(&self, table: usize, key: &Key, standing: Standing) {
+        let by = self.sides.graph.tables[table].key.clone();
+        self.known.borrow_mut().entry((table, by)).or_default().insert(key.clone(), Some(standing));
     }
 
     /// What live data has of the rows of a table whose columns hold these values.
@@ -200,6 +213,15 @@ impl<'j> Judge<'j> {
         let shape = &graph.tables[table];
         let (key, ties) = (shape.key_of(&row), pick(&row, &graph.ties[table]));
         let targets = self.targets(table, &ties);
+        let mut row = row;
+        for (at, target) in &targets {
+            let link = &graph.links[*at];
+            let moved = self.moved.borrow();
+            let into = moved.get(&(link.parent, target.clone())).filter(|_| link.to == graph.tables[link.parent].key);
+            for (column, value) in link.columns.iter().zip(into.into_iter().flatten()) {
+                row[*column] = like(&row[*column], value);
+            }
+        }
         let (columns, values) = fits[table].row(shape, row, live, false).ok()?;
         Some(Found { key, columns, kept: values.iter().map(glimpse).collect(), targets })
     }

@@ -23,7 +23,7 @@ use crate::record::compare::{self, glimpse, title};
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
-use crate::record::identity::{Judge, Kin, Pair, Sides};
+use crate::record::identity::{Judge, Kin, Pair, Sides, Standing};
 use crate::record::model::Model;
 use crate::record::order;
 use crate::record::plan::{Act, Difference, Glimpse, Options, Plan, Refusal, Step, TablePlan, Taken, VERSION, shown};
@@ -124,6 +124,7 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     for table in &tables {
         work.table(*table)?;
         work.clashes(*table)?;
+        work.pass_on(*table);
     }
     work.again(&tables)?;
     work.at = None;
@@ -203,6 +204,22 @@ impl<'w> Work<'w> {
         self.at = Some(at);
         self.notes.retain(|(table, _)| *table != Some(at));
         self.refusals.retain(|(table, _)| *table != Some(at));
+    }
+
+    /// What is decided of rows is what those below them go by.
+    fn pass_on(&self, at: usize) {
+        for (key, draft) in &self.drafts[at] {
+            let stands = draft.there || draft.act == Act::Insert;
+            if let Some(into) = draft.into.as_ref().filter(|_| stands) {
+                self.judge.moved(at, key, into);
+            }
+            match draft.taken {
+                Some(Taken::Another) => self.judge.settle(at, key, Standing::Another),
+                Some(Taken::Unsure) => self.judge.settle(at, key, Standing::Unsure),
+                None if draft.there && draft.into.is_none() => self.judge.settle(at, key, Standing::There),
+                None => {}
+            }
+        }
     }
 
     fn heading(&self, at: usize, table: &Table) -> TablePlan {

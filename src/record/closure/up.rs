@@ -68,8 +68,10 @@ impl Walk<'_> {
             return Ok(false);
         }
         let mut missing = Vec::new();
-        for ((_, keys), ties) in wanted.iter().zip(self.kept(link, wanted.keys())?) {
-            match between.then(|| self.lonely(at, keys, in_live)).transpose()? {
+        for ((values, keys), ties) in wanted.iter().zip(self.kept(link, wanted.keys())?) {
+            // Where another record is, or may be, it is not known what became of the row.
+            let is_gone = matches!(self.targets[at][values], Target::Kept(_, Standing::Gone));
+            match (between && is_gone).then(|| self.lonely(at, keys, in_live)).transpose()? {
                 Some(true) => {
                     *self.closure.lonely.entry(link.child).or_default() += keys.len() as u64;
                     keys.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));

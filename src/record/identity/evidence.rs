@@ -59,12 +59,9 @@ const CLEARLY: f64 = 6.0;
 const PLENTY: f64 = 5.0;
 /// One value says no more than this.
 const MOST: f64 = 4.0;
-/// What was made on one day is not one for that.
-const A_DAY: f64 = 1.5;
-/// What no two rows share is given out again with the key: a slug, an address.
-const UNIQUE: f64 = 2.5;
-/// What rows of one place have in common, such as whom they belong to, says no more than this altogether.
-const IN_COMMON: f64 = 2.0;
+/// What rows of one place have in common, such as whom they belong to, and what is given out again with a key, such as a slug,
+/// says no more than this altogether: too little by itself.
+const IN_COMMON: f64 = 1.5;
 /// A reference to what is another record now: the one that was kept would hardly be below it.
 const BELOW_ANOTHER: f64 = -3.0;
 /// A reference to something else: rows can be moved.
@@ -128,7 +125,7 @@ impl Traits {
         }
         let is_time = |at: usize| self.live.columns[at].kind.to_ascii_lowercase().contains("time");
         let says = |at: usize, kept: &Glimpse| is_exact(kept) || (is_time(at) && !is_short(kept));
-        let exact = births.iter().any(|(at, kept, _)| says(*at, kept) && !self.says_nothing(pair, *at, kept));
+        let exact = births.iter().any(|(at, kept, _)| says(*at, kept) && !self.is_default(*at, kept));
         let single = |columns: &&Vec<usize>| columns.len() == 1;
         let own = [&self.live.key, &self.births].into_iter().chain(&self.live.unique).filter(single).flatten();
         let mut values = own.filter_map(|at| Some((pair.value(*at)?, &pair.live[*at])));
@@ -136,7 +133,7 @@ impl Traits {
         if exact || random {
             return Some(Kin::Same);
         }
-        let plenty = self.touches_key().is_empty() && self.is_equal(pair) && self.bits(pair, &guessed) >= PLENTY;
+        let plenty = self.touches_key().is_empty() && self.is_equal(pair) && self.bits(pair, &guessed).0 >= PLENTY;
         plenty.then_some(Kin::Same)
     }
 
@@ -199,7 +196,8 @@ impl Traits {
                 bits => against += bits,
             }
         }
-        let bits = self.bits(pair, &chance) + common.min(IN_COMMON) + against;
+        let (own, shared) = self.bits(pair, &chance);
+        let bits = own + (common + shared).min(IN_COMMON) + against;
         if bits >= ENOUGH {
             Kin::Same
         } else if bits <= -CLEARLY {
@@ -247,27 +245,31 @@ impl Traits {
         let is_as_it_was = target.iter().zip(live()).all(|(was, live)| alike(&glimpse(was), live));
         match standing {
             _ if is_as_it_was && !link.is_declared => 0.0,
+            // What outlives what it refers to is given to something else as a matter of course.
+            Some(Standing::Gone | Standing::Another) if link.on_delete.survives() && !is_as_it_was => 0.0,
             Some(Standing::There) if !is_as_it_was => MOVED,
             _ => BELOW_ANOTHER,
         }
     }
 
-    /// What the columns say that are neither of the key nor references.
-    fn bits(&self, pair: &Pair<'_>, chance: &dyn Fn(usize, &Glimpse) -> f64) -> f64 {
+    /// What the columns say that are neither of the key nor references: of their own, and what others have as easily.
+    fn bits(&self, pair: &Pair<'_>, chance: &dyn Fn(usize, &Glimpse) -> f64) -> (f64, f64) {
         let of_links = |link: &usize| self.links.iter().find(|(at, ..)| at == link).map(|(.., columns)| columns);
         let tied: BTreeSet<usize> =
             pair.targets.iter().filter_map(|(link, _)| of_links(link)).flatten().copied().collect();
         let nulls: BTreeSet<usize> = self.links.iter().flat_map(|(.., columns)| columns).copied().collect();
-        let mut bits = self.key_bits(pair);
+        let (mut own, mut shared) = (self.key_bits(pair), 0.0);
         for (column, kept) in pair.columns.iter().zip(pair.kept) {
             let live = &pair.live[*column];
             let is_reference = tied.contains(column) || (nulls.contains(column) && is_null(kept));
             if self.live.key.contains(column) || is_reference {
                 continue;
             }
-            bits += self.value_bits(pair, *column, (kept, live), chance);
+            let bits = self.value_bits(pair, *column, (kept, live), chance);
+            let is_shared = self.births.contains(column) || self.counted.contains(column);
+            *if is_shared && bits > 0.0 { &mut shared } else { &mut own } += bits;
         }
-        bits
+        (own, shared)
     }
 
     fn value_bits(
@@ -289,17 +291,7 @@ impl Traits {
             }
             _ if self.is_same(column, kept, live) => match self.says_nothing(pair, column, kept) {
                 true => 0.0,
-                false => {
-                    let is_day = self.births.contains(&column);
-                    let most = if is_day {
-                        A_DAY
-                    } else if self.counted.contains(&column) {
-                        UNIQUE
-                    } else {
-                        MOST
-                    };
-                    (0.8 / chance(column, kept)).log2().clamp(0.0, most)
-                }
+                false => (0.8 / chance(column, kept)).log2().clamp(0.0, MOST),
             },
             _ if restless => 0.0,
             _ => (0.2 / (1.0 - chance(column, kept)).max(0.01)).log2().min(0.0),
@@ -308,15 +300,16 @@ impl Traits {
 
     /// Is the value what such a row has anyway: its default, a number that is given out, something made of its key?
     fn says_nothing(&self, pair: &Pair<'_>, column: usize, value: &Glimpse) -> bool {
-        let Glimpse::Value(value) = value else { return false };
-        let text = match value {
-            Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
-            other => other.to_string(),
-        };
+        let Glimpse::Value(held) = value else { return false };
+        let text = plain_text(held);
+        let is_counted = matches!(held, Value::Integer(_)) && self.counted.contains(&column);
+        is_counted || self.is_default(column, value) || pair.key.iter().any(|key| is_made_of(&text, key))
+    }
+
+    fn is_default(&self, column: usize, value: &Glimpse) -> bool {
         let default = self.live.columns[column].default.as_deref();
-        let is_default = default.is_some_and(|default| default.trim_matches(['\'', '(', ')']) == text);
-        let is_counted = matches!(value, Value::Integer(_)) && self.counted.contains(&column);
-        is_default || is_counted || pair.key.iter().any(|key| is_made_of(&text, key))
+        let Glimpse::Value(value) = value else { return false };
+        default.is_some_and(|default| default.trim_matches(['\'', '(', ')']) == plain_text(value))
     }
 
     /// A key that people give says something of what it names; one that is counted says nothing.
@@ -356,6 +349,13 @@ impl Traits {
 
     fn is_same(&self, column: usize, kept: &Glimpse, live: &Glimpse) -> bool {
         kept == live || (self.live.columns[column].ignores_case && lowered(kept) == lowered(live))
+    }
+}
+
+fn plain_text(value: &Value) -> String {
+    match value {
+        Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -74,6 +74,7 @@ impl Work<'_> {
         let draft = self.drafts[at].get_mut(&key).expect("BUG: it was found among them");
         let (name, other) = (&live.name, shown(&other));
         draft.act = Act::Leave { why: format!("{name} {other} holds its {columns}") };
+        draft.into = None;
         let what = format!("{} {}: {name} {other} holds the same {columns}", graph.tables[at].name, shown(&key));
         match self.ground.options.on_conflict {
             OnConflict::Skip | OnConflict::FillNull => self.note(what),

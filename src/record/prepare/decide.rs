@@ -76,6 +76,8 @@ impl Work<'_> {
                 empty if empty.is_empty() => stays(),
                 columns => Act::Update { columns },
             },
+            // A reference that is empty because what it named is gone cannot be otherwise.
+            OnConflict::Abort if draft.differs.iter().all(|one| self.is_let_go(row, one)) => stays(),
             OnConflict::Abort => {
                 self.refuse(
                     format!("{name} {key} has changed since"),
@@ -91,6 +93,11 @@ impl Work<'_> {
     /// A key that nobody has: the next number.
     pub(super) fn fresh_key(&mut self, at: usize, live: &Table, key: &Key) -> Result<Option<Key>, RecordError> {
         let ([column], [Value::Integer(_)]) = (&live.key[..], &key[..]) else { return Ok(None) };
+        // Rows that are looked at again keep the key they got.
+        let before = self.drafts[at].get(key).filter(|draft| draft.act == Act::Insert);
+        if let Some(into) = before.and_then(|draft| draft.into.clone()) {
+            return Ok(Some(into));
+        }
         let next = match self.numbers.get(&at) {
             Some(next) => *next,
             None => {
@@ -104,6 +111,14 @@ impl Work<'_> {
         };
         self.numbers.insert(at, next.saturating_add(1));
         Ok(Some(vec![Value::Integer(next)]))
+    }
+
+    fn is_let_go(&self, row: &Compared<'_>, difference: &Difference) -> bool {
+        let (graph, fit) = (self.ground.graph, &self.ground.fits[row.at]);
+        let Some(at) = fit.live.as_ref().and_then(|live| live.column(&difference.column)) else { return false };
+        let mut emptied = self.closure.emptied.iter().filter(|(table, key, _)| *table == row.at && key == row.key);
+        difference.live == Glimpse::Value(Value::Null)
+            && emptied.any(|(.., link)| graph.links[*link].columns.iter().any(|own| fit.to[*own] == Some(at)))
     }
 
     /// A number above every one by which rows refer to a table, be it that these lead nowhere: what gets a new number is not

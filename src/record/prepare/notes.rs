@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::base::record::Value;
 use crate::base::text::counted;
+use crate::record::closure::Why;
 use crate::record::error::RecordError;
 use crate::record::plan::{Act, Difference, Glimpse, Step, shown};
 use crate::record::prepare::{Draft, Work};
@@ -23,7 +24,12 @@ impl Work<'_> {
                 let (name, to) = (&graph.tables[*table].name, &graph.tables[link.parent].name);
                 let how = if draft.there { "is" } else { "comes back" };
                 let what = format!("{to} {} may be another record now", shown(&values));
-                self.doubts.push(format!("{name} {} {how} without it: {what}", shown(key)));
+                let said = format!("{name} {} {how} without it: {what}", shown(key));
+                // What is only needed is not looked into once it is there: that it lacks something is no part of what was asked.
+                match self.closure.members[*table][key].why {
+                    Why::Needed(_) => self.note(said),
+                    _ => self.doubts.push(said),
+                }
             }
         }
         for (table, rows) in &self.closure.lonely {

@@ -19,9 +19,12 @@ impl Work<'_> {
     /// A live row that holds the same under another key: what an earlier recovery gave a new one. Its references are those
     /// that the row would have now, and it is no other row of the snapshot.
     pub(super) fn twin(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, String)>, RecordError> {
-        let own: Vec<(&usize, &Glimpse)> =
-            row.columns.iter().zip(row.values).filter(|(column, _)| !live.key.contains(column)).collect();
         let graph = self.ground.graph;
+        // A row that refers to itself refers to its new key.
+        let itself = self.itself(row);
+        let is_own = |column: &usize| !live.key.contains(column) && !itself.contains(column);
+        let own: Vec<(&usize, &Glimpse)> =
+            row.columns.iter().zip(row.values).filter(|(column, _)| is_own(column)).collect();
         let links = graph.links.iter().filter(|link| link.child == row.at && link.may_be_empty(graph));
         // What came back without a reference has none.
         let may_lack: BTreeSet<usize> =
@@ -60,31 +63,55 @@ impl Work<'_> {
         Ok(free.next().map(|(twin, _)| twin))
     }
 
+    /// The live columns by which a row refers to itself.
+    fn itself(&self, row: &Compared<'_>) -> BTreeSet<usize> {
+        let graph = self.ground.graph;
+        let Some(member) = self.closure.members[row.at].get(row.key) else { return BTreeSet::new() };
+        let own = |link: &&Link| {
+            let key = &graph.tables[row.at].key;
+            (link.child, link.parent, &link.to) == (row.at, row.at, key)
+                && graph.target(link, &member.ties).is_some_and(|target| target == *row.key)
+        };
+        let links = graph.links.iter().filter(own);
+        links.flat_map(|link| &link.columns).filter_map(|at| self.ground.fits[row.at].to[*at]).collect()
+    }
+
     /// Compares rows again that refer to rows with new keys and were looked at before them: live data may have them as an
     /// earlier recovery left them.
     pub(super) fn again(&mut self, order: &[usize]) -> Result<(), RecordError> {
         let graph = self.ground.graph;
         let place = |table: usize| order.iter().position(|at| *at == table);
-        let moved = |table: usize| self.drafts[table].values().any(|draft| draft.into.is_some());
-        let links = graph.links.iter().filter(|link| place(link.child) <= place(link.parent));
-        let children: BTreeSet<usize> = links.filter(|link| moved(link.parent)).map(|link| link.child).collect();
-        let keys = |drafts: &BTreeMap<Key, Draft>| -> BTreeMap<Key, Key> {
-            drafts.iter().filter_map(|(key, draft)| Some((key.clone(), draft.into.clone()?))).collect()
-        };
-        for table in order.iter().filter(|table| children.contains(table)) {
-            // One row's new key may be what another is known by, and so on through a tree of them.
-            for _ in 0..ROUNDS {
-                let before = std::mem::take(&mut self.drafts[*table]);
-                let known = keys(&before);
-                self.drafts[*table] = before.into_iter().filter(|(_, draft)| draft.into.is_some()).collect();
-                self.table(*table)?;
-                self.clashes(*table)?;
-                if keys(&self.drafts[*table]) == known {
-                    break;
+        let is_late = |link: &Link| place(link.child) <= place(link.parent);
+        if !graph.links.iter().any(|link| is_late(link) && self.is_moved(link.parent)) {
+            return Ok(());
+        }
+        // One row's new key may be what another is known by, and so on through a circle or a tree of them.
+        for _ in 0..ROUNDS {
+            let known = self.new_keys();
+            for table in order {
+                if graph.links.iter().any(|link| link.child == *table && self.is_moved(link.parent)) {
+                    self.drafts[*table].retain(|_, draft| draft.into.is_some());
+                    self.table(*table)?;
+                    self.clashes(*table)?;
+                    self.pass_on(*table);
                 }
+            }
+            if self.new_keys() == known {
+                break;
             }
         }
         Ok(())
+    }
+
+    fn is_moved(&self, table: usize) -> bool {
+        self.drafts[table].values().any(|draft| draft.into.is_some())
+    }
+
+    fn new_keys(&self) -> Vec<BTreeMap<Key, Key>> {
+        let of = |drafts: &BTreeMap<Key, Draft>| {
+            drafts.iter().filter_map(|(key, draft)| Some((key.clone(), draft.into.clone()?))).collect()
+        };
+        self.drafts.iter().map(of).collect()
     }
 
     /// A row as it is with the new keys of what it refers to.
@@ -159,7 +186,8 @@ impl Work<'_> {
             parent.key.iter().map(|at| link.to.iter().position(|to| to == at)).collect::<Option<_>>()?;
         let old: Key = places.iter().map(|at| values[*at].clone()).collect();
         let drafts = &self.drafts[link.parent];
-        let into = drafts.get(&old).or_else(|| drafts.get(&numbers(&old)))?.into.as_ref()?;
+        let draft = drafts.get(&old).or_else(|| drafts.get(&numbers(&old)))?;
+        let into = draft.into.as_ref().filter(|_| draft.there || draft.act == Act::Insert)?;
         let mut now = values;
         places.iter().zip(into).for_each(|(at, value)| now[*at] = like(&now[*at], value));
         Some(now)

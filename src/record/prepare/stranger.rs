@@ -22,9 +22,7 @@ impl Work<'_> {
             if let Some((key, seen)) = self.twin(live, row)? {
                 return Ok(Draft { into: Some(key), seen: Some(seen), differs: Vec::new(), ..draft });
             }
-            let given = self.drafts[row.at].get(row.key).filter(|draft| draft.act == Act::Insert);
-            let given = given.and_then(|draft| draft.into.clone());
-            if let Some(fresh) = given.map_or_else(|| self.fresh_key(row.at, live, row.key), |key| Ok(Some(key)))? {
+            if let Some(fresh) = self.fresh_key(row.at, live, row.key)? {
                 return Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) });
             }
         }

@@ -184,6 +184,8 @@ fn a_row_of_the_record_that_came_back_without_its_reference_gets_it_with_what_it
 #[test]
 fn a_row_that_refers_to_something_else_now_is_left_and_told() {
     let bench = office();
+    run(&bench, "UPDATE people SET name = 'Augusta Ada King, Countess of Lovelace' WHERE id = 1");
+    bench.keep();
     delete_acme(&bench);
     run(&bench, "UPDATE people SET home = 3 WHERE id = 1; DELETE FROM people WHERE id = 2");
     let done = bench.recover("projects", &[number(2)]).unwrap();

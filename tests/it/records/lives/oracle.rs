@@ -297,6 +297,11 @@ impl Check<'_> {
         if !is_same || was[column] != record.row[column] || was[column].is_null() {
             return;
         }
+        // What refers by its key to another record is another record, and one that is not certain came back beside itself.
+        let beside = |(at, step): (usize, &Step)| at == table && step.key == *key && step.act == Act::Insert;
+        if column < self.case.life.tables[table].key || self.steps().any(beside) {
+            return;
+        }
         let now = &self.after[table][key][column];
         let refers = self.births[to].get(std::slice::from_ref(now));
         if let Some(birth) = meant.filter(|birth| self.is_there(to, *birth))
