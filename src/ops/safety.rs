@@ -16,6 +16,7 @@ use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request};
 use crate::ops::config;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::ground::Odd;
 use crate::ops::restore::server::KIND;
 use crate::source;
 use crate::vault::Vault;
@@ -28,12 +29,12 @@ pub fn place(root: &str) -> PathBuf {
 }
 
 /// What is to be kept safe.
-pub struct Plan(Request);
+pub(in crate::ops) struct Plan(Request, Odd);
 
 /// Plans a snapshot of the sources that these parts belong to, as the configuration describes them, or all of them at their
 /// place where it does not. `None` when nothing of it is there.
-pub fn plan(
-    parts: &[Touched],
+pub(in crate::ops) fn plan(
+    (parts, odd): (&[Touched], Odd),
     mut configured: Vec<Planned>,
     label: Label,
     control: &Arc<Control>,
@@ -46,7 +47,7 @@ pub fn plan(
             Some(swap) => swap.kept.is_some(),
             None => fs::symlink_metadata(place(&part.root)).is_ok(),
         };
-        if is_there && names.insert(part.source.clone()) {
+        if is_there && !odd.sources.contains(&part.source) && names.insert(part.source.clone()) {
             sources.push(source_of(part, &mut configured)?);
         }
     }
@@ -56,27 +57,28 @@ pub fn plan(
     let control = control.clone();
     // What is kept is what is there, sound or not: whoever gives it back has it checked.
     let (check, rescan, estimate, rows_lost) = (false, false, false, config::ROWS_LOST);
-    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, rows_lost, control })))
+    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, rows_lost, control }, odd)))
 }
 
 impl Plan {
     /// Takes the snapshot, of all that is there at this time.
     pub fn take(&self, vault: &Vault) -> Result<Manifest, OpError> {
         let manifest = backup::backup(vault, &self.0).map_err(refused)?.manifest;
-        match manifest.sources.iter().find_map(missing) {
+        match manifest.sources.iter().find_map(|source| missing(source, &self.1)) {
             None => Ok(manifest),
             Some(why) => Err(Problem::NoSafety { why, source: None }.into()),
         }
     }
 }
 
-/// What is not in a snapshot. A damaged database is in it, as it lies there.
-fn missing(source: &SourceRecord) -> Option<String> {
+/// What is not in a snapshot. A damaged database is in it, as it lies there; what will be left alone need not be.
+fn missing(source: &SourceRecord, odd: &Odd) -> Option<String> {
     let says_so = |skip: &Skip, found: &Database| {
         let damage = found.damage.as_deref().filter(|_| skip.path == found.path.to_string());
         damage.is_some_and(|damage| skip.reason.contains(damage))
     };
-    let is_kept = |skip: &&Skip| source.databases.iter().any(|found| says_so(skip, found));
+    let stays = |skip: &Skip| odd.databases.contains(&(source.name.clone(), skip.path.clone()));
+    let is_kept = |skip: &&Skip| stays(skip) || source.databases.iter().any(|found| says_so(skip, found));
     let kept = source.skipped.iter().filter(is_kept).count() as u64;
     (source.skipped_count > kept).then(|| {
         let first = source.skipped.iter().find(|skip| !is_kept(skip));

@@ -211,7 +211,11 @@ fn still_holds(
     record: &SourceRecord,
     library: &Library<'_>,
 ) -> Result<bool, OpError> {
-    let (settings, live) = (change.settings, place.live(&expected.path));
+    let settings = change.settings;
+    let Some(live) = place.ground.database(&expected.path) else { return Ok(false) };
+    if place.ground.odd_for_database(&expected.path).is_some() {
+        return Ok(false);
+    }
     let options = Options { wait: settings.wait, on_damage: OnDamage::Tell, control: &settings.control, dress: None };
     Origin { record, library, control: &settings.control }
         .pages(expected, &live, |pages| apply::holds(&live, pages, &options))

@@ -1,6 +1,7 @@
 //! Giving data back where it lives, and taking that back.
 
 mod damaged;
+mod odd;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -11,6 +11,7 @@ use crate::engine::postgres::records::making;
 use crate::engine::postgres::settings::BadSettings;
 use crate::engine::sqlite::ask::Session;
 use crate::format::manifest::Manifest;
+use crate::ops::actions::Touched;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
@@ -19,7 +20,7 @@ use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::grown::{Grown, Lacking};
 use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, Recovery, Request, files};
-use crate::ops::safety::place;
+use crate::ops::restore::ground::Ground as Lives;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
 use crate::record::closure::{Closure, Seeds, Walk};
@@ -338,13 +339,8 @@ pub(in crate::ops) fn live_place(
     if let Some(server) = configured.and_then(|planned| planned.source.server()) {
         return Ok(LiveDatabase::Postgres(Box::new(server.clone())));
     }
-    let path = match configured {
-        Some(planned) => {
-            use std::os::unix::ffi::OsStrExt;
-            let root = place(&planned.source.root());
-            let inner = std::ffi::OsStr::from_bytes(part.path.as_bytes());
-            if part.path.is_root() { root } else { root.join(inner) }
-        }
+    let root = match configured {
+        Some(planned) => planned.source.root(),
         None if manifest.host != here => {
             return Err(Problem::Elsewhere { host: manifest.host.clone(), here: here.to_owned() }.into());
         }
@@ -352,9 +348,14 @@ pub(in crate::ops) fn live_place(
             let wrong = |error: BadSettings| Problem::Server { url: part.source.root.clone(), why: error.to_string() };
             return Ok(LiveDatabase::of(&part.source.root).map_err(wrong)?);
         }
-        None => part.live(),
+        None => part.source.root.clone(),
     };
-    match path.is_file() {
+    let source = part.source;
+    let touched =
+        Touched { source: source.name.clone(), kind: source.kind.clone(), root, path: part.path.clone(), swap: None };
+    let lives = Lives::of(&touched, source, part.path.is_root())?;
+    let path = lives.path(&part.path);
+    match lives.database(&part.path).is_some_and(|file| file.is_there()) {
         true => Ok(LiveDatabase::Sqlite(path)),
         false => Err(Problem::NoLive { path }.into()),
     }

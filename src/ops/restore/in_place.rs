@@ -14,6 +14,7 @@ use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts, Hooks, Ran};
+use crate::ops::restore::ground;
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::live::{self, Change, Given};
 use crate::ops::restore::server;
@@ -81,6 +82,7 @@ pub struct Report {
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
     let Request { parts, configured, settings } = request;
     let mut parts = plan(manifest, &parts, &configured)?;
+    ground::look_ahead(manifest, &parts, &unlocked.library()?)?;
     // What takes long is done while the app still runs, and before anything is touched.
     let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
     let facts = Facts::of(manifest.id.to_hex(), &parts);
@@ -148,12 +150,13 @@ pub(in crate::ops) fn save(
     configured: Vec<Planned>,
     settings: &Settings<'_>,
 ) -> Result<Before, OpError> {
+    let odd = ground::look_ahead(touches, parts, &unlocked.library()?)?;
     let before = match &settings.safety {
         None => Before::default(),
         Some(label) => {
             let label = Label { app: touches.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
             let guard = Guard::watch(gives, parts, settings)?;
-            match safety::plan(parts, configured, label, &settings.control)? {
+            match safety::plan((parts, odd), configured, label, &settings.control)? {
                 None => Before { holding: Holding::Nothing, manifest: None, guard },
                 Some(plan) => {
                     let mut made = plan.take(unlocked.vault())?;

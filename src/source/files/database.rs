@@ -20,6 +20,7 @@ use crate::base::entry::Content;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::error::SqliteError;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::live;
 use crate::engine::sqlite::pages::{self, Free, Pages};
 use crate::source::files::metadata::Facts;
@@ -72,7 +73,7 @@ pub(super) fn file_of(root: &Path, path: &EntryPath) -> PathBuf {
 
 /// Captures one database, and has it checked if somebody wants that.
 pub(super) fn capture(
-    file: &Path,
+    file: &DatabaseFile,
     path: &EntryPath,
     (free, check): (Free, bool),
     sink: &mut dyn EntrySink,

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use strongroom::base::database::Database;
 use strongroom::base::name::Name;
 use strongroom::base::text::{counted, size};
+use strongroom::engine::regular;
 use strongroom::engine::sqlite::HEADER;
 use strongroom::format::manifest::{Alarm, SourceRecord};
 use strongroom::ops::backup::{self, Planned, Report, Request};
@@ -157,9 +158,8 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
 /// Is it a file that begins like a database?
 fn is_database(path: &Path) -> bool {
     let mut beginning = [0; HEADER.len()];
-    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let read = |mut file: std::fs::File| std::io::Read::read_exact(&mut file, &mut beginning);
-    is_file && std::fs::File::open(path).and_then(read).is_ok() && beginning == *HEADER
+    regular::open(path).and_then(read).is_ok() && beginning == *HEADER
 }
 
 /// `docs`, or `docs_2` if there is one already.

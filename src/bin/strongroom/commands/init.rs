@@ -10,7 +10,7 @@ use strongroom::vault::create::{self, Created};
 use strongroom::vault::host;
 use strongroom::vault::people::{Person, shorten};
 
-use crate::context::{Context, read_passphrase};
+use crate::context::{Context, read_passphrase, waiting};
 use crate::exit::{Ending, Failure};
 
 /// Make a vault, and an identity that opens it
@@ -192,7 +192,7 @@ fn recipient(text: &str, number: usize) -> Result<Person, Failure> {
         Some((name, key)) if !name.contains(' ') && !name.starts_with("ssh-") => (Some(name), key),
         _ => (None, text),
     };
-    let key = match std::fs::read_to_string(key) {
+    let key = match waiting(|| std::fs::read_to_string(key)) {
         Ok(file) if !key.starts_with("age1") => {
             file.lines().find(|line| !line.starts_with('#')).unwrap_or_default().to_owned()
         }

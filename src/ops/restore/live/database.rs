@@ -1,18 +1,17 @@
 //! Databases among what is given back: which entries are some, and how each is given back.
 
-use std::fs::{self, File};
+use std::fs::File;
 
 use crate::base::database::{Database as Captured, FREE_PAGES};
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, Options, SIDES, beside};
+use crate::engine::sqlite::apply::{self, Applied, Options, SIDES};
 use crate::format::manifest::SourceRecord;
-use crate::ops::error::{OpError, Problem};
+use crate::ops::error::OpError;
 use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
 use crate::ops::restore::live::{Database, Given, Place, Work};
-use crate::ops::restore::sides::is_direct;
 use crate::vault::extents;
 use crate::vault::read::Library;
 
@@ -44,8 +43,8 @@ impl Place<'_> {
     pub fn has_unseen_log(&self, entry: &Entry, record: Option<&SourceRecord>) -> bool {
         let named = |record: &SourceRecord| record.databases.iter().any(|database| database.path == entry.path);
         let seen = record.is_some_and(named) && self.before.flatten().is_some_and(named);
-        let live = self.live(&entry.path);
-        let has = |side| fs::metadata(beside(&live, side)).is_ok_and(|log| log.len() > 0);
+        let live = self.ground.database(&entry.path);
+        let has = |side| live.as_ref().is_some_and(|live| live.companion(side).has_content());
         !seen && entry.size.is_multiple_of(SMALLEST_PAGE) && (has("-wal") || has("-journal"))
     }
 }
@@ -72,7 +71,12 @@ impl Work<'_> {
             }
             let Some(wanted) = &step.wanted else { continue };
             let same = step.now.as_ref() == Some(wanted) && !self.place.has_unseen_log(wanted, Some(record));
-            if same || self.is_unsaved(&step.path, step.now.as_ref()) || !is_database(wanted, record, self.library)? {
+            if same || !is_database(wanted, record, self.library)? {
+                continue;
+            }
+            // What stands there instead of a database is told with the databases.
+            let is_odd = self.place.ground.odd_for_database(&step.path).is_some();
+            if self.is_unsaved(&step.path, step.now.as_ref()) && !is_odd {
                 continue;
             }
             self.one(wanted, record, given, meant, done)?;
@@ -101,8 +105,8 @@ impl Work<'_> {
         if !self.databases.insert(wanted.path.clone()) || !meant(&wanted.path) {
             return Ok(());
         }
-        if !wanted.path.is_root() && !is_direct(&self.place.root, &self.place.live(&wanted.path)) {
-            self.tally.note(self.place.shown(&wanted.path), "left alone: a link leads to it".to_owned());
+        if let Some(odd) = self.place.ground.odd_for_database(&wanted.path) {
+            self.tally.note(self.place.shown(&wanted.path), format!("left alone: {odd}"));
             return Ok(());
         }
         let applied = self.database(wanted, record)?;
@@ -126,21 +130,17 @@ impl Work<'_> {
     }
 
     fn database(&self, wanted: &Entry, record: &SourceRecord) -> Result<Applied, OpError> {
-        let live = self.place.live(&wanted.path);
         let settings = self.change.settings;
         let control = &settings.control;
-        if let Some(folder) = live.parent() {
-            // The folder's own entry says later whose it is.
-            fs::create_dir_all(folder)
-                .map_err(|source| Problem::Output { path: live.display().to_string(), source })?;
-        }
-        let target = self.target()?;
+        let (target, ground) = (self.target()?, &self.place.ground);
+        // Its folder is made where it is not there: that folder's own entry says later whose it is.
+        let live = target.database(&ground.named(&wanted.path), ground.folder())?;
         let dress = |file: &File| target.dress(wanted, file).map_err(|error| Box::new(error) as Explained);
         let (wait, on_damage) = (settings.wait, self.on_damage);
         let options = Options { wait, on_damage, control, dress: Some(&dress) };
         let origin = Origin { record, library: self.library, control };
         let (unlocked, app) = (self.change.unlocked, &self.change.touches.app);
-        let mut held = self.change.guard.take(&live);
+        let mut held = self.change.guard.take(live.clone());
         let mut applied = match self.captured_now(&wanted.path)? {
             Some(now) => origin.by_safety(wanted, &now, &mut held, &options)?,
             None => None,
