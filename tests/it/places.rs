@@ -181,3 +181,18 @@ fn a_source_of_the_configuration_is_live_data_wherever_the_snapshot_is_from() {
     assert!(home.fails(2, &["restore", "latest", "--to", "new"]).contains("live data of docs"));
     assert_eq!(fs::read_to_string(home.path("new/a.txt")).unwrap(), "newer\n");
 }
+
+#[test]
+fn an_empty_folder_is_filled_on_a_host_that_has_never_captured_it() {
+    let home = elsewhere();
+    fs::remove_dir_all(home.path("app")).unwrap();
+    fs::create_dir(home.path("app")).unwrap();
+    home.ok(&["restore", "latest", "--to", "app"]);
+    assert_eq!(fs::read_to_string(home.path("app/a.txt")).unwrap(), "captured\n");
+    assert_eq!(value(&home), "captured");
+    // What is there by now is live data, whoever put it there.
+    home.write("app/a.txt", "newer\n");
+    let ran = home.run(&["restore", "latest", "--to", "app"]);
+    assert!(ran.code == 2 && ran.err.contains("--place"), "{} {}", ran.code, ran.err);
+    assert_eq!(fs::read_to_string(home.path("app/a.txt")).unwrap(), "newer\n");
+}

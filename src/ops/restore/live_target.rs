@@ -40,7 +40,9 @@ pub fn way(
     homes.extend(jobs.iter().filter_map(|job| Home::of(job.source.name.to_string(), &job.source.root)));
     let at_home = |job: &Job<'_>| homes.iter().any(|home| home.is_of(job) && home.path == resolved(&job.root()));
     if !jobs.is_empty() && jobs.iter().all(at_home) {
-        return Ok(Way::InPlace);
+        // Where nothing is, nothing can be lost: on a new host it is filled without a question.
+        let nothing_there = jobs.iter().all(|job| is_empty(&job.root()));
+        return Ok(if nothing_there { Way::Beside } else { Way::InPlace });
     }
     for job in &jobs {
         if let Some(home) = homes.iter().find(|home| home.is_touched(job, &library)) {
