@@ -38,7 +38,7 @@ struct Claim {
 
 /// One chunk as the index keeps it: its pack is a home.
 #[derive(Clone, Copy)]
-struct ChunkRecord {
+pub(super) struct ChunkRecord {
     digest: PlainDigest,
     pack: u32,
     place: Place,

@@ -15,6 +15,8 @@ mod doubts;
 pub mod error;
 pub mod extents;
 pub mod fetch;
+#[cfg(fuzzing)]
+pub mod fuzzed;
 pub mod host;
 mod index;
 mod ingest;

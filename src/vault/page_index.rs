@@ -20,7 +20,7 @@ pub struct Spot {
 
 /// A page as the index keeps it: its chunk is a home, and so is the size of that chunk's pages.
 #[derive(Clone, Copy)]
-struct PageRecord {
+pub(super) struct PageRecord {
     digest: PageDigest,
     chunk: u32,
     offset: u32,

@@ -182,7 +182,7 @@ impl Iterator for Records {
 }
 
 /// `None` at the end.
-fn read_record(input: &mut impl Read) -> io::Result<Option<Known>> {
+pub(super) fn read_record(input: &mut impl Read) -> io::Result<Option<Known>> {
     let mut head = [0; 4 + 4 + 1 + 32];
     if input.read(&mut head[..1])? == 0 {
         return Ok(None);

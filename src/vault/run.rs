@@ -158,8 +158,12 @@ impl<R: Record> Run<R> {
         });
         let buckets =
             bucket_bytes.chunks_exact(4).map(|start| u32::from_le_bytes(start.try_into().expect("BUG: four bytes")));
+        let buckets: Vec<u32> = buckets.collect();
+        if !buckets.is_sorted() || buckets.last() != Some(&total) {
+            return Ok(None);
+        }
         let catalogs = catalog_bytes.chunks_exact(32).map(digest).collect();
-        let tables = Tables { count, homes: homes.collect(), buckets: buckets.collect(), bits, catalogs };
+        let tables = Tables { count, homes: homes.collect(), buckets, bits, catalogs };
         Ok(Some(Self { body: Body::File(file, path.to_owned()), tables, kind: PhantomData }))
     }
 

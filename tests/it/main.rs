@@ -12,6 +12,7 @@ mod healing;
 mod hostile;
 mod live;
 mod outage;
+mod parsers;
 mod places;
 mod postgres;
 mod query;

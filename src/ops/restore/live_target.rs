@@ -12,6 +12,7 @@ use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::places::Places;
+use crate::ops::restore::claims::real;
 use crate::ops::restore::{Job, Request, live, plan};
 use crate::ops::safety::place;
 use crate::vault::read::Library;
@@ -38,7 +39,7 @@ pub fn way(
     let mut homes: Vec<Home> = places.all(configured).filter_map(|(source, root)| Home::of(source, &root)).collect();
     let (jobs, _) = plan(manifest, request)?;
     homes.extend(jobs.iter().filter_map(|job| Home::of(job.source.name.to_string(), &job.source.root)));
-    let at_home = |job: &Job<'_>| homes.iter().any(|home| home.is_of(job) && home.path == resolved(&job.root()));
+    let at_home = |job: &Job<'_>| homes.iter().any(|home| home.is_of(job) && home.path == real(&job.root()));
     if !jobs.is_empty() && jobs.iter().all(at_home) {
         // Where nothing is, nothing can be lost: on a new host it is filled without a question.
         let nothing_there = jobs.iter().all(|job| is_empty(&job.root()));
@@ -62,7 +63,7 @@ struct Home {
 impl Home {
     fn of(source: String, root: &str) -> Option<Self> {
         let path = place(root);
-        (path.is_absolute() && path.exists()).then(|| Self { source, path: resolved(&path) })
+        (path.is_absolute() && path.exists()).then(|| Self { source, path: real(&path) })
     }
 
     fn is_of(&self, job: &Job<'_>) -> bool {
@@ -71,7 +72,7 @@ impl Home {
 
     /// May what is restored overwrite some of it?
     fn is_touched(&self, job: &Job<'_>, library: &Library<'_>) -> bool {
-        let target = resolved(&job.root());
+        let target = real(&job.root());
         if self.path.starts_with(&target) {
             return true;
         }
@@ -90,18 +91,6 @@ fn is_empty(folder: &Path) -> bool {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
-}
-
-/// The path without links, as far as it is there.
-fn resolved(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or(path.to_owned());
-    for there in whole.ancestors() {
-        if let Ok(real) = there.canonicalize() {
-            let rest = whole.strip_prefix(there).unwrap_or(Path::new(""));
-            return if rest.as_os_str().is_empty() { real } else { real.join(rest) };
-        }
-    }
-    whole
 }
 
 impl Job<'_> {
