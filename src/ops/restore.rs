@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod claims;
+pub mod foreseen;
 pub mod guard;
 pub mod in_place;
 pub mod live;
@@ -81,24 +82,25 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let mut report = Report { issues: absent, issues_count, ..Report::default() };
     for job in &jobs {
         restore_source(&library, manifest, job, request, &mut report)?;
-        if job.source.kind == server::KIND {
-            spoken(unlocked, job, &mut report)?;
-        }
+        let spoken = spoken(unlocked, job)?;
+        report.issues_count += spoken.len() as u64;
+        report.issues.extend(spoken);
     }
     Ok(report)
 }
 
-/// Tells of files that somebody may load with psql, and that speak to psql as no backup does. What cannot be read was told
-/// when it was to be given back.
-fn spoken(unlocked: &UnlockedVault, job: &Job<'_>, report: &mut Report) -> Result<(), OpError> {
-    let found = spoken::to_psql(&server::Captured::of(unlocked, job.source)?).unwrap_or_default();
-    let is_whole = job.folder.is_root();
-    for (file, reason) in found.into_iter().filter(|(file, _)| is_whole || job.folder.as_bytes() == file.as_bytes()) {
-        report.issues.push(Issue { path: file.to_owned(), reason });
-        report.issues_count += 1;
+/// Files that somebody may load with psql, and that speak to psql as no backup does. What cannot be read is told when it is
+/// given back.
+fn spoken(unlocked: &UnlockedVault, job: &Job<'_>) -> Result<Vec<Issue>, OpError> {
+    if job.source.kind != server::KIND {
+        return Ok(Vec::new());
     }
-    Ok(())
+    let found = spoken::to_psql(&server::Captured::of(unlocked, job.source)?).unwrap_or_default();
+    let is_meant = |file: &str| job.folder.is_root() || job.folder.as_bytes() == file.as_bytes();
+    let found = found.into_iter().filter(|(file, _)| is_meant(file));
+    Ok(found.map(|(file, reason)| Issue { path: file.to_owned(), reason }).collect())
 }
+
 /// A source, and what of it.
 type Wanted<'m> = (&'m SourceRecord, EntryPath);
 
@@ -118,6 +120,38 @@ impl Job<'_> {
         let mut missing: Vec<EntryPath> = above.take_while(is_missing).collect();
         missing.reverse();
         missing
+    }
+
+    /// What is asked for and not in the snapshot is an error.
+    fn must_be(&self, found: bool, manifest: &Manifest) -> Result<(), OpError> {
+        let is_empty = self.folder.is_root() && self.source.entries == 0;
+        if found || is_empty {
+            return Ok(());
+        }
+        let (snapshot, source_name) = (manifest.id.short(), self.source.name.to_string());
+        Err(Problem::NoPath { snapshot, source_name, path: self.folder.to_string() }.into())
+    }
+
+    /// A source that is one file has only a root: in the folder restored into, it goes by its own name.
+    fn named(&self, entry: Entry) -> Entry {
+        if !entry.path.is_root() || entry.kind == Kind::Dir {
+            return entry;
+        }
+        Entry { path: self.name.clone(), ..entry }
+    }
+
+    /// A hard link to a file outside what is restored becomes a file of its own with the same content.
+    fn standing_alone(&self, entry: Entry, library: &Library<'_>) -> Result<Entry, OpError> {
+        let Some(first) = entry.link.as_ref().filter(|first| !first.is_within(&self.folder)) else {
+            return Ok(entry);
+        };
+        match read::entries(&self.source.listing, first, library).next() {
+            Some(Ok(original)) if original.path == *first => {
+                Ok(Entry { content: original.content, size: original.size, link: None, ..entry })
+            }
+            Some(Err(error)) => Err(error.into()),
+            _ => Ok(entry),
+        }
     }
 }
 
@@ -198,11 +232,7 @@ fn restore_source(
             Err(error) => tally.issue(&job.source.name.to_string(), &error),
         }
     }
-    let is_empty = job.folder.is_root() && job.source.entries == 0;
-    if !found && !is_empty {
-        let (snapshot, source_name) = (manifest.id.short(), job.source.name.to_string());
-        return Err(Problem::NoPath { snapshot, source_name, path: job.folder.to_string() }.into());
-    }
+    job.must_be(found, manifest)?;
     restorer.flush()?;
     for issue in target.seal() {
         tally.note(issue.path, issue.reason);
@@ -270,7 +300,7 @@ impl Restorer<'_> {
             return Err(Problem::Interrupted.into());
         }
         let original = entry.path.clone();
-        let entry = self.standing_alone(self.named(entry))?;
+        let entry = self.job.standing_alone(self.job.named(entry), self.library)?;
         if self.careful && !self.make_room(&entry, &original)? {
             return Ok(());
         }
@@ -281,28 +311,6 @@ impl Restorer<'_> {
         };
         result?;
         if self.batch.is_full() { self.flush() } else { Ok(()) }
-    }
-
-    /// A source that is one file has only a root: in the folder restored into, it goes by its own name.
-    fn named(&self, entry: Entry) -> Entry {
-        if !entry.path.is_root() || entry.kind == Kind::Dir {
-            return entry;
-        }
-        Entry { path: self.job.name.clone(), ..entry }
-    }
-
-    /// A hard link to a file outside what is restored becomes a file of its own with the same content.
-    fn standing_alone(&self, entry: Entry) -> Result<Entry, OpError> {
-        let Some(first) = entry.link.as_ref().filter(|first| !first.is_within(&self.job.folder)) else {
-            return Ok(entry);
-        };
-        match read::entries(&self.job.source.listing, first, self.library).next() {
-            Some(Ok(original)) if original.path == *first => {
-                Ok(Entry { content: original.content, size: original.size, link: None, ..entry })
-            }
-            Some(Err(error)) => Err(error.into()),
-            _ => Ok(entry),
-        }
     }
 
     /// A file of one chunk: written in one go when its chunk comes by.

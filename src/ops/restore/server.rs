@@ -179,6 +179,12 @@ pub(in crate::ops) struct Made {
 }
 
 impl Made {
+    /// Is it known of anything that it could not be made?
+    pub fn allowed(dump: &dyn Dump, settings: &Settings, server: &mut Server) -> Result<(), OpError> {
+        engine::vet(dump)?;
+        Ok(server.may_make(&settings.dbname)?)
+    }
+
     pub fn new(
         dump: &dyn Dump,
         settings: &Settings,
@@ -186,8 +192,7 @@ impl Made {
         like: Option<&str>,
         mut server: Server,
     ) -> Result<Self, OpError> {
-        engine::vet(dump)?;
-        server.may_make(&settings.dbname)?;
+        Self::allowed(dump, settings, &mut server)?;
         // By now it is known that this restore is allowed: others' leftovers make room for it.
         let swept = server.sweep()?;
         let scratch = server.scratch(&settings.dbname, &Actions::fresh_id(), dump, like)?;

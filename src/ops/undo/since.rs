@@ -16,13 +16,12 @@ use crate::base::path::{EntryPath, decode};
 use crate::engine::sqlite::apply::{self, OnDamage, Options};
 use crate::engine::sqlite::held::PlainFile;
 use crate::format::manifest::{Manifest, SourceRecord};
-use crate::ops::actions::Touched;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::alone;
-use crate::ops::restore::claims::real;
 use crate::ops::restore::live::{Change, Origin, Place, Sorted, Step, Walk, find, is_database, places, stem};
 use crate::ops::restore::server::KIND;
+use crate::ops::safety::is_captured;
 use crate::source::files::target::holds;
 use crate::vault::extents;
 use crate::vault::read::Library;
@@ -232,14 +231,6 @@ impl<'s> Side<'s> {
         let (Some(stem), Some(record)) = (stem(path), self.left) else { return Ok(false) };
         find(record, &stem, self.library)?.map_or(Ok(false), |database| is_database(&database, record, self.library))
     }
-}
-
-/// Does the source capture what stands there, as it is configured?
-fn is_captured(part: &Touched, live: &Path, configured: &[Planned]) -> bool {
-    let own = configured.iter().find(|planned| planned.name == part.source && planned.source.root() == part.root);
-    let Some(own) = own else { return true };
-    let real = live.parent().zip(live.file_name()).map(|(folder, name)| real(folder).join(name));
-    real.is_some_and(|real| own.source.covers(&real))
 }
 
 fn is_as_old(entry: &Entry, there: &Metadata) -> bool {
