@@ -2,10 +2,12 @@
 //!
 //! Owns the rule that nobody's newer work is lost silently: what an action left is compared with what is there now.
 
+mod meant;
 mod since;
 
 use std::path::Path;
 
+pub use meant::{Meant, Since, meant};
 use since::{Looked, unchanged, unchanged_there};
 
 use crate::base::id::SnapshotId;

@@ -26,7 +26,7 @@ use crate::ops::restore::server;
 use crate::ops::restore::swap::{self, Swaps};
 use crate::ops::restore::{Issue, parted};
 use crate::ops::safety;
-use crate::ops::show::Part;
+use crate::ops::show::{self, Part};
 use crate::ops::turns::{Place, Purpose, Taken, Turn};
 use crate::vault::commit::Label;
 use crate::vault::select::SAFETY;
@@ -116,6 +116,7 @@ pub fn places(manifest: &Manifest, parts: &[Part], configured: &[Planned], place
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
     let Request { parts, configured, places, settings } = request;
     let (mut parts, absent) = plan(manifest, &parts, &configured, &places)?;
+    must_be(unlocked, manifest, &parts)?;
     let turn = settings.turn("restore", parts.iter().map(Touched::place).collect())?;
     // What takes long is done while the app still runs, and before anything is touched.
     let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
@@ -137,6 +138,7 @@ pub fn foresee(
 ) -> Result<Foreseen, OpError> {
     let Request { parts, configured, places, settings } = request;
     let (parts, absent) = plan(manifest, &parts, &configured, &places)?;
+    must_be(unlocked, manifest, &parts)?;
     let _turn = settings.glance("restore", parts.iter().map(Touched::place).collect())?;
     let issues_count = absent.len() as u64;
     let mut foreseen = Foreseen { issues: absent, issues_count, ..Foreseen::default() };
@@ -147,6 +149,20 @@ pub fn foresee(
     let change = Change { unlocked, touches, gives, before, guard, claims, action: &action, swaps, settings };
     live::foresee(&change, &configured, &mut foreseen, told)?;
     Ok(foreseen)
+}
+
+/// What is asked for and not in the snapshot is an error, before anything is done.
+fn must_be(unlocked: &UnlockedVault, manifest: &Manifest, parts: &[Touched]) -> Result<(), OpError> {
+    let library = unlocked.library()?;
+    for part in parts.iter().filter(|part| !part.path.is_root()) {
+        let Some(record) = manifest.sources.iter().find(|source| source.name == part.source) else { continue };
+        // What cannot be read is told when it is given back.
+        if matches!(show::is_there(&library, record, &part.path), Ok(false)) {
+            let (snapshot, source_name) = (manifest.id.short(), part.source.to_string());
+            return Err(Problem::NoPath { snapshot, source_name, path: part.path.to_string() }.into());
+        }
+    }
+    Ok(())
 }
 
 /// A restore of these parts, as it begins.
