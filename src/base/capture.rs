@@ -204,7 +204,8 @@ pub struct Capture {
     pub control: Arc<Control>,
     /// Which files are read, whatever the fingerprints say.
     pub rescan: Rescan,
-    /// Have engines check what is captured of them, where that takes time of its own.
+    /// Have engines check what is captured of them, where that takes time of its own, and tell of what is asked for and is
+    /// not there.
     pub check: bool,
 }
 

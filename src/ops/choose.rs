@@ -207,6 +207,10 @@ impl<'v> Chooser<'v> {
 
     fn has_part(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {
         let Ok(source) = part.source_of(manifest) else { return Ok(false) };
+        // What could not be captured, or was gone, is not what anybody wants back.
+        if manifest.absence(source).is_some() {
+            return Ok(false);
+        }
         if part.path.is_root() {
             return Ok(true);
         }

@@ -141,8 +141,8 @@ pub enum Problem {
     #[error("snapshot {snapshot}, which action {action} needs, is not in the vault")]
     SnapshotGone { action: String, snapshot: String },
     #[error(
-        "snapshot {} says that {} lives at {}, which neither the configuration nor an earlier backup of this host confirms",
-        .0.snapshot, .0.source_name, .0.shown()
+        "snapshot {} of {} says that {} lives at {}, which neither the configuration nor an earlier backup of this host confirms",
+        .0.snapshot, .0.host, .0.source_name, .0.shown()
     )]
     UnknownPlace(Box<Unknown>),
     #[error("{} {} live data of {source_name}", .to.display(), if .root == .to { "is" } else { "holds or is inside" })]
@@ -226,7 +226,8 @@ impl Explain for Problem {
                 Some(format!("{}: look at them, then --force takes the action back all the same", paths.join(", ")))
             }
             Self::LiveData { source_name, snapshot, .. } => Some(format!(
-                "strongroom restore {snapshot} {source_name} --in-place changes it with a way back; or name an empty folder"
+                "name an empty folder, or change it with a way back: strongroom restore {snapshot} {} --in-place",
+                text::shell_word(source_name)
             )),
             Self::UnknownPlace(unknown) => Some(format!(
                 "if it lives there, pass --place {}; or say in strongroom.toml where it lives on this host",
@@ -253,11 +254,12 @@ impl Explain for Problem {
             }
             Self::Removed { .. } => Some("nothing was changed; stop the app, then run strongroom undo again".into()),
             Self::Unlooked => Some("add --force, or leave out --no-safety".into()),
-            Self::TakenBack { by, .. } => Some(format!("strongroom undo {by} makes it as the action left it")),
+            Self::TakenBack { by, .. } => Some(format!("make it as the action left it with strongroom undo {by}")),
             Self::NothingCaptured { hint, .. } => hint.clone(),
-            Self::NotCaptured { source_name, .. } => {
-                Some(format!("strongroom snapshots --source {source_name} lists those that have it"))
-            }
+            Self::NotCaptured { source_name, .. } => Some(format!(
+                "list those that have it with strongroom snapshots --source {}",
+                text::shell_word(source_name)
+            )),
             Self::Nothing => Some("name a path: strongroom backup PATH, or describe sources in strongroom.toml".into()),
             _ => None,
         }

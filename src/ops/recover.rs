@@ -37,7 +37,7 @@ pub(in crate::ops) use files::live;
 pub use files::{FileAct, FileStep};
 pub use journal::{Recovered, settle};
 pub use named::named;
-pub(in crate::ops) use take_back::take_back;
+pub(in crate::ops) use take_back::{foresee as foresee_taking_back, take_back};
 pub use together::{Beside, Joined};
 
 /// So many rows come back unless more are allowed.

@@ -5,8 +5,10 @@
 
 mod batch;
 pub mod claims;
+pub mod foreseen;
 pub mod guard;
 pub mod in_place;
+mod job;
 pub mod live;
 pub mod live_target;
 pub mod server;
@@ -22,17 +24,18 @@ use serde::Serialize;
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::error::{Explained, one_line};
-use crate::base::path::{self, EntryPath};
+use crate::base::path::EntryPath;
 use crate::engine::postgres::restore::spoken;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
-use crate::ops::show::{self, Part};
+use crate::ops::show::Part;
 use crate::source::files::target::{Options, Outcome, Target, TargetError};
 use crate::vault::error::VaultError;
 use crate::vault::extents;
 use crate::vault::read::{self, Library};
 use crate::vault::unlocked::UnlockedVault;
 use batch::{Batch, Tally};
+use job::{Job, own_name, parted, plan};
 
 pub(in crate::ops) use sides::is_direct;
 
@@ -81,93 +84,23 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let mut report = Report { issues: absent, issues_count, ..Report::default() };
     for job in &jobs {
         restore_source(&library, manifest, job, request, &mut report)?;
-        if job.source.kind == server::KIND {
-            spoken(unlocked, job, &mut report)?;
-        }
+        let spoken = spoken(unlocked, job)?;
+        report.issues_count += spoken.len() as u64;
+        report.issues.extend(spoken);
     }
     Ok(report)
 }
 
-/// Tells of files that somebody may load with psql, and that speak to psql as no backup does. What cannot be read was told
-/// when it was to be given back.
-fn spoken(unlocked: &UnlockedVault, job: &Job<'_>, report: &mut Report) -> Result<(), OpError> {
+/// Files that somebody may load with psql, and that speak to psql as no backup does. What cannot be read is told when it is
+/// given back.
+fn spoken(unlocked: &UnlockedVault, job: &Job<'_>) -> Result<Vec<Issue>, OpError> {
+    if job.source.kind != server::KIND {
+        return Ok(Vec::new());
+    }
     let found = spoken::to_psql(&server::Captured::of(unlocked, job.source)?).unwrap_or_default();
-    let is_whole = job.folder.is_root();
-    for (file, reason) in found.into_iter().filter(|(file, _)| is_whole || job.folder.as_bytes() == file.as_bytes()) {
-        report.issues.push(Issue { path: file.to_owned(), reason });
-        report.issues_count += 1;
-    }
-    Ok(())
-}
-/// A source, and what of it.
-type Wanted<'m> = (&'m SourceRecord, EntryPath);
-
-struct Job<'m> {
-    source: &'m SourceRecord,
-    folder: EntryPath,
-    to: PathBuf,
-    /// What a source that is one file is called in the folder.
-    name: EntryPath,
-}
-
-impl Job<'_> {
-    /// The folders above what is restored that are not there, the outermost first.
-    fn missing_above(&self) -> Vec<EntryPath> {
-        let above = std::iter::successors(self.folder.parent(), EntryPath::parent);
-        let is_missing = |folder: &EntryPath| std::fs::symlink_metadata(live::live_path(&self.to, folder)).is_err();
-        let mut missing: Vec<EntryPath> = above.take_while(is_missing).collect();
-        missing.reverse();
-        missing
-    }
-}
-
-/// What is to be done, and what the snapshot has nothing of. That is an error where it is all that was asked for.
-fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<(Vec<Job<'m>>, Vec<Issue>), OpError> {
-    let everything = || manifest.sources.iter().map(|source| (source, EntryPath::root())).collect();
-    let chosen: Vec<Wanted<'m>> = if request.parts.is_empty() {
-        everything()
-    } else {
-        let resolve = |part: &Part| Ok((part.source_of(manifest)?, part.path.clone()));
-        request.parts.iter().map(resolve).collect::<Result<_, OpError>>()?
-    };
-    let several = chosen.iter().any(|(source, _)| source.name != chosen[0].0.name);
-    for (source, _) in &chosen {
-        if !["files", "postgres", "sqlite"].contains(&source.kind.as_str()) {
-            let (source_name, kind) = (source.name.to_string(), source.kind.clone());
-            return Err(Problem::Kind { source_name, kind, verb: "restore" }.into());
-        }
-    }
-    let (there, absent) = parted(manifest, chosen)?;
-    let place = |source: &SourceRecord| {
-        if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
-    };
-    let job = |(source, folder)| Job { source, folder, to: place(source), name: own_name(source, &source.root) };
-    Ok((there.into_iter().map(job).collect(), absent))
-}
-
-/// Parts what a snapshot has from what it has nothing of. That is an error where it is everything.
-fn parted<'m>(manifest: &'m Manifest, wanted: Vec<Wanted<'m>>) -> Result<(Vec<Wanted<'m>>, Vec<Issue>), OpError> {
-    let is_nothing = |(source, path): &Wanted<'_>| source.entries == 0 && path.is_root();
-    let has_nothing = |wanted: &Wanted<'_>| is_nothing(wanted) || manifest.absence(wanted.0).is_some();
-    let (nothing, there): (Vec<_>, Vec<_>) = wanted.into_iter().partition(has_nothing);
-    // A source that was meant to be empty is given back as it was: there is nothing to do.
-    let absent = nothing.iter().filter_map(|(source, _)| Some((*source, manifest.absence(source)?)));
-    let absent: Vec<(&SourceRecord, String)> = absent.collect();
-    match &absent[..] {
-        [(source, why), ..] if there.is_empty() => Err(show::not_captured(manifest, source, why.clone())),
-        _ => {
-            let issue = |(source, reason): (&SourceRecord, String)| Issue { path: source.name.to_string(), reason };
-            Ok((there, absent.into_iter().map(issue).collect()))
-        }
-    }
-}
-
-/// What a source that is one file is called: as at its root, or as the source.
-fn own_name(source: &SourceRecord, root: &str) -> EntryPath {
-    let root = path::decode(root).unwrap_or_default();
-    let last = root.rsplit(|&b| b == b'/').next().and_then(|name| EntryPath::from_bytes(name).ok());
-    let own = last.map(|name| name.file_name().to_vec()).filter(|name| !name.is_empty());
-    EntryPath::root().child(&own.unwrap_or_else(|| source.name.as_str().as_bytes().to_vec()))
+    let is_meant = |file: &str| job.folder.is_root() || job.folder.as_bytes() == file.as_bytes();
+    let found = found.into_iter().filter(|(file, _)| is_meant(file));
+    Ok(found.map(|(file, reason)| Issue { path: file.to_owned(), reason }).collect())
 }
 
 fn restore_source(
@@ -198,11 +131,7 @@ fn restore_source(
             Err(error) => tally.issue(&job.source.name.to_string(), &error),
         }
     }
-    let is_empty = job.folder.is_root() && job.source.entries == 0;
-    if !found && !is_empty {
-        let (snapshot, source_name) = (manifest.id.short(), job.source.name.to_string());
-        return Err(Problem::NoPath { snapshot, source_name, path: job.folder.to_string() }.into());
-    }
+    job.must_be(found, manifest)?;
     restorer.flush()?;
     for issue in target.seal() {
         tally.note(issue.path, issue.reason);
@@ -270,7 +199,7 @@ impl Restorer<'_> {
             return Err(Problem::Interrupted.into());
         }
         let original = entry.path.clone();
-        let entry = self.standing_alone(self.named(entry))?;
+        let entry = self.job.standing_alone(self.job.named(entry), self.library)?;
         if self.careful && !self.make_room(&entry, &original)? {
             return Ok(());
         }
@@ -281,28 +210,6 @@ impl Restorer<'_> {
         };
         result?;
         if self.batch.is_full() { self.flush() } else { Ok(()) }
-    }
-
-    /// A source that is one file has only a root: in the folder restored into, it goes by its own name.
-    fn named(&self, entry: Entry) -> Entry {
-        if !entry.path.is_root() || entry.kind == Kind::Dir {
-            return entry;
-        }
-        Entry { path: self.job.name.clone(), ..entry }
-    }
-
-    /// A hard link to a file outside what is restored becomes a file of its own with the same content.
-    fn standing_alone(&self, entry: Entry) -> Result<Entry, OpError> {
-        let Some(first) = entry.link.as_ref().filter(|first| !first.is_within(&self.job.folder)) else {
-            return Ok(entry);
-        };
-        match read::entries(&self.job.source.listing, first, self.library).next() {
-            Some(Ok(original)) if original.path == *first => {
-                Ok(Entry { content: original.content, size: original.size, link: None, ..entry })
-            }
-            Some(Err(error)) => Err(error.into()),
-            _ => Ok(entry),
-        }
     }
 
     /// A file of one chunk: written in one go when its chunk comes by.

@@ -14,6 +14,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request, Rescan};
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::claims::real;
 use crate::ops::restore::server::KIND;
 use crate::source;
 use crate::vault::Vault;
@@ -88,6 +89,14 @@ pub(in crate::ops) fn refused(error: OpError) -> OpError {
         Class::Interrupted => error,
         _ => Problem::NoSafety { why: error.to_string(), source: Some(Box::new(error)) }.into(),
     }
+}
+
+/// Would a safety snapshot hold what stands there, as the source is configured? What it would not is left alone.
+pub(in crate::ops) fn is_captured(part: &Touched, live: &Path, configured: &[Planned]) -> bool {
+    let own = configured.iter().find(|planned| planned.name == part.source && planned.source.root() == part.root);
+    let Some(own) = own else { return true };
+    let real = live.parent().zip(live.file_name()).map(|(folder, name)| real(folder).join(name));
+    real.is_some_and(|real| own.source.covers(&real))
 }
 
 fn source_of(part: &Touched, configured: &mut Vec<Planned>) -> Result<Planned, OpError> {

@@ -2,8 +2,12 @@
 //!
 //! Owns the rule that nobody's newer work is lost silently: what an action left is compared with what is there now.
 
+mod meant;
 mod since;
 
+use std::path::Path;
+
+pub use meant::{Meant, Since, meant};
 use since::{Looked, unchanged, unchanged_there};
 
 use crate::base::id::SnapshotId;
@@ -16,6 +20,8 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts};
 use crate::ops::recover;
 use crate::ops::restore::claims::Claims;
+use crate::ops::restore::foreseen::{Foreseen, Told};
+use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::{self, Report, Settings};
 use crate::ops::restore::live::{self, Change, find, live_path};
 use crate::ops::restore::swap;
@@ -38,31 +44,41 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
     let done = settings.actions.find(action.as_deref())?;
     let turn = settings.turn("undo", done.parts.iter().map(Touched::place).collect())?;
     // Whoever had the place before may have taken it back.
-    let done = settings.actions.find(Some(&done.id))?;
-    if let Some(by) = &done.undone_by {
-        return Err(Problem::TakenBack { action: done.id.clone(), by: by.clone() }.into());
-    }
+    let done = standing(settings.actions.find(Some(&done.id))?)?;
     if done.recovered.is_some() {
         let report = recover::take_back(unlocked, &done, &configured, force, &settings)?;
         return Ok((done, report));
     }
     let all = unlocked.snapshots()?.readable;
-    let touches = snapshot(&all, &done, done.touches)?;
-    let left = manifest(&all, &done, done.gives)?;
-    let gives = match done.safety {
-        // Databases that changed places change them again.
-        Holding::Unknown if done.parts.iter().all(|part| part.swap.is_some()) => None,
-        safety => manifest(&all, &done, safety)?,
-    };
-    if settings.safety.is_none() && !force {
-        return Err(Problem::Unlooked.into());
-    }
-    let broken_off = broken_off(settings.actions, &done)?;
-    let broken_off = broken_off.as_ref();
-    let now = Now { unlocked, touches, left, gives, done: &done, broken_off, force, settings: &settings };
+    let now = Now::of(unlocked, &all, &done, (force, &settings))?;
     let facts = Facts::of(done.touches.to_hex(), &done.parts, &turn);
     let (report, ran) = hooks::around(&settings, &facts, || now.take_back(configured))?;
     Ok((done, Report { hooks: ran, ..report }))
+}
+
+/// What that would do, without doing it. Whatever it would refuse beforehand is refused.
+pub fn foresee(
+    unlocked: &UnlockedVault,
+    request: Request<'_>,
+    told: &mut Told<'_>,
+) -> Result<(Action, Foreseen), OpError> {
+    let Request { action, configured, force, settings } = request;
+    let done = standing(settings.actions.find(action.as_deref())?)?;
+    if done.recovered.is_some() {
+        let foreseen = recover::foresee_taking_back(unlocked, &done, (&configured, force, &settings), told)?;
+        return Ok((done, foreseen));
+    }
+    let _turn = settings.glance("undo", done.parts.iter().map(Touched::place).collect())?;
+    let all = unlocked.snapshots()?.readable;
+    let foreseen = Now::of(unlocked, &all, &done, (force, &settings))?.foresee(&configured, told)?;
+    Ok((done, foreseen))
+}
+
+fn standing(done: Action) -> Result<Action, OpError> {
+    match &done.undone_by {
+        Some(by) => Err(Problem::TakenBack { action: done.id.clone(), by: by.clone() }.into()),
+        None => Ok(done),
+    }
 }
 
 /// Everything there is to know before anything is done.
@@ -73,30 +89,41 @@ struct Now<'n> {
     gives: Option<&'n Manifest>,
     done: &'n Action,
     /// An undo of it that was killed.
-    broken_off: Option<&'n Action>,
+    broken_off: Option<Action>,
     force: bool,
     settings: &'n Settings<'n>,
 }
 
+impl<'n> Now<'n> {
+    fn of(
+        unlocked: &'n UnlockedVault,
+        all: &'n [Snapshot],
+        done: &'n Action,
+        (force, settings): (bool, &'n Settings<'n>),
+    ) -> Result<Self, OpError> {
+        let touches = snapshot(all, done, done.touches)?;
+        let left = manifest(all, done, done.gives)?;
+        let gives = match done.safety {
+            // Databases that changed places change them again.
+            Holding::Unknown if done.parts.iter().all(|part| part.swap.is_some()) => None,
+            safety => manifest(all, done, safety)?,
+        };
+        if settings.safety.is_none() && !force {
+            return Err(Problem::Unlooked.into());
+        }
+        let broken_off = broken_off(settings.actions, done)?;
+        Ok(Self { unlocked, touches, left, gives, done, broken_off, force, settings })
+    }
+}
+
 impl Now<'_> {
     fn take_back(&self, configured: Vec<Planned>) -> Result<Report, OpError> {
-        let Self { unlocked, touches, left, gives, done, broken_off, force, settings } = *self;
+        let Self { unlocked, touches, left, gives, done, ref broken_off, force, settings } = *self;
         let mut parts = done.parts.clone();
-        self.unused()?;
+        self.unused(&|live| apply::is_in_use(live) || apply::is_open_elsewhere(live))?;
         let swaps = swap::reverse(unlocked, gives, (&mut parts, done.state), &configured, settings)?;
         let claims = &Claims::of(&parts);
-        let mut action = Action {
-            id: Actions::fresh_id(),
-            time: Instant::now(),
-            kind: Kind::Undo,
-            state: State::Begun,
-            gives: done.safety,
-            safety: Holding::Unknown,
-            made: in_place::missing_folders(&parts),
-            undoes: Some(done.id.clone()),
-            parts,
-            ..done.clone()
-        };
+        let mut action = Action { made: in_place::missing_folders(&parts), parts, ..self.action() };
         let mut looked = Looked::new();
         let before = in_place::save(
             unlocked,
@@ -149,8 +176,36 @@ impl Now<'_> {
         Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
     }
 
+    fn action(&self) -> Action {
+        Action {
+            id: Actions::fresh_id(),
+            time: Instant::now(),
+            kind: Kind::Undo,
+            state: State::Begun,
+            gives: self.done.safety,
+            safety: Holding::Unknown,
+            undoes: Some(self.done.id.clone()),
+            ..self.done.clone()
+        }
+    }
+
+    fn foresee(&self, configured: &[Planned], told: &mut Told<'_>) -> Result<Foreseen, OpError> {
+        let Self { unlocked, touches, left, gives, done, force, settings, .. } = *self;
+        // SQLite's own locks are not asked for: that can put a database in order on the way.
+        self.unused(&apply::is_open_elsewhere)?;
+        let mut foreseen = Foreseen::default();
+        let swaps = &swap::foresee_reverse(gives, done, (configured, settings), &mut foreseen)?;
+        let (action, guard, claims) = (&self.action(), &Guard::default(), &Claims::of(&done.parts));
+        let change = Change { unlocked, touches, gives, before: None, guard, claims, action, swaps, settings };
+        if !force {
+            unchanged_there(&change, left, configured)?;
+        }
+        live::foresee(&change, configured, &mut foreseen, told)?;
+        Ok(foreseen)
+    }
+
     /// Refuses to remove a database that an app has open: it would go on committing into nothing.
-    fn unused(&self) -> Result<(), OpError> {
+    fn unused(&self, is_in_use: &dyn Fn(&Path) -> bool) -> Result<(), OpError> {
         let library = self.unlocked.library()?;
         for part in &self.done.parts {
             let of =
@@ -161,7 +216,7 @@ impl Now<'_> {
             for path in databases.map(|database| &database.path).filter(|path| path.is_within(&part.path)) {
                 let stays = given.as_ref().map(|given| find(given, path, &library)).transpose()?.flatten().is_some();
                 let live = live_path(&place(&part.root), path);
-                if !stays && live.is_file() && (apply::is_in_use(&live) || apply::is_open_elsewhere(&live)) {
+                if !stays && live.is_file() && is_in_use(&live) {
                     return Err(Problem::Removed { path: live.display().to_string() }.into());
                 }
             }

@@ -186,16 +186,7 @@ fn back(
     if !force {
         unchanged(tables, live, &was.written)?;
     }
-    let mut rows: Vec<(&Table, Key)> = Vec::new();
-    let mut removed: Vec<(&Table, Key)> = Vec::new();
-    images.each(&mut |image| {
-        let table = named(tables, &image.table)?;
-        if image.row.is_none() {
-            removed.push((table, image.key.clone()));
-        }
-        rows.push((table, image.key));
-        Ok(())
-    })?;
+    let (rows, removed) = touched_by(images, tables)?;
     let going = Going::look(&graph, &removed, live)?;
     let first = !live.cascades();
     if first {
@@ -253,6 +244,32 @@ fn back(
         Ok(())
     })?;
     Ok(Trace { written: look_at(live, &rows)?, ..was.clone() })
+}
+
+/// Would they be refused? Looks, and changes nothing.
+pub fn refusal(images: &mut dyn Images, live: &dyn Change, was: &Trace, force: bool) -> Result<(), RecordError> {
+    let graph = was.graph(live)?;
+    if !force {
+        unchanged(&graph.tables, live, &was.written)?;
+    }
+    let (rows, removed) = touched_by(&mut Kept { images, is_meant: &|_| true }, &graph.tables)?;
+    Going::look(&graph, &removed, live)?.unreferred(&graph, (was, &rows), live)
+}
+
+/// Rows that have images, and those of them that go.
+type Touched<'t> = (Vec<(&'t Table, Key)>, Vec<(&'t Table, Key)>);
+
+fn touched_by<'t>(images: &mut Kept<'_>, tables: &'t [Table]) -> Result<Touched<'t>, RecordError> {
+    let (mut rows, mut removed) = (Vec::new(), Vec::new());
+    images.each(&mut |image| {
+        let table = named(tables, &image.table)?;
+        if image.row.is_none() {
+            removed.push((table, image.key.clone()));
+        }
+        rows.push((table, image.key));
+        Ok(())
+    })?;
+    Ok((rows, removed))
 }
 
 /// Is every row as it was left?

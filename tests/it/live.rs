@@ -1,7 +1,9 @@
 //! Giving data back where it lives, and taking that back.
 
+mod asked;
 mod at_once;
 mod damaged;
+mod foreseen;
 mod metadata;
 mod once;
 mod rot;

@@ -5,6 +5,7 @@ mod cli;
 mod copying;
 mod crash;
 mod damage;
+mod documented;
 mod economy;
 mod faults;
 mod floors;

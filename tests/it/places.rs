@@ -45,6 +45,8 @@ fn a_place_that_only_a_snapshot_names_is_neither_written_nor_read() {
     ] {
         let said = home.fails(2, command);
         assert!(said.contains("--place") && said.contains("app"), "{command:?}: {said}");
+        let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+        assert!(said.contains(&format!(" of {host} says that app lives at ")), "{command:?}: {said}");
     }
     assert_eq!(fs::read_to_string(home.path("app/a.txt")).unwrap(), "live\n");
     assert_eq!(value(&home), "live");
@@ -143,6 +145,15 @@ fn a_restore_into_the_folder_that_was_captured_is_one_in_place_with_a_way_back()
         home.write("app/a.txt", "newer\n");
         assert!(home.ok(&["restore", "latest", "--to", to]).out.contains("safety snapshot"), "{to}");
     }
+}
+
+#[test]
+fn the_hint_of_a_folder_that_holds_live_data_ends_with_a_command_that_runs() {
+    let home = elsewhere();
+    home.ok(&["backup", "app"]);
+    let said = home.fails(2, &["restore", "latest", "--to", "."]);
+    let (_, command) = said.split_once("change it with a way back: ").unwrap_or_else(|| panic!("{said}"));
+    home.shell(command.trim());
 }
 
 #[test]

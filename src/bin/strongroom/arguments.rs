@@ -10,7 +10,7 @@ use crate::commands::Command;
 #[derive(Parser)]
 #[command(name = "strongroom", version, about, long_about = None, max_term_width = 80)]
 #[command(after_help = "Examples:\n  \
-    strongroom backup ~/app                    back up; makes a vault the first time\n  \
+    strongroom backup ~/app                    back up; makes a vault if need be\n  \
     strongroom snapshots                       list what there is\n  \
     strongroom restore latest --to /srv/out    give everything back\n  \
     strongroom verify --read-data              prove that it can be given back")]

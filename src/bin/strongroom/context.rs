@@ -1,4 +1,4 @@
-//! The world a command runs in: environment, folders, configuration, prompts, and opening the vault.
+//! The world a command runs in: environment, folders, configuration, and opening the vault.
 //!
 //! The only place that reads the environment. Secrets are read from files or typed without echo, never from arguments.
 
@@ -8,32 +8,26 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use age::secrecy::SecretString;
 use indicatif::ProgressBar;
 use strongroom::base::control::Control;
-use strongroom::base::error::{one_line, reason};
+use strongroom::base::error::reason;
 use strongroom::base::name::Name;
-use strongroom::base::selector::Selector;
-use strongroom::base::text::counted;
 use strongroom::ops::actions::Actions;
-use strongroom::ops::choose::{Chooser, Named};
 use strongroom::ops::config::{self, Config};
 use strongroom::ops::turns::Turns;
 use strongroom::store::{Options, Store};
 use strongroom::vault::cache::Notices;
-use strongroom::vault::error::VaultError;
 use strongroom::vault::host::{self, Folders};
 use strongroom::vault::people::Credentials;
-use strongroom::vault::select::Filter;
-use strongroom::vault::snapshots::{Snapshot, Snapshots};
 use strongroom::vault::unlocked::UnlockedVault;
 use strongroom::vault::{LockedVault, Vault};
 
 use crate::arguments::Global;
+use crate::asking::{Prompt, passphrase_file, read_passphrase};
 use crate::exit::Failure;
 use crate::outage::{self, Outages};
 use crate::output::{Output, Writer};
-use crate::render::{local_with_zone, width};
+use crate::render::width;
 use crate::terminal::{Printed, json};
 
 pub struct Context {
@@ -357,84 +351,6 @@ impl Context {
             None => {}
         }
         Ok(credentials)
-    }
-
-    /// Chooses among snapshots.
-    pub fn chooser<'v>(&self, vault: &'v UnlockedVault, snapshots: &'v Snapshots, filter: Filter) -> Chooser<'v> {
-        Chooser::new(vault, snapshots, filter, self.control.clone())
-    }
-
-    /// The snapshot that a selector means, whatever it holds.
-    pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
-        let snapshots = vault.snapshots()?;
-        let chooser = self.chooser(vault, &snapshots, filter.clone());
-        self.choose(&chooser, selector, &Named::Nothing)
-    }
-
-    /// Says which snapshots could not be looked at, where all of them are looked at.
-    pub fn tell_unread(&self, snapshots: &Snapshots) {
-        for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
-            self.alarm(&format!("warning: {object} was left out: {}", one_line(error)));
-        }
-        for object in &snapshots.gone {
-            self.alarm(&format!("warning: {object} was left out: it is gone"));
-        }
-    }
-
-    /// The snapshot that a selector means, of those that have what is named beside it. Says what should be known of the
-    /// choice.
-    pub fn choose(&self, chooser: &Chooser<'_>, selector: &Selector, named: &Named) -> Result<Snapshot, Failure> {
-        let chosen = chooser.choose(selector, named)?;
-        let (id, time) = (chosen.snapshot.manifest.id.short(), local_with_zone(chosen.snapshot.manifest.time));
-        if chosen.without > 0 {
-            let newer = counted(chosen.without, "newer snapshot");
-            let verb = if chosen.without == 1 { "does" } else { "do" };
-            self.say(&format!("note: {selector} is {id} of {time}: {newer} {verb} not have what was asked for"));
-        }
-        for doubt in chooser.doubts(selector, chosen.snapshot)? {
-            let why = doubt.error.map_or_else(|| format!("{} is gone", doubt.object), |error| one_line(error));
-            self.alarm(&format!("warning: {selector} may be newer than {id} of {time}: {why}"));
-        }
-        Ok(chosen.snapshot.clone())
-    }
-}
-
-fn passphrase_file() -> Option<PathBuf> {
-    std::env::var_os("STRONGROOM_PASSPHRASE_FILE").map(PathBuf::from)
-}
-
-/// From the file the environment names, or from the terminal without echo. `None` if nobody can be asked.
-pub fn read_passphrase(prompt: &str) -> Result<Option<SecretString>, VaultError> {
-    if let Some(file) = passphrase_file() {
-        let text = host::read_secret(&file)?.ok_or(VaultError::NoPassphraseFile { file })?;
-        return Ok(Some(SecretString::from(text.lines().next().unwrap_or_default().to_owned())));
-    }
-    if !std::io::stdin().is_terminal() {
-        return Ok(None);
-    }
-    Ok(rpassword::prompt_password(prompt).ok().map(SecretString::from))
-}
-
-/// Asks what an encrypted ssh key needs.
-#[derive(Clone)]
-struct Prompt;
-
-impl age::Callbacks for Prompt {
-    fn display_message(&self, _: &str) {}
-
-    fn confirm(&self, _: &str, _: &str, _: Option<&str>) -> Option<bool> {
-        None
-    }
-
-    fn request_public_string(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
-        if !std::io::stdin().is_terminal() {
-            return None;
-        }
-        rpassword::prompt_password(format!("{description}: ")).ok().map(SecretString::from)
     }
 }
 

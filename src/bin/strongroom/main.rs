@@ -4,6 +4,8 @@
 
 mod answer;
 mod arguments;
+mod asking;
+mod choosing;
 mod commands;
 mod context;
 mod exit;

@@ -2,18 +2,22 @@
 //!
 //! Owns the rule that nobody's newer work is lost silently: rows and files are compared with what the action left.
 
+use std::collections::BTreeMap;
+
 use crate::base::path::EntryPath;
 use crate::base::record::Key;
 use crate::base::time::Instant;
 use crate::format::manifest::{Manifest, ROWS};
 use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::backup::Planned;
+use crate::ops::diff::{Change, Difference};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::act::{Work, fresh_folder, stage};
 use crate::ops::recover::files::{is_as, live};
 use crate::ops::recover::journal::{Other, Placed, Recovered};
 use crate::ops::recover::{safety, together};
 use crate::ops::restore::alone;
+use crate::ops::restore::foreseen::{Foreseen, Rows, Told};
 use crate::ops::restore::in_place::{Report, Settings};
 use crate::ops::restore::live::{Given, find};
 use crate::ops::undo;
@@ -80,6 +84,48 @@ pub fn take_back(
     Ok(Report { action: work.action.id, safety, given, hooks: Vec::new() })
 }
 
+/// What that would do, without doing it.
+pub fn foresee(
+    unlocked: &UnlockedVault,
+    done: &Action,
+    (configured, force, settings): (&[Planned], bool, &Settings<'_>),
+    told: &mut Told<'_>,
+) -> Result<Foreseen, OpError> {
+    let was = done.recovered.clone().expect("BUG: only such actions come here");
+    let trace = settings.actions.trace(done)?;
+    let _turn = settings.glance("undo", was.places())?;
+    let all = unlocked.snapshots()?.readable;
+    let before = undo::manifest(&all, done, done.safety)?.expect("BUG: a recovery keeps something");
+    if !force {
+        unchanged(unlocked, &all, done, &was)?;
+    }
+    let mut foreseen = Foreseen::default();
+    if !trace.written.is_empty() {
+        let (database, others) = (was.database(configured)?, was.joined(configured)?);
+        let live = together::open(&database, &others, settings.wait, &settings.control)?;
+        let images = safety::images(unlocked, before, settings.actions, done)?;
+        let mut images = images.ok_or_else(|| RecordError::Image("the safety snapshot has no rows".to_owned()))?;
+        inverse::refusal(&mut images, &*live, &trace, force)?;
+        let mut tables: BTreeMap<&String, u64> = BTreeMap::new();
+        trace.written.iter().for_each(|written| *tables.entry(&written.table).or_default() += 1);
+        foreseen.rows.extend(tables.into_iter().map(|(table, rows)| Rows { table: table.clone(), rows }));
+    }
+    for file in &was.files {
+        let size = std::fs::symlink_metadata(live(&file.root, &file.path)).ok().map(|there| there.len());
+        let change = match (file.replaced, size) {
+            (true, Some(_)) => Change::Content,
+            (true, None) => Change::Added,
+            (false, _) => Change::Removed,
+        };
+        foreseen.file(
+            file.source.as_str(),
+            Difference { path: file.path.clone(), change, size_before: size, size_after: None },
+            told,
+        );
+    }
+    Ok(foreseen)
+}
+
 /// What the source was called whose rows these are.
 fn database_source(before: &Manifest) -> crate::base::name::Name {
     let rows = before.sources.iter().find(|source| source.kind == ROWS);
@@ -89,7 +135,7 @@ fn database_source(before: &Manifest) -> crate::base::name::Name {
 
 /// The way back for files: what was added goes, what was replaced or removed comes back.
 fn turned(was: &Recovered) -> Vec<Placed> {
-    let mut folders = std::collections::BTreeMap::new();
+    let mut folders = BTreeMap::new();
     let turn = |file: &Placed| {
         let returns = file.replaced;
         let staged =

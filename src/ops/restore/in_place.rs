@@ -19,13 +19,14 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts, Hooks, Ran};
 use crate::ops::places::Places;
 use crate::ops::restore::claims::Claims;
+use crate::ops::restore::foreseen::{Foreseen, Told};
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::live::{self, Change, Given, live_path};
 use crate::ops::restore::server;
 use crate::ops::restore::swap::{self, Swaps};
 use crate::ops::restore::{Issue, parted};
 use crate::ops::safety;
-use crate::ops::show::Part;
+use crate::ops::show::{self, Part};
 use crate::ops::turns::{Place, Purpose, Taken, Turn};
 use crate::vault::commit::Label;
 use crate::vault::select::SAFETY;
@@ -64,8 +65,17 @@ pub struct Settings<'r> {
 impl Settings<'_> {
     /// Waits until nobody else changes or reads these places.
     pub(in crate::ops) fn turn(&self, command: &str, places: Vec<Place>) -> Result<Turn, OpError> {
+        self.turn_for(Purpose::Change, command, places)
+    }
+
+    /// Waits until nobody changes these places, to look at them.
+    pub(in crate::ops) fn glance(&self, command: &str, places: Vec<Place>) -> Result<Turn, OpError> {
+        self.turn_for(Purpose::Read, command, places)
+    }
+
+    fn turn_for(&self, purpose: Purpose, command: &str, places: Vec<Place>) -> Result<Turn, OpError> {
         let waits = |taken: &Taken| (self.told)(Step::Waits(taken.clone()));
-        let turn = self.actions.turns().turn((command, Purpose::Change), places, (self.wait, &self.control), &waits);
+        let turn = self.actions.turns().turn((command, purpose), places, (self.wait, &self.control), &waits);
         Ok(turn?)
     }
 
@@ -106,6 +116,7 @@ pub fn places(manifest: &Manifest, parts: &[Part], configured: &[Planned], place
 pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'_>) -> Result<Report, OpError> {
     let Request { parts, configured, places, settings } = request;
     let (mut parts, absent) = plan(manifest, &parts, &configured, &places)?;
+    must_be(unlocked, manifest, &parts)?;
     let turn = settings.turn("restore", parts.iter().map(Touched::place).collect())?;
     // What takes long is done while the app still runs, and before anything is touched.
     let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
@@ -118,6 +129,61 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'
     Ok(Report { hooks: ran, given, ..report })
 }
 
+/// What that would do, without doing it.
+pub fn foresee(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    request: Request<'_>,
+    told: &mut Told<'_>,
+) -> Result<Foreseen, OpError> {
+    let Request { parts, configured, places, settings } = request;
+    let (parts, absent) = plan(manifest, &parts, &configured, &places)?;
+    must_be(unlocked, manifest, &parts)?;
+    let _turn = settings.glance("restore", parts.iter().map(Touched::place).collect())?;
+    let issues_count = absent.len() as u64;
+    let mut foreseen = Foreseen { issues: absent, issues_count, ..Foreseen::default() };
+    swap::foresee(unlocked, manifest, &parts, (&configured, &settings), &mut foreseen)?;
+    let action = action(manifest, parts);
+    let (guard, swaps, claims) = (&Guard::default(), &Swaps::default(), &Claims::of(&action.parts));
+    let (touches, gives, before, settings) = (manifest, Some(manifest), None, &settings);
+    let change = Change { unlocked, touches, gives, before, guard, claims, action: &action, swaps, settings };
+    live::foresee(&change, &configured, &mut foreseen, told)?;
+    Ok(foreseen)
+}
+
+/// What is asked for and not in the snapshot is an error, before anything is done.
+fn must_be(unlocked: &UnlockedVault, manifest: &Manifest, parts: &[Touched]) -> Result<(), OpError> {
+    let library = unlocked.library()?;
+    for part in parts.iter().filter(|part| !part.path.is_root()) {
+        let Some(record) = manifest.sources.iter().find(|source| source.name == part.source) else { continue };
+        // What cannot be read is told when it is given back.
+        if matches!(show::is_there(&library, record, &part.path), Ok(false)) {
+            let (snapshot, source_name) = (manifest.id.short(), part.source.to_string());
+            return Err(Problem::NoPath { snapshot, source_name, path: part.path.to_string() }.into());
+        }
+    }
+    Ok(())
+}
+
+/// A restore of these parts, as it begins.
+fn action(manifest: &Manifest, parts: Vec<Touched>) -> Action {
+    Action {
+        id: Actions::fresh_id(),
+        time: Instant::now(),
+        kind: Kind::Restore,
+        state: State::Begun,
+        app: manifest.app.clone(),
+        touches: manifest.id,
+        gives: Holding::Snapshot(manifest.id),
+        safety: Holding::Unknown,
+        made: missing_folders(&parts),
+        parts,
+        undoes: None,
+        undone_by: None,
+        recovered: None,
+    }
+}
+
 fn between(
     unlocked: &UnlockedVault,
     manifest: &Manifest,
@@ -128,21 +194,7 @@ fn between(
 ) -> Result<Report, OpError> {
     let (touches, gives) = (manifest, Some(manifest));
     let before = save(unlocked, (touches, gives), &parts, configured, settings, &mut |_, _| Ok(()))?;
-    let action = Action {
-        id: Actions::fresh_id(),
-        time: Instant::now(),
-        kind: Kind::Restore,
-        state: State::Begun,
-        app: manifest.app.clone(),
-        touches: manifest.id,
-        gives: Holding::Snapshot(manifest.id),
-        safety: before.holding,
-        made: missing_folders(&parts),
-        parts,
-        undoes: None,
-        undone_by: None,
-        recovered: None,
-    };
+    let action = Action { safety: before.holding, ..action(manifest, parts) };
     let (listing, guard, claims) = (before.listing(), &before.guard, &Claims::of(&action.parts));
     let change =
         Change { unlocked, touches, gives, before: listing, guard, claims, action: &action, swaps: &swaps, settings };

@@ -8,6 +8,7 @@
 
 mod content;
 mod database;
+mod foreseen;
 mod walk;
 
 use std::cell::RefCell;
@@ -37,7 +38,13 @@ use crate::vault::unlocked::UnlockedVault;
 
 pub(in crate::ops) use content::Origin;
 pub(in crate::ops) use database::{is_database, stem};
+pub(in crate::ops) use foreseen::foresee;
 pub(in crate::ops) use walk::{Sorted, Step, Walk, find};
+
+/// Why something is left alone.
+const UNSAVED: &str = "left alone: it is there and not in the safety snapshot, so it could not be brought back";
+const OPEN: &str = "left alone: another process has it open";
+const LINKED: &str = "left alone: a link leads to it";
 
 /// A change of live data.
 #[derive(Clone, Copy)]
@@ -253,6 +260,24 @@ impl<'c> Place<'c> {
         if self.alone && path.is_root() { own_name(self.touches, &self.part.root) } else { path.clone() }
     }
 
+    /// Is what is there what a snapshot gave? Asked where nobody knows what was there before.
+    fn looks_given(&self, entry: &Entry) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Ok(there) = fs::symlink_metadata(self.live(&entry.path)) else { return false };
+        let time = (there.mtime(), there.mtime_nsec());
+        let (seconds, nanoseconds) = entry.mtime.unix();
+        match entry.kind {
+            Kind::Dir => there.is_dir(),
+            Kind::File => there.is_file() && there.len() == entry.size && time == (seconds, nanoseconds.into()),
+            _ => time == (seconds, nanoseconds.into()),
+        }
+    }
+
+    fn no_path(&self, touches: &Manifest) -> OpError {
+        let (snapshot, source_name) = (touches.id.short(), self.part.source.to_string());
+        Problem::NoPath { snapshot, source_name, path: self.part.path.to_string() }.into()
+    }
+
     /// How reports call it.
     pub fn shown(&self, path: &EntryPath) -> String {
         if path.is_root() { self.part.source.to_string() } else { format!("{}/{path}", self.part.source) }
@@ -327,8 +352,7 @@ impl Work<'_> {
                 continue;
             }
             if self.is_unsaved(&step.path, step.now.as_ref()) && wanted.kind != Kind::Dir {
-                let reason = "left alone: it is there and not in the safety snapshot, so it could not be brought back";
-                tally.note(self.place.shown(&step.path), reason.to_owned());
+                tally.note(self.place.shown(&step.path), UNSAVED.to_owned());
             } else if step.now.as_ref() == Some(&wanted) && wanted.kind != Kind::Dir {
                 target.leave(&wanted);
                 tally.identical(control, &wanted);
@@ -338,7 +362,7 @@ impl Work<'_> {
         }
         restorer.flush()?;
         if !walk.seen() {
-            return Err(self.no_path());
+            return Err(self.place.no_path(self.change.touches));
         }
         self.remove(given)?;
         // What had been left beside a database that was not there.
@@ -351,25 +375,6 @@ impl Work<'_> {
         }
         // The action is marked as done next, which must not be true before it is.
         Ok(target.sync()?)
-    }
-
-    /// Is what is there what a snapshot gave? Asked where nobody knows what was there before.
-    fn looks_given(&self, entry: &Entry) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let Ok(there) = fs::symlink_metadata(self.place.live(&entry.path)) else { return false };
-        let time = (there.mtime(), there.mtime_nsec());
-        let (seconds, nanoseconds) = entry.mtime.unix();
-        match entry.kind {
-            Kind::Dir => there.is_dir(),
-            Kind::File => there.is_file() && there.len() == entry.size && time == (seconds, nanoseconds.into()),
-            _ => time == (seconds, nanoseconds.into()),
-        }
-    }
-
-    fn no_path(&self) -> OpError {
-        let snapshot = self.change.touches.id.short();
-        let source_name = self.place.part.source.to_string();
-        Problem::NoPath { snapshot, source_name, path: self.place.part.path.to_string() }.into()
     }
 
     /// A database, or what SQLite keeps beside one.
@@ -387,10 +392,10 @@ impl Work<'_> {
         let target = self.target()?;
         let mut folders: Vec<EntryPath> = Vec::new();
         let mut take = |path: &EntryPath, folder: bool| -> Result<(), OpError> {
-            let database = !folder && self.was_database(path);
+            let database = !folder && self.place.was_database(path);
             let live = self.place.live(path);
             if database && apply::is_open_elsewhere(&live) {
-                self.tally.note(self.place.shown(path), "left alone: another process has it open".to_owned());
+                self.tally.note(self.place.shown(path), OPEN.to_owned());
                 return Ok(());
             }
             match target.remove(&self.place.named(path), folder) {
@@ -413,7 +418,7 @@ impl Work<'_> {
             while let Some(folder) = folders.pop_if(|folder| !step.path.is_within(folder)) {
                 take(&folder, true)?;
             }
-            let known = step.now.is_some() || (self.place.before.is_none() && self.looks_given(&step.touched));
+            let known = step.now.is_some() || (self.place.before.is_none() && self.place.looks_given(&step.touched));
             if step.wanted.is_some() || !known || (step.path.is_root() && !self.place.alone) {
                 continue;
             }

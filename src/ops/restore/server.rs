@@ -19,7 +19,9 @@ use crate::engine::postgres::restore::{self as engine, Loaded, Options, ReadBack
 use crate::engine::postgres::settings::Settings;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Actions;
+use crate::ops::diff::Change;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::foreseen::{self, Foreseen};
 use crate::ops::restore::live::find;
 use crate::ops::show::Part;
 use crate::source;
@@ -111,7 +113,7 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let mut server = Server::of(&request.to, &request.control)?;
     let name = &request.to.dbname;
     let options = options(request.what.clone(), request.workers, request.read_back, &request.control);
-    let is_there = server.has(name)?;
+    let room = Room::of(&mut server, request)?;
     let report = |replaced, swept, loaded| {
         let (source, database) = (record.name.to_string(), request.to.shown());
         Report { source, database, replaced, swept, loaded }
@@ -119,22 +121,59 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     if !request.what.definitions {
         return Ok(report(false, Vec::new(), engine::rows_only(&dump, &request.to, &options)?));
     }
-    let is_empty = is_there && Server::is_empty(&request.to, &request.control)?;
-    if is_there && !is_empty && !request.clean {
-        return Err(LoadError::Occupied { name: name.clone() }.into());
+    if room.is_there && !server.may_create()? {
+        return Ok(report(!room.is_empty, Vec::new(), engine::replace(&dump, &request.to, &options)?));
     }
-    if is_there && !server.may_create()? {
-        return Ok(report(!is_empty, Vec::new(), engine::replace(&dump, &request.to, &options)?));
-    }
-    let like = is_there.then_some(name.as_str());
+    let like = room.is_there.then_some(name.as_str());
     let made = Made::new(&dump, &request.to, &options, like, server)?;
     let (loaded, swept) = (made.loaded.clone(), made.swept.clone());
-    let old = is_there.then(|| server::named(name, &format!("_strongroom_{}", Actions::fresh_id())));
+    let old = room.is_there.then(|| server::named(name, &format!("_strongroom_{}", Actions::fresh_id())));
     made.take_place(old.as_deref())?;
     if let Some(old) = &old {
         Server::of(&request.to, &request.control)?.drop(old)?;
     }
-    Ok(report(is_there && !is_empty, swept, loaded))
+    Ok(report(room.is_there && !room.is_empty, swept, loaded))
+}
+
+/// What that would do, without doing it: as much as is known beforehand.
+pub fn foresee(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request) -> Result<Foreseen, OpError> {
+    let record = source_of(manifest, request.part.as_ref())?;
+    let dump = Captured::of(unlocked, record)?;
+    let mut server = Server::of(&request.to, &request.control)?;
+    let room = Room::of(&mut server, request)?;
+    if request.what.definitions {
+        if room.is_there && !server.may_create()? {
+            engine::vet(&dump)?;
+        } else {
+            Made::allowed(&dump, &request.to, &mut server)?;
+        }
+    }
+    let change = if room.is_there { Change::Content } else { Change::Added };
+    let (source, database, tables) = (record.name.to_string(), request.to.shown(), Vec::new());
+    let server = foreseen::Server { source, database, change, tables, kept: None };
+    Ok(Foreseen { servers: vec![server], ..Foreseen::default() })
+}
+
+/// Whether there is a database where one is to be restored.
+struct Room {
+    is_there: bool,
+    is_empty: bool,
+}
+
+impl Room {
+    /// What is in it is replaced only if that is asked for.
+    fn of(server: &mut Server, request: &Request) -> Result<Self, OpError> {
+        let name = &request.to.dbname;
+        let is_there = server.has(name)?;
+        if !request.what.definitions {
+            return Ok(Self { is_there, is_empty: false });
+        }
+        let is_empty = is_there && Server::is_empty(&request.to, &request.control)?;
+        if is_there && !is_empty && !request.clean {
+            return Err(LoadError::Occupied { name: name.clone() }.into());
+        }
+        Ok(Self { is_there, is_empty })
+    }
 }
 
 /// The source that is meant: it is given back whole.
@@ -179,6 +218,12 @@ pub(in crate::ops) struct Made {
 }
 
 impl Made {
+    /// Is it known of anything that it could not be made?
+    pub fn allowed(dump: &dyn Dump, settings: &Settings, server: &mut Server) -> Result<(), OpError> {
+        engine::vet(dump)?;
+        Ok(server.may_make(&settings.dbname)?)
+    }
+
     pub fn new(
         dump: &dyn Dump,
         settings: &Settings,
@@ -186,8 +231,7 @@ impl Made {
         like: Option<&str>,
         mut server: Server,
     ) -> Result<Self, OpError> {
-        engine::vet(dump)?;
-        server.may_make(&settings.dbname)?;
+        Self::allowed(dump, settings, &mut server)?;
         // By now it is known that this restore is allowed: others' leftovers make room for it.
         let swept = server.sweep()?;
         let scratch = server.scratch(&settings.dbname, &Actions::fresh_id(), dump, like)?;

@@ -14,10 +14,12 @@ use crate::engine::postgres::restore::server::{self, Server};
 use crate::engine::postgres::restore::{Loaded, ReadBack, What};
 use crate::engine::postgres::settings::Settings as Connection;
 use crate::engine::sqlite::apply::OnDamage;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::{Action, Actions, State, Swap, Touched};
 use crate::ops::backup::Planned;
+use crate::ops::diff::Change;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::foreseen::{self, Foreseen};
 use crate::ops::restore::in_place::Settings;
 use crate::ops::restore::server::{Captured, KIND, Made, changed, options, settings_of};
 use crate::vault::unlocked::UnlockedVault;
@@ -61,6 +63,60 @@ pub fn prepare(
         let pair = made(unlocked, manifest, part, connection, settings)?;
         part.swap = Some(pair.swap.clone());
         swaps.0.push(pair);
+    }
+    Ok(swaps)
+}
+
+/// What would take the places of the live databases among these parts, and which of their tables are other than it.
+pub fn foresee(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    parts: &[Touched],
+    (configured, settings): (&[Planned], &Settings<'_>),
+    foreseen: &mut Foreseen,
+) -> Result<(), OpError> {
+    for part in parts.iter().filter(|part| part.kind == KIND) {
+        let (connection, record) = (connection_of(part, configured)?, record_of(manifest, part)?);
+        let mut server = Server::of(&connection, &settings.control)?;
+        let dump = Captured::of(unlocked, record)?;
+        let is_live = server.has(&connection.dbname)?;
+        Made::allowed(&dump, &connection, &mut server)?;
+        let tables = if is_live { changed(&dump, &connection, &settings.control)? } else { Vec::new() };
+        let change = if is_live { Change::Content } else { Change::Added };
+        let (source, database) = (part.source.to_string(), connection.dbname.clone());
+        foreseen.servers.push(foreseen::Server { source, database, change, tables, kept: None });
+    }
+    Ok(())
+}
+
+/// What taking a swap back would do. Returns the live databases, to be asked what has changed in them.
+pub(in crate::ops) fn foresee_reverse(
+    gives: Option<&Manifest>,
+    done: &Action,
+    (configured, settings): (&[Planned], &Settings<'_>),
+    foreseen: &mut Foreseen,
+) -> Result<Swaps, OpError> {
+    let mut swaps = Swaps::default();
+    for part in &done.parts {
+        let Some(Swap { live, incoming, kept, .. }) = part.swap.clone() else { continue };
+        if incoming.is_none() && kept.is_none() {
+            continue;
+        }
+        let connection = connection_of(part, configured)?;
+        let mut server = Server::of(&connection, &settings.control)?;
+        let is_kept = kept.as_deref().map(|kept| server.has(kept)).transpose()?;
+        let (change, kept) = match (is_kept, gives) {
+            (Some(true), _) => (Change::Content, kept),
+            (Some(false), _) if done.state == State::Begun => continue,
+            (Some(false), Some(_)) => (Change::Content, None),
+            (Some(false), None) => return Err(Problem::NoWayBack { action: live }.into()),
+            (None, _) => (Change::Removed, None),
+        };
+        let is_live = server.has(&live)?;
+        let swap = Swap { kept: is_live.then(|| live.clone()), live, incoming: None, forgotten: false };
+        let (source, database, tables) = (part.source.to_string(), swap.live.clone(), Vec::new());
+        foreseen.servers.push(foreseen::Server { source, database, change, tables, kept });
+        swaps.0.push(Pair::new(part, connection, swap, settings));
     }
     Ok(swaps)
 }
@@ -119,6 +175,12 @@ fn connection_of(part: &Touched, configured: &[Planned]) -> Result<Connection, O
     settings_of(part.source.as_str(), &part.root, own.map(|planned| &*planned.source))
 }
 
+fn record_of<'m>(manifest: &'m Manifest, part: &Touched) -> Result<&'m SourceRecord, OpError> {
+    let record = manifest.sources.iter().find(|source| source.name == part.source);
+    let (snapshot, source_name) = (manifest.id.short(), part.source.to_string());
+    Ok(record.ok_or(Problem::NoSource { snapshot, source_name, sources: Vec::new() })?)
+}
+
 fn made(
     unlocked: &UnlockedVault,
     manifest: &Manifest,
@@ -126,12 +188,7 @@ fn made(
     connection: Connection,
     settings: &Settings<'_>,
 ) -> Result<Pair, OpError> {
-    let record = manifest.sources.iter().find(|source| source.name == part.source);
-    let record = record.ok_or_else(|| Problem::NoSource {
-        snapshot: manifest.id.short(),
-        source_name: part.source.to_string(),
-        sources: Vec::new(),
-    })?;
+    let record = record_of(manifest, part)?;
     let mut server = Server::of(&connection, &settings.control)?;
     let live = connection.dbname.clone();
     let is_live = server.has(&live)?;

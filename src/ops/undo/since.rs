@@ -16,13 +16,12 @@ use crate::base::path::{EntryPath, decode};
 use crate::engine::sqlite::apply::{self, OnDamage, Options};
 use crate::engine::sqlite::held::PlainFile;
 use crate::format::manifest::{Manifest, SourceRecord};
-use crate::ops::actions::Touched;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::alone;
-use crate::ops::restore::claims::real;
 use crate::ops::restore::live::{Change, Origin, Place, Sorted, Step, Walk, find, is_database, places, stem};
 use crate::ops::restore::server::KIND;
+use crate::ops::safety::is_captured;
 use crate::source::files::target::holds;
 use crate::vault::extents;
 use crate::vault::read::Library;
@@ -61,7 +60,6 @@ pub(super) fn unchanged_there(
     left: Option<&Manifest>,
     configured: &[Planned],
 ) -> Result<Looked, OpError> {
-    let library = change.unlocked.library()?;
     let (mut changed, mut looked) = (Changed::default(), Looked::new());
     // A server's database that is swapped is kept: whoever writes to it from here on loses nothing.
     for part in change.action.parts.iter().filter(|part| part.kind == KIND) {
@@ -70,41 +68,55 @@ pub(super) fn unchanged_there(
             changed.note(format!("{}/{table}", part.source));
         }
     }
-    for place in places(change, &library)? {
-        let side = Side::of(change, &place, left, &library);
-        let mut was = side.left.map(|record| Sorted::new(record, &place.part.path, &library));
-        for step in Walk::new(&place, change.claims, &library) {
-            let Ok(step) = step else { continue };
-            let expected = was.as_mut().map(|was| was.take(&step.path)).transpose()?.flatten();
-            let live = place.live(&step.path);
-            let nothing = fs::symlink_metadata(&live).is_err();
-            let none_meant = expected.is_none() || step.wanted.is_none();
-            let stands = || {
-                let as_left = side.stands(expected.as_ref(), side.left)?;
-                Ok::<_, OpError>(as_left || side.stands(step.wanted.as_ref(), place.gives)?)
-            };
-            if (nothing && none_meant) || (!side.names_as_database(&step.path) && stands()?) {
-                continue;
-            }
-            // What is not captured was left alone, and will be.
-            if step.wanted.is_none() && !is_captured(place.part, &live, configured) {
-                continue;
-            }
-            match side.database(&expected, &step, &live)? {
-                Some(true) => _ = looked.insert(live),
-                None if side.belongs_to_database(&step.path)? => {}
-                _ => changed.note(place.shown(&step.path)),
-            }
+    let mut glance = |side: &Side<'_>, step: &Step, expected: Option<&Entry>, live: &Path| {
+        let nothing = fs::symlink_metadata(live).is_err();
+        let none_meant = expected.is_none() || step.wanted.is_none();
+        let stands = || {
+            let as_left = side.stands(expected, side.left)?;
+            Ok::<_, OpError>(as_left || side.stands(step.wanted.as_ref(), side.place.gives)?)
+        };
+        if (nothing && none_meant) || (!side.names_as_database(&step.path) && stands()?) {
+            return Ok(true);
         }
-    }
+        // What is not captured was left alone, and will be.
+        Ok(step.wanted.is_none() && !is_captured(side.place.part, live, configured))
+    };
+    each(change, left, &mut changed, &mut glance, &mut |live| _ = looked.insert(live))?;
     changed.into_result()?;
     Ok(looked)
 }
 
 /// The same by what the safety snapshot holds. `looked` names databases that nobody has written to since they were looked at.
 pub(super) fn unchanged(change: &Change<'_>, left: Option<&Manifest>, looked: &Looked) -> Result<(), OpError> {
-    let library = change.unlocked.library()?;
     let mut changed = Changed::default();
+    let mut glance = |side: &Side<'_>, step: &Step, expected: Option<&Entry>, live: &Path| {
+        if looked.contains(live) {
+            return Ok(true);
+        }
+        let now = side.whole(step.now.as_ref(), side.place.before.flatten())?;
+        // What is to become what it is will not be touched.
+        let stays = same(side.whole(step.wanted.as_ref(), side.place.gives)?.as_ref(), now.as_ref());
+        let left_so = || Ok::<_, OpError>(same(side.whole(expected, side.left)?.as_ref(), now.as_ref()));
+        let seen = now.as_ref().is_none_or(|now| !side.place.has_unseen_log(now, side.left));
+        Ok((stays || left_so()?) && seen)
+    };
+    each(change, left, &mut changed, &mut glance, &mut |_| ())?;
+    changed.into_result()
+}
+
+/// Is a path as the action left it, or as it is to become, at first sight?
+type Glance<'g> = dyn FnMut(&Side<'_>, &Step, Option<&Entry>, &Path) -> Result<bool, OpError> + 'g;
+
+/// Goes through everything that the action touched. What is not as meant at first sight is looked at as a database; those
+/// that are as meant are handed to `held`, and what is not is noted.
+fn each(
+    change: &Change<'_>,
+    left: Option<&Manifest>,
+    changed: &mut Changed,
+    glance: &mut Glance<'_>,
+    held: &mut dyn FnMut(PathBuf),
+) -> Result<(), OpError> {
+    let library = change.unlocked.library()?;
     for place in places(change, &library)? {
         let side = Side::of(change, &place, left, &library);
         let mut was = side.left.map(|record| Sorted::new(record, &place.part.path, &library));
@@ -112,25 +124,17 @@ pub(super) fn unchanged(change: &Change<'_>, left: Option<&Manifest>, looked: &L
             let Ok(step) = step else { continue };
             let expected = was.as_mut().map(|was| was.take(&step.path)).transpose()?.flatten();
             let live = place.live(&step.path);
-            if looked.contains(&live) {
-                continue;
-            }
-            let now = side.whole(step.now.as_ref(), place.before.flatten())?;
-            // What is to become what it is will not be touched.
-            let stays = same(side.whole(step.wanted.as_ref(), place.gives)?.as_ref(), now.as_ref());
-            let left_so = || Ok::<_, OpError>(same(side.whole(expected.as_ref(), side.left)?.as_ref(), now.as_ref()));
-            let seen = now.as_ref().is_none_or(|now| !place.has_unseen_log(now, side.left));
-            if (stays || left_so()?) && seen {
+            if glance(&side, &step, expected.as_ref(), &live)? {
                 continue;
             }
             match side.database(&expected, &step, &live)? {
-                Some(true) => {}
+                Some(true) => held(live),
                 None if side.belongs_to_database(&step.path)? => {}
                 _ => changed.note(place.shown(&step.path)),
             }
         }
     }
-    changed.into_result()
+    Ok(())
 }
 
 /// The same thing with the same bytes, whoever owns it.
@@ -232,14 +236,6 @@ impl<'s> Side<'s> {
         let (Some(stem), Some(record)) = (stem(path), self.left) else { return Ok(false) };
         find(record, &stem, self.library)?.map_or(Ok(false), |database| is_database(&database, record, self.library))
     }
-}
-
-/// Does the source capture what stands there, as it is configured?
-fn is_captured(part: &Touched, live: &Path, configured: &[Planned]) -> bool {
-    let own = configured.iter().find(|planned| planned.name == part.source && planned.source.root() == part.root);
-    let Some(own) = own else { return true };
-    let real = live.parent().zip(live.file_name()).map(|(folder, name)| real(folder).join(name));
-    real.is_some_and(|real| own.source.covers(&real))
 }
 
 fn is_as_old(entry: &Entry, there: &Metadata) -> bool {

@@ -39,6 +39,7 @@ mod dirs;
 mod error;
 mod issues;
 mod later;
+mod look;
 mod owners;
 mod place;
 mod special;
@@ -49,6 +50,7 @@ mod writer;
 pub use self::compare::holds;
 pub use self::error::TargetError;
 pub use self::issues::{Issue, Shortfall as IssueKind};
+pub use self::look::Found;
 pub use self::place::is_temporary;
 pub use self::writer::FileWriter;
 
@@ -359,19 +361,28 @@ impl Target {
         size: u64,
         same: impl FnOnce(rustix::fd::BorrowedFd) -> Result<bool, Explained>,
     ) -> Result<bool, TargetError> {
-        let Some((file, stat)) = place.existing()? else { return Ok(false) };
+        let Some((file, now)) = self.wanted_one(place, meta, size, same)? else { return Ok(false) };
+        apply(Handle::Open(file.as_fd()), &now, meta, &place.path, &self.issues);
+        Ok(true)
+    }
+
+    /// The file that stands there, if it is the one wanted.
+    fn wanted_one(
+        &self,
+        place: &Place,
+        meta: &Meta,
+        size: u64,
+        same: impl FnOnce(rustix::fd::BorrowedFd) -> Result<bool, Explained>,
+    ) -> Result<Option<(rustix::fd::OwnedFd, Now)>, TargetError> {
+        let Some((file, stat)) = place.existing()? else { return Ok(None) };
         let now = Now::existing(&stat);
         // A file's other names may lie outside the target: its metadata is theirs too and is not for us to change.
         let ours = stat.st_nlink == 1 || (now.matches(meta) && self.is_first_name(&stat, &place.path));
         if u64::try_from(stat.st_size) != Ok(size) || !ours {
-            return Ok(false);
+            return Ok(None);
         }
         let content = |error| TargetError::Content { path: place.path.to_string(), source: error::Cause(error) };
-        if !same(file.as_fd()).map_err(content)? {
-            return Ok(false);
-        }
-        apply(Handle::Open(file.as_fd()), &now, meta, &place.path, &self.issues);
-        Ok(true)
+        Ok(same(file.as_fd()).map_err(content)?.then_some((file, now)))
     }
 
     /// Of a file with several names, one stays. Files that were apart when they were captured become so again.

@@ -41,6 +41,8 @@ pub(super) struct Course<'s> {
     pub source: &'s PostgresSource,
     pub cutter: Arc<dyn Cutter>,
     pub control: Arc<Control>,
+    /// What is asked for and is not there is told.
+    check: bool,
     pub entries: Entries<'s>,
     /// The tables whose rows are there.
     pub tables: Vec<Table>,
@@ -49,9 +51,10 @@ pub(super) struct Course<'s> {
 }
 
 pub(super) fn run(source: &PostgresSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
-    let Capture { cutter, recall, control, .. } = capture;
+    let Capture { cutter, recall, control, check, .. } = capture;
     let entries = Entries::new(sink, recall);
-    let mut course = Course { source, cutter, control, entries, tables: Vec::new(), shapes: HashMap::new() };
+    let (tables, shapes) = (Vec::new(), HashMap::new());
+    let mut course = Course { source, cutter, control, check, entries, tables, shapes };
     let patience = Patience::of(source.patience);
     loop {
         match course.attempt(&patience) {
@@ -93,14 +96,25 @@ impl Course<'_> {
         let tools = Tools::find(source, &mut moment, encoding, self.cutter.salt())?;
         let described = schema::read(&moment.session)?.into_iter();
         self.shapes = described.map(|table| (table.name, table.shape)).collect();
+        let idle = if self.check { self.idle(&mut moment)? } else { Vec::new() };
         let (relations, absent) = self.relations(&mut moment, facts.contains_key("in recovery"))?;
         let definitions = self.rows(&mut moment, &relations, tools, encoding)?;
         for path in absent {
             let reason = "is unlogged: a standby has none of its rows".to_owned();
             self.entries.sink.skip(Skip::new(path, reason));
         }
+        idle.into_iter().for_each(|skip| self.entries.sink.skip(skip));
         self.rest(&mut moment, &definitions, encoding)?;
         self.note(&mut moment, facts, begun)
+    }
+
+    /// What the configuration asks for and the database has nothing of.
+    fn idle(&self, moment: &mut Moment) -> Result<Vec<Skip>, SourceError> {
+        let schemas = catalog::schemas(&mut moment.session)?;
+        let found = catalog::relations(&mut moment.session, Some(&moment.locked))?;
+        let tables: Vec<Qualified> = found.into_iter().map(|relation| relation.name).collect();
+        let skip = |(key, pattern): (&str, &str)| Skip::new(key, format!("nothing in the database fits {pattern}"));
+        Ok(self.source.selection.idle(&schemas, &tables).into_iter().map(skip).collect())
     }
 
     /// The tables whose rows are captured, in the order of their files, and the files of those that cannot be.

@@ -1,5 +1,8 @@
 //! Which schemas are captured, and the rows of which tables.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::engine::postgres::layout::Qualified;
@@ -9,13 +12,43 @@ use crate::source::settings::Settings;
 /// What the configuration says; an absent list says nothing.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
-    pub schemas: Option<GlobSet>,
-    pub exclude_schemas: Option<GlobSet>,
-    pub tables: Option<GlobSet>,
-    pub exclude_tables: Option<GlobSet>,
+    pub schemas: Option<Patterns>,
+    pub exclude_schemas: Option<Patterns>,
+    pub tables: Option<Patterns>,
+    pub exclude_tables: Option<Patterns>,
+}
+
+/// Patterns of names, as they are written too.
+#[derive(Debug)]
+pub(super) struct Patterns {
+    globs: GlobSet,
+    texts: Vec<String>,
+}
+
+impl Patterns {
+    fn is_match(&self, name: impl AsRef<Path>) -> bool {
+        self.globs.is_match(name)
+    }
+
+    /// Those that fit none of these names.
+    fn idle(&self, names: impl Iterator<Item = String>) -> Vec<&str> {
+        let mut used = BTreeSet::new();
+        names.for_each(|name| used.extend(self.globs.matches(name)));
+        let idle = self.texts.iter().enumerate().filter(|(at, _)| !used.contains(at));
+        idle.map(|(_, text)| text.as_str()).collect()
+    }
 }
 
 impl Selection {
+    /// The patterns that name a schema or a table of which there is none, each with its key. Those that leave something out
+    /// may name what is not there.
+    pub fn idle(&self, schemas: &[String], tables: &[Qualified]) -> Vec<(&'static str, &str)> {
+        let names = tables.iter().flat_map(|table| [table.name.clone(), table.shown()]);
+        let mut idle = named(self.schemas.as_ref(), "schemas", schemas.iter().cloned());
+        idle.extend(named(self.tables.as_ref(), "tables", names));
+        idle
+    }
+
     /// Is this schema captured, with all that is defined in it?
     pub fn has_schema(&self, schema: &str) -> bool {
         self.schemas.as_ref().is_none_or(|globs| globs.is_match(schema))
@@ -24,7 +57,7 @@ impl Selection {
 
     /// Are the rows of this table captured? Its definition is, with its schema.
     pub fn has_rows(&self, table: &Qualified) -> bool {
-        let named = |globs: &GlobSet| globs.is_match(&table.name) || globs.is_match(table.shown());
+        let named = |globs: &Patterns| globs.is_match(&table.name) || globs.is_match(table.shown());
         self.has_schema(&table.schema)
             && self.tables.as_ref().is_none_or(named)
             && !self.exclude_tables.as_ref().is_some_and(named)
@@ -36,8 +69,17 @@ impl Selection {
     }
 }
 
+fn named<'p>(
+    patterns: Option<&'p Patterns>,
+    key: &'static str,
+    names: impl Iterator<Item = String>,
+) -> Vec<(&'static str, &'p str)> {
+    let idle = patterns.map(|patterns| patterns.idle(names)).unwrap_or_default();
+    idle.into_iter().map(|text| (key, text)).collect()
+}
+
 /// The patterns under a key. A pattern without a dot is of names in any schema.
-pub(super) fn globs(key: &'static str, settings: &Settings<'_>) -> Result<Option<GlobSet>, ConfigError> {
+pub(super) fn globs(key: &'static str, settings: &Settings<'_>) -> Result<Option<Patterns>, ConfigError> {
     let patterns = settings.texts(key)?;
     if patterns.is_empty() {
         return Ok(None);
@@ -47,7 +89,7 @@ pub(super) fn globs(key: &'static str, settings: &Settings<'_>) -> Result<Option
     for pattern in &patterns {
         globs.add(GlobBuilder::new(pattern).literal_separator(false).build().map_err(wrong)?);
     }
-    Ok(Some(globs.build().map_err(wrong)?))
+    Ok(Some(Patterns { globs: globs.build().map_err(wrong)?, texts: patterns }))
 }
 
 #[cfg(test)]
@@ -83,5 +125,8 @@ mod tests {
         let few = selection("tables = ['public.users', 'posts']");
         assert!(has(&few, "public", "users") && has(&few, "x", "posts") && !has(&few, "x", "users"));
         assert!(few.has_schema("x"));
+        let tables = [Qualified { schema: "public".into(), name: "users".into() }];
+        assert_eq!(few.idle(&["public".to_owned()], &tables), [("tables", "posts")]);
+        assert_eq!(some.idle(&["public".to_owned()], &tables), [("schemas", "app*")]);
     }
 }

@@ -198,3 +198,49 @@ fn latest_is_not_silently_an_older_one_when_the_newest_cannot_be_read_or_is_gone
         assert!(home.ok(&["show", &whole]).err.is_empty());
     }
 }
+
+#[test]
+fn latest_is_the_newest_that_has_the_database_where_the_newest_could_not_capture_it() {
+    /// What keeps the newest snapshot from having the database.
+    type Loss = fn(&Home);
+    let a_folder: Loss = |home| {
+        fs::remove_file(home.path("app/crm.db")).unwrap();
+        fs::create_dir(home.path("app/crm.db")).unwrap();
+    };
+    let nothing: Loss = |home| fs::remove_file(home.path("app/crm.db")).unwrap();
+    let a_text: Loss = |home| home.write("app/crm.db", "text\n");
+    for (number, lose) in [a_folder, nothing, a_text].into_iter().enumerate() {
+        let (home, _) = shop();
+        let whole = home.json(&["backup"])["id"].as_str().unwrap()[..8].to_owned();
+        fs::copy(home.path("app/crm.db"), home.path("kept.db")).unwrap();
+        lose(&home);
+        let ran = home.run(&["backup"]);
+        assert_eq!(ran.code, 3, "{number}: {}{}", ran.out, ran.err);
+        let note = format!("note: latest is {whole} of ");
+        let took = |arguments: &[&str]| {
+            let ran = home.ok(arguments);
+            assert!(ran.err.contains(&note), "{number}: {arguments:?}: {}{}", ran.out, ran.err);
+            ran
+        };
+        took(&["query", "latest", "SELECT name FROM customers"]);
+        took(&["query", "latest", "SELECT name FROM customers", "--source", "crm"]);
+        took(&["query", "latest", ".tables", "--source", "crm"]);
+        took(&["show", "latest", "crm"]);
+        took(&["restore", "latest", "crm", "--to", "out"]);
+        assert!(home.path("out/crm.db").exists(), "{number}");
+        let found = home.json(&["find", "client", "1"]);
+        assert_eq!(found["database"], "crm", "{number}: {found:#}");
+        assert!(found["last"].as_str().unwrap().starts_with(&whole), "{number}: {found:#}");
+        let changes = found["changes"].as_array().unwrap();
+        assert_eq!(changes.len(), 1, "{number}: what could not be captured is not gone: {found:#}");
+        let place = home.path("app/crm.db");
+        if place.is_dir() {
+            fs::remove_dir(&place).unwrap()
+        } else {
+            _ = fs::remove_file(&place)
+        }
+        fs::copy(home.path("kept.db"), &place).unwrap();
+        run(&home, "app/crm.db", "DELETE FROM customers");
+        took(&["recover", "latest", "client", "1"]);
+    }
+}

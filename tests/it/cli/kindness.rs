@@ -64,6 +64,26 @@ fn help_fits_eighty_columns_and_tells_global_options_apart() {
 }
 
 #[test]
+fn every_example_of_a_help_stands_on_a_line_of_its_own() {
+    let home = Home::new();
+    let commands =
+        ["init", "backup", "snapshots", "show", "diff", "query", "verify", "restore", "recover", "find", "undo"];
+    for command in std::iter::once(None).chain(commands.map(Some)) {
+        let help = home.ok(&Vec::from_iter(command.into_iter().chain(["--help"]))).out;
+        let long: Vec<&str> = help.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(long.is_empty(), "{command:?}: {long:#?}");
+        let examples = help.split_once("Example").unwrap_or_else(|| panic!("{help}")).1;
+        let lines = examples.lines().skip(1).map(str::trim_start).filter(|line| !line.is_empty());
+        // A line that goes on ends with a backslash; anything else that does not begin with a command is broken.
+        let mut goes_on = false;
+        for line in lines {
+            assert!(goes_on || line.starts_with("strongroom "), "{command:?}: {line}: {help}");
+            goes_on = line.ends_with('\\');
+        }
+    }
+}
+
+#[test]
 fn a_manual_page_is_titled_by_its_command_and_says_exit_codes_variables_and_files() {
     let home = Home::new();
     for (arguments, title) in [(&["man"][..], "strongroom"), (&["man", "backup"], "strongroom-backup")] {

@@ -8,6 +8,7 @@ mod differences;
 mod edges;
 mod elsewhere;
 mod everything;
+mod foreseen;
 mod forged;
 mod held_up;
 mod killed;

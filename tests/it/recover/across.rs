@@ -215,7 +215,7 @@ fn rows_of_other_sources_stay_out_when_they_are_told_to_and_the_plan_says_so() {
     }
     // What is not written at one moment cannot do without the way back.
     home.ok(&["undo"]);
-    home.ok(&["undo"]);
+    home.ok(&["undo", "--yes"]);
     let harmed = state(&home);
     let error = home.fails(2, &[&RECOVER[..], &["--no-safety"]].concat());
     assert!(error.contains("rows of several databases are written, which takes a safety snapshot"), "{error}");

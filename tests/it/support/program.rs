@@ -1,6 +1,7 @@
 //! The real program in a home of its own.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -88,6 +89,20 @@ impl Home {
     pub fn json(&self, arguments: &[&str]) -> serde_json::Value {
         let ran = self.ok(&[&["--json"], arguments].concat());
         serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ran.out))
+    }
+
+    /// Runs at a terminal, where somebody types this. What is printed comes with what was typed.
+    pub fn at_terminal(&self, arguments: &[&str], typed: &str) -> Ran {
+        let program = self.command(arguments);
+        let words = std::iter::once(program.get_program()).chain(program.get_args());
+        let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let mut terminal = Command::new("script");
+        terminal.args(["-qefc", &words.join(" "), "/dev/null"]).current_dir(self.path("")).env_clear();
+        terminal.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "dumb");
+        terminal.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut running = terminal.spawn().expect("script is missing: it is part of util-linux");
+        running.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        Ran::of(running.wait_with_output().unwrap())
     }
 
     /// Runs lines of shell that must succeed, as a person would who has the program. Returns what they print.

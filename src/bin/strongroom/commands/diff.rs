@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use strongroom::base::error::one_line;
 use strongroom::base::path::{self, EntryPath};
 use strongroom::base::selector::Selector;
-use strongroom::base::text::{count, counted, size};
+use strongroom::base::text::{count, counted};
 use strongroom::engine::postgres::layout;
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
 use strongroom::format::manifest::{Manifest, SourceRecord};
@@ -23,6 +23,7 @@ use strongroom::source::postgres::{PostgresSource, reach};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::changes::{Counts, line};
 use crate::commands::diff::document::Document;
 use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::{FilterArgs, selector};
@@ -262,41 +263,6 @@ fn captured_source(places: &Places, manifest: &Manifest, record: &SourceRecord) 
     Ok(Box::new(source.map_err(|error| Problem::Content(Box::new(error)))?))
 }
 
-#[derive(Default)]
-struct Counts {
-    added: u64,
-    removed: u64,
-    content: u64,
-    metadata: u64,
-}
-
-impl Counts {
-    fn add(&mut self, change: Change) {
-        *match change {
-            Change::Added => &mut self.added,
-            Change::Removed => &mut self.removed,
-            Change::Content => &mut self.content,
-            Change::Metadata => &mut self.metadata,
-        } += 1;
-    }
-
-    fn none(&self) -> bool {
-        self.added + self.removed + self.content + self.metadata == 0
-    }
-
-    fn words(&self) -> String {
-        let all = [
-            (self.removed, "removed"),
-            (self.added, "added"),
-            (self.content, "changed"),
-            (self.metadata, "with other metadata"),
-        ];
-        let some: Vec<String> =
-            all.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{} {word}", count(*n))).collect();
-        if some.is_empty() { "no change".to_owned() } else { some.join("   ") }
-    }
-}
-
 struct Output<'c> {
     context: &'c Context,
     summary: bool,
@@ -322,7 +288,7 @@ impl Output<'_> {
             document["source"] = source.name.as_str().into();
             self.changes.push(document);
         } else if !self.summary {
-            self.context.print(&line(source, difference));
+            self.context.print(&line(source.name.as_str(), difference));
         }
     }
 }
@@ -336,21 +302,6 @@ fn rows(vault: &UnlockedVault, request: &rows::Request<'_>, mut gathered: Gather
     let tables = rows::differences(vault, request, &mut each)?.tables;
     gathered.tell(&tables);
     Ok(tables.len())
-}
-
-fn line(source: &SourceRecord, difference: &Difference) -> String {
-    let (sign, tone) = match difference.change {
-        Change::Added => ("+", Some(Tone::Safe)),
-        Change::Removed => ("-", Some(Tone::Lost)),
-        Change::Content => ("M", Some(Tone::Look)),
-        Change::Metadata => ("m", None),
-    };
-    let sign = tone.map_or(sign.to_owned(), |tone| paint(tone, sign));
-    let sizes = match (difference.size_before, difference.size_after) {
-        (Some(before), Some(after)) if before != after => format!("  {} -> {}", size(before), size(after)),
-        _ => String::new(),
-    };
-    format!("  {sign} {}/{}{sizes}\n", source.name, difference.path)
 }
 
 fn counted_rows(table: &rows_of::Table) -> String {

@@ -11,7 +11,8 @@ use strongroom::vault::create::{self, Created};
 use strongroom::vault::host;
 use strongroom::vault::people::{Person, shorten};
 
-use crate::context::{Context, read_passphrase};
+use crate::asking::read_passphrase;
+use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::Lines;
 

@@ -1,5 +1,7 @@
 //! The commands. One file and one line here each.
 
+mod changes;
+mod foreseen;
 mod live;
 mod places;
 mod server;

@@ -1,5 +1,4 @@
 use std::ffi::{OsStr, OsString};
-use std::io::{IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -61,7 +60,7 @@ pub fn confirmed<T>(
 ) -> Result<T, Failure> {
     loop {
         match attempt(places) {
-            Err(OpError::Problem(Problem::UnknownPlace(unknown))) if may_ask(context) && agreed(&unknown) => {
+            Err(OpError::Problem(Problem::UnknownPlace(unknown))) if context.may_ask() && agreed(&unknown, context) => {
                 places.name(unknown.source_name.clone(), unknown.root.clone());
             }
             ended => return Ok(ended?),
@@ -69,15 +68,9 @@ pub fn confirmed<T>(
     }
 }
 
-fn may_ask(context: &Context) -> bool {
-    context.interactive() && !context.json() && std::io::stdin().is_terminal()
-}
-
-fn agreed(unknown: &Unknown) -> bool {
-    let Unknown { snapshot, source_name, .. } = unknown;
+fn agreed(unknown: &Unknown, context: &Context) -> bool {
+    let Unknown { snapshot, source_name, host, .. } = unknown;
     let place = unknown.shown();
-    let question = format!("snapshot {snapshot} says that {source_name} lives at {place}. Is that right here? [y/N] ");
-    let _ = std::io::stderr().write_all(question.as_bytes());
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    context
+        .agreed(&format!("snapshot {snapshot} of {host} says that {source_name} lives at {place}. Is that right here?"))
 }

@@ -20,6 +20,7 @@ use strongroom::record::plan::{Act, OnConflict, Options};
 use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::foreseen;
 use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::selector;
@@ -207,16 +208,6 @@ fn file(
 ) -> Result<Ending, Failure> {
     let found = recover::named(vault, manifest, meant)?;
     let shown = format!("{}:{}", found.source.as_deref().unwrap_or_default(), found.path);
-    if args.dry_run {
-        match context.json() {
-            true => context.print_json(&serde_json::json!({ "file": shown })),
-            false => {
-                context.print(&format!("{shown} would come back"));
-                context.print("nothing was written");
-            }
-        }
-        return Ok(Ending::Done);
-    }
     let actions = context.actions(vault)?;
     let told = |step: Step| live::told(&step, context);
     let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
@@ -225,6 +216,10 @@ fn file(
     let mut places = args.places.places(vault)?;
     confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
     let request = in_place::Request { parts, configured, places, settings };
+    if args.dry_run {
+        let about = serde_json::json!({ "file": shown });
+        return foreseen::tell(about, context, |told| in_place::foresee(vault, manifest, request, told));
+    }
     let clock = Instant::now();
     let report = in_place::restore(vault, manifest, request)?;
     if context.json() {

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use serde_json::json;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
@@ -11,6 +12,7 @@ use strongroom::ops::restore::{self, Report, Request, in_place};
 use strongroom::ops::show::Part;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::foreseen;
 use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::server::{self, ServerArgs};
@@ -32,6 +34,7 @@ use crate::render::{duration, local_with_zone};
     strongroom restore @yesterday documents:17 --to /srv/out\n  strongroom restore 7c1e04b2 :notes.txt --to .\n  \
     strongroom restore @yesterday db --in-place        into the running app\n  \
     strongroom restore latest docs:2026 --in-place     only this folder\n  \
+    strongroom restore latest --in-place --dry-run     what would change\n  \
     strongroom restore latest db --to postgres://localhost/app_yesterday")]
 pub struct Args {
     /// Which snapshot: latest, latest~2, an id prefix, @TIME, tag:NAME, label:KEY=VALUE
@@ -48,6 +51,9 @@ pub struct Args {
     /// Restore where it lives
     #[arg(long)]
     in_place: bool,
+    /// Only show what would be made, changed and removed
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     live: LiveArgs,
     #[command(flatten)]
@@ -66,13 +72,18 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let manifest = context.choose(&chooser, &args.snapshot, &Named::Parts(args.parts.clone()))?.manifest;
     let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<_, _>>()?;
     if let Some(url) = args.to.as_deref().and_then(server::url) {
-        return server::into(&vault, &manifest, parts, url, &args.server, args.live.accept_damage, context);
+        let how = (args.live.accept_damage, args.dry_run);
+        return server::into(&vault, &manifest, parts, url, &args.server, how, context);
     }
     args.server.refuse_elsewhere()?;
     let Some(to) = args.to.clone() else { return in_place(&vault, &manifest, parts, &args, context) };
     let request = Request { parts, to, numeric_ids: args.numeric_ids, control: context.control.clone() };
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     match live_target::way(&vault, &manifest, &request, &args.places.places(&vault)?, &configured)? {
+        Way::Beside if args.dry_run => {
+            let about = json!({ "snapshot": manifest.id, "to": request.to });
+            foreseen::tell(about, context, |told| restore::foreseen::beside(&vault, &manifest, &request, told))
+        }
         Way::Beside => beside(&vault, &manifest, &request, context),
         Way::InPlace => {
             context.say(&format!("{} is where it lives: restoring in place", request.to.display()));
@@ -87,7 +98,7 @@ fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context
     let report = restore::restore(vault, manifest, request)?;
     drop(progress);
     if context.json() {
-        context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": request.to, "report": report }));
+        context.print_json(&json!({ "snapshot": manifest.id, "to": request.to, "report": report }));
     } else {
         context.print(&words(&report, request, clock.elapsed().as_millis() as u64));
     }
@@ -105,19 +116,27 @@ fn in_place(
     context: &Context,
 ) -> Result<Ending, Failure> {
     let actions = context.actions(vault)?;
-    live::settle(vault, context)?;
+    match args.dry_run {
+        true => foreseen::tell_unsettled(&actions, context)?,
+        false => live::settle(vault, context)?,
+    }
     let told = |step: in_place::Step| live::told(&step, context);
     let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let configured = configured.unwrap_or_default();
     let mut places = args.places.places(vault)?;
     confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
+    let request = in_place::Request { parts, configured, places, settings };
+    if args.dry_run {
+        let about = json!({ "snapshot": manifest.id });
+        return foreseen::tell(about, context, |told| in_place::foresee(vault, manifest, request, told));
+    }
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "files");
-    let report = in_place::restore(vault, manifest, in_place::Request { parts, configured, places, settings })?;
+    let report = in_place::restore(vault, manifest, request)?;
     drop(progress);
     if context.json() {
-        context.print_json(&serde_json::json!({ "snapshot": manifest.id, "report": report }));
+        context.print_json(&json!({ "snapshot": manifest.id, "report": report }));
     } else {
         context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
     }

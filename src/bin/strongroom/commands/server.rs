@@ -11,6 +11,7 @@ use strongroom::ops::show::Part;
 use strongroom::source::postgres::reach;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::foreseen;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
@@ -100,7 +101,7 @@ pub fn into(
     parts: Vec<Part>,
     url: &str,
     args: &ServerArgs,
-    accept_damage: bool,
+    (accept_damage, dry_run): (bool, bool),
     context: &Context,
 ) -> Result<Ending, Failure> {
     let hint = "write postgres://USER@HOST:PORT/NAME; the password comes from PGPASSWORD or ~/.pgpass";
@@ -111,6 +112,10 @@ pub fn into(
     let (what, control) = (args.what(), context.control.clone());
     let read_back = args.read_back(accept_damage);
     let request = Request { part, to, what, clean: args.clean, workers, read_back, control };
+    if dry_run {
+        let about = serde_json::json!({ "snapshot": manifest.id, "to": request.to.shown() });
+        return foreseen::tell(about, context, |_| server::foresee(vault, manifest, &request));
+    }
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "tables");
     let report = server::restore(vault, manifest, &request)?;

@@ -2,11 +2,15 @@
 
 use std::path::Path;
 
-use crate::engine::sqlite::apply::Options;
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, Header};
-use crate::engine::sqlite::apply::live::connect;
+use crate::engine::sqlite::apply::live::{connect, has_log};
 use crate::engine::sqlite::apply::pages::{Pages, Wanted};
+use crate::engine::sqlite::apply::{Options, read_alone};
+use crate::engine::sqlite::live::AtRest;
 
 /// Does the live database hold exactly this, counters aside?
 pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<bool, ApplyError> {
@@ -16,7 +20,11 @@ pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<b
     if !live.exists() {
         return Ok(false);
     }
-    let connection = connect(live, options.wait)?;
+    let at_rest = AtRest::look(live);
+    let connection = match &at_rest {
+        Some(_) => alone(live).map_err(&failed)?,
+        None => joined(live, options)?,
+    };
     connection.execute_batch("BEGIN").map_err(&failed)?;
     let count: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(&failed)?;
     if count != pages.count() {
@@ -39,5 +47,23 @@ pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<b
             return Ok(false);
         }
     }
-    Ok(true)
+    // Whoever has written to it meanwhile has not left it as it was.
+    Ok(at_rest.is_none_or(|rest| rest.is_undisturbed()))
+}
+
+/// A database that nobody has open is read without anything being made beside it.
+fn alone(live: &Path) -> rusqlite::Result<Connection> {
+    let connection = read_alone(live)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
+    Ok(connection)
+}
+
+/// A log that others left is left to others.
+fn joined(live: &Path, options: &Options<'_>) -> Result<Connection, ApplyError> {
+    let had_log = has_log(live);
+    let connection = connect(live, options.wait)?;
+    let told = Told { path: live, wait: options.wait };
+    let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log);
+    kept.map_err(told.sqlite("open"))?;
+    Ok(connection)
 }

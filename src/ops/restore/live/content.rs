@@ -155,7 +155,7 @@ impl Origin<'_> {
     }
 
     /// The logs that were captured beside it.
-    fn sides(&self, entry: &Entry) -> Result<Vec<(&'static str, Entry)>, OpError> {
+    pub(super) fn sides(&self, entry: &Entry) -> Result<Vec<(&'static str, Entry)>, OpError> {
         let mut found = Vec::new();
         for side in ["-wal", "-journal"] {
             let path = [entry.path.as_bytes(), side.as_bytes()].concat();

@@ -11,8 +11,8 @@ use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::in_place::Step as Told;
 use crate::ops::restore::live::content::Origin;
-use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
-use crate::ops::restore::live::{Database, Given, Place, Work};
+use crate::ops::restore::live::walk::{Trouble, Walk, find};
+use crate::ops::restore::live::{Database, Given, LINKED, Place, Work};
 use crate::ops::restore::sides::is_direct;
 use crate::source::files::target::Target;
 use crate::vault::extents;
@@ -52,6 +52,28 @@ impl Place<'_> {
     }
 }
 
+impl Place<'_> {
+    /// The database that this path is the log of, where the snapshot says so. Logs are never given back as files.
+    pub(super) fn database_beside(
+        &self,
+        path: &EntryPath,
+        record: &SourceRecord,
+        library: &Library<'_>,
+    ) -> Result<Option<Entry>, OpError> {
+        let Some(stem) = stem(path) else { return Ok(None) };
+        match find(record, &stem, library)? {
+            Some(database) if is_database(&database, record, library)? => Ok(Some(database)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Does the snapshot that says what is touched name this as a database?
+    pub(super) fn was_database(&self, path: &EntryPath) -> bool {
+        let databases = &self.touches.databases;
+        databases.iter().any(|database| database.path == *path && database.engine == "sqlite")
+    }
+}
+
 impl Work<'_> {
     /// Gives every database back that is `meant`, notes which they are, and tells `done` of each.
     pub fn databases(
@@ -69,11 +91,11 @@ impl Work<'_> {
                 Err(Trouble::Touched(_)) => continue,
                 Err(Trouble::Fatal(error)) => return Err(error),
             };
-            if let Some(database) = self.beside(&step, record)? {
+            if let Some(database) = self.place.database_beside(&step.path, record, self.library)? {
                 self.one(&database, record, given, meant, done)?;
             }
             let Some(wanted) = &step.wanted else {
-                if self.was_database(&step.path) {
+                if self.place.was_database(&step.path) {
                     let live = self.change.guard.take(&self.place.live(&step.path));
                     self.going.borrow_mut().insert(step.path, live);
                 }
@@ -88,15 +110,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Does the snapshot that says what is touched name this as a database?
-    pub(super) fn was_database(&self, path: &EntryPath) -> bool {
-        let databases = &self.place.touches.databases;
-        databases.iter().any(|database| database.path == *path && database.engine == "sqlite")
-    }
-
     /// What the snapshot has of what SQLite kept beside a database, which itself was not there.
     pub(super) fn sides_of(&self, path: &EntryPath, record: &SourceRecord) -> Result<Vec<Entry>, OpError> {
-        if !self.was_database(path) {
+        if !self.place.was_database(path) {
             return Ok(Vec::new());
         }
         let of = |side: &&str| find(record, &side_of(path, side)?, self.library).transpose();
@@ -113,15 +129,6 @@ impl Work<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The database that this path is the log of, where the snapshot says so. Logs are never given back as files.
-    fn beside(&self, step: &Step, record: &SourceRecord) -> Result<Option<Entry>, OpError> {
-        let Some(stem) = stem(&step.path) else { return Ok(None) };
-        match find(record, &stem, self.library)? {
-            Some(database) if is_database(&database, record, self.library)? => Ok(Some(database)),
-            _ => Ok(None),
-        }
     }
 
     /// Gives one database back, once.
@@ -141,7 +148,7 @@ impl Work<'_> {
             return Ok(());
         }
         if !wanted.path.is_root() && !is_direct(&self.place.root, &live) {
-            self.tally.note(self.place.shown(&wanted.path), "left alone: a link leads to it".to_owned());
+            self.tally.note(self.place.shown(&wanted.path), LINKED.to_owned());
             return Ok(());
         }
         let applied = self.database(wanted, record)?;

@@ -240,10 +240,7 @@ fn set_owner(handle: Handle, now: &Now, meta: &Meta, path: &EntryPath, issues: &
 fn set_attributes(handle: Handle, now: &Now, meta: &Meta, path: &EntryPath, issues: &Issues) -> bool {
     let present = if now.attributes { handle.attribute_names() } else { Vec::new() };
     let mut changed = false;
-    for name in present.iter().filter(|name| is_content(name.as_bytes())) {
-        if meta.attributes.iter().any(|(wanted, _)| wanted == name) {
-            continue;
-        }
+    for name in present.iter().filter(|name| is_superfluous(name, meta)) {
         match handle.remove_attribute(name) {
             Ok(()) => changed = true,
             Err(error) => issues.note(path, Shortfall::Attribute(name.as_bytes().to_vec()), error),
@@ -259,6 +256,19 @@ fn set_attributes(handle: Handle, now: &Now, meta: &Meta, path: &EntryPath, issu
         }
     }
     changed
+}
+
+/// Would anything have to be changed to make the metadata that of the entry?
+pub fn differs(handle: Handle, now: &Now, meta: &Meta) -> bool {
+    let present = if now.attributes { handle.attribute_names() } else { Vec::new() };
+    let is_missing = |(name, value): &(CString, Vec<u8>)| !present.contains(name) || !handle.has_attribute(name, value);
+    !now.matches(meta)
+        || present.iter().any(|name| is_superfluous(name, meta))
+        || meta.attributes.iter().any(is_missing)
+}
+
+fn is_superfluous(name: &CString, meta: &Meta) -> bool {
+    is_content(name.as_bytes()) && !meta.attributes.iter().any(|(wanted, _)| wanted == name)
 }
 
 /// Attributes that belong to a file's content; the others (labels of security modules) belong to the machine.

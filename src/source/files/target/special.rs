@@ -73,9 +73,7 @@ impl Target {
             Err(Errno::EXIST) => {}
             Err(error) => return self.not_made(entry, &special, error),
         }
-        let stat = place.look()?;
-        let ours = stat.st_nlink == 1 || Now::existing(&stat).matches(&meta);
-        if ours && special.is_there(&place, &stat) {
+        if self.has_special(entry, &place, &meta)? {
             dress(&place, place.name(), &meta, &self.issues)?;
             return Ok(Outcome::Identical);
         }
@@ -86,6 +84,14 @@ impl Target {
         dress(&place, temporary.as_bytes(), &meta, &self.issues).inspect_err(|_| place.remove(temporary.as_bytes()))?;
         place.replace_by(temporary.as_bytes())?;
         Ok(Outcome::Done)
+    }
+
+    /// Is the link, the FIFO or the device there that is wanted?
+    pub(super) fn has_special(&self, entry: &Entry, place: &Place, meta: &Meta) -> Result<bool, TargetError> {
+        let special = Special::of(entry)?.expect("BUG: only special kinds are asked for");
+        let stat = place.look()?;
+        let ours = stat.st_nlink == 1 || Now::existing(&stat).matches(meta);
+        Ok(ours && special.is_there(place, &stat))
     }
 
     /// Devices are for root to make: everyone else goes on without.

@@ -1,0 +1,54 @@
+//! Which snapshot is meant, and what should be known of the choice.
+
+use strongroom::base::error::one_line;
+use strongroom::base::selector::Selector;
+use strongroom::base::text::counted;
+use strongroom::ops::choose::{Chooser, Named};
+use strongroom::vault::select::Filter;
+use strongroom::vault::snapshots::{Snapshot, Snapshots};
+use strongroom::vault::unlocked::UnlockedVault;
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::render::local_with_zone;
+
+impl Context {
+    /// Chooses among snapshots.
+    pub fn chooser<'v>(&self, vault: &'v UnlockedVault, snapshots: &'v Snapshots, filter: Filter) -> Chooser<'v> {
+        Chooser::new(vault, snapshots, filter, self.control.clone())
+    }
+
+    /// The snapshot that a selector means, whatever it holds.
+    pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
+        let snapshots = vault.snapshots()?;
+        let chooser = self.chooser(vault, &snapshots, filter.clone());
+        self.choose(&chooser, selector, &Named::Nothing)
+    }
+
+    /// Says which snapshots could not be looked at, where all of them are looked at.
+    pub fn tell_unread(&self, snapshots: &Snapshots) {
+        for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
+            self.alarm(&format!("warning: {object} was left out: {}", one_line(error)));
+        }
+        for object in &snapshots.gone {
+            self.alarm(&format!("warning: {object} was left out: it is gone"));
+        }
+    }
+
+    /// The snapshot that a selector means, of those that have what is named beside it. Says what should be known of the
+    /// choice.
+    pub fn choose(&self, chooser: &Chooser<'_>, selector: &Selector, named: &Named) -> Result<Snapshot, Failure> {
+        let chosen = chooser.choose(selector, named)?;
+        let (id, time) = (chosen.snapshot.manifest.id.short(), local_with_zone(chosen.snapshot.manifest.time));
+        if chosen.without > 0 {
+            let newer = counted(chosen.without, "newer snapshot");
+            let verb = if chosen.without == 1 { "does" } else { "do" };
+            self.say(&format!("note: {selector} is {id} of {time}: {newer} {verb} not have what was asked for"));
+        }
+        for doubt in chooser.doubts(selector, chosen.snapshot)? {
+            let why = doubt.error.map_or_else(|| format!("{} is gone", doubt.object), |error| one_line(error));
+            self.alarm(&format!("warning: {selector} may be newer than {id} of {time}: {why}"));
+        }
+        Ok(chosen.snapshot.clone())
+    }
+}

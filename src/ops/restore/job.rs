@@ -1,0 +1,117 @@
+//! What is given back of which source, where to, and what the snapshot has nothing of.
+
+use std::path::PathBuf;
+
+use crate::base::entry::{Entry, Kind};
+use crate::base::path::{self, EntryPath};
+use crate::format::manifest::{Manifest, SourceRecord};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::{Issue, Request, live};
+use crate::ops::show::{self, Part};
+use crate::vault::read::{self, Library};
+
+/// A source, and what of it.
+pub(super) type Wanted<'m> = (&'m SourceRecord, EntryPath);
+
+pub(in crate::ops) struct Job<'m> {
+    pub source: &'m SourceRecord,
+    pub folder: EntryPath,
+    pub to: PathBuf,
+    /// What a source that is one file is called in the folder.
+    pub name: EntryPath,
+}
+
+impl Job<'_> {
+    /// The folders above what is restored that are not there, the outermost first.
+    pub fn missing_above(&self) -> Vec<EntryPath> {
+        let above = std::iter::successors(self.folder.parent(), EntryPath::parent);
+        let is_missing = |folder: &EntryPath| std::fs::symlink_metadata(live::live_path(&self.to, folder)).is_err();
+        let mut missing: Vec<EntryPath> = above.take_while(is_missing).collect();
+        missing.reverse();
+        missing
+    }
+
+    /// What is asked for and not in the snapshot is an error.
+    pub fn must_be(&self, found: bool, manifest: &Manifest) -> Result<(), OpError> {
+        let is_empty = self.folder.is_root() && self.source.entries == 0;
+        if found || is_empty {
+            return Ok(());
+        }
+        let (snapshot, source_name) = (manifest.id.short(), self.source.name.to_string());
+        Err(Problem::NoPath { snapshot, source_name, path: self.folder.to_string() }.into())
+    }
+
+    /// A source that is one file has only a root: in the folder restored into, it goes by its own name.
+    pub fn named(&self, entry: Entry) -> Entry {
+        if !entry.path.is_root() || entry.kind == Kind::Dir {
+            return entry;
+        }
+        Entry { path: self.name.clone(), ..entry }
+    }
+
+    /// A hard link to a file outside what is restored becomes a file of its own with the same content.
+    pub fn standing_alone(&self, entry: Entry, library: &Library<'_>) -> Result<Entry, OpError> {
+        let Some(first) = entry.link.as_ref().filter(|first| !first.is_within(&self.folder)) else {
+            return Ok(entry);
+        };
+        match read::entries(&self.source.listing, first, library).next() {
+            Some(Ok(original)) if original.path == *first => {
+                Ok(Entry { content: original.content, size: original.size, link: None, ..entry })
+            }
+            Some(Err(error)) => Err(error.into()),
+            _ => Ok(entry),
+        }
+    }
+}
+
+/// What is to be done, and what the snapshot has nothing of. That is an error where it is all that was asked for.
+pub(super) fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<(Vec<Job<'m>>, Vec<Issue>), OpError> {
+    let everything = || manifest.sources.iter().map(|source| (source, EntryPath::root())).collect();
+    let chosen: Vec<Wanted<'m>> = if request.parts.is_empty() {
+        everything()
+    } else {
+        let resolve = |part: &Part| Ok((part.source_of(manifest)?, part.path.clone()));
+        request.parts.iter().map(resolve).collect::<Result<_, OpError>>()?
+    };
+    let several = chosen.iter().any(|(source, _)| source.name != chosen[0].0.name);
+    for (source, _) in &chosen {
+        if !["files", "postgres", "sqlite"].contains(&source.kind.as_str()) {
+            let (source_name, kind) = (source.name.to_string(), source.kind.clone());
+            return Err(Problem::Kind { source_name, kind, verb: "restore" }.into());
+        }
+    }
+    let (there, absent) = parted(manifest, chosen)?;
+    let place = |source: &SourceRecord| {
+        if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
+    };
+    let job = |(source, folder)| Job { source, folder, to: place(source), name: own_name(source, &source.root) };
+    Ok((there.into_iter().map(job).collect(), absent))
+}
+
+/// Parts what a snapshot has from what it has nothing of. That is an error where it is everything.
+pub(super) fn parted<'m>(
+    manifest: &'m Manifest,
+    wanted: Vec<Wanted<'m>>,
+) -> Result<(Vec<Wanted<'m>>, Vec<Issue>), OpError> {
+    let is_nothing = |(source, path): &Wanted<'_>| source.entries == 0 && path.is_root();
+    let has_nothing = |wanted: &Wanted<'_>| is_nothing(wanted) || manifest.absence(wanted.0).is_some();
+    let (nothing, there): (Vec<_>, Vec<_>) = wanted.into_iter().partition(has_nothing);
+    // A source that was meant to be empty is given back as it was: there is nothing to do.
+    let absent = nothing.iter().filter_map(|(source, _)| Some((*source, manifest.absence(source)?)));
+    let absent: Vec<(&SourceRecord, String)> = absent.collect();
+    match &absent[..] {
+        [(source, why), ..] if there.is_empty() => Err(show::not_captured(manifest, source, why.clone())),
+        _ => {
+            let issue = |(source, reason): (&SourceRecord, String)| Issue { path: source.name.to_string(), reason };
+            Ok((there, absent.into_iter().map(issue).collect()))
+        }
+    }
+}
+
+/// What a source that is one file is called: as at its root, or as the source.
+pub(super) fn own_name(source: &SourceRecord, root: &str) -> EntryPath {
+    let root = path::decode(root).unwrap_or_default();
+    let last = root.rsplit(|&b| b == b'/').next().and_then(|name| EntryPath::from_bytes(name).ok());
+    let own = last.map(|name| name.file_name().to_vec()).filter(|name| !name.is_empty());
+    EntryPath::root().child(&own.unwrap_or_else(|| source.name.as_str().as_bytes().to_vec()))
+}

@@ -1,0 +1,80 @@
+//! What a restore of a database or its undo would do, told without doing it; and what a configuration asks for in vain.
+
+use super::captured_home;
+use super::restore::made_by_us;
+use crate::support::postgres::cluster;
+
+const SQL: &str = "CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders VALUES (1), (2); \
+    CREATE TABLE notes (id int PRIMARY KEY); INSERT INTO notes VALUES (1)";
+
+fn databases_like(name: &str) -> String {
+    cluster().sql("postgres", &format!("SELECT datname FROM pg_database WHERE datname LIKE '{name}%' ORDER BY 1"))
+}
+
+#[test]
+fn a_dry_run_of_a_database_names_the_tables_that_differ_and_makes_nothing() {
+    let (home, name) = captured_home(SQL);
+    cluster().sql(&name, "DELETE FROM orders WHERE id = 2");
+    let (before, snapshots) = (databases_like(&name), home.json(&["snapshots"]));
+    let dry = home.json(&["restore", "latest", "--in-place", "--dry-run"]);
+    let server = &dry["foreseen"]["servers"][0];
+    assert_eq!((&server["database"], &server["change"]), (&name.as_str().into(), &"content".into()), "{dry:#}");
+    assert_eq!(server["tables"], serde_json::json!(["public.orders"]), "{dry:#}");
+    let said = home.ok(&["restore", "latest", "--in-place", "--dry-run"]).out;
+    assert!(said.contains(&format!("db: {name} would be replaced; 1 table differs: public.orders\n")), "{said}");
+    assert_eq!((databases_like(&name), home.json(&["snapshots"])), (before, snapshots));
+    assert_eq!(cluster().sql(&name, "SELECT count(*) FROM orders"), "1");
+    assert_eq!(made_by_us(cluster()), Vec::<String>::new());
+}
+
+#[test]
+fn a_dry_run_of_an_undo_names_the_database_that_would_come_back_and_refuses_newer_work() {
+    let (home, name) = captured_home(SQL);
+    cluster().sql(&name, "DELETE FROM orders WHERE id = 2");
+    let restored = home.json(&["restore", "latest", "--in-place"]);
+    let kept = restored["report"]["swapped"][0]["kept"].as_str().unwrap().to_owned();
+    let dry = home.json(&["undo", "--dry-run"]);
+    assert_eq!(dry["foreseen"]["servers"][0]["kept"], kept.as_str(), "{dry:#}");
+    assert_eq!(cluster().sql(&name, "SELECT count(*) FROM orders"), "2");
+    cluster().sql(&name, "INSERT INTO notes VALUES (77)");
+    let refused = home.fails(1, &["undo"]);
+    assert!(refused.contains("db/public.notes"), "{refused}");
+    assert_eq!(home.fails(1, &["undo", "--dry-run"]), refused);
+}
+
+#[test]
+fn a_dry_run_into_a_server_says_whether_a_database_would_be_made_and_is_refused_as_the_restore_is() {
+    let (home, name) = captured_home(SQL);
+    let new = format!("{name}_look");
+    let dry = home.json(&["restore", "latest", "--to", &cluster().url(&new), "--dry-run"]);
+    assert_eq!(dry["foreseen"]["servers"][0]["change"], "added", "{dry:#}");
+    assert_eq!(databases_like(&new), "");
+    let other = cluster().database();
+    cluster().sql(&other, "CREATE TABLE precious (id int)");
+    let arguments = ["restore", "latest", "--to", &cluster().url(&other)];
+    let refused = home.fails(2, &arguments);
+    assert_eq!(home.fails(2, &[&arguments[..], &["--dry-run"]].concat()), refused);
+    let dry = home.json(&[&arguments[..], &["--clean", "--dry-run"]].concat());
+    assert_eq!(dry["foreseen"]["servers"][0]["change"], "content", "{dry:#}");
+    assert_eq!(cluster().sql(&other, "SELECT count(*) FROM precious"), "0");
+}
+
+#[test]
+fn a_pattern_of_tables_or_schemas_that_fits_nothing_is_told_and_the_rest_is_captured() {
+    let (home, name) = captured_home(SQL);
+    let config = |more: &str| format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n{more}\n", cluster().url(&name));
+    home.write("strongroom.toml", config("schemas = ['public', 'sales']\ntables = ['orders', 'public.ordres*']"));
+    let ran = home.run(&["backup"]);
+    assert_eq!(ran.code, 3, "{}{}", ran.out, ran.err);
+    for (key, pattern) in [("tables", "public.ordres*"), ("schemas", "sales")] {
+        let line = format!("db/{key}: nothing in the database fits {pattern}");
+        assert!(ran.err.lines().any(|said| said.contains(&line)), "{}", ran.err);
+    }
+    assert_eq!(home.json(&["query", "latest", "SELECT id FROM orders"])["rows"].as_array().unwrap().len(), 2);
+    // What is kept safe is kept whatever the configuration asks for in vain; what leaves something out may name nothing.
+    cluster().sql(&name, "DELETE FROM orders");
+    let ran = home.run(&["restore", "latest", "--in-place"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    home.write("strongroom.toml", config("exclude_tables = ['gone_*']"));
+    home.ok(&["backup"]);
+}
