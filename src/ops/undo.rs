@@ -16,10 +16,10 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts};
 use crate::ops::recover;
 use crate::ops::restore::claims::Claims;
+use crate::ops::restore::ground::Ground;
 use crate::ops::restore::in_place::{self, Report, Settings};
-use crate::ops::restore::live::{self, Change, find, live_path};
+use crate::ops::restore::live::{self, Change, find};
 use crate::ops::restore::swap;
-use crate::ops::safety::place;
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -158,11 +158,16 @@ impl Now<'_> {
             let Some(touched) = of(self.touches) else { continue };
             let given = self.gives.and_then(of);
             let databases = touched.databases.iter().filter(|database| database.engine == "sqlite");
-            for path in databases.map(|database| &database.path).filter(|path| path.is_within(&part.path)) {
+            let mut databases =
+                databases.map(|database| &database.path).filter(|path| path.is_within(&part.path)).peekable();
+            let Some(first) = databases.peek() else { continue };
+            // Only a source that is one file has a database for its root.
+            let ground = Ground::of(part, &touched, first.is_root())?;
+            for path in databases {
                 let stays = given.as_ref().map(|given| find(given, path, &library)).transpose()?.flatten().is_some();
-                let live = live_path(&place(&part.root), path);
-                if !stays && live.is_file() && (apply::is_in_use(&live) || apply::is_open_elsewhere(&live)) {
-                    return Err(Problem::Removed { path: live.display().to_string() }.into());
+                let Some(live) = ground.database(path).filter(|live| !stays && live.is_there()) else { continue };
+                if apply::is_in_use(&live) || apply::is_open_elsewhere(&live) {
+                    return Err(Problem::Removed { path: live.shown().display().to_string() }.into());
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod at_once;
 mod damaged;
 mod metadata;
+mod odd;
 mod once;
 mod rot;
 mod undone;

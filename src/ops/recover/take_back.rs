@@ -2,6 +2,8 @@
 //!
 //! Owns the rule that nobody's newer work is lost silently: rows and files are compared with what the action left.
 
+use rustix::fs::FileType;
+
 use crate::base::path::EntryPath;
 use crate::base::record::Key;
 use crate::base::time::Instant;
@@ -10,7 +12,7 @@ use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::act::{Work, fresh_folder, stage};
-use crate::ops::recover::files::{is_as, live};
+use crate::ops::recover::files::{is_as, tree};
 use crate::ops::recover::journal::{Other, Placed, Recovered};
 use crate::ops::recover::{safety, together};
 use crate::ops::restore::alone;
@@ -111,15 +113,20 @@ fn unchanged(
     let gave = undo::manifest(all, done, done.gives)?;
     let mut changed: Vec<String> = Vec::new();
     for file in &was.files {
-        let there = live(&file.root, &file.path);
+        let tree = tree(&file.root);
+        let there = tree.as_ref().and_then(|tree| tree.look(&file.path).ok().flatten());
         let same = match &file.staged {
-            None => std::fs::symlink_metadata(&there).is_err(),
+            None => there.is_none(),
             Some(_) => {
                 let record = gave.and_then(|gave| gave.sources.iter().find(|record| record.name == file.source));
                 let Some(record) = record else { continue };
                 let Some(entry) = find(record, &file.path, &library)? else { continue };
-                std::fs::symlink_metadata(&there).is_ok_and(|there| !there.is_file())
-                    || is_as(&alone(entry, record, &library)?, &there, &library)?
+                let (Some(tree), Some(there)) = (&tree, there) else {
+                    changed.push(shown(file.source.as_str(), &file.path));
+                    continue;
+                };
+                FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
+                    || is_as(&alone(entry, record, &library)?, (tree, &file.path), &library)?
             }
         };
         if !same {

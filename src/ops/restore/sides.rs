@@ -2,12 +2,9 @@
 //!
 //! SQLite takes a log it finds beside a database for that database's own, and would spoil the restored one with it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{SIDES, beside, is_in_use};
+use crate::engine::sqlite::apply::{SIDES, is_in_use};
 use crate::ops::error::OpError;
 use crate::ops::restore::Restorer;
 use crate::ops::restore::live::{find, is_database};
@@ -19,14 +16,15 @@ impl Restorer<'_> {
         if entry.kind != Kind::File || !entry.size.is_multiple_of(512) {
             return Ok(true);
         }
-        let place = live(&self.job.to, &entry.path);
-        let stale: Vec<&str> =
-            SIDES.into_iter().filter(|side| fs::symlink_metadata(beside(&place, side)).is_ok()).collect();
+        // What is in the way there is told when the file itself is restored.
+        let Ok(place) = self.target.database(&entry.path, &self.job.to) else { return Ok(true) };
+        let is_there = |side: &&str| place.companion(side).look().is_ok_and(|there| there.is_some());
+        let stale: Vec<&str> = SIDES.into_iter().filter(is_there).collect();
         let entry_there = Entry { path: original.clone(), ..entry.clone() };
         if stale.is_empty() || !is_database(&entry_there, self.job.source, self.library)? {
             return Ok(true);
         }
-        if is_direct(&self.job.to, &place) && is_in_use(&place) {
+        if is_in_use(&place) {
             let reason = "left alone: an app has it open; stop the app, or restore it with --in-place";
             self.tally.note(entry.path.to_string(), reason.to_owned());
             return Ok(false);
@@ -46,16 +44,4 @@ impl Restorer<'_> {
         }
         Ok(true)
     }
-}
-
-/// Where an entry goes.
-fn live(root: &Path, path: &EntryPath) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    root.join(std::ffi::OsStr::from_bytes(path.as_bytes()))
-}
-
-/// Does the path lead there without any link below `root`?
-pub(in crate::ops) fn is_direct(root: &Path, place: &Path) -> bool {
-    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    place.ancestors().take_while(|path| *path != root && path.starts_with(root)).all(|path| !is_link(path))
 }

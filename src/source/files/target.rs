@@ -19,8 +19,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fd::AsFd;
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fchmod, fstat, linkat, unlinkat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fchmod, fstat, linkat, openat, unlinkat};
 use rustix::io::Errno;
 
 use self::apply::{Handle, Meta, Now, apply, set_owner_and_mode};
@@ -44,12 +44,15 @@ mod place;
 mod special;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
+pub use self::apply::through_proc;
 pub use self::compare::holds;
 pub use self::error::TargetError;
 pub use self::issues::{Issue, Shortfall as IssueKind};
 pub use self::place::is_temporary;
+pub use self::tree::Tree;
 pub use self::writer::FileWriter;
 
 /// How to restore.
@@ -105,10 +108,20 @@ impl Target {
             Err(error) => return Err(closed(error)),
             Ok(_) => {}
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| closed(error.into()))?;
+        Self::within(folder, root, options)
+    }
+
+    /// Takes an open folder to restore into, which people call `root`.
+    pub fn within(folder: OwnedFd, root: &Path, options: Options) -> Result<Self, TargetError> {
+        let closed =
+            |source: io::Error| TargetError::Closed { path: encode(root.as_os_str().as_encoded_bytes()), source };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(&folder, c".", flags, Mode::empty()).map_err(|error| closed(error.into()))?;
         accessat(&folder, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
             .or_else(|error| if error == Errno::NOSYS { Ok(()) } else { Err(closed(error.into())) })?;
+        let is_new = fs::read_dir(through_proc(&folder)).is_ok_and(|mut entries| entries.next().is_none());
         Ok(Self {
             dirs: Dirs::new(folder),
             owners: Owners::new(options.numeric_ids),
@@ -116,7 +129,7 @@ impl Target {
             issues: Arc::default(),
             later: Mutex::default(),
             several: Mutex::default(),
-            is_new: fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()),
+            is_new,
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         })
     }
@@ -362,7 +375,8 @@ impl Target {
         let Some((file, stat)) = place.existing()? else { return Ok(false) };
         let now = Now::existing(&stat);
         // A file's other names may lie outside the target: its metadata is theirs too and is not for us to change.
-        let ours = stat.st_nlink == 1 || (now.matches(meta) && self.is_first_name(&stat, &place.path));
+        let matches = || now.matches(Handle::Open(file.as_fd()), meta);
+        let ours = stat.st_nlink == 1 || (matches() && self.is_first_name(&stat, &place.path));
         if u64::try_from(stat.st_size) != Ok(size) || !ours {
             return Ok(false);
         }

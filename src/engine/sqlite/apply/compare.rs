@@ -1,19 +1,18 @@
 //! Is a live database still what a snapshot holds? Reads both, changes neither.
 
-use std::path::Path;
-
 use crate::engine::sqlite::apply::Options;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, Header};
 use crate::engine::sqlite::apply::live::connect;
 use crate::engine::sqlite::apply::pages::{Pages, Wanted};
+use crate::engine::sqlite::file::DatabaseFile;
 
 /// Does the live database hold exactly this, counters aside?
-pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<bool, ApplyError> {
+pub fn holds(live: &DatabaseFile, wanted: Wanted<'_>, options: &Options<'_>) -> Result<bool, ApplyError> {
     let mut pages = Pages::new(wanted)?;
-    let told = Told { path: live, wait: options.wait };
+    let told = Told { path: live.shown(), wait: options.wait };
     let failed = told.sqlite("read");
-    if !live.exists() {
+    if live.look().map_err(told.io("look at"))?.is_none() {
         return Ok(false);
     }
     let connection = connect(live, options.wait)?;

@@ -87,9 +87,10 @@ impl Now {
         Self { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777, mtime: Some(mtime), attributes: true }
     }
 
-    /// Would nothing but attributes have to be changed?
-    pub fn matches(&self, meta: &Meta) -> bool {
-        (self.uid, self.gid) == (meta.uid, meta.gid)
+    /// Would nothing have to be changed on what `handle` reaches?
+    pub fn matches(&self, handle: Handle, meta: &Meta) -> bool {
+        handle.has_just(&meta.attributes)
+            && (self.uid, self.gid) == (meta.uid, meta.gid)
             && meta.mode.is_none_or(|mode| mode == self.mode)
             && self.mtime == Some(meta.mtime)
     }
@@ -171,6 +172,14 @@ impl Handle<'_> {
             }
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Are the attributes of its content just these?
+    fn has_just(self, wanted: &Attributes) -> bool {
+        let names = self.attribute_names();
+        let mut content = names.iter().filter(|name| is_content(name.as_bytes()));
+        content.all(|name| wanted.iter().any(|(wanted, _)| wanted == name))
+            && wanted.iter().all(|(name, value)| names.contains(name) && self.has_attribute(name, value))
     }
 
     fn list(self, buffer: &mut [u8]) -> Result<usize, Errno> {

@@ -60,6 +60,8 @@ impl AsFd for Dir {
 pub enum Missing {
     Make,
     Fail,
+    /// As `Fail`; and a folder that is closed to its owner stays closed: somebody only looks.
+    Look,
 }
 
 /// The cache. Holds at most [`MOST_OPEN`] folders; those in use elsewhere stay open until let go.
@@ -157,7 +159,7 @@ fn step(dir: &Dir, name: &[u8], missing: Missing) -> Result<OwnedFd, Errno> {
             }
             openat(dir, name, flags, Mode::empty())
         }
-        Err(Errno::ACCESS) => {
+        Err(Errno::ACCESS) if missing != Missing::Look => {
             unlock(dir, name)?;
             openat(dir, name, flags, Mode::empty())
         }
