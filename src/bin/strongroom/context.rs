@@ -250,7 +250,7 @@ impl Context {
         };
         let file = std::path::absolute(file).unwrap_or(file.to_owned());
         let files = config::env_files(&text, &file)?;
-        let texts = files.iter().map(|file| match std::fs::read_to_string(file) {
+        let texts = files.iter().map(|file| match waiting(|| std::fs::read_to_string(file)) {
             Ok(text) => Ok(text),
             // What it would have said is missed where it is needed.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
@@ -280,7 +280,7 @@ impl Context {
 
     /// A vault's place, waited for when it is away.
     pub fn open_store(&self, location: &str) -> Result<Store, Failure> {
-        self.patient(Store::open(location, &self.store_options())?)
+        self.patient(waiting(|| Store::open(location, &self.store_options()))?)
     }
 
     pub fn patient(&self, store: Store) -> Result<Store, Failure> {

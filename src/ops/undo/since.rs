@@ -83,7 +83,10 @@ pub(super) fn unchanged_there(
                 let as_left = side.stands(expected.as_ref(), side.left)?;
                 Ok::<_, OpError>(as_left || side.stands(step.wanted.as_ref(), place.gives)?)
             };
-            if (nothing && none_meant) || (!side.names_as_database(&step.path) && stands()?) {
+            // Something else may stand where a database was: that is no database to look into.
+            let is_odd = || place.ground.odd_for_database(&step.path).is_some();
+            let is_database = side.names_as_database(&step.path) && !is_odd();
+            if (nothing && none_meant) || (!is_database && stands()?) {
                 continue;
             }
             // What is not captured was left alone, and will be.

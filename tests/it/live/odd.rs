@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
 use super::*;
+use crate::support::disk::not_tested;
 use crate::support::program::Ran;
 
 fn fifo(path: &Path) {
@@ -48,6 +49,27 @@ fn ends(home: &Home, arguments: &[&str]) -> Ran {
 fn changed(home: &Home) -> Vec<String> {
     let all = differences(&home.path("app"), &home.path("before"));
     all.lines().filter(|line| !line.ends_with(" ./")).map(str::to_owned).collect()
+}
+
+/// While something is done, a folder and a link exchange their places as fast as can be.
+fn changing_places(one: &Path, two: &Path, meanwhile: impl FnOnce()) {
+    let stop = AtomicBool::new(false);
+    struct Stop<'s>(&'s AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        // Also when it fails.
+        let _stop = Stop(&stop);
+        meanwhile();
+    });
 }
 
 type Put = fn(&Home, &Path);
@@ -198,14 +220,8 @@ fn folders_and_links_that_change_places_all_the_time_lead_no_restore_elsewhere()
     home.write("other/f", "mine\n");
     sql(&home.path("other/s.db"), "CREATE TABLE t(a); INSERT INTO t VALUES('marker')");
     symlink(home.path("other"), home.path("app/link")).unwrap();
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (one, two) = (home.path("app/d"), home.path("app/link"));
-            while !stop.load(Ordering::Relaxed) {
-                renameat_with(CWD, &one, CWD, &two, RenameFlags::EXCHANGE).unwrap();
-            }
-        });
+    let (one, two) = (home.path("app/d"), home.path("app/link"));
+    changing_places(&one, &two, || {
         for round in 0..8 {
             // What becomes of the app's own files is up to chance.
             ends(&home, &["restore", "latest", "--in-place", "--no-safety"]);
@@ -216,7 +232,6 @@ fn folders_and_links_that_change_places_all_the_time_lead_no_restore_elsewhere()
             assert_eq!((value.as_str(), read(&home, "other/f").as_str()), ("marker", "mine\n"), "round {round}");
             assert_eq!(fs::read_dir(home.path("other")).unwrap().count(), 2, "round {round}");
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -280,4 +295,66 @@ fn a_configuration_or_secret_that_a_pipe_never_brings_is_waited_for_until_a_sign
         }
         drop(writer);
     }
+}
+
+#[test]
+fn a_fifo_in_the_place_of_an_object_of_a_vault_is_told_and_not_waited_for() {
+    let home = small();
+    let vault = home.vault();
+    for part in ["snapshots", "commits"] {
+        let object = fs::read_dir(vault.join(part)).unwrap().next().unwrap().unwrap().path();
+        fs::rename(&object, home.path("kept")).unwrap();
+        fifo(&object);
+        for arguments in [&["snapshots"][..], &["verify"], &["restore", "latest", "--in-place"]] {
+            assert_ne!(ends(&home, arguments).code, 0, "{part} {arguments:?}");
+        }
+        fs::remove_file(&object).unwrap();
+        fs::rename(home.path("kept"), &object).unwrap();
+    }
+}
+
+#[test]
+fn a_link_of_another_user_in_the_place_of_a_source_is_followed_only_to_what_is_theirs() {
+    if !rustix::process::geteuid().is_root() {
+        return not_tested("links of other users: only root can make them");
+    }
+    let home = Home::new();
+    home.write("own/f", "of root\n");
+    home.write("theirs/f", "of the user\n");
+    std::os::unix::fs::chown(home.path("theirs"), Some(1000), Some(1000)).unwrap();
+    for (to, followed) in [("theirs", true), ("own", false)] {
+        let _ = fs::remove_file(home.path("app"));
+        symlink(to, home.path("app")).unwrap();
+        std::os::unix::fs::lchown(home.path("app"), Some(1000), Some(1000)).unwrap();
+        let ran = home.run(&["backup", "app"]);
+        assert_eq!(ran.code == 0, followed, "{to}: {}{}", ran.out, ran.err);
+        assert_eq!(ran.err.contains("a link of user 1000 leads to"), !followed, "{}", ran.err);
+    }
+    assert_eq!(snapshots(&home).len(), 1);
+}
+
+#[test]
+fn folders_and_links_that_change_places_all_the_time_lead_no_undo_and_no_recovery_elsewhere() {
+    let home = Home::new();
+    home.write("app/d/f", "x\n");
+    sql(&home.path("app/d/s.db"), "CREATE TABLE t(id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES(1, 'snapshot')");
+    home.ok(&["backup", "app"]);
+    home.write("app/d/f", "y\n");
+    sql(&home.path("app/d/s.db"), "UPDATE t SET a = 'later'");
+    home.ok(&["restore", "latest", "--in-place"]);
+    home.write("other/f", "mine\n");
+    sql(&home.path("other/s.db"), "CREATE TABLE t(id INTEGER PRIMARY KEY, a)");
+    symlink(home.path("other"), home.path("app/link")).unwrap();
+    let (one, two) = (home.path("app/d"), home.path("app/link"));
+    changing_places(&one, &two, || {
+        for round in 0..6 {
+            // What becomes of the app's own files is up to chance.
+            ends(&home, &["undo", "--force"]);
+            ends(&home, &["recover", "latest", "--table", "t", "--where", "id = 1", "--source", "app:d/s.db"]);
+            ends(&home, &["recover", "latest", "--file", "app:d/f"]);
+            assert_eq!(number(&home.path("other/s.db"), "SELECT count(*) FROM t"), 0, "round {round}");
+            assert_eq!(read(&home, "other/f"), "mine\n", "round {round}");
+            assert_eq!(fs::read_dir(home.path("other")).unwrap().count(), 2, "round {round}");
+        }
+    });
 }

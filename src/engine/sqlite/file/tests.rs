@@ -156,7 +156,8 @@ fn a_journal_cannot_have_sqlite_delete_another_file() {
         fs::copy(beside(&path, end), broken.path().join(format!("app.db{end}"))).unwrap();
     }
     let precious = folder.path().join("precious");
-    fs::write(&precious, "").unwrap();
+    // What is empty SQLite takes for gone.
+    fs::write(&precious, "mine").unwrap();
     name_another_file(&broken.path().join("app.db-journal"), &precious);
     let file = DatabaseFile::at(&broken.path().join("app.db")).unwrap();
     let answer = file.connect(READ_WRITE).and_then(|connection| value(&connection));

@@ -8,7 +8,7 @@
 //!   has one table of system calls for all of its VFSs, so this holds for every database that the process opens.
 //! - A journal may name another file, which SQLite reads and then deletes: only names that SQLite itself gives such files.
 //!
-//! Remembers for each thread which file was opened last, so that the caller can tell whether it is the one that was meant.
+//! Remembers for each thread which file was opened first, so that the caller can tell whether it is the one that was meant.
 
 #![allow(unsafe_code)]
 
@@ -49,16 +49,19 @@ static OWN: OnceLock<Option<Own>> = OnceLock::new();
 
 thread_local! {
     static OPENED: Cell<Option<FileId>> = const { Cell::new(None) };
+    static LOOKED_AT: Cell<Option<FileId>> = const { Cell::new(None) };
 }
 
-/// Forgets which file this thread opened last.
+/// Forgets which file this thread opened.
 pub fn forget() {
     OPENED.set(None);
+    LOOKED_AT.set(None);
 }
 
-/// The file that SQLite opened last in this thread.
+/// The file that SQLite opened first in this thread since [`forget`]. Where it has the file open already it only looks at
+/// what stands there, and uses what it has.
 pub fn opened() -> Option<FileId> {
-    OPENED.get()
+    OPENED.get().or(LOOKED_AT.get())
 }
 
 /// Makes the VFS known to SQLite, once for the process.
@@ -204,7 +207,7 @@ unsafe extern "C" fn open_regular(path: *const c_char, flags: c_int, mode: c_int
             return file;
         }
         if libc::fstat(file, there.as_mut_ptr()) == 0 && fits(there.assume_init_ref()) {
-            note(there.assume_init_ref());
+            note(&OPENED, there.assume_init_ref());
             return file;
         }
         libc::close(file);
@@ -223,12 +226,15 @@ unsafe extern "C" fn stat_itself(path: *const c_char, result: *mut libc::stat) -
         let flags = if within { libc::AT_SYMLINK_NOFOLLOW } else { 0 };
         let failed = libc::fstatat(libc::AT_FDCWD, path, result, flags);
         if failed == 0 {
-            note(&*result);
+            note(&LOOKED_AT, &*result);
         }
         failed
     }
 }
 
-fn note(there: &libc::stat) {
-    OPENED.set(Some((there.st_dev, there.st_ino)));
+/// The first counts: SQLite begins with the database, and may look again at what stands there by then.
+fn note(first: &'static std::thread::LocalKey<Cell<Option<FileId>>>, there: &libc::stat) {
+    if there.st_mode & libc::S_IFMT == libc::S_IFREG && first.get().is_none() {
+        first.set(Some((there.st_dev, there.st_ino)));
+    }
 }
