@@ -17,7 +17,7 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::live_path;
 use crate::ops::safety;
 use crate::ops::side;
-use crate::source::files::root::follow;
+use crate::source::files::root::trusted;
 use crate::vault::random::{ContentReader, Desk};
 use crate::vault::unlocked::UnlockedVault;
 
@@ -132,7 +132,7 @@ fn of_sqlite(
         }
         None => {
             let failed = |source| Problem::Unreadable { path: (*root).to_owned(), source };
-            let root = follow(&safety::place(root)).map_err(failed)?.path;
+            let root = trusted(&safety::place(root)).map_err(failed)?.path;
             session.attach_live(&live_path(&root, path));
             session.must_have_live()?;
             (ask::LIVE, None)

@@ -34,7 +34,7 @@ use crate::source::files::handle::{Handle, Opener, raise_limit, trouble};
 use crate::source::files::links::{First, Links, Role};
 use crate::source::files::metadata::{Facts, Owners};
 use crate::source::files::read::{Outcome, Reader, Request, hash, promise, serve};
-use crate::source::files::root::{self, Absent, follow};
+use crate::source::files::root::{self, Absent, trusted};
 use crate::source::files::scan::{Folder, Item, Terms};
 use crate::source::files::target::is_temporary;
 use crate::source::files::task::Task;
@@ -101,16 +101,13 @@ pub(super) struct Start {
 pub(super) fn start(source: &FilesSource) -> Result<Start, SourceError> {
     let options = &source.options;
     let failed = |cause| SourceError::Root { path: options.path.clone(), cause };
-    let root::Led { path, owners } = follow(&options.path).map_err(failed)?;
+    let path = trusted(&options.path).map_err(failed)?.path;
     let open = Arc::new(AtomicUsize::new(0));
     let (fd, name) = root_of(&path).map_err(|error| failed(error.into()))?;
     let parent = Arc::new(Handle::new(fd, &open));
     let facts = Facts::at(&parent, &name).map_err(|error| failed(error.into()))?;
     if facts.kind != Kind::File && source.only.as_ref().is_some_and(|only| only.is_root()) {
         return Err(failed(odd::not_a_file(facts.kind)));
-    }
-    if let Some(error) = led_by_another(&owners, &path, &facts) {
-        return Err(failed(error));
     }
     let terms = Terms {
         opener: Opener::new(),
@@ -130,15 +127,6 @@ pub(super) fn start(source: &FilesSource) -> Result<Start, SourceError> {
     });
     let root = Item { name, facts: Ok(facts), folder };
     Ok(Start { ahead: Ahead::new(terms, raise_limit() / 2), parent, root, place: path })
-}
-
-/// Why the links that led to a root are not to be followed: whoever owns one could have it lead to what only we may read.
-/// Links of the administrator and our own are followed; those of others only to what is theirs.
-fn led_by_another(owners: &[u32], path: &Path, root: &Facts) -> Option<std::io::Error> {
-    let own = rustix::process::geteuid().as_raw();
-    let other = owners.iter().find(|&&owner| owner != 0 && owner != own && owner != root.uid)?;
-    let why = format!("a link of user {other} leads to {}, which is not theirs", path.display());
-    Some(std::io::Error::new(std::io::ErrorKind::PermissionDenied, why))
 }
 
 /// The folder to open a root from, and its name there. The highest folder of all is its own parent.

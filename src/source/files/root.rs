@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 pub use crate::engine::regular::{Absent, folder as open};
 
@@ -59,6 +60,22 @@ pub fn follow(path: &Path) -> io::Result<Led> {
             led.path = PathBuf::from("/");
         }
         put(&mut left, &target);
+    }
+    Ok(led)
+}
+
+/// The same for whoever goes there at once. A link of another user is followed only to what is theirs: they could have it
+/// lead to what only we may read or write.
+pub fn trusted(path: &Path) -> io::Result<Led> {
+    let led = follow(path)?;
+    let own = geteuid().as_raw();
+    let mut others = led.owners.iter().filter(|&&owner| owner != 0 && owner != own).peekable();
+    if others.peek().is_some() {
+        let target = fs::symlink_metadata(&led.path).ok().map(|there| there.uid());
+        if let Some(other) = others.find(|&&other| target != Some(other)) {
+            let why = format!("a link of user {other} leads to {}, which is not theirs", led.path.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        }
     }
     Ok(led)
 }

@@ -14,7 +14,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +31,7 @@ use self::place::{Place, Temporary};
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::error::Explained;
 use crate::base::path::{EntryPath, encode};
+use crate::source::files::root::{self, Absent};
 
 mod apply;
 mod compare;
@@ -102,15 +102,12 @@ impl Target {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TargetError::Full { path: path(), source },
             _ => TargetError::Closed { path: path(), source },
         };
-        match fs::metadata(root) {
-            Ok(there) if !there.is_dir() => return Err(TargetError::NotAFolder { path: path() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_folder(root).map_err(closed)?,
-            Err(error) => return Err(closed(error)),
-            Ok(_) => {}
+        let place = root::trusted(root).map_err(closed)?.path;
+        match root::open(&place, Absent::Make) {
+            Ok(folder) => Self::within(folder, root, options),
+            Err(Errno::NOTDIR) => Err(TargetError::NotAFolder { path: path() }),
+            Err(error) => Err(closed(error.into())),
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| closed(error.into()))?;
-        Self::within(folder, root, options)
     }
 
     /// Takes an open folder to restore into, which people call `root`.
@@ -416,16 +413,5 @@ impl Target {
         let issues = self.issues.clone();
         let (end, closed) = (AtomicU64::new(0), AtomicBool::new(false));
         FileWriter { file, place, temporary, meta, size, issues, end, closed }
-    }
-}
-
-/// Makes the folder, for its owner only, and its parents as the user's umask says.
-fn make_folder(root: &Path) -> io::Result<()> {
-    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::DirBuilder::new().mode(0o700).create(root) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
     }
 }

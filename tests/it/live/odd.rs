@@ -331,6 +331,12 @@ fn a_link_of_another_user_in_the_place_of_a_source_is_followed_only_to_what_is_t
         assert_eq!(ran.err.contains("a link of user 1000 leads to"), !followed, "{}", ran.err);
     }
     assert_eq!(snapshots(&home).len(), 1);
+    // Nor is anything written through one.
+    symlink("own", home.path("out")).unwrap();
+    std::os::unix::fs::lchown(home.path("out"), Some(1000), Some(1000)).unwrap();
+    let error = home.fails(1, &["restore", "latest", "--to", "out"]);
+    assert!(error.contains("a link of user 1000 leads to"), "{error}");
+    assert_eq!(read(&home, "own/f"), "of root\n");
 }
 
 #[test]
