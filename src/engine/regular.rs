@@ -40,13 +40,18 @@ pub enum Absent {
 /// Opens a folder at a path without links, to reach what is in it: each folder in the one before, so that a link that was put
 /// on the way is an error.
 pub fn folder(path: &Path, absent: Absent) -> Result<OwnedFd, Errno> {
-    let parts: Vec<&OsStr> = path
-        .components()
-        .filter_map(|part| match part {
-            Component::Normal(part) => Some(part),
-            _ => None,
-        })
-        .collect();
+    let mut parts: Vec<&OsStr> = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => parts.push(part),
+            Component::RootDir => {}
+            // Where these lead depends on what is there.
+            _ => return Err(Errno::INVAL),
+        }
+    }
+    if !path.is_absolute() {
+        return Err(Errno::INVAL);
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut folder = openat(CWD, c"/", flags, Mode::empty())?;
     for (at, part) in parts.iter().enumerate() {
@@ -76,6 +81,14 @@ mod tests {
     use rustix::fs::{FileType, mknodat};
 
     use super::*;
+
+    #[test]
+    fn only_a_whole_path_leads_to_a_folder() {
+        for path in ["tmp", "", "./tmp", "/tmp/../tmp"] {
+            assert_eq!(folder(Path::new(path), Absent::Fail).unwrap_err(), Errno::INVAL, "{path}");
+        }
+        assert!(folder(Path::new("/"), Absent::Fail).is_ok());
+    }
 
     #[test]
     fn only_a_regular_file_is_opened_and_nothing_is_waited_for() {

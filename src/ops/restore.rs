@@ -5,7 +5,7 @@
 
 mod batch;
 pub mod claims;
-pub(in crate::ops) mod ground;
+pub mod ground;
 pub mod guard;
 pub mod in_place;
 pub mod live;

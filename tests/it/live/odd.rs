@@ -301,16 +301,19 @@ fn a_configuration_or_secret_that_a_pipe_never_brings_is_waited_for_until_a_sign
 fn a_fifo_in_the_place_of_an_object_of_a_vault_is_told_and_not_waited_for() {
     let home = small();
     let vault = home.vault();
-    for part in ["snapshots", "commits"] {
-        let object = fs::read_dir(vault.join(part)).unwrap().next().unwrap().unwrap().path();
+    let first = |folder: &Path| fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let objects = [first(&first(&vault.join("packs"))), first(&vault.join("keys")), vault.join("vault.json")];
+    for object in objects {
         fs::rename(&object, home.path("kept")).unwrap();
         fifo(&object);
-        for arguments in [&["snapshots"][..], &["verify"], &["restore", "latest", "--in-place"]] {
-            assert_ne!(ends(&home, arguments).code, 0, "{part} {arguments:?}");
+        for arguments in [&["verify"][..], &["restore", "latest", "--to", "out"]] {
+            let ran = ends(&home, arguments);
+            assert_ne!(ran.code, 0, "{object:?} {arguments:?}: {}{}", ran.out, ran.err);
         }
         fs::remove_file(&object).unwrap();
         fs::rename(home.path("kept"), &object).unwrap();
     }
+    home.ok(&["verify"]);
 }
 
 #[test]
@@ -332,6 +335,7 @@ fn a_link_of_another_user_in_the_place_of_a_source_is_followed_only_to_what_is_t
     }
     assert_eq!(snapshots(&home).len(), 1);
     // Nor is anything written through one.
+    fs::remove_file(home.path("app")).unwrap();
     symlink("own", home.path("out")).unwrap();
     std::os::unix::fs::lchown(home.path("out"), Some(1000), Some(1000)).unwrap();
     let error = home.fails(1, &["restore", "latest", "--to", "out"]);
