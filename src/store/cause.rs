@@ -100,15 +100,6 @@ pub(super) fn interrupted() -> object_store::Error {
     object_store::Error::Generic { store: "network", source: Box::new(Interrupted) }
 }
 
-/// Something that cannot be read to its end stands in the place of an object.
-#[derive(Debug, thiserror::Error)]
-#[error("it is no regular file")]
-struct Odd;
-
-pub(super) fn odd() -> object_store::Error {
-    object_store::Error::Generic { store: "folder", source: Box::new(Odd) }
-}
-
 /// Whether object_store had sent the request before: then an earlier try of ours may have had the effect.
 pub(super) fn retried(error: &object_store::Error) -> bool {
     error.to_string().contains(" retries, max_retries: ")

@@ -47,7 +47,8 @@ impl Live {
 
     /// Notes what is there, for [`Live::hold`] to tell whether that has changed. Until then, a log is left as it is.
     pub fn watch(&mut self, wait: Duration) -> Result<(), ApplyError> {
-        let told = Told { path: &self.path().to_owned(), wait };
+        let file = self.file.clone();
+        let told = Told { path: file.shown(), wait };
         let has_log = has_log(&self.file);
         let shared = self.file.companion("-shm");
         let open = self.open(wait)?;
@@ -63,7 +64,8 @@ impl Live {
     /// Keeps everybody else from writing, until the change is made or this is dropped. Is what is there what was there
     /// when it was looked at last?
     pub fn hold(&mut self, wait: Duration) -> Result<bool, ApplyError> {
-        let told = Told { path: &self.path().to_owned(), wait };
+        let file = self.file.clone();
+        let told = Told { path: file.shown(), wait };
         let open = self.open(wait)?;
         if !open.connection.is_autocommit() {
             return Ok(true);

@@ -6,7 +6,7 @@ use crate::base::database::{Database as Captured, FREE_PAGES};
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, Options, SIDES, Way};
+use crate::engine::sqlite::apply::{self, Applied, ApplyError, Options, SIDES, Way};
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::OpError;
 use crate::ops::restore::in_place::Step as Told;
@@ -146,14 +146,31 @@ impl Work<'_> {
             return Ok(());
         }
         if let Some(odd) = self.place.ground.odd_for_database(&wanted.path) {
-            self.tally.note(self.place.shown(&wanted.path), format!("left alone: {odd}"));
+            // What stands in the place of a folder is told with the folder.
+            if !self.is_below_odd_folder(&wanted.path) {
+                self.tally.note(self.place.shown(&wanted.path), format!("left alone: {odd}"));
+            }
             return Ok(());
         }
-        let applied = self.database(wanted, record)?;
+        let applied = match self.database(wanted, record) {
+            // The app has made another one there, which SQLite cannot turn into this one.
+            Err(OpError::Apply(ApplyError::Encoding { .. })) => {
+                let reason = "left alone: its text encoding is another one; move it away and run this again";
+                self.tally.note(self.place.shown(&wanted.path), reason.to_owned());
+                return Ok(());
+            }
+            applied => applied?,
+        };
         done(&wanted.path);
         (self.change.settings.told)(Told::Reached("database given back"));
         given.databases.push(Database { path: self.place.shown(&wanted.path), applied });
         Ok(())
+    }
+
+    fn is_below_odd_folder(&self, path: &EntryPath) -> bool {
+        let part = &self.place.part.path;
+        let above = std::iter::successors(path.parent(), EntryPath::parent).take_while(|folder| folder.is_within(part));
+        above.into_iter().any(|folder| self.place.ground.odd_for_folder(&folder).is_some())
     }
 
     /// The database as the safety snapshot has it, where that has it page by page as it is.
