@@ -120,6 +120,9 @@ pub trait EntrySink {
         batches: &mut dyn Iterator<Item = Result<Lent, Explained>>,
     ) -> Result<Content, Explained>;
 
+    /// Tells where the source's place led, where it led there through links.
+    fn led_to(&mut self, _place: &str) {}
+
     /// Tells of the table whose rows come next: its line in the source's list of tables, as far as that is known before
     /// they have come. For whoever compares; what is kept does not need it.
     fn table(&mut self, _line: &[u8]) {}

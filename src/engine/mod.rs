@@ -4,5 +4,6 @@
 //! Never knows a vault, a listing or a configuration: bytes come from [`crate::base::random`] and go to whoever asks.
 
 pub mod postgres;
+pub mod regular;
 pub mod revision;
 pub mod sqlite;

@@ -109,6 +109,9 @@ pub struct SourceRecord {
     pub kind: String,
     /// Where it was captured from, written as paths are.
     pub root: String,
+    /// Where that led through links, written as paths are; nothing where it led through none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     pub listing: Content,
     pub entries: u64,
     pub files: u64,

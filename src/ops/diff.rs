@@ -1,6 +1,6 @@
 //! What changed: between two snapshots, or between a snapshot and what is there now.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub enum Change {
     Removed,
     /// Other bytes, or another kind of thing.
     Content,
-    /// The same bytes under other permissions, owner, time or attributes.
+    /// The same bytes under other permissions, owner, time or attributes, or as another name of another file.
     Metadata,
 }
 
@@ -57,9 +57,11 @@ pub fn snapshots(
     if before.listing == after.listing {
         return Ok(());
     }
-    let mut merge = Merge { before: sorted(before, &library), each };
+    let mut merge = Merge { before: sorted(before, &library), names: Names::new(before, &library), each };
     for entry in all(after, &library) {
-        merge.after(&entry?)?;
+        let entry = entry?;
+        let first = |path: &EntryPath| content(after, path, &library);
+        merge.after(&entry, &first)?;
     }
     merge.rest()
 }
@@ -78,7 +80,7 @@ pub fn live(
     let vault = unlocked.vault();
     let recall = vault.recall(&manifest.app, &before.name, &source.memory())?;
     let cutter = Arc::new(vault.file_cutter());
-    let merge = Merge { before: sorted(before, &library), each };
+    let merge = Merge { before: sorted(before, &library), names: Names::new(before, &library), each };
     let (unchanged, skipped) = (HashSet::new(), Vec::new());
     let mut sink = Comparison { merge, library: &library, unchanged, skipped, rows, line: Vec::new() };
     let rescan = if rescan { Rescan::Everything } else { Rescan::Nothing };
@@ -107,23 +109,103 @@ fn sorted<'r>(source: &SourceRecord, library: &'r Library<'r>) -> Sorted<'r> {
     entries.peekable()
 }
 
+/// What the name of a file leads to: how long it is, and its bytes.
+type Held = (u64, Content);
+
+/// What the entry at a path of a snapshot holds.
+fn content(source: &SourceRecord, path: &EntryPath, library: &Library<'_>) -> Result<Option<Held>, OpError> {
+    let first = read::entries(&source.listing, path, library).next().transpose()?;
+    Ok(first.filter(|entry| entry.path == *path).map(|entry| (entry.size, entry.content)))
+}
+
+/// The content of so many new and changed files is remembered, to tell what is only another name of one.
+const REMEMBERED: usize = 30_000;
+
+/// Files that others may be further names of.
+struct Names<'m> {
+    before: &'m SourceRecord,
+    library: &'m Library<'m>,
+    /// New and changed ones, of what is there now.
+    now: HashMap<EntryPath, Held>,
+}
+
+impl<'m> Names<'m> {
+    fn new(before: &'m SourceRecord, library: &'m Library<'m>) -> Self {
+        Self { before, library, now: HashMap::new() }
+    }
+
+    fn remember(&mut self, entry: &Entry) {
+        if entry.kind == Kind::File && entry.link.is_none() && self.now.len() < REMEMBERED {
+            self.now.insert(entry.path.clone(), (entry.size, entry.content.clone()));
+        }
+    }
+
+    fn before(&self, path: &EntryPath) -> Result<Option<Held>, OpError> {
+        content(self.before, path, self.library)
+    }
+
+    /// What the first name of a file holds now: what is not among the changed ones is as it was.
+    fn now(&self, path: &EntryPath) -> Result<Option<Held>, OpError> {
+        match self.now.get(path) {
+            Some(held) => Ok(Some(held.clone())),
+            None if self.now.len() < REMEMBERED => self.before(path),
+            None => Ok(None),
+        }
+    }
+}
+
+type First<'f> = dyn Fn(&EntryPath) -> Result<Option<Held>, OpError> + 'f;
+
 /// Two listings side by side, both sorted by path.
 struct Merge<'m, 'e> {
     before: Sorted<'m>,
+    names: Names<'m>,
     each: &'m mut Each<'e>,
 }
 
 impl Merge<'_, '_> {
-    fn after(&mut self, after: &Entry) -> Result<(), OpError> {
+    /// The entry that is there now.
+    fn live(&mut self, now: &Entry) -> Result<(), OpError> {
+        // Taken out, since it is asked while the others are told.
+        let none = Names::new(self.names.before, self.names.library);
+        let mut names = std::mem::replace(&mut self.names, none);
+        let changed = self.after(now, &|path| names.now(path));
+        if changed.as_ref().is_ok_and(|changed| *changed) {
+            names.remember(now);
+        }
+        self.names = names;
+        changed.map(drop)
+    }
+
+    /// Tells what became of an entry. `first` knows what the first name of a file holds. Has its content changed, or is it
+    /// new?
+    fn after(&mut self, after: &Entry, first: &First<'_>) -> Result<bool, OpError> {
         self.up_to(&after.path)?;
         let same_path = |next: &Result<Entry, VaultError>| next.as_ref().is_ok_and(|next| next.path == after.path);
         match self.before.next_if(same_path).transpose()? {
-            None => self.tell(Change::Added, None, Some(after)),
-            Some(before) => match compare(&before, after) {
-                Some(change) => self.tell(change, Some(&before), Some(after)),
-                None => Ok(()),
-            },
+            None => self.tell(Change::Added, None, Some(after)).map(|()| true),
+            Some(before) => {
+                let change = match compare(&before, after) {
+                    Some(Change::Content) if before.link != after.link => self.relinked(&before, after, first)?,
+                    change => change,
+                };
+                if let Some(change) = change {
+                    self.tell(change, Some(&before), Some(after))?;
+                }
+                Ok(change == Some(Change::Content))
+            }
         }
+    }
+
+    /// What became of a file that is another name of another file than before, or of none any more.
+    fn relinked(&self, before: &Entry, after: &Entry, first: &First<'_>) -> Result<Option<Change>, OpError> {
+        let held = |entry: &Entry, first: &First<'_>| match &entry.link {
+            Some(path) => first(path),
+            None => Ok(Some((entry.size, entry.content.clone()))),
+        };
+        let (was, is) = (held(before, &|path| self.names.before(path))?, held(after, first)?);
+        let same = was.is_some() && was == is && before.kind == Kind::File && after.kind == Kind::File;
+        Ok(Some(if same { Change::Metadata } else { Change::Content }))
     }
 
     /// What was there before `path`, and is not there any more.
@@ -261,14 +343,14 @@ impl EntrySink for Comparison<'_, '_, '_> {
         if self.unchanged.remove(&entry.path)
             && let Some(before) = self.merge.before(&entry.path).map_err(OpError::into_explained)?
         {
-            return self.merge.after(&before).map_err(OpError::into_explained);
+            return self.merge.live(&before).map_err(OpError::into_explained);
         }
-        self.merge.after(entry).map_err(OpError::into_explained)
+        self.merge.live(entry).map_err(OpError::into_explained)
     }
 
     fn repeat(&mut self, known: &Known) -> Result<(), Explained> {
         let entry = listing::read_entry(&known.line).map_err(|error| Box::new(error) as Explained)?;
-        self.merge.after(&entry).map_err(OpError::into_explained)
+        self.merge.live(&entry).map_err(OpError::into_explained)
     }
 
     fn skip(&mut self, skip: Skip) {

@@ -6,13 +6,13 @@
 mod draft;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
 use crate::base::control::Control;
+use crate::engine::regular;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::begins_like_a_database;
 use crate::ops::error::{OpError, Problem};
 
@@ -155,14 +155,13 @@ fn is_compose(name: &str) -> bool {
 
 fn is_database(entry: &DirEntry) -> bool {
     let whole_pages = entry.metadata().is_ok_and(|metadata| metadata.len() >= PAGE && metadata.len() % PAGE == 0);
-    whole_pages && begins_like_a_database(entry.path())
+    whole_pages && DatabaseFile::at(entry.path()).is_ok_and(|file| begins_like_a_database(&file))
 }
 
 /// The variables of an environment file that are URLs of PostgreSQL. Their values, which may hold passwords, stay there.
 fn servers(file: &Path) -> Vec<String> {
-    let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(1 << 20).read_to_string(&mut text));
-    let lines = if read.is_ok() { text.lines() } else { "".lines() };
+    let text = regular::text(file, 1 << 20).unwrap_or_default();
+    let lines = text.lines();
     let variable = |line: &str| {
         let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
         let scheme = value.trim().trim_matches(['"', '\'']).split_once("://")?.0;
@@ -175,9 +174,8 @@ fn servers(file: &Path) -> Vec<String> {
 
 /// The images that a compose file runs, as they stand in it. No parser: a line is enough to tell a person.
 fn images(file: &Path) -> Vec<String> {
-    let mut text = String::new();
-    let read = File::open(file).and_then(|file| file.take(1 << 20).read_to_string(&mut text));
-    let lines = if read.is_ok() { text.lines() } else { "".lines() };
+    let text = regular::text(file, 1 << 20).unwrap_or_default();
+    let lines = text.lines();
     let values = lines.filter_map(|line| line.trim_start().strip_prefix("image:"));
     values.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).filter(|image| !image.is_empty()).collect()
 }

@@ -86,6 +86,10 @@ pub enum Problem {
     WhichSource { snapshot: String, sources: Vec<String> },
     #[error("{path} is not in {source_name} of snapshot {snapshot}")]
     NoPath { snapshot: String, source_name: String, path: String },
+    #[error("{} is not a folder", .path.display())]
+    NoFolder { path: std::path::PathBuf, source_name: String },
+    #[error("{} leads to {}, which is not where {source_name} was captured", .path.display(), .to.display())]
+    LedAstray { path: std::path::PathBuf, to: std::path::PathBuf, source_name: String },
     #[error("{path} is not a file")]
     NotAFile { path: String },
     #[error("{source_name} is of kind {kind}, which this version cannot {verb}")]
@@ -205,6 +209,13 @@ impl Explain for Problem {
             Self::NoPath { snapshot, source_name, .. } => {
                 Some(format!("list what it holds with strongroom show {snapshot} {}", text::shell_word(source_name)))
             }
+            Self::NoFolder { .. } => {
+                Some("nothing was changed; move it away, or name the other sources to restore only those".into())
+            }
+            Self::LedAstray { source_name, .. } => Some(format!(
+                "nothing was changed; move the link away, say where {source_name} lives in strongroom.toml, \
+                 or restore with --to"
+            )),
             Self::NoDatabase { snapshot } => {
                 Some(format!("name a file with --source SOURCE:PATH; see strongroom show {snapshot}"))
             }

@@ -33,7 +33,6 @@ pub use act::{Report, apply};
 pub use case::Case;
 pub(in crate::ops) use case::live_place;
 pub use export::{Exported, Form, export};
-pub(in crate::ops) use files::live;
 pub use files::{FileAct, FileStep};
 pub use journal::{Recovered, settle};
 pub use named::named;

@@ -6,6 +6,7 @@
 mod batch;
 pub mod claims;
 pub mod foreseen;
+pub mod ground;
 pub mod guard;
 pub mod in_place;
 mod job;
@@ -36,8 +37,6 @@ use crate::vault::read::{self, Library};
 use crate::vault::unlocked::UnlockedVault;
 use batch::{Batch, Tally};
 use job::{Job, own_name, parted, plan};
-
-pub(in crate::ops) use sides::is_direct;
 
 pub struct Request {
     /// What to restore; empty for everything.
@@ -146,14 +145,12 @@ pub(in crate::ops) fn some(
     library: &Library<'_>,
     source: &SourceRecord,
     paths: &[EntryPath],
-    to: &std::path::Path,
-    numeric_ids: bool,
+    (to, target): (&std::path::Path, &Target),
     control: &Control,
 ) -> Result<Report, OpError> {
-    let target = Target::open(to, Options { numeric_ids, staged: false })?;
     let job = Job { source, folder: EntryPath::root(), to: to.to_owned(), name: own_name(source, &source.root) };
     let (tally, batch, careful) = (Tally::default(), Batch::default(), false);
-    let mut restorer = Restorer { library, job: &job, target: &target, tally: &tally, control, batch, careful };
+    let mut restorer = Restorer { library, job: &job, target, tally: &tally, control, batch, careful };
     let mut folders = BTreeSet::new();
     for path in paths {
         let mut above: Vec<EntryPath> = std::iter::successors(path.parent(), EntryPath::parent).collect();

@@ -14,8 +14,10 @@ use crate::engine::sqlite::rows::{Row, Table};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
-use crate::ops::recover::live;
+use crate::ops::restore::live::live_path;
+use crate::ops::safety;
 use crate::ops::side;
+use crate::source::files::root::trusted;
 use crate::vault::random::{ContentReader, Desk};
 use crate::vault::unlocked::UnlockedVault;
 
@@ -129,7 +131,9 @@ fn of_sqlite(
             (AFTER, if sound { beside(&content, &other)? } else { None })
         }
         None => {
-            session.attach_live(&live(root, path));
+            let failed = |source| Problem::Unreadable { path: (*root).to_owned(), source };
+            let root = trusted(&safety::place(root)).map_err(failed)?.path;
+            session.attach_live(&live_path(&root, path));
             session.must_have_live()?;
             (ask::LIVE, None)
         }

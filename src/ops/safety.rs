@@ -15,6 +15,7 @@ use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request, Rescan};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::claims::real;
+use crate::ops::restore::ground::Odd;
 use crate::ops::restore::server::KIND;
 use crate::source;
 use crate::vault::Vault;
@@ -27,12 +28,12 @@ pub fn place(root: &str) -> PathBuf {
 }
 
 /// What is to be kept safe.
-pub struct Plan(Request);
+pub(in crate::ops) struct Plan(Request, Odd);
 
 /// Plans a snapshot of the sources that these parts belong to, as the configuration describes them, or all of them at their
 /// place where it does not. `None` when nothing of it is there.
-pub fn plan(
-    parts: &[Touched],
+pub(in crate::ops) fn plan(
+    (parts, odd): (&[Touched], Odd),
     mut configured: Vec<Planned>,
     label: Label,
     (trust_times, control): (bool, &Arc<Control>),
@@ -45,7 +46,7 @@ pub fn plan(
             Some(swap) => swap.kept.is_some(),
             None => fs::symlink_metadata(place(&part.root)).is_ok(),
         };
-        if is_there && names.insert(part.source.clone()) {
+        if is_there && !odd.sources.contains(&part.source) && names.insert(part.source.clone()) {
             sources.push(source_of(part, &mut configured)?);
         }
     }
@@ -58,23 +59,24 @@ pub fn plan(
     let of = |part: &Touched| (part.source.clone(), part.path.clone());
     let rescan = if trust_times { Rescan::Nothing } else { Rescan::Parts(parts.iter().map(of).collect()) };
     let (check, estimate) = (false, false);
-    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, alarms: None, all: true, control })))
+    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, alarms: None, all: true, control }, odd)))
 }
 
 impl Plan {
     /// Takes the snapshot, of all that is there at this time.
     pub fn take(&self, vault: &Vault) -> Result<Manifest, OpError> {
         let manifest = backup::backup(vault, &self.0).map_err(refused)?.manifest;
-        match manifest.sources.iter().find_map(missing) {
+        match manifest.sources.iter().find_map(|source| missing(source, &self.1)) {
             None => Ok(manifest),
             Some(why) => Err(Problem::NoSafety { why, source: None }.into()),
         }
     }
 }
 
-/// What is not in a snapshot. A damaged database is in it, as it lies there.
-fn missing(source: &SourceRecord) -> Option<String> {
-    let is_kept = |skip: &&Skip| skip.damage;
+/// What is not in a snapshot. A damaged database is in it, as it lies there; what will be left alone need not be.
+fn missing(source: &SourceRecord, odd: &Odd) -> Option<String> {
+    let stays = |skip: &Skip| odd.databases.contains(&(source.name.clone(), skip.path.clone()));
+    let is_kept = |skip: &&Skip| stays(skip) || skip.damage;
     let kept = source.skipped.iter().filter(is_kept).count() as u64;
     (source.skipped_count > kept).then(|| {
         let first = source.skipped.iter().find(|skip| !is_kept(skip));

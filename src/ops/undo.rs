@@ -5,14 +5,13 @@
 mod meant;
 mod since;
 
-use std::path::Path;
-
 pub use meant::{Meant, Since, meant};
 use since::{Looked, unchanged, unchanged_there};
 
 use crate::base::id::SnapshotId;
 use crate::base::time::Instant;
 use crate::engine::sqlite::apply;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::format::manifest::Manifest;
 use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
 use crate::ops::backup::Planned;
@@ -21,11 +20,11 @@ use crate::ops::hooks::{self, Facts};
 use crate::ops::recover;
 use crate::ops::restore::claims::Claims;
 use crate::ops::restore::foreseen::{Foreseen, Told};
+use crate::ops::restore::ground::Ground;
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::{self, Report, Settings};
-use crate::ops::restore::live::{self, Change, find, live_path};
+use crate::ops::restore::live::{self, Change, find};
 use crate::ops::restore::swap;
-use crate::ops::safety::place;
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -205,7 +204,7 @@ impl Now<'_> {
     }
 
     /// Refuses to remove a database that an app has open: it would go on committing into nothing.
-    fn unused(&self, is_in_use: &dyn Fn(&Path) -> bool) -> Result<(), OpError> {
+    fn unused(&self, is_in_use: &dyn Fn(&DatabaseFile) -> bool) -> Result<(), OpError> {
         let library = self.unlocked.library()?;
         for part in &self.done.parts {
             let of =
@@ -213,11 +212,16 @@ impl Now<'_> {
             let Some(touched) = of(self.touches) else { continue };
             let given = self.gives.and_then(of);
             let databases = touched.databases.iter().filter(|database| database.engine == "sqlite");
-            for path in databases.map(|database| &database.path).filter(|path| path.is_within(&part.path)) {
+            let mut databases =
+                databases.map(|database| &database.path).filter(|path| path.is_within(&part.path)).peekable();
+            let Some(first) = databases.peek() else { continue };
+            // Only a source that is one file has a database for its root.
+            let ground = Ground::of(part, &touched, first.is_root())?;
+            for path in databases {
                 let stays = given.as_ref().map(|given| find(given, path, &library)).transpose()?.flatten().is_some();
-                let live = live_path(&place(&part.root), path);
-                if !stays && live.is_file() && is_in_use(&live) {
-                    return Err(Problem::Removed { path: live.display().to_string() }.into());
+                let Some(live) = ground.database(path).filter(|live| !stays && live.is_there()) else { continue };
+                if is_in_use(&live) {
+                    return Err(Problem::Removed { path: live.shown().display().to_string() }.into());
                 }
             }
         }

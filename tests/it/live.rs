@@ -5,6 +5,7 @@ mod at_once;
 mod damaged;
 mod foreseen;
 mod metadata;
+mod odd;
 mod once;
 mod rot;
 mod undone;

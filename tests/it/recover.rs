@@ -15,6 +15,7 @@ pub mod across;
 mod fired;
 mod into;
 pub mod killed;
+mod links;
 
 const SCHEMA: &str = "
     CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL);

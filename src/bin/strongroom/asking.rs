@@ -9,7 +9,7 @@ use age::secrecy::SecretString;
 use strongroom::vault::error::VaultError;
 use strongroom::vault::host;
 
-use crate::context::Context;
+use crate::context::{Context, waiting};
 use crate::terminal::safe;
 
 impl Context {
@@ -33,13 +33,13 @@ pub fn passphrase_file() -> Option<PathBuf> {
 /// From the file the environment names, or from the terminal without echo. `None` if nobody can be asked.
 pub fn read_passphrase(prompt: &str) -> Result<Option<SecretString>, VaultError> {
     if let Some(file) = passphrase_file() {
-        let text = host::read_secret(&file)?.ok_or(VaultError::NoPassphraseFile { file })?;
+        let text = waiting(|| host::read_secret(&file))?.ok_or(VaultError::NoPassphraseFile { file })?;
         return Ok(Some(SecretString::from(text.lines().next().unwrap_or_default().to_owned())));
     }
     if !std::io::stdin().is_terminal() {
         return Ok(None);
     }
-    Ok(rpassword::prompt_password(prompt).ok().map(SecretString::from))
+    Ok(waiting(|| rpassword::prompt_password(prompt)).ok().map(SecretString::from))
 }
 
 /// Asks what an encrypted ssh key needs.
@@ -61,6 +61,6 @@ impl age::Callbacks for Prompt {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        rpassword::prompt_password(format!("{description}: ")).ok().map(SecretString::from)
+        waiting(|| rpassword::prompt_password(format!("{description}: "))).ok().map(SecretString::from)
     }
 }

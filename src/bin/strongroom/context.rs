@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use indicatif::ProgressBar;
 use strongroom::base::control::Control;
@@ -30,6 +31,23 @@ use crate::output::{Output, Writer};
 use crate::render::width;
 use crate::terminal::{Printed, json};
 
+/// How many files and answers are waited for that a person named or is to give: a pipe, a terminal. Nobody would look at
+/// the control meanwhile.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// Somebody has asked the process to end.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Waits for something that may take for ever, and that a signal ends together with the process.
+pub fn waiting<R>(wait: impl FnOnce() -> R) -> R {
+    WAITING.fetch_add(1, Ordering::SeqCst);
+    if ASKED.load(Ordering::SeqCst) {
+        std::process::exit(130);
+    }
+    let result = wait();
+    WAITING.fetch_sub(1, Ordering::SeqCst);
+    result
+}
+
 pub struct Context {
     global: Global,
     pub control: Arc<Control>,
@@ -46,9 +64,10 @@ impl Context {
     pub fn new(global: Global) -> Self {
         let control = Arc::new(Control::default());
         let stop = control.clone();
-        // The second time somebody asks, they mean now.
+        // The second time somebody asks, they mean now; and so they do while nothing but their own answer is waited for.
         let handler = move || {
-            if stop.stopped() {
+            ASKED.store(true, Ordering::SeqCst);
+            if stop.stopped() || WAITING.load(Ordering::SeqCst) > 0 {
                 if std::io::stderr().is_terminal() {
                     // A line of progress that nobody takes away any more.
                     let _ = std::io::stderr().write_all(b"\r\x1b[2K");
@@ -215,7 +234,7 @@ impl Context {
     pub fn config(&self) -> Result<Option<Config>, Failure> {
         let named = self.global.config.as_deref();
         let file = named.unwrap_or(Path::new("strongroom.toml"));
-        let text = match std::fs::read_to_string(file) {
+        let text = match waiting(|| std::fs::read_to_string(file)) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
             Err(error) => {
@@ -225,7 +244,7 @@ impl Context {
         };
         let file = std::path::absolute(file).unwrap_or(file.to_owned());
         let files = config::env_files(&text, &file)?;
-        let texts = files.iter().map(|file| match std::fs::read_to_string(file) {
+        let texts = files.iter().map(|file| match waiting(|| std::fs::read_to_string(file)) {
             Ok(text) => Ok(text),
             // What it would have said is missed where it is needed.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
@@ -255,7 +274,7 @@ impl Context {
 
     /// A vault's place, waited for when it is away.
     pub fn open_store(&self, location: &str) -> Result<Store, Failure> {
-        self.patient(Store::open(location, &self.store_options())?)
+        self.patient(waiting(|| Store::open(location, &self.store_options()))?)
     }
 
     pub fn patient(&self, store: Store) -> Result<Store, Failure> {
@@ -342,7 +361,7 @@ impl Context {
     fn identities(&self, callbacks: impl age::Callbacks) -> Result<Credentials, Failure> {
         let mut credentials = Credentials::default();
         let file = self.identity_file()?;
-        match host::read_secret(&file)? {
+        match waiting(|| host::read_secret(&file))? {
             Some(text) => credentials.add(&file.display().to_string(), &text, callbacks)?,
             None if self.global.identity.is_some() => {
                 let message = format!("identity file {} is not there", file.display());

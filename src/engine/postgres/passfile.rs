@@ -1,12 +1,14 @@
 //! The password file, as libpq reads it: lines of host, port, database, user and password.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use crate::engine::postgres::settings::Settings;
+use crate::engine::regular;
 
 /// The password of the first line that fits. A file that others may read is as good as none, as libpq has it.
 pub(super) fn password(file: &Path, settings: &Settings) -> Option<String> {
@@ -14,7 +16,8 @@ pub(super) fn password(file: &Path, settings: &Settings) -> Option<String> {
     if !metadata.is_file() || metadata.permissions().mode() & 0o077 != 0 {
         return None;
     }
-    let text = Zeroizing::new(fs::read_to_string(file).ok()?);
+    let mut text = Zeroizing::new(String::new());
+    regular::open(file).ok()?.read_to_string(&mut text).ok()?;
     // A socket is known by its folder, and by the name of this host.
     let hosts = [settings.host.as_str(), if settings.is_local() { "localhost" } else { &settings.host }];
     let fits = |field: &str, values: &[&str]| field == "*" || values.contains(&field);

@@ -10,14 +10,14 @@
 //! Never reads a vault: content comes in blocks, in order. Never opens the live database but through SQLite.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::OpenFlags;
 
 use crate::base::control::Control;
 use crate::base::error::Explained;
+use crate::engine::sqlite::file::DatabaseFile;
 
 mod check;
 mod compare;
@@ -111,17 +111,17 @@ pub struct Applied {
 
 /// Makes a live database what is wanted.
 pub fn apply(live: &mut Live, wanted: Wanted<'_>, options: &Options<'_>) -> Result<Applied, ApplyError> {
-    let path = live.path().to_owned();
-    let told = Told { path: &path, wait: options.wait };
+    let file = live.file().clone();
+    let told = Told { path: file.shown(), wait: options.wait };
     let mut pages = Pages::new(wanted)?;
-    if !path.try_exists().map_err(told.io("look at"))? {
-        return whole::create(&path, &mut pages, options);
+    if file.look().map_err(told.io("look at"))?.is_none() {
+        return whole::create(&file, &mut pages, options);
     }
     let goal = Goal { first: pages.first().to_vec(), count: pages.count() };
     match delta::run(live, &goal, From::All(&mut pages), options, &told)? {
         Outcome::Applied(applied) => Ok(applied),
-        Outcome::OtherLayout(what) => whole::copy(live.connection(), what, &mut pages, options, &told),
-        Outcome::Empty => whole::copy(live.connection(), "page size", &mut pages, options, &told),
+        Outcome::OtherLayout(what) => whole::copy((live.connection(), &file), what, &mut pages, options, &told),
+        Outcome::Empty => whole::copy((live.connection(), &file), "page size", &mut pages, options, &told),
         Outcome::Unknown | Outcome::Lost => unreachable!("BUG: all pages are handed over"),
     }
 }
@@ -157,10 +157,10 @@ fn known_pages(
     from: From<'_, '_>,
     options: &Options<'_>,
 ) -> Result<Option<Applied>, ApplyError> {
-    let path = live.path().to_owned();
-    let told = Told { path: &path, wait: options.wait };
+    let file = live.file().clone();
+    let told = Told { path: file.shown(), wait: options.wait };
     let Some(goal) = goal else { return Ok(None) };
-    if !path.try_exists().map_err(told.io("look at"))? {
+    if file.look().map_err(told.io("look at"))?.is_none() {
         return Ok(None);
     }
     match delta::run(live, &goal, from, options, &told)? {
@@ -179,10 +179,10 @@ fn goal(first: Vec<u8>, length: u64) -> Option<Goal> {
 
 /// Has another process a database with a log open? One with a rollback journal shows only while it is used. Where nobody
 /// has, SQLite puts the database in order on the way and removes what it no longer needs.
-pub fn is_in_use(database: &Path) -> bool {
+pub fn is_in_use(database: &DatabaseFile) -> bool {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let lock = || {
-        let connection = Connection::open_with_flags(database, flags)?;
+        let connection = database.connect(flags)?;
         connection.busy_timeout(Duration::ZERO)?;
         connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; ROLLBACK")
     };
@@ -191,11 +191,11 @@ pub fn is_in_use(database: &Path) -> bool {
 }
 
 /// Has SQLite put a database in order that nobody has open: what its log holds becomes part of the file.
-pub fn settle(database: &Path) -> Result<(), ApplyError> {
-    let told = Told { path: database, wait: Duration::ZERO };
+pub fn settle(database: &DatabaseFile) -> Result<(), ApplyError> {
+    let told = Told { path: database.shown(), wait: Duration::ZERO };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let settle = || {
-        let connection = Connection::open_with_flags(database, flags)?;
+        let connection = database.connect(flags)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
     };
@@ -204,28 +204,6 @@ pub fn settle(database: &Path) -> Result<(), ApplyError> {
 
 /// What SQLite keeps beside a database. Left over from another one, they would spoil what is put in its place.
 pub const SIDES: [&str; 3] = ["-wal", "-shm", "-journal"];
-
-/// Opens a file that nobody else has open, without making anything beside it.
-pub(super) fn read_alone(file: &Path) -> rusqlite::Result<Connection> {
-    use std::os::unix::ffi::OsStrExt;
-    let mut uri = String::from("file:");
-    for &byte in file.as_os_str().as_bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(byte.into()),
-            other => uri.push_str(&format!("%{other:02X}")),
-        }
-    }
-    uri.push_str("?immutable=1");
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    Connection::open_with_flags(uri, flags)
-}
-
-/// What SQLite keeps beside a database: `app.db-wal`.
-pub fn beside(database: &Path, side: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(side);
-    PathBuf::from(name)
-}
 
 /// A step that tests kill the process at.
 #[cfg(not(test))]

@@ -17,9 +17,13 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Statement};
 
 use crate::base::control::Control;
+use crate::base::error::reason;
 use crate::base::random::RandomRead;
+use crate::engine::sqlite::apply::{HEADER_LENGTH, Header};
 use crate::engine::sqlite::error::words;
 use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::file::DatabaseFile;
+use crate::engine::sqlite::held::PlainFile;
 use crate::engine::sqlite::vfs::{self, Shown};
 use crate::engine::sqlite::vtab::{self, Failure, Virtual};
 
@@ -71,11 +75,16 @@ pub struct Session {
     authority: Authority,
     /// The live database, or why there is none.
     live: Option<(String, Option<Absent>)>,
+    /// How the database writes its texts, once it has any.
+    encoding: Option<&'static str>,
+    /// The live database's file, which stays open for as long as the connection is.
+    file: Option<DatabaseFile>,
 }
 
 impl Session {
     /// Opens content as a database. `label` is what people call it.
     pub fn open(content: Arc<dyn RandomRead>, label: &str, control: Arc<Control>) -> Result<Self, AskError> {
+        let encoding = encoding(&beginning(&*content)?);
         let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let opened = Connection::open_with_flags_and_vfs(shown.path(), flags, vfs::NAME);
@@ -91,6 +100,8 @@ impl Session {
             rows: Failure::default(),
             authority,
             live: None,
+            encoding,
+            file: None,
         })
     }
 
@@ -104,7 +115,16 @@ impl Session {
             Ok((connection, authority))
         };
         let (connection, authority) = open().map_err(|error| unopened(label, &error))?;
-        Ok(Self { connection, label: label.to_owned(), shown: Vec::new(), rows, authority, live: None })
+        Ok(Self {
+            connection,
+            label: label.to_owned(),
+            shown: Vec::new(),
+            rows,
+            authority,
+            live: None,
+            encoding: None,
+            file: None,
+        })
     }
 
     /// For those who ask in their own way.
@@ -114,17 +134,40 @@ impl Session {
 
     /// Makes more content a database of the session, under this name.
     pub fn attach(&mut self, name: &str, content: Arc<dyn RandomRead>) -> Result<(), AskError> {
+        let first = beginning(&*content)?;
+        if let Some((one, other)) = self.other_encoding(&first) {
+            return Err(AskError::Encodings { name: name.to_owned(), one, other });
+        }
         let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
         let uri = shown.uri();
         self.shown.push(shown);
         self.attach_file(name, &uri).map_err(|error| self.explain(error))
     }
 
-    /// Makes the live database part of the session, read-only. Where that cannot be, whoever names it is told why.
+    /// Makes the live database at a path without links part of the session, read-only. Where that cannot be, whoever names it is told why.
     pub fn attach_live(&mut self, path: &Path) {
-        let uri = format!("file:{}?vfs=unix&mode=ro", escaped(path));
-        let failed = self.attach_file(LIVE, &uri).err().map(|error| Absent::because(&words(&error)));
+        let failed = self.attach_at(path).err().map(|reason| Absent::because(&reason));
         self.live = Some((path.display().to_string(), failed));
+    }
+
+    fn attach_at(&mut self, path: &Path) -> Result<(), String> {
+        let file = DatabaseFile::direct(path).map_err(|error| reason(&error))?;
+        let mut first = [0; HEADER_LENGTH];
+        let beginning = file.open().map(PlainFile::from).map_err(|error| reason(&error))?;
+        // What is shorter says nothing of itself: SQLite tells what is wrong with it.
+        let _ = rustix::io::pread(&beginning, &mut first, 0);
+        if let Some((one, other)) = self.other_encoding(&first) {
+            return Err(format!("its text encoding is {other}, and the snapshot's is {one}"));
+        }
+        let attached = file.uri().and_then(|uri| self.attach_file(LIVE, &uri));
+        self.file = Some(file);
+        attached.map_err(|error| words(&error))
+    }
+
+    /// The text encodings of the session and of a database that begins so, where they differ: SQLite knows one at a time.
+    fn other_encoding(&self, first: &[u8; HEADER_LENGTH]) -> Option<(&'static str, &'static str)> {
+        let (own, other) = (self.encoding?, encoding(first)?);
+        (own != other).then_some((own, other))
     }
 
     /// Refuses where the live database could not be attached.
@@ -271,15 +314,23 @@ fn restrict(connection: &mut Connection, control: Arc<Control>) -> rusqlite::Res
     Ok(authority)
 }
 
-/// A path as a URI has it.
-fn escaped(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte);
-    path.as_os_str()
-        .as_bytes()
-        .iter()
-        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+/// The bytes that a database begins with; zeros where there are fewer.
+fn beginning(content: &dyn RandomRead) -> Result<[u8; HEADER_LENGTH], AskError> {
+    let mut first = [0; HEADER_LENGTH];
+    if content.length() >= first.len() as u64 {
+        content.read_at(0, &mut first).map_err(AskError::Content)?;
+    }
+    Ok(first)
+}
+
+/// How a database writes its texts, as SQLite calls it; nothing where it never had a table.
+fn encoding(first: &[u8; HEADER_LENGTH]) -> Option<&'static str> {
+    match Header::of(first)?.encoding() {
+        1 => Some("UTF-8"),
+        2 => Some("UTF-16le"),
+        3 => Some("UTF-16be"),
+        _ => None,
+    }
 }
 
 /// Does a statement name the live database? A word in a text may look as if it did: then it is attached for nothing.

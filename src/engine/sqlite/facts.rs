@@ -21,7 +21,7 @@ impl Reader {
 
     /// Everything known of the database. What its own check complains about is a fact, not an error.
     pub fn facts(&self, path: EntryPath, check: bool) -> Result<Database, SqliteError> {
-        let read = read(&self.connection, path, check).map_err(|error| SqliteError::of(&self.path, error));
+        let read = read(&self.connection, path, check).map_err(|error| SqliteError::of(self.path(), error));
         let mut database = read?;
         if self.at_rest {
             // Without the log, SQLite does not say that there would be one.

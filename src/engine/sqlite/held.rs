@@ -4,14 +4,12 @@
 //! locks too, and then others come in. So plain handles of files that are held here stay open until SQLite is done.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::{HEADER, is_database};
 
 /// A device, and a file's number on it.
@@ -38,9 +36,9 @@ fn files() -> MutexGuard<'static, BTreeMap<Id, Waiting>> {
 pub struct HeldFile(Id);
 
 impl HeldFile {
-    pub fn of(path: &Path) -> io::Result<Self> {
-        let there = path.metadata()?;
-        let id = (there.dev(), there.ino());
+    pub fn of(file: &DatabaseFile) -> io::Result<Self> {
+        let there = file.look()?.ok_or(io::ErrorKind::NotFound)?;
+        let id = (there.st_dev, there.st_ino);
         files().entry(id).or_default().holders += 1;
         COUNT.fetch_add(1, Ordering::SeqCst);
         Ok(Self(id))
@@ -89,15 +87,16 @@ impl Drop for PlainFile {
 }
 
 /// Does the file at this place begin like a database?
-pub fn begins_like_a_database(path: &Path) -> bool {
-    let Ok(file) = File::open(path).map(|file| PlainFile::from(OwnedFd::from(file))) else { return false };
+pub fn begins_like_a_database(file: &DatabaseFile) -> bool {
+    let Ok(file) = file.open().map(PlainFile::from) else { return false };
     let mut beginning = [0; HEADER.len()];
     rustix::io::pread(&file, &mut beginning, 0).is_ok_and(|read| is_database(&beginning[..read]))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
+    use std::path::Path;
     use std::process::Command;
 
     use rusqlite::Connection;
@@ -126,7 +125,7 @@ mod tests {
         let connection = Connection::open(&path).unwrap();
         connection.execute_batch("CREATE TABLE t (x); BEGIN IMMEDIATE").unwrap();
         let look = || PlainFile::from(OwnedFd::from(File::open(&path).unwrap()));
-        let held = HeldFile::of(&path).unwrap();
+        let held = HeldFile::of(&DatabaseFile::at(&path).unwrap()).unwrap();
         drop(look());
         assert!(!lets_in(&path));
         fs::hard_link(&path, folder.path().join("other")).unwrap();

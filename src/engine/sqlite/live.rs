@@ -4,18 +4,16 @@
 //! rolling back what was not committed, SQLite does for this one too. A database that nobody has open is read without
 //! making anything beside it, so that its folder stays as it is.
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::Stat;
 
 use crate::base::control::Control;
-use crate::engine::sqlite::apply::{beside, read_alone};
 use crate::engine::sqlite::error::SqliteError;
+use crate::engine::sqlite::file::{DatabaseFile, is_regular};
 use crate::engine::sqlite::held::PlainFile;
 
 /// How long a reader waits for a writer that keeps it out, unless somebody wants it to wait for longer. With a write-ahead
@@ -29,19 +27,19 @@ const TRIES: usize = 200;
 
 /// One moment of a database, which lasts while the reader is there.
 pub struct Reader {
-    pub(super) path: PathBuf,
     pub(super) connection: Connection,
+    pub(super) file: DatabaseFile,
     /// It is read without its write-ahead log, which it would have.
     pub(super) at_rest: bool,
 }
 
 /// Begins to read a database, with two readers of the same moment, so that two threads can read; with one where a
 /// second cannot be had.
-pub fn open(path: &Path, control: &Control) -> Result<(Reader, Option<Reader>), SqliteError> {
+pub fn open(file: &DatabaseFile, control: &Control) -> Result<(Reader, Option<Reader>), SqliteError> {
     let wait = if control.wait.get() == 0 { PATIENCE } else { Duration::from_secs(control.wait.get()) };
     let begun = Instant::now();
     loop {
-        match both(&|| Reader::connect(path)) {
+        match both(&|| Reader::connect(file)) {
             Err(SqliteError::Busy { .. }) if control.stopped() => return Err(SqliteError::Interrupted),
             Err(SqliteError::Busy { .. }) if begun.elapsed() < wait => {}
             opened => return opened,
@@ -67,69 +65,73 @@ fn both(connect: &dyn Fn() -> Result<Reader, SqliteError>) -> Result<(Reader, Op
 /// would make one, and whoever closes it last removes it: that changes the folder. So the file is read as it lies there,
 /// without locks; that is one moment only if nobody has written to it meanwhile, which is looked at afterwards.
 pub struct AtRest {
-    path: PathBuf,
+    file: DatabaseFile,
     before: Stamp,
 }
 
 /// What any writing to a file changes.
-type Stamp = (u64, u64, u64, (i64, i64), (i64, i64));
+type Stamp = ((u64, u64), i64, [(i64, i64); 2]);
 
 impl AtRest {
     /// The database, if it is one that nobody has open, as far as files tell.
-    pub fn look(path: &Path) -> Option<Self> {
-        /// Later writing shows in a time that is older than any clock's grain.
-        const SETTLED: Duration = Duration::from_secs(2);
-        let there = std::fs::metadata(path).ok()?;
-        let is_settled = there.modified().ok()?.elapsed().is_ok_and(|age| age > SETTLED);
-        let before = stamp(&there);
-        let is_alone = ["-wal", "-journal"].into_iter().all(|side| {
-            let beside = std::fs::symlink_metadata(beside(path, side));
-            beside.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        });
-        (there.is_file() && is_settled && is_alone && keeps_a_log(path)).then(|| Self { path: path.to_owned(), before })
+    pub fn look(file: &DatabaseFile) -> Option<Self> {
+        let there = file.look().ok().flatten()?;
+        let is_alone = || ["-wal", "-journal"].iter().all(|side| matches!(file.companion(side).look(), Ok(None)));
+        let fits = is_regular(&there) && is_settled(&there) && is_alone() && keeps_a_log(file);
+        fits.then(|| Self { file: file.clone(), before: stamp(&there) })
     }
 
     /// Begins to read it, as [`open`] does.
     pub fn open(&self) -> Result<(Reader, Option<Reader>), SqliteError> {
         both(&|| {
-            let fail = |error| SqliteError::of(&self.path, error);
-            let connection = read_alone(&self.path).map_err(fail)?;
-            Reader { path: self.path.clone(), connection, at_rest: true }.settled()
+            let connection = self.file.connect_alone().map_err(|error| SqliteError::of(self.file.shown(), error))?;
+            Reader { connection, file: self.file.clone(), at_rest: true }.settled()
         })
     }
 
     /// Nobody has written to the file since: what was read of it is one moment.
     pub fn is_undisturbed(&self) -> bool {
-        std::fs::metadata(&self.path).is_ok_and(|there| stamp(&there) == self.before)
+        self.file.look().is_ok_and(|there| there.is_some_and(|there| stamp(&there) == self.before))
     }
 }
 
-fn stamp(there: &std::fs::Metadata) -> Stamp {
-    let times = ((there.mtime(), there.mtime_nsec()), (there.ctime(), there.ctime_nsec()));
-    (there.dev(), there.ino(), there.size(), times.0, times.1)
+/// Is the file old enough for later writing to show in its time, however coarse the clock?
+fn is_settled(there: &Stat) -> bool {
+    const SETTLED: Duration = Duration::from_secs(2);
+    let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) else { return false };
+    let written = Duration::new(there.st_mtime.try_into().unwrap_or(u64::MAX), there.st_mtime_nsec as u32);
+    now.checked_sub(written).is_some_and(|age| age > SETTLED)
+}
+
+fn stamp(there: &Stat) -> Stamp {
+    let times = [(there.st_mtime, there.st_mtime_nsec as i64), (there.st_ctime, there.st_ctime_nsec as i64)];
+    ((there.st_dev, there.st_ino), there.st_size, times)
 }
 
 /// Does the file say that it is written to through a write-ahead log?
-fn keeps_a_log(path: &Path) -> bool {
+fn keeps_a_log(file: &DatabaseFile) -> bool {
     const VERSIONS: u64 = 18;
-    let Ok(file) = File::open(path).map(|file| PlainFile::from(OwnedFd::from(file))) else { return false };
+    let Ok(file) = file.open().map(PlainFile::from) else { return false };
     let mut versions = [0; 2];
     rustix::io::pread(&file, &mut versions, VERSIONS).is_ok_and(|read| read == 2 && versions == [2, 2])
 }
 
 impl Reader {
     /// Opens for reading what others may be writing.
-    fn connect(path: &Path) -> Result<Self, SqliteError> {
-        let fail = |error| SqliteError::of(path, error);
+    fn connect(file: &DatabaseFile) -> Result<Self, SqliteError> {
+        let fail = |error| SqliteError::of(file.shown(), error);
         let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
         // Joining a write-ahead log means writing to the index beside it.
-        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
-            .or_else(|_| Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY))
+        let connection = file
+            .connect(flags | OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .or_else(|_| file.connect(flags | OpenFlags::SQLITE_OPEN_READ_ONLY))
             .map_err(fail)?;
         connection.busy_timeout(GLANCE).map_err(fail)?;
         // A log that others left is left to others.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, !log_is_empty(path)).map_err(fail)?;
-        Self { path: path.to_owned(), connection, at_rest: false }.settled()
+        connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, file.companion("-wal").has_content())
+            .map_err(fail)?;
+        Self { connection, file: file.clone(), at_rest: false }.settled()
     }
 
     /// Ready to be read from.
@@ -139,6 +141,11 @@ impl Reader {
         Ok(self)
     }
 
+    /// What people call it.
+    pub(super) fn path(&self) -> &Path {
+        self.file.shown()
+    }
+
     /// The transaction begins with the first thing that is read.
     fn begin(&self) -> Result<(), SqliteError> {
         self.batch("BEGIN")?;
@@ -146,23 +153,17 @@ impl Reader {
     }
 
     pub(super) fn batch(&self, sql: &str) -> Result<(), SqliteError> {
-        self.connection.execute_batch(sql).map_err(|error| SqliteError::of(&self.path, error))
+        self.connection.execute_batch(sql).map_err(|error| SqliteError::of(self.path(), error))
     }
 
     pub(super) fn number(&self, sql: &str) -> Result<i64, SqliteError> {
-        self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| SqliteError::of(&self.path, error))
+        self.connection.query_row(sql, [], |row| row.get(0)).map_err(|error| SqliteError::of(self.path(), error))
     }
 
     fn check_build(&self) -> Result<(), SqliteError> {
         let used = self.number("SELECT sqlite_compileoption_used('ENABLE_DBPAGE_VTAB')")?;
         if used == 1 { Ok(()) } else { Err(SqliteError::Build) }
     }
-}
-
-fn log_is_empty(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    std::fs::metadata(log).map_or(true, |metadata| metadata.len() == 0)
 }
 
 /// Begins both transactions so that no commit lies between them: the second connection tells whether it has seen one.

@@ -10,6 +10,7 @@ pub mod check;
 pub mod decimal;
 pub mod error;
 pub mod facts;
+pub mod file;
 pub mod free;
 pub mod held;
 pub mod live;

@@ -58,7 +58,7 @@ impl Reader {
         let walked = each_page(&self.connection, |number, page| {
             if number != expected || page.len() != shape.page_size {
                 let reason = format!("page {expected} is missing");
-                return Err(SqliteError::Unsound { file: self.path.clone(), reason });
+                return Err(SqliteError::Unsound { file: self.path().to_owned(), reason });
             }
             expected += 1;
             Ok(batch.push(page, blanks.of(number, shape.page_size)))
@@ -69,13 +69,13 @@ impl Reader {
                 let _ = batch.send();
                 Ok(())
             }
-            Err(Failure::Sqlite(error)) => Err(SqliteError::of(&self.path, error)),
+            Err(Failure::Sqlite(error)) => Err(SqliteError::of(self.path(), error)),
             Err(Failure::Own(error)) => Err(error),
         }
     }
 
     fn free_pages(&self, shape: Shape) -> Result<Blanks, SqliteError> {
-        FreePages::new(&self.connection, shape).list().map_err(|error| SqliteError::of(&self.path, error))
+        FreePages::new(&self.connection, shape).list().map_err(|error| SqliteError::of(self.path(), error))
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod calls;
 mod scratch;
+pub mod system;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -32,6 +32,8 @@ use crate::record::apply::{self, Tools};
 use crate::record::error::RecordError;
 use crate::record::plan::{Act, Plan};
 use crate::record::trace::{BeforeCommit, Trace};
+use crate::source::files::root::{self, Absent};
+use crate::source::files::target::{Options, Target};
 use crate::vault::commit::Label;
 use crate::vault::read::Library;
 use crate::vault::select::SAFETY;
@@ -169,7 +171,11 @@ pub(super) fn stage(
         source_name: source.to_string(),
         sources: manifest.sources.iter().map(|record| record.name.to_string()).collect(),
     })?;
-    let report = restore::some(library, record, paths, folder, settings.numeric_ids, control)?;
+    // It is made in a folder that others may write to: no link is to lead elsewhere.
+    let open = root::open(folder, Absent::Make);
+    let open = open.map_err(|error| Problem::Output { path: folder.display().to_string(), source: error.into() })?;
+    let target = Target::within(open, folder, Options { numeric_ids: settings.numeric_ids, staged: false })?;
+    let report = restore::some(library, record, paths, (folder, &target), control)?;
     match report.issues.first() {
         Some(issue) => {
             let path = format!("{source}/{}", issue.path);

@@ -11,6 +11,7 @@ use crate::engine::postgres::records::making;
 use crate::engine::postgres::settings::BadSettings;
 use crate::engine::sqlite::ask::Session;
 use crate::format::manifest::Manifest;
+use crate::ops::actions::Touched;
 use crate::ops::backup::Planned;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
@@ -21,6 +22,7 @@ use crate::ops::places::Places;
 use crate::ops::recover::grown::{Grown, Lacking};
 use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, Recovery, Request, files};
+use crate::ops::restore::ground::Ground as Lives;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
 use crate::record::closure::{Closure, Seeds, Walk};
@@ -350,8 +352,12 @@ pub(in crate::ops) fn live_place(
         let wrong = |error: BadSettings| Problem::Server { url: root.clone(), why: error.to_string() };
         return Ok(LiveDatabase::of(&root).map_err(wrong)?);
     }
-    let path = files::live(&root, &part.path);
-    match path.is_file() {
+    let source = part.source;
+    let touched =
+        Touched { source: source.name.clone(), kind: source.kind.clone(), root, path: part.path.clone(), swap: None };
+    let lives = Lives::of(&touched, source, part.path.is_root())?;
+    let path = lives.path(&part.path);
+    match lives.database(&part.path).is_some_and(|file| file.is_there()) {
         true => Ok(LiveDatabase::Sqlite(path)),
         false => Err(Problem::NoLive { path }.into()),
     }

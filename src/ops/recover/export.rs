@@ -25,6 +25,7 @@ use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::{Graph, Link};
 use crate::record::order;
+use crate::source::files::target::{Options, Target};
 use crate::vault::random::Desk;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -89,7 +90,13 @@ fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &m
     for (record, entries) in files::of_closure(kit, closure, library)? {
         let to = folder.join("files").join(record.name.as_str());
         let paths: Vec<_> = entries.iter().map(|entry| entry.path.clone()).collect();
-        let report = restore::some(library, record, &paths, &to, false, &kit.request.control)?;
+        let report = restore::some(
+            library,
+            record,
+            &paths,
+            (&to, &Target::open(&to, Options::default())?),
+            &kit.request.control,
+        )?;
         if let Some(issue) = report.issues.first() {
             return Err(Problem::Linked { path: issue.path.clone(), reason: issue.reason.clone() }.into());
         }

@@ -3,27 +3,30 @@
 //! Owns the reading of patterns such as `{id}/**`. A value never leads out of the source, and never means a pattern.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use globset::{GlobBuilder, GlobMatcher};
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::name::Name;
-use crate::base::path::EntryPath;
+use crate::base::path::{EntryPath, encode};
 use crate::base::record::{Key, Value};
 use crate::format::manifest::SourceRecord;
+use crate::ops::actions::Touched;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::case::Kit;
-use crate::ops::restore::{alone, is_direct};
+use crate::ops::restore::alone;
+use crate::ops::restore::ground::Ground;
 use crate::ops::safety::place;
 use crate::record::closure::{Closure, Why};
 use crate::record::model::{Linked, placeholders};
 use crate::record::plan::{Act, OnConflict, Plan, Step};
-use crate::source::files::target::holds;
+use crate::source::files::root::{self, Absent};
+use crate::source::files::target::{TargetError, Tree, holds};
 use crate::vault::extents;
 use crate::vault::read::{self, Library};
 
@@ -31,7 +34,7 @@ use crate::vault::read::{self, Library};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStep {
     pub source: Name,
-    /// Where the source lives, written as paths are.
+    /// Where the source lives, without links, written as paths are.
     pub root: String,
     pub path: EntryPath,
     pub size: u64,
@@ -45,14 +48,19 @@ pub struct FileStep {
 impl FileStep {
     /// Does the same stand there as when the plan was made?
     pub fn is_unmoved(&self) -> bool {
-        seen(&live(&self.root, &self.path)) == self.seen
+        tree(&self.root).and_then(|tree| seen(&tree, &self.path)) == self.seen
     }
 }
 
-fn seen(live: &Path) -> Option<String> {
-    use std::os::unix::fs::MetadataExt;
-    let there = std::fs::symlink_metadata(live).ok()?;
-    Some(format!("{} bytes, {}.{:09}", there.len(), there.mtime(), there.mtime_nsec()))
+fn seen(tree: &Tree, path: &EntryPath) -> Option<String> {
+    let there = tree.look(path).ok()??;
+    Some(format!("{} bytes, {}.{:09}", there.st_size, there.st_mtime, there.st_mtime_nsec))
+}
+
+/// What lives below a root, reached without any link; nothing where the root is not there, or leads elsewhere by now.
+pub(super) fn tree(root: &str) -> Option<Tree> {
+    let root = place(root);
+    root::open(&root, Absent::Fail).ok().map(|folder| Tree::new(folder, &root))
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,10 +110,18 @@ pub(super) fn plan(
     let rows: Vec<(usize, &Key)> = plan.steps.iter().filter(belongs).map(|step| (step.table, &step.key)).collect();
     for (record, entries) in of(kit, closure, &rows, library)? {
         let root = kit.request.places.root(kit.manifest, record, &kit.request.configured)?;
+        let part = Touched {
+            source: record.name.clone(),
+            kind: record.kind.clone(),
+            root,
+            path: EntryPath::root(),
+            swap: None,
+        };
+        let root = encode(Ground::of(&part, record, false)?.root.as_os_str().as_encoded_bytes());
         for entry in entries {
             let act = act(&entry, &root, library, kit.request.options.on_conflict)?;
             let (source, root) = (record.name.clone(), root.clone());
-            let seen = seen(&live(&root, &entry.path));
+            let seen = tree(&root).and_then(|tree| seen(&tree, &entry.path));
             steps.push(FileStep { source, root, path: entry.path, size: entry.size, act, seen });
         }
     }
@@ -159,33 +175,33 @@ fn of<'k>(
 }
 
 fn act(entry: &Entry, root: &str, library: &Library<'_>, on_conflict: OnConflict) -> Result<FileAct, OpError> {
-    let live = live(root, &entry.path);
-    let there = match std::fs::symlink_metadata(&live) {
-        Ok(there) => there,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok(match is_direct(&place(root), &live) {
-                true => FileAct::Add,
-                false => FileAct::Leave { why: "a link leads to it".to_owned() },
-            });
-        }
-        Err(source) => return Err(Problem::Unreadable { path: live.display().to_string(), source }.into()),
+    let Some(tree) = tree(root) else { return Ok(FileAct::Add) };
+    let there = match tree.look(&entry.path) {
+        Ok(Some(there)) => there,
+        Ok(None) => return Ok(FileAct::Add),
+        Err(TargetError::InTheWay { .. }) => return Ok(FileAct::Leave { why: "a link leads to it".to_owned() }),
+        Err(error) => return Err(error.into()),
     };
+    let kind = FileType::from_raw_mode(there.st_mode);
+    let is_file = kind == FileType::RegularFile;
     let same = match entry.kind {
-        Kind::File => there.is_file() && there.len() == entry.size && is_as(entry, &live, library)?,
-        Kind::Symlink => there.is_symlink(),
+        Kind::File => {
+            is_file && u64::try_from(there.st_size) == Ok(entry.size) && is_as(entry, (&tree, &entry.path), library)?
+        }
+        Kind::Symlink => kind == FileType::Symlink,
         _ => true,
     };
     Ok(match (same, on_conflict) {
         (true, _) => FileAct::Keep,
-        _ if !there.is_file() => FileAct::Leave { why: "something else stands there".to_owned() },
+        _ if !is_file => FileAct::Leave { why: "something else stands there".to_owned() },
         (false, OnConflict::Overwrite) => FileAct::Replace,
         (false, _) => FileAct::Leave { why: "it holds something else; --on-conflict overwrite replaces it".to_owned() },
     })
 }
 
 /// Does a live file hold what the snapshot says?
-pub(super) fn is_as(entry: &Entry, live: &Path, library: &Library<'_>) -> Result<bool, OpError> {
-    let Ok(file) = File::open(live) else { return Ok(false) };
+pub(super) fn is_as(entry: &Entry, (tree, path): (&Tree, &EntryPath), library: &Library<'_>) -> Result<bool, OpError> {
+    let Some(file) = tree.file(path) else { return Ok(false) };
     let mut extents =
         extents::of_file(entry, library).map(|extent| extent.map_err(|error| Box::new(error) as Explained));
     Ok(holds(file.as_fd(), entry.size, &mut extents).unwrap_or(false))

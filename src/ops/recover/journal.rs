@@ -3,14 +3,12 @@
 //! Owns the order: everything is named in the action before it is made; the rows are what decides. Once they are committed
 //! the files take their places, however often that is begun again; as long as they are not, what was staged is removed.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::base::control::Control;
@@ -23,14 +21,14 @@ use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::apart::{self, Became};
-use crate::ops::recover::files::live;
+use crate::ops::recover::files::{live, tree};
 use crate::ops::recover::together::Joined;
-use crate::ops::restore::is_direct;
 use crate::ops::safety::place;
 use crate::ops::turns::Place;
 use crate::record::error::RecordError;
 use crate::record::several;
 use crate::record::trace::{Written, any_as_written};
+use crate::source::files::target::Tree;
 use crate::vault::unlocked::UnlockedVault;
 
 /// What a recovery touches, as its action has it.
@@ -153,75 +151,53 @@ impl Other {
 impl Placed {
     /// Puts the file where it belongs, or removes it.
     fn place(&self) -> Result<(), OpError> {
-        let to = live(&self.root, &self.path);
-        let failed = |source: io::Error| OpError::from(Problem::Output { path: to.display().to_string(), source });
-        if !is_direct(&place(&self.root), &to) {
-            let reason = "a link leads to it".to_owned();
-            return Err(Problem::Linked { path: to.display().to_string(), reason }.into());
-        }
-        let Some(staged) = &self.staged else { return self.remove(&to).map_err(failed) };
-        let from = place(staged).join(OsStr::from_bytes(self.path.as_bytes()));
-        if fs::symlink_metadata(&from).is_err() {
+        let Some(live) = tree(&self.root) else {
+            // Nothing is left to be removed where nothing is.
+            let is_gone = self.staged.is_none() && fs::symlink_metadata(place(&self.root)).is_err();
+            return if is_gone { Ok(()) } else { Err(self.astray()) };
+        };
+        let Some(staged) = &self.staged else { return self.remove(&live) };
+        let there = live.look(&self.path).map_err(|_| self.astray())?;
+        let Some(staged) = tree(staged).filter(|staged| matches!(staged.look(&self.path), Ok(Some(_)))) else {
             // It has its place already, perhaps with the folder it is in.
             return Ok(());
-        }
-        let (from, to) = self.highest_missing(place(staged), from, &to);
-        match move_to(&from, &to, self.replaced) {
+        };
+        let path = if there.is_some() { self.path.clone() } else { self.highest_missing(&live) };
+        match live.take(&staged, &path, self.replaced) {
             // Somebody has put something there since the rows were planned: that is newer, and stays.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            result => result.map_err(failed)?,
+            Err(error) if error.errno() == Some(Errno::EXIST) => Ok(()),
+            result => Ok(result?),
         }
-        sync(to.parent()).map_err(failed)
+    }
+
+    fn astray(&self) -> OpError {
+        let path = live(&self.root, &self.path).display().to_string();
+        Problem::Linked { path, reason: "a link leads to it".to_owned() }.into()
     }
 
     /// A folder that is not there takes its place as a whole, as it was captured.
-    fn highest_missing(&self, staged: PathBuf, from: PathBuf, to: &Path) -> (PathBuf, PathBuf) {
-        let (mut from_now, mut to_now, mut inner) = (staged, place(&self.root), false);
-        for part in self.path.parts() {
-            from_now.push(OsStr::from_bytes(part));
-            to_now.push(OsStr::from_bytes(part));
-            inner = fs::symlink_metadata(&to_now).is_err();
-            if inner {
+    fn highest_missing(&self, live: &Tree) -> EntryPath {
+        let mut path = self.path.clone();
+        while let Some(folder) = path.parent().filter(|folder| !folder.is_root()) {
+            if matches!(live.look(&folder), Ok(Some(_))) {
                 break;
             }
+            path = folder;
         }
-        if inner { (from_now, to_now) } else { (from, to.to_owned()) }
+        path
     }
 
-    fn remove(&self, to: &Path) -> io::Result<()> {
-        match fs::remove_file(to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other?,
+    fn remove(&self, live: &Tree) -> Result<(), OpError> {
+        if !live.remove_file(&self.path)? {
+            return Ok(());
         }
-        sync(to.parent())?;
         // Folders that nothing is in any more came with it.
         let mut folder = self.path.parent();
-        while let Some(path) = folder.filter(|path| !path.is_root()) {
-            if fs::remove_dir(live(&self.root, &path)).is_err() {
-                break;
-            }
+        while let Some(path) = folder.filter(|path| !path.is_root() && live.remove_folder(path)) {
             folder = path.parent();
         }
         Ok(())
     }
-}
-
-/// Renames; what stands there is replaced only if that is meant.
-fn move_to(from: &Path, to: &Path, replaced: bool) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    if replaced {
-        return fs::rename(from, to);
-    }
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) if fs::symlink_metadata(to).is_err() => {
-            fs::rename(from, to)
-        }
-        result => Ok(result?),
-    }
-}
-
-fn sync(folder: Option<&Path>) -> io::Result<()> {
-    folder.map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 fn database(live: &str, configured: &[Planned]) -> Result<LiveDatabase, OpError> {

@@ -81,7 +81,8 @@ pub fn snapshot(
 fn files_of(files: &[Placed]) -> Result<Vec<Planned>, OpError> {
     let mut sources: BTreeMap<(&Name, &String), Vec<String>> = BTreeMap::new();
     for file in files {
-        if fs::symlink_metadata(recover::files::live(&file.root, &file.path)).is_err() {
+        let tree = recover::files::tree(&file.root);
+        if tree.is_none_or(|tree| !matches!(tree.look(&file.path), Ok(Some(_)))) {
             continue;
         }
         let no_text = || Problem::NoSafety { why: format!("{}: its path is no text", file.path), source: None };

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use rustix::fs::FileType;
+
 use crate::base::path::EntryPath;
 use crate::base::record::Key;
 use crate::base::time::Instant;
@@ -13,7 +15,7 @@ use crate::ops::backup::Planned;
 use crate::ops::diff::{Change, Difference};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::act::{Work, fresh_folder, stage};
-use crate::ops::recover::files::{is_as, live};
+use crate::ops::recover::files::{is_as, tree};
 use crate::ops::recover::journal::{Other, Placed, Recovered};
 use crate::ops::recover::{safety, together};
 use crate::ops::restore::alone;
@@ -111,7 +113,8 @@ pub fn foresee(
         foreseen.rows.extend(tables.into_iter().map(|(table, rows)| Rows { table: table.clone(), rows }));
     }
     for file in &was.files {
-        let size = std::fs::symlink_metadata(live(&file.root, &file.path)).ok().map(|there| there.len());
+        let there = tree(&file.root).and_then(|tree| tree.look(&file.path).ok().flatten());
+        let size = there.and_then(|there| u64::try_from(there.st_size).ok());
         let change = match (file.replaced, size) {
             (true, Some(_)) => Change::Content,
             (true, None) => Change::Added,
@@ -157,15 +160,20 @@ fn unchanged(
     let gave = undo::manifest(all, done, done.gives)?;
     let mut changed: Vec<String> = Vec::new();
     for file in &was.files {
-        let there = live(&file.root, &file.path);
+        let tree = tree(&file.root);
+        let there = tree.as_ref().and_then(|tree| tree.look(&file.path).ok().flatten());
         let same = match &file.staged {
-            None => std::fs::symlink_metadata(&there).is_err(),
+            None => there.is_none(),
             Some(_) => {
                 let record = gave.and_then(|gave| gave.sources.iter().find(|record| record.name == file.source));
                 let Some(record) = record else { continue };
                 let Some(entry) = find(record, &file.path, &library)? else { continue };
-                std::fs::symlink_metadata(&there).is_ok_and(|there| !there.is_file())
-                    || is_as(&alone(entry, record, &library)?, &there, &library)?
+                let (Some(tree), Some(there)) = (&tree, there) else {
+                    changed.push(shown(file.source.as_str(), &file.path));
+                    continue;
+                };
+                FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
+                    || is_as(&alone(entry, record, &library)?, (tree, &file.path), &library)?
             }
         };
         if !same {

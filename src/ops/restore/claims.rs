@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::path::EntryPath;
@@ -27,11 +26,6 @@ pub struct Claims {
 
 /// A file, by whatever name: its device, and its number there.
 pub type FileId = (u64, u64);
-
-/// The file that a path leads to, if there is one.
-pub fn file_id(path: &Path) -> Option<FileId> {
-    path.metadata().ok().map(|there| (there.dev(), there.ino()))
-}
 
 impl Claims {
     /// `parts` are all those of an action; those of servers are left out.
@@ -58,11 +52,11 @@ impl Claims {
     }
 
     /// The same of a database, which may have several names.
-    pub fn decides_over_database(&self, part: usize, path: &EntryPath, live: &Path) -> bool {
+    pub fn decides_over_database(&self, part: usize, path: &EntryPath, file: Option<FileId>) -> bool {
         if !self.decides(part, path) {
             return false;
         }
-        let Some(id) = file_id(live) else { return true };
+        let Some(id) = file else { return true };
         let mut databases = self.databases.borrow_mut();
         let (owner, name) = databases.entry(id).or_insert_with(|| (part, path.clone()));
         (*owner, &*name) == (part, path)
@@ -88,7 +82,7 @@ pub fn real(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
 
@@ -129,10 +123,11 @@ mod tests {
         fs::hard_link(one.join("a.db"), other.join("b.db")).unwrap();
         let path = |text: &str| text.parse::<EntryPath>().unwrap();
         let claims = Claims::of(&[part(&one), part(&other)]);
-        assert!(claims.decides_over_database(0, &path("a.db"), &one.join("a.db")));
-        assert!(claims.decides_over_database(0, &path("a.db"), &one.join("a.db")));
-        assert!(!claims.decides_over_database(1, &path("b.db"), &other.join("b.db")));
-        assert!(claims.decides_over_database(1, &path("c.db"), &other.join("c.db")));
+        let id = |file: PathBuf| file.metadata().ok().map(|there| (there.dev(), there.ino()));
+        assert!(claims.decides_over_database(0, &path("a.db"), id(one.join("a.db"))));
+        assert!(claims.decides_over_database(0, &path("a.db"), id(one.join("a.db"))));
+        assert!(!claims.decides_over_database(1, &path("b.db"), id(other.join("b.db"))));
+        assert!(claims.decides_over_database(1, &path("c.db"), id(other.join("c.db"))));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::diff::{Change, Difference};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::{find, live_path};
-use crate::ops::restore::sides::{IN_USE, is_direct};
+use crate::ops::restore::sides::IN_USE;
 use crate::ops::restore::{Issue, Job, Request, plan, spoken};
 use crate::source::files::target::{Found, Options, Target};
 use crate::vault::extents;
@@ -235,15 +235,14 @@ fn foresee_entry(
 ) -> Result<(), OpError> {
     let original = entry.path.clone();
     let entry = job.standing_alone(job.named(entry), library)?;
-    if let Some(strangers) = job.strangers(&entry, &original, library)? {
-        let place = live_path(&job.to, &entry.path);
-        if is_direct(&job.to, &place) && is_open_elsewhere(&place) {
+    if let Some((place, strangers)) = job.strangers((&entry, &original), target, library)? {
+        if is_open_elsewhere(&place) {
             seen.note(entry.path.to_string(), IN_USE.to_owned());
             return Ok(());
         }
         for stranger in strangers {
-            let size = fs::symlink_metadata(live_path(&job.to, &stranger)).ok().map(|there| there.len());
-            seen.removed(&stranger, size);
+            let there = fs::symlink_metadata(live_path(&job.to, &stranger)).ok();
+            seen.removed(&stranger, there.map(|there| there.len()));
         }
     }
     if let Some(found) = seen.look(target, &entry, library) {

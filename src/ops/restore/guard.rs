@@ -6,19 +6,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use crate::base::error::{Class, Explain};
 use crate::engine::sqlite::apply::Live;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::begins_like_a_database;
 use crate::format::manifest::Manifest;
 use crate::ops::actions::Touched;
 use crate::ops::error::OpError;
-use crate::ops::restore::claims::{FileId, file_id};
+use crate::ops::restore::claims::FileId;
+use crate::ops::restore::ground::Ground;
 use crate::ops::restore::in_place::Settings;
-use crate::ops::restore::live::live_path;
-use crate::ops::restore::sides::is_direct;
-use crate::ops::safety;
 
 /// Each database once, whatever its names: the locks of two connections of one process would keep each other out.
 #[derive(Default)]
@@ -28,9 +26,13 @@ impl Guard {
     /// Begins to watch the databases that these snapshots name: what is to be there, and what may have to go.
     pub fn watch(named: &[&Manifest], parts: &[Touched], settings: &Settings<'_>) -> Result<Self, OpError> {
         let guard = Self::default();
-        for path in named.iter().flat_map(|manifest| databases(manifest, parts)) {
-            let Some(id) = file_id(&path).filter(|id| !guard.0.borrow().contains_key(id)) else { continue };
-            let mut live = Live::at(&path);
+        let mut files = Vec::new();
+        for manifest in named {
+            files.extend(databases(manifest, parts)?);
+        }
+        for file in files {
+            let Some(id) = file.id().filter(|id| !guard.0.borrow().contains_key(id)) else { continue };
+            let mut live = Live::at(file);
             match live.watch(settings.wait) {
                 Ok(()) => _ = guard.0.borrow_mut().insert(id, live),
                 Err(error) if error.class() == Class::Busy => return Err(error.into()),
@@ -51,9 +53,9 @@ impl Guard {
     }
 
     /// The database at a place, to be changed.
-    pub fn take(&self, path: &Path) -> Live {
-        let known = file_id(path).and_then(|id| self.0.borrow_mut().remove(&id));
-        known.unwrap_or_else(|| Live::at(path))
+    pub fn take(&self, file: DatabaseFile) -> Live {
+        let known = file.id().and_then(|id| self.0.borrow_mut().remove(&id));
+        known.unwrap_or_else(|| Live::at(file))
     }
 
     /// Lets everybody write who was kept from it and has nothing to lose.
@@ -63,18 +65,18 @@ impl Guard {
 }
 
 /// Where the databases live that a snapshot names and that are there.
-fn databases(manifest: &Manifest, parts: &[Touched]) -> Vec<PathBuf> {
-    let mut paths = Vec::new();
+fn databases(manifest: &Manifest, parts: &[Touched]) -> Result<Vec<DatabaseFile>, OpError> {
+    let mut files = Vec::new();
     for part in parts {
         let Some(record) = manifest.sources.iter().find(|source| source.name == part.source) else { continue };
-        let root = safety::place(&part.root);
         let named = record.databases.iter().filter(|database| database.engine == "sqlite");
-        for path in named.map(|database| &database.path).filter(|path| path.is_within(&part.path)) {
-            let live = live_path(&root, path);
-            if (path.is_root() || is_direct(&root, &live)) && begins_like_a_database(&live) {
-                paths.push(live);
-            }
-        }
+        let mut named = named.map(|database| &database.path).filter(|path| path.is_within(&part.path)).peekable();
+        let Some(first) = named.peek() else { continue };
+        // Only a source that is one file has a database for its root.
+        let ground = Ground::of(part, record, first.is_root())?;
+        let there =
+            named.filter(|path| ground.odd_for_database(path).is_none()).filter_map(|path| ground.database(path));
+        files.extend(there.filter(begins_like_a_database));
     }
-    paths
+    Ok(files)
 }

@@ -11,6 +11,7 @@ use crate::base::control::Control;
 use crate::base::id::SnapshotId;
 use crate::base::path::{EntryPath, encode};
 use crate::base::time::Instant;
+use crate::engine::regular;
 use crate::engine::sqlite::apply::OnDamage;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
@@ -18,8 +19,9 @@ use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::hooks::{self, Facts, Hooks, Ran};
 use crate::ops::places::Places;
-use crate::ops::restore::claims::Claims;
+use crate::ops::restore::claims::{Claims, real};
 use crate::ops::restore::foreseen::{Foreseen, Told};
+use crate::ops::restore::ground;
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::live::{self, Change, Given, live_path};
 use crate::ops::restore::server;
@@ -118,6 +120,7 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'
     let (mut parts, absent) = plan(manifest, &parts, &configured, &places)?;
     must_be(unlocked, manifest, &parts)?;
     let turn = settings.turn("restore", parts.iter().map(Touched::place).collect())?;
+    ground::look_ahead(manifest, &parts, &unlocked.library()?)?;
     // What takes long is done while the app still runs, and before anything is touched.
     let swaps = swap::prepare(unlocked, manifest, &mut parts, &configured, &settings)?;
     let facts = Facts::of(manifest.id.to_hex(), &parts, &turn);
@@ -237,6 +240,7 @@ pub(in crate::ops) fn save(
     settings: &Settings<'_>,
     look: &mut Look<'_>,
 ) -> Result<Before, OpError> {
+    let odd = ground::look_ahead(touches, parts, &unlocked.library()?)?;
     let before = match &settings.safety {
         None => Before::default(),
         Some(label) => {
@@ -244,7 +248,7 @@ pub(in crate::ops) fn save(
             let named: Vec<&Manifest> = gives.into_iter().chain([touches]).collect();
             let guard = Guard::watch(&named, parts, settings)?;
             look(&guard, &configured)?;
-            match safety::plan(parts, configured, label, (settings.trust_times, &settings.control))? {
+            match safety::plan((parts, odd), configured, label, (settings.trust_times, &settings.control))? {
                 None => Before { holding: Holding::Nothing, guard, ..Before::default() },
                 Some(plan) => {
                     let mut made = plan.take(unlocked.vault())?;
@@ -299,7 +303,7 @@ pub(in crate::ops) fn run(change: &Change<'_>) -> Result<Given, OpError> {
 pub(in crate::ops) fn missing_folders(parts: &[Touched]) -> Vec<String> {
     let mut folders = Vec::new();
     for part in parts.iter().filter(|part| part.kind != server::KIND) {
-        let place = live_path(&safety::place(&part.root), &part.path);
+        let place = live_path(&real(&safety::place(&part.root)), &part.path);
         // Only a root is no entry like any other. One that is a file is no folder, and stays when folders are removed.
         let own = place.ancestors().skip(usize::from(!part.path.is_root()));
         folders.extend(own.take_while(|folder| fs::symlink_metadata(folder).is_err()).map(Path::to_owned));
@@ -312,8 +316,8 @@ pub(in crate::ops) fn missing_folders(parts: &[Touched]) -> Vec<String> {
 /// Removes the folders that were made, where nothing is in them.
 pub(in crate::ops) fn remove_folders(made: &[String]) {
     for folder in made {
-        // Somebody may have put something there, or be at home there.
-        let _ = fs::remove_dir(safety::place(folder));
+        // Somebody may have put something there, or be at home there; or have put a link in its place.
+        regular::remove_folder(&safety::place(folder));
     }
 }
 

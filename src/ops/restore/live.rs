@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FileType;
 use serde::Serialize;
 
 use crate::base::entry::{Entry, Kind};
@@ -26,13 +27,13 @@ use crate::ops::actions::{Action, Touched};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::batch::{Batch, Tally};
 use crate::ops::restore::claims::Claims;
+use crate::ops::restore::ground::{Ground, is_alone};
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::Settings;
 use crate::ops::restore::server::KIND;
 use crate::ops::restore::swap::{Swapped, Swaps};
-use crate::ops::restore::{Job, Report, Restorer, own_name};
-use crate::ops::safety;
-use crate::source::files::target::{Options, Target, is_temporary};
+use crate::ops::restore::{Job, Report, Restorer};
+use crate::source::files::target::{Options, Target, is_temporary, through_proc};
 use crate::vault::read::Library;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -44,7 +45,6 @@ pub(in crate::ops) use walk::{Sorted, Step, Walk, find};
 /// Why something is left alone.
 const UNSAVED: &str = "left alone: it is there and not in the safety snapshot, so it could not be brought back";
 const OPEN: &str = "left alone: another process has it open";
-const LINKED: &str = "left alone: a link leads to it";
 
 /// A change of live data.
 #[derive(Clone, Copy)]
@@ -132,16 +132,22 @@ pub(in crate::ops) fn take_back(change: &Change<'_>, progress: &Progress) -> Res
     let (mut given, tally) = (Given::default(), Tally::default());
     change.swaps.back(progress.swapped)?;
     let mut works = works(change, &places, &library, &tally, OnDamage::Tell);
+    let mut failed = None;
     for (number, work) in works.iter_mut().enumerate() {
         let changed = |path: &EntryPath| progress.databases.contains(&(number, path.clone()));
-        work.databases(&mut given, &changed, &mut |_| ())?;
-        if progress.files {
-            work.files(&mut given)?;
-        } else {
-            work.remove(&mut given)?;
+        let mut back = || {
+            work.databases(&mut given, &changed, &mut |_| ())?;
+            if progress.files { work.files(&mut given) } else { work.remove(&mut given) }
+        };
+        // What cannot be taken back of one source keeps none of the others from it.
+        if let Err(error) = back() {
+            failed.get_or_insert(error);
         }
     }
     drop(works);
+    if let Some(error) = failed {
+        return Err(error);
+    }
     tally.add_to(&mut given.files);
     match given.files.issues.first() {
         None => Ok(()),
@@ -155,9 +161,9 @@ pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
     for place in places(change, &library)? {
         let folders =
             Walk::new(&place, change.claims, &library).flatten().filter(|step| step.touched.kind == Kind::Dir);
-        let folders = folders.map(|step| place.live(&step.path));
-        for folder in folders.chain(place.alone.then(|| place.folder())) {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let folders = folders.map(|step| step.path).chain(place.ground.alone.then(EntryPath::root));
+        for folder in folders.filter_map(|path| place.ground.open_folder(&path)) {
+            for entry in fs::read_dir(through_proc(&folder)).into_iter().flatten().flatten() {
                 if is_temporary(entry.file_name().as_encoded_bytes()) {
                     // What stays is litter, not harm.
                     let _ = fs::remove_file(entry.path()).or_else(|_| fs::remove_dir_all(entry.path()));
@@ -202,9 +208,7 @@ pub(in crate::ops) struct Place<'c> {
     pub touches: &'c SourceRecord,
     pub gives: Option<&'c SourceRecord>,
     pub before: Option<Option<&'c SourceRecord>>,
-    pub root: PathBuf,
-    /// The source is one file, not a folder.
-    pub alone: bool,
+    pub ground: Ground,
 }
 
 impl<'c> Place<'c> {
@@ -219,63 +223,44 @@ impl<'c> Place<'c> {
             source_name: part.source.to_string(),
             sources: Vec::new(),
         })?;
-        let first = find(touches, &EntryPath::root(), library)?;
-        let alone = first.is_some_and(|entry| entry.kind != Kind::Dir);
+        let ground = Ground::of(part, touches, is_alone(touches, library)?)?;
         let before = change.before.map(|manifest| manifest.and_then(of));
-        Ok(Self {
-            number,
-            part,
-            touches,
-            gives: change.gives.and_then(of),
-            before,
-            root: safety::place(&part.root),
-            alone,
-        })
-    }
-
-    /// Where an entry lives.
-    pub fn live(&self, path: &EntryPath) -> PathBuf {
-        live_path(&self.root, path)
-    }
-
-    /// The folder that its entries are written into.
-    fn folder(&self) -> PathBuf {
-        match self.root.parent() {
-            Some(parent) if self.alone => parent.to_owned(),
-            _ => self.root.clone(),
-        }
+        Ok(Self { number, part, touches, gives: change.gives.and_then(of), before, ground })
     }
 
     /// The folders above it that are not there, the outermost first.
     fn missing_above(&self) -> Vec<EntryPath> {
         let above = std::iter::successors(self.part.path.parent(), EntryPath::parent);
-        let mut missing: Vec<EntryPath> =
-            above.take_while(|folder| fs::symlink_metadata(self.live(folder)).is_err()).collect();
+        let mut missing: Vec<EntryPath> = above.take_while(|folder| self.ground.look(folder).is_none()).collect();
         missing.reverse();
         missing
     }
 
-    /// An entry as it is called in that folder.
-    fn named(&self, path: &EntryPath) -> EntryPath {
-        if self.alone && path.is_root() { own_name(self.touches, &self.part.root) } else { path.clone() }
-    }
-
     /// Is what is there what a snapshot gave? Asked where nobody knows what was there before.
     fn looks_given(&self, entry: &Entry) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        let Ok(there) = fs::symlink_metadata(self.live(&entry.path)) else { return false };
-        let time = (there.mtime(), there.mtime_nsec());
+        let Some(there) = self.ground.look(&entry.path) else { return false };
+        let kind = FileType::from_raw_mode(there.st_mode);
         let (seconds, nanoseconds) = entry.mtime.unix();
+        let same_time = (there.st_mtime, i64::try_from(there.st_mtime_nsec)) == (seconds, Ok(nanoseconds.into()));
         match entry.kind {
-            Kind::Dir => there.is_dir(),
-            Kind::File => there.is_file() && there.len() == entry.size && time == (seconds, nanoseconds.into()),
-            _ => time == (seconds, nanoseconds.into()),
+            Kind::Dir => kind == FileType::Directory,
+            Kind::File => {
+                let same_size = u64::try_from(there.st_size) == Ok(entry.size);
+                kind == FileType::RegularFile && same_size && same_time
+            }
+            _ => same_time,
         }
     }
 
     fn no_path(&self, touches: &Manifest) -> OpError {
         let (snapshot, source_name) = (touches.id.short(), self.part.source.to_string());
         Problem::NoPath { snapshot, source_name, path: self.part.path.to_string() }.into()
+    }
+
+    /// Why a folder would be left alone: something else stands in its place.
+    fn odd_for_folder(&self, path: &EntryPath) -> Option<String> {
+        let what = self.ground.odd_for_folder(path)?;
+        Some(format!("left alone, with all that was in it: {what} stands there"))
     }
 
     /// How reports call it.
@@ -309,20 +294,22 @@ impl Work<'_> {
 
     fn target(&self) -> Result<Target, OpError> {
         let options = Options { numeric_ids: self.change.settings.numeric_ids, staged: true };
-        Ok(Target::open(&self.place.folder(), options)?)
+        self.place.ground.target(options)
     }
 
     /// Would something be lost that is nowhere else?
     fn is_unsaved(&self, path: &EntryPath, now: Option<&Entry>) -> bool {
-        self.place.before.is_some() && now.is_none() && fs::symlink_metadata(self.place.live(path)).is_ok()
+        self.place.before.is_some() && now.is_none() && self.place.ground.look(path).is_some()
     }
 
     /// Everything that is no database.
     fn files(&self, given: &mut Given) -> Result<(), OpError> {
         let Some(record) = self.place.gives else { return self.remove(given) };
         let target = self.target()?;
-        let name = own_name(record, &self.place.part.root);
-        let job = Job { source: record, folder: self.place.part.path.clone(), to: self.place.folder(), name };
+        let ground = &self.place.ground;
+        let name = ground.named(&EntryPath::root());
+        let to = ground.folder().to_owned();
+        let job = Job { source: record, folder: self.place.part.path.clone(), to, name };
         let control = &*self.change.settings.control;
         let (tally, batch) = (self.tally, Batch::default());
         let (library, careful) = (self.library, false);
@@ -333,7 +320,7 @@ impl Work<'_> {
                 restorer.entry(folder)?;
             }
         }
-        let (mut walk, mut sides) = (self.walk(), Vec::new());
+        let (mut walk, mut sides, mut blocked) = (self.walk(), Vec::new(), None::<EntryPath>);
         for step in walk.by_ref() {
             self.stopped()?;
             let step = match step {
@@ -348,7 +335,14 @@ impl Work<'_> {
                 sides.extend(self.sides_of(&step.path, record)?);
                 continue;
             };
-            if self.belongs_to_database(&step.path) {
+            if self.belongs_to_database(&step.path) || blocked.as_ref().is_some_and(|path| step.path.is_within(path)) {
+                continue;
+            }
+            if wanted.kind == Kind::Dir
+                && let Some(odd) = self.place.odd_for_folder(&step.path)
+            {
+                tally.note(self.place.shown(&step.path), odd);
+                blocked = Some(step.path);
                 continue;
             }
             if self.is_unsaved(&step.path, step.now.as_ref()) && wanted.kind != Kind::Dir {
@@ -385,7 +379,7 @@ impl Work<'_> {
     /// Removes what is touched and not to be there: files as they come, folders when all in them is gone.
     fn remove(&self, given: &mut Given) -> Result<(), OpError> {
         if self.place.gives.is_some_and(|gives| gives.listing == self.place.touches.listing)
-            || !self.place.root.exists()
+            || self.place.ground.look(&EntryPath::root()).is_none()
         {
             return Ok(());
         }
@@ -393,12 +387,12 @@ impl Work<'_> {
         let mut folders: Vec<EntryPath> = Vec::new();
         let mut take = |path: &EntryPath, folder: bool| -> Result<(), OpError> {
             let database = !folder && self.place.was_database(path);
-            let live = self.place.live(path);
-            if database && apply::is_open_elsewhere(&live) {
+            let live = self.place.ground.database(path).filter(|_| database);
+            if live.is_some_and(|live| apply::is_open_elsewhere(&live)) {
                 self.tally.note(self.place.shown(path), OPEN.to_owned());
                 return Ok(());
             }
-            match target.remove(&self.place.named(path), folder) {
+            match target.remove(&self.place.ground.named(path), folder) {
                 Ok(there) => {
                     given.removed += u64::from(there);
                     if database && there {
@@ -419,7 +413,7 @@ impl Work<'_> {
                 take(&folder, true)?;
             }
             let known = step.now.is_some() || (self.place.before.is_none() && self.place.looks_given(&step.touched));
-            if step.wanted.is_some() || !known || (step.path.is_root() && !self.place.alone) {
+            if step.wanted.is_some() || !known || (step.path.is_root() && !self.place.ground.alone) {
                 continue;
             }
             match step.touched.kind {

@@ -2,34 +2,37 @@
 //!
 //! SQLite takes a log it finds beside a database for that database's own, and would spoil the restored one with it.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{SIDES, beside, is_in_use};
+use crate::engine::sqlite::apply::{SIDES, is_in_use};
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::ops::error::OpError;
 use crate::ops::restore::live::{find, is_database};
 use crate::ops::restore::{Job, Restorer};
+use crate::source::files::target::Target;
 use crate::vault::read::Library;
 
 /// Said of a database whose log would be removed.
 pub(super) const IN_USE: &str = "left alone: an app has it open; stop the app, or restore it with --in-place";
 
 impl Job<'_> {
-    /// The logs of another database that stand beside one that is restored; nothing where no log stands there. `original`
-    /// is the entry's path in the listing.
+    /// What stands where a database is to be restored, and the logs of another database beside it; nothing where no log
+    /// stands there. `original` is the entry's path in the listing.
     pub(super) fn strangers(
         &self,
-        entry: &Entry,
-        original: &EntryPath,
+        (entry, original): (&Entry, &EntryPath),
+        target: Option<&Target>,
         library: &Library<'_>,
-    ) -> Result<Option<Vec<EntryPath>>, OpError> {
+    ) -> Result<Option<(DatabaseFile, Vec<EntryPath>)>, OpError> {
         if entry.kind != Kind::File || !entry.size.is_multiple_of(512) {
             return Ok(None);
         }
-        let place = live(&self.to, &entry.path);
-        let mut sides = SIDES.into_iter().filter(|side| fs::symlink_metadata(beside(&place, side)).is_ok()).peekable();
+        // What is in the way there is told when the file itself is restored.
+        let Some(place) = target.and_then(|target| target.database_there(&entry.path, &self.to)) else {
+            return Ok(None);
+        };
+        let is_there = |side: &&str| place.companion(side).look().is_ok_and(|there| there.is_some());
+        let mut sides = SIDES.into_iter().filter(is_there).peekable();
         let entry_there = Entry { path: original.clone(), ..entry.clone() };
         if sides.peek().is_none() || !is_database(&entry_there, self.source, library)? {
             return Ok(None);
@@ -40,7 +43,7 @@ impl Job<'_> {
             let own = with(original).map(|path| find(self.source, &path, library)).transpose()?.flatten();
             strangers.extend(with(&entry.path).filter(|_| own.is_none()));
         }
-        Ok(Some(strangers))
+        Ok(Some((place, strangers)))
     }
 }
 
@@ -48,9 +51,9 @@ impl Restorer<'_> {
     /// Removes the logs of another database from beside one that is restored. `false` when that one is left alone, since
     /// an app has it open.
     pub(super) fn make_room(&self, entry: &Entry, original: &EntryPath) -> Result<bool, OpError> {
-        let Some(strangers) = self.job.strangers(entry, original, self.library)? else { return Ok(true) };
-        let place = live(&self.job.to, &entry.path);
-        if is_direct(&self.job.to, &place) && is_in_use(&place) {
+        let there = self.job.strangers((entry, original), Some(self.target), self.library)?;
+        let Some((place, strangers)) = there else { return Ok(true) };
+        if is_in_use(&place) {
             self.tally.note(entry.path.to_string(), IN_USE.to_owned());
             return Ok(false);
         }
@@ -65,16 +68,4 @@ impl Restorer<'_> {
         }
         Ok(true)
     }
-}
-
-/// Where an entry goes.
-fn live(root: &Path, path: &EntryPath) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt;
-    root.join(std::ffi::OsStr::from_bytes(path.as_bytes()))
-}
-
-/// Does the path lead there without any link below `root`?
-pub(in crate::ops) fn is_direct(root: &Path, place: &Path) -> bool {
-    let is_link = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-    place.ancestors().take_while(|path| *path != root && path.starts_with(root)).all(|path| !is_link(path))
 }

@@ -4,16 +4,16 @@
 //! behind; and one at what the safety snapshot holds, which is what would be replaced.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, Metadata};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Stat};
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::{EntryPath, decode};
 use crate::engine::sqlite::apply::{self, OnDamage, Options};
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::PlainFile;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::backup::Planned;
@@ -69,13 +69,17 @@ pub(super) fn unchanged_there(
         }
     }
     let mut glance = |side: &Side<'_>, step: &Step, expected: Option<&Entry>, live: &Path| {
-        let nothing = fs::symlink_metadata(live).is_err();
+        let ground = &side.place.ground;
+        let nothing = ground.look(&step.path).is_none();
         let none_meant = expected.is_none() || step.wanted.is_none();
         let stands = || {
             let as_left = side.stands(expected, side.left)?;
             Ok::<_, OpError>(as_left || side.stands(step.wanted.as_ref(), side.place.gives)?)
         };
-        if (nothing && none_meant) || (!side.names_as_database(&step.path) && stands()?) {
+        // Something else may stand where a database was: that is no database to look into.
+        let is_odd = || ground.odd_for_database(&step.path).is_some();
+        let is_database = side.names_as_database(&step.path) && !is_odd();
+        if (nothing && none_meant) || (!is_database && stands()?) {
             return Ok(true);
         }
         // What is not captured was left alone, and will be.
@@ -123,11 +127,11 @@ fn each(
         for step in Walk::new(&place, change.claims, &library) {
             let Ok(step) = step else { continue };
             let expected = was.as_mut().map(|was| was.take(&step.path)).transpose()?.flatten();
-            let live = place.live(&step.path);
+            let live = place.ground.path(&step.path);
             if glance(&side, &step, expected.as_ref(), &live)? {
                 continue;
             }
-            match side.database(&expected, &step, &live)? {
+            match side.database(&expected, &step)? {
                 Some(true) => held(live),
                 None if side.belongs_to_database(&step.path)? => {}
                 _ => changed.note(place.shown(&step.path)),
@@ -177,13 +181,14 @@ impl<'s> Side<'s> {
 
     /// Does a live database hold what the action left, or what it is to become? `None` where the action left none. One of
     /// several names of a database answers for all.
-    fn database(&self, expected: &Option<Entry>, step: &Step, live: &Path) -> Result<Option<bool>, OpError> {
+    fn database(&self, expected: &Option<Entry>, step: &Step) -> Result<Option<bool>, OpError> {
         let whole = self.whole(expected.as_ref(), self.left)?;
         let Some((whole, record)) = whole.zip(self.left) else { return Ok(None) };
         if !is_database(&whole, record, self.library)? {
             return Ok(None);
         }
-        if !self.change.claims.decides_over_database(self.place.number, &step.path, live) {
+        let id = self.place.ground.database(&step.path).and_then(|live| live.id());
+        if !self.change.claims.decides_over_database(self.place.number, &step.path, id) {
             return Ok(Some(true));
         }
         let as_left = self.still_holds(expected.as_ref(), self.left)?;
@@ -196,8 +201,9 @@ impl<'s> Side<'s> {
             return Ok(false);
         };
         let Some(record) = record.filter(|_| expected.kind == Kind::File) else { return Ok(false) };
-        let (settings, live) = (self.change.settings, self.place.live(&expected.path));
-        if !fs::symlink_metadata(&live).is_ok_and(|there| there.is_file() || expected.path.is_root()) {
+        let (settings, ground) = (self.change.settings, &self.place.ground);
+        let Some(live) = ground.database(&expected.path).filter(DatabaseFile::is_there) else { return Ok(false) };
+        if ground.odd_for_database(&expected.path).is_some() {
             return Ok(false);
         }
         let options =
@@ -209,23 +215,23 @@ impl<'s> Side<'s> {
     /// Does this stand there?
     fn stands(&self, entry: Option<&Entry>, record: Option<&SourceRecord>) -> Result<bool, OpError> {
         let Some(entry) = self.whole(entry, record)? else { return Ok(false) };
-        let live = self.place.live(&entry.path);
-        let Ok(there) = fs::symlink_metadata(&live) else { return Ok(false) };
+        let Some(there) = self.place.ground.look(&entry.path) else { return Ok(false) };
+        let kind = FileType::from_raw_mode(there.st_mode);
+        let is_as_long = u64::try_from(there.st_size) == Ok(entry.size);
         Ok(match entry.kind {
-            Kind::Dir => there.is_dir(),
+            Kind::Dir => kind == FileType::Directory,
             Kind::Symlink => {
-                let target = fs::read_link(&live).ok();
-                let wanted = entry.target.as_deref().and_then(decode);
-                target.map(|target| target.as_os_str().as_bytes().to_vec()) == wanted
+                let target = self.place.ground.read_link(&entry.path);
+                target.is_some() && target == entry.target.as_deref().and_then(decode)
             }
-            Kind::File if !there.is_file() || there.len() != entry.size => false,
-            Kind::File => is_as_old(&entry, &there) || self.is_as(&entry, &live)?,
-            _ => !there.is_file() && !there.is_dir() && !there.is_symlink(),
+            Kind::File if kind != FileType::RegularFile || !is_as_long => false,
+            Kind::File => is_as_old(&entry, &there) || self.is_as(&entry)?,
+            _ => ![FileType::RegularFile, FileType::Directory, FileType::Symlink].contains(&kind),
         })
     }
 
-    fn is_as(&self, entry: &Entry, live: &Path) -> Result<bool, OpError> {
-        let Ok(file) = File::open(live).map(|file| PlainFile::from(OwnedFd::from(file))) else { return Ok(false) };
+    fn is_as(&self, entry: &Entry) -> Result<bool, OpError> {
+        let Some(file) = self.place.ground.open_file(&entry.path).map(PlainFile::from) else { return Ok(false) };
         let extents = extents::of_file(entry, self.library);
         let mut extents = extents.map(|extent| extent.map_err(|error| Box::new(error) as Explained));
         Ok(holds(file.as_fd(), entry.size, &mut extents).unwrap_or(false))
@@ -238,7 +244,7 @@ impl<'s> Side<'s> {
     }
 }
 
-fn is_as_old(entry: &Entry, there: &Metadata) -> bool {
+fn is_as_old(entry: &Entry, there: &Stat) -> bool {
     let (seconds, nanoseconds) = entry.mtime.unix();
-    (there.mtime(), there.mtime_nsec()) == (seconds, nanoseconds.into())
+    (there.st_mtime, i64::try_from(there.st_mtime_nsec)) == (seconds, Ok(nanoseconds.into()))
 }

@@ -8,13 +8,13 @@ mod odd;
 use std::ffi::CString;
 use std::iter::Peekable;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
-use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::fs::readlinkat;
 use rustix::io::Errno;
 
 use crate::base::capture::{Capture, EntrySink, Fingerprint, Known, LeftOut, Recall, Rescan, Rule, Skip};
@@ -34,6 +34,7 @@ use crate::source::files::handle::{Handle, Opener, raise_limit, trouble};
 use crate::source::files::links::{First, Links, Role};
 use crate::source::files::metadata::{Facts, Owners};
 use crate::source::files::read::{Outcome, Reader, Request, hash, promise, serve};
+use crate::source::files::root::{self, Absent, trusted};
 use crate::source::files::scan::{Folder, Item, Terms};
 use crate::source::files::target::is_temporary;
 use crate::source::files::task::Task;
@@ -49,9 +50,10 @@ type Requests = Sender<(Request, Sender<Outcome>)>;
 
 /// Captures everything below the source's root.
 pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
-    let (ahead, parent, root) = start(source)?;
-    let place = source.options.path.canonicalize();
-    let place = place.map_err(|cause| SourceError::Root { path: source.options.path.clone(), cause })?;
+    let Start { ahead, parent, root, place } = start(source)?;
+    if place != source.options.path {
+        sink.led_to(&encode(place.as_os_str().as_bytes()));
+    }
     let Capture { cutter, recall, control, rescan, check } = capture;
     let budget = Budget::new();
     let owners = Arc::new(Owners::default());
@@ -86,11 +88,20 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
     })
 }
 
-/// Opens the root. Links on the way to it are followed; below it, none is.
-pub(super) fn start(source: &FilesSource) -> Result<(Ahead, Arc<Handle>, Item), SourceError> {
+/// Where a walk begins.
+pub(super) struct Start {
+    pub ahead: Ahead,
+    pub parent: Arc<Handle>,
+    pub root: Item,
+    /// The root's own path, without links.
+    place: PathBuf,
+}
+
+/// Opens the root. Links on the way to it are followed, once; below it, none is.
+pub(super) fn start(source: &FilesSource) -> Result<Start, SourceError> {
     let options = &source.options;
     let failed = |cause| SourceError::Root { path: options.path.clone(), cause };
-    let path = options.path.canonicalize().map_err(failed)?;
+    let path = trusted(&options.path).map_err(failed)?.path;
     let open = Arc::new(AtomicUsize::new(0));
     let (fd, name) = root_of(&path).map_err(|error| failed(error.into()))?;
     let parent = Arc::new(Handle::new(fd, &open));
@@ -115,7 +126,7 @@ pub(super) fn start(source: &FilesSource) -> Result<(Ahead, Arc<Handle>, Item), 
         })
     });
     let root = Item { name, facts: Ok(facts), folder };
-    Ok((Ahead::new(terms, raise_limit() / 2), parent, root))
+    Ok(Start { ahead: Ahead::new(terms, raise_limit() / 2), parent, root, place: path })
 }
 
 /// The folder to open a root from, and its name there. The highest folder of all is its own parent.
@@ -126,8 +137,7 @@ fn root_of(path: &Path) -> Result<(std::os::fd::OwnedFd, CString), Errno> {
     };
     let name = CString::new(name).map_err(|_| Errno::INVAL)?;
     // Only a place to start from: it need not be readable.
-    let fd = openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    Ok((fd, name))
+    Ok((root::open(parent, Absent::Fail)?, name))
 }
 
 /// Fewer threads than wished for make a slower capture; without any reader there is none.

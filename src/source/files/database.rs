@@ -19,6 +19,7 @@ use crate::base::entry::Content;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::error::SqliteError;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::live::{self, AtRest, Reader};
 use crate::engine::sqlite::pages::{self, Free, Pages};
 use crate::source::files::metadata::Facts;
@@ -72,7 +73,7 @@ pub(super) fn file_of(root: &Path, path: &EntryPath) -> PathBuf {
 /// Captures one database, and has it checked if somebody wants that. One that nobody has open is read as it lies there, and
 /// once more with everybody else where somebody has written to it meanwhile.
 pub(super) fn capture(
-    file: &Path,
+    file: &DatabaseFile,
     path: &EntryPath,
     how: (Free, bool),
     sink: &mut dyn EntrySink,

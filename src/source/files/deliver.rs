@@ -56,7 +56,7 @@ pub(super) struct Deliver<'a> {
     budget: Arc<Budget>,
     reader: Arc<Reader>,
     queue: VecDeque<Pending>,
-    /// The root's own path: SQLite opens databases by name.
+    /// The root's own path, for messages.
     root: PathBuf,
     /// Databases are checked.
     check: bool,

@@ -29,6 +29,7 @@ mod links;
 mod metadata;
 mod only;
 mod read;
+pub mod root;
 mod scan;
 mod stream;
 pub mod target;

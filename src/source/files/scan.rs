@@ -242,6 +242,8 @@ fn beginning(parent: &Handle, name: &CStr, most: usize, terms: &Terms) -> Option
     use std::io::Read;
     let facts = Facts::at(parent, name).ok().filter(|facts| facts.kind == Kind::File)?;
     let file = terms.opener.file(parent, name, facts.uid).ok()?;
+    // Something else may have taken its place.
+    Facts::of_open(&file).ok().filter(|facts| facts.kind == Kind::File)?;
     let mut bytes = Vec::new();
     std::fs::File::from(file).take(most as u64).read_to_end(&mut bytes).ok()?;
     Some(bytes)

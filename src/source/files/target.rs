@@ -14,13 +14,12 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::fd::AsFd;
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fchmod, fstat, linkat, unlinkat};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fchmod, fstat, linkat, openat, unlinkat};
 use rustix::io::Errno;
 
 use self::apply::{Handle, Meta, Now, apply, set_owner_and_mode};
@@ -32,6 +31,7 @@ use self::place::{Place, Temporary};
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::error::Explained;
 use crate::base::path::{EntryPath, encode};
+use crate::source::files::root::{self, Absent};
 
 mod apply;
 mod compare;
@@ -45,13 +45,16 @@ mod place;
 mod special;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
+pub use self::apply::through_proc;
 pub use self::compare::holds;
 pub use self::error::TargetError;
 pub use self::issues::{Issue, Shortfall as IssueKind};
 pub use self::look::Found;
 pub use self::place::is_temporary;
+pub use self::tree::Tree;
 pub use self::writer::FileWriter;
 
 /// How to restore.
@@ -101,16 +104,23 @@ impl Target {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TargetError::Full { path: path(), source },
             _ => TargetError::Closed { path: path(), source },
         };
-        match fs::metadata(root) {
-            Ok(there) if !there.is_dir() => return Err(TargetError::NotAFolder { path: path() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_folder(root).map_err(closed)?,
-            Err(error) => return Err(closed(error)),
-            Ok(_) => {}
+        let place = root::trusted(root).map_err(closed)?.path;
+        match root::open(&place, Absent::Make) {
+            Ok(folder) => Self::within(folder, root, options),
+            Err(Errno::NOTDIR) => Err(TargetError::NotAFolder { path: path() }),
+            Err(error) => Err(closed(error.into())),
         }
+    }
+
+    /// Takes an open folder to restore into, which people call `root`.
+    pub fn within(folder: OwnedFd, root: &Path, options: Options) -> Result<Self, TargetError> {
+        let closed =
+            |source: io::Error| TargetError::Closed { path: encode(root.as_os_str().as_encoded_bytes()), source };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| closed(error.into()))?;
+        let folder = openat(&folder, c".", flags, Mode::empty()).map_err(|error| closed(error.into()))?;
         accessat(&folder, c".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
             .or_else(|error| if error == Errno::NOSYS { Ok(()) } else { Err(closed(error.into())) })?;
+        let is_new = fs::read_dir(through_proc(&folder)).is_ok_and(|mut entries| entries.next().is_none());
         Ok(Self {
             dirs: Dirs::new(folder),
             owners: Owners::new(options.numeric_ids),
@@ -118,7 +128,7 @@ impl Target {
             issues: Arc::default(),
             later: Mutex::default(),
             several: Mutex::default(),
-            is_new: fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()),
+            is_new,
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         })
     }
@@ -377,7 +387,8 @@ impl Target {
         let Some((file, stat)) = place.existing()? else { return Ok(None) };
         let now = Now::existing(&stat);
         // A file's other names may lie outside the target: its metadata is theirs too and is not for us to change.
-        let ours = stat.st_nlink == 1 || (now.matches(meta) && self.is_first_name(&stat, &place.path));
+        let matches = || now.matches(Handle::Open(file.as_fd()), meta);
+        let ours = stat.st_nlink == 1 || (matches() && self.is_first_name(&stat, &place.path));
         if u64::try_from(stat.st_size) != Ok(size) || !ours {
             return Ok(None);
         }
@@ -413,16 +424,5 @@ impl Target {
         let issues = self.issues.clone();
         let (end, closed) = (AtomicU64::new(0), AtomicBool::new(false));
         FileWriter { file, place, temporary, meta, size, issues, end, closed }
-    }
-}
-
-/// Makes the folder, for its owner only, and its parents as the user's umask says.
-fn make_folder(root: &Path) -> io::Result<()> {
-    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        fs::create_dir_all(parent)?;
-    }
-    match fs::DirBuilder::new().mode(0o700).create(root) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
     }
 }

@@ -24,6 +24,7 @@ use crate::base::path::EntryPath;
 use crate::source::{ConfigError, Source, SourceError};
 
 mod changing;
+mod databases;
 mod speed;
 mod trees;
 

@@ -55,6 +55,7 @@ impl<'v> Draft<'v> {
             name: name.clone(),
             kind: kind.to_owned(),
             root: root.to_owned(),
+            place: None,
             listing: Content::default(),
             entries: 0,
             files: 0,
@@ -293,6 +294,10 @@ impl SourceDraft<'_, '_> {
 }
 
 impl EntrySink for SourceDraft<'_, '_> {
+    fn led_to(&mut self, place: &str) {
+        self.record.place = Some(place.to_owned());
+    }
+
     fn content(
         &mut self,
         pieces: &mut dyn Iterator<Item = Result<Piece, Explained>>,

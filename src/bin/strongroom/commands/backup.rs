@@ -7,6 +7,7 @@ use strongroom::base::database::Database;
 use strongroom::base::error::{Explain, one_line};
 use strongroom::base::name::Name;
 use strongroom::base::text::{count, counted, is_obeyed, size};
+use strongroom::engine::regular;
 use strongroom::engine::sqlite::HEADER;
 use strongroom::format::manifest::{Alarm, Lost, Manifest, SourceRecord};
 use strongroom::ops::backup::{self, Planned, Report, Request, Rescan};
@@ -196,9 +197,8 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
 /// Is it a file that begins like a database?
 fn is_database(path: &Path) -> bool {
     let mut beginning = [0; HEADER.len()];
-    let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
     let read = |mut file: std::fs::File| std::io::Read::read_exact(&mut file, &mut beginning);
-    is_file && std::fs::File::open(path).and_then(read).is_ok() && beginning == *HEADER
+    regular::open(path).and_then(read).is_ok() && beginning == *HEADER
 }
 
 /// `docs`, or `docs_2` if there is one already.

@@ -12,7 +12,7 @@ use strongroom::vault::host;
 use strongroom::vault::people::{Person, shorten};
 
 use crate::asking::read_passphrase;
-use crate::context::Context;
+use crate::context::{Context, waiting};
 use crate::exit::{Ending, Failure};
 use crate::render::Lines;
 
@@ -199,7 +199,7 @@ fn recipient(text: &str, number: usize) -> Result<Person, Failure> {
         Some((name, key)) if !name.contains(' ') && !name.starts_with("ssh-") => (Some(name), key),
         _ => (None, text),
     };
-    let key = match std::fs::read_to_string(key) {
+    let key = match waiting(|| std::fs::read_to_string(key)) {
         Ok(file) if !key.starts_with("age1") => {
             file.lines().find(|line| !line.starts_with('#')).unwrap_or_default().to_owned()
         }

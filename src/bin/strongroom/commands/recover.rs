@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use strongroom::base::error::reason;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, shell_word, size};
 use strongroom::format::manifest::Manifest;
@@ -17,6 +18,7 @@ use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
 use strongroom::record::plan::{Act, OnConflict, Options};
+use strongroom::source::files::root;
 use strongroom::vault::select::Filter;
 use strongroom::vault::unlocked::UnlockedVault;
 
@@ -320,7 +322,10 @@ fn into(named: &OsStr) -> Result<LiveDatabase, Failure> {
         None => LiveDatabase::Sqlite(PathBuf::from(named)),
     };
     Ok(match database {
-        LiveDatabase::Sqlite(path) => LiveDatabase::Sqlite(std::path::absolute(&path).unwrap_or(path)),
+        LiveDatabase::Sqlite(path) => {
+            let led = root::trusted(&path).map_err(|error| wrong(reason(&error)))?;
+            LiveDatabase::Sqlite(led.path)
+        }
         server => server,
     })
 }

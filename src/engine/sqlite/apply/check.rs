@@ -1,13 +1,13 @@
 //! SQLite's own check of a whole database.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode};
 
 use crate::base::control::Control;
+use crate::engine::sqlite::apply::Checked;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
-use crate::engine::sqlite::apply::{Checked, read_alone};
+use crate::engine::sqlite::file::DatabaseFile;
 
 /// So many findings are told.
 const FINDINGS: usize = 5;
@@ -69,8 +69,8 @@ fn words(error: &rusqlite::Error) -> String {
 }
 
 /// Checks a file that nobody else has.
-pub(super) fn alone(file: &Path, control: &Arc<Control>, told: &Told<'_>) -> Result<Checked, ApplyError> {
-    let mut connection = read_alone(file).map_err(told.sqlite("check"))?;
+pub(super) fn alone(file: &DatabaseFile, control: &Arc<Control>, told: &Told<'_>) -> Result<Checked, ApplyError> {
+    let mut connection = file.connect_alone().map_err(told.sqlite("check"))?;
     let control = control.clone();
     let checked = connected(&mut connection, move || control.stopped()).map_err(told.sqlite("check"))?;
     checked.ok_or(ApplyError::Interrupted)

@@ -1,23 +1,22 @@
 //! Is a live database still what a snapshot holds? Reads both, changes neither.
 
-use std::path::Path;
-
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
+use crate::engine::sqlite::apply::Options;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header::{self, Header};
 use crate::engine::sqlite::apply::live::{connect, has_log};
 use crate::engine::sqlite::apply::pages::{Pages, Wanted};
-use crate::engine::sqlite::apply::{Options, read_alone};
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::live::AtRest;
 
 /// Does the live database hold exactly this, counters aside?
-pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<bool, ApplyError> {
+pub fn holds(live: &DatabaseFile, wanted: Wanted<'_>, options: &Options<'_>) -> Result<bool, ApplyError> {
     let mut pages = Pages::new(wanted)?;
-    let told = Told { path: live, wait: options.wait };
+    let told = Told { path: live.shown(), wait: options.wait };
     let failed = told.sqlite("read");
-    if !live.exists() {
+    if live.look().map_err(told.io("look at"))?.is_none() {
         return Ok(false);
     }
     let at_rest = AtRest::look(live);
@@ -52,17 +51,17 @@ pub fn holds(live: &Path, wanted: Wanted<'_>, options: &Options<'_>) -> Result<b
 }
 
 /// A database that nobody has open is read without anything being made beside it.
-fn alone(live: &Path) -> rusqlite::Result<Connection> {
-    let connection = read_alone(live)?;
+fn alone(live: &DatabaseFile) -> rusqlite::Result<Connection> {
+    let connection = live.connect_alone()?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
     Ok(connection)
 }
 
 /// A log that others left is left to others.
-fn joined(live: &Path, options: &Options<'_>) -> Result<Connection, ApplyError> {
+fn joined(live: &DatabaseFile, options: &Options<'_>) -> Result<Connection, ApplyError> {
     let had_log = has_log(live);
     let connection = connect(live, options.wait)?;
-    let told = Told { path: live, wait: options.wait };
+    let told = Told { path: live.shown(), wait: options.wait };
     let kept = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, had_log);
     kept.map_err(told.sqlite("open"))?;
     Ok(connection)

@@ -25,6 +25,7 @@ use crate::engine::sqlite::apply::header::{self, AutoVacuum, Header};
 use crate::engine::sqlite::apply::live::{Live, has_log};
 use crate::engine::sqlite::apply::pages::Pages;
 use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, Way, check, reach};
+use crate::engine::sqlite::file::DatabaseFile;
 
 /// Changed pages held in memory while readers still keep a database with a rollback journal from being written to.
 const HELD: usize = 32 << 20;
@@ -95,8 +96,9 @@ pub(super) fn run(
         return Err(ApplyError::Written { path: told.path.to_owned() });
     }
     reach("begun");
+    let file = live.file().clone();
     let connection = live.connection();
-    let outcome = within(connection, goal, from, options, told);
+    let outcome = within((connection, &file), goal, from, options, told);
     let is_over = matches!(outcome, Err(_) | Ok(Outcome::Lost | Outcome::Applied(Applied { written: 0, .. })));
     if is_over {
         // A rollback that fails is one that SQLite has made already.
@@ -113,13 +115,13 @@ pub(super) fn run(
 }
 
 fn within(
-    connection: &mut Connection,
+    (connection, file): (&mut Connection, &DatabaseFile),
     goal: &Goal,
     from: From<'_, '_>,
     options: &Options<'_>,
     told: &Told<'_>,
 ) -> Result<Outcome, ApplyError> {
-    let Some((live, live_count)) = first_page(connection, told)? else { return Ok(Outcome::Empty) };
+    let Some((live, live_count)) = first_page(connection, file, told)? else { return Ok(Outcome::Empty) };
     let header = Header::of(&live).ok_or_else(|| ApplyError::NotADatabase { path: told.path.to_owned() })?;
     if let Some(what) = other_layout(header, goal.header()) {
         return Ok(Outcome::OtherLayout(what));
@@ -129,7 +131,7 @@ fn within(
     }
     let first = First { wanted: &goal.first, live: &live, live_count, count: goal.count };
     let held = Held { rollback_journal: !header.is_wal(), bytes: 0, flushed: false };
-    let mut transaction = Transaction { connection, told, options, first, held };
+    let mut transaction = Transaction { connection, file, told, options, first, held };
     let made = match from {
         From::All(pages) => transaction.make_all(pages)?,
         From::Known(known) => transaction.make_known(known, goal)?,
@@ -158,10 +160,14 @@ fn within(
 }
 
 /// The live first page and how many there are; `None` for a file without any.
-fn first_page(connection: &Connection, told: &Told<'_>) -> Result<Option<(Vec<u8>, u32)>, ApplyError> {
+fn first_page(
+    connection: &Connection,
+    file: &DatabaseFile,
+    told: &Told<'_>,
+) -> Result<Option<(Vec<u8>, u32)>, ApplyError> {
     let failed = told.sqlite("read");
     // A file of no length becomes one page the moment a transaction begins: the file itself tells.
-    if std::fs::metadata(told.path).map_err(told.io("look at"))?.len() == 0 && !has_log(told.path) {
+    if file.look().map_err(told.io("look at"))?.is_some_and(|there| there.st_size == 0) && !has_log(file) {
         return Ok(None);
     }
     let count: u32 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(&failed)?;
@@ -185,6 +191,7 @@ fn other_layout(live: Header<'_>, wanted: Header<'_>) -> Option<&'static str> {
 
 struct Transaction<'c> {
     connection: &'c mut Connection,
+    file: &'c DatabaseFile,
     told: &'c Told<'c>,
     options: &'c Options<'c>,
     first: First<'c>,
@@ -225,7 +232,7 @@ impl Transaction<'_> {
     fn make_known(&mut self, known: &mut Known<'_>, goal: &Goal) -> Result<Made, ApplyError> {
         let live_count = self.first.live_count;
         let Some(numbers) = differing::unknown(known, goal, live_count) else { return Ok(Made::TooMany) };
-        let looking = Looking::at(known, goal, live_count, numbers.len(), self.options, self.told);
+        let looking = Looking::at(known, goal, live_count, numbers.len(), self.options, self.file);
         std::thread::scope(|scope| {
             let mut helpers = looking.begin(scope);
             // Helpers are readers, whom no page is written past.

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -21,6 +20,7 @@ use crate::engine::sqlite::apply::delta::Goal;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header;
 use crate::engine::sqlite::apply::pages::Blocks;
+use crate::engine::sqlite::file::DatabaseFile;
 
 /// Threads that help to look at pages, at most.
 const HELPERS: usize = 3;
@@ -113,7 +113,7 @@ pub fn most_listed(count: u32) -> usize {
 
 /// What those who look at pages share.
 pub(super) struct Looking<'l, 'k> {
-    live: &'l Path,
+    live: &'l DatabaseFile,
     live_count: u32,
     size: usize,
     locks: u32,
@@ -137,11 +137,11 @@ impl<'l, 'k> Looking<'l, 'k> {
         live_count: u32,
         listed: usize,
         options: &Options<'l>,
-        told: &Told<'l>,
+        live: &'l DatabaseFile,
     ) -> Self {
         let size = goal.page_size();
         Self {
-            live: told.path,
+            live,
             live_count,
             size,
             locks: header::lock_page(size as u32),
@@ -194,7 +194,7 @@ impl<'l, 'k> Looking<'l, 'k> {
 
     fn connect(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(self.live, flags)?;
+        let connection = self.live.connect(flags)?;
         // The lock that would be waited for is the transaction's.
         connection.busy_timeout(Duration::ZERO)?;
         connection.execute_batch("PRAGMA cache_size = -1024; BEGIN")?;

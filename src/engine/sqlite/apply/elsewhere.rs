@@ -5,11 +5,12 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+
+use crate::engine::sqlite::file::DatabaseFile;
 
 /// Has any process but this one the file open? Of processes that this one may not look at nothing is known.
-pub fn is_open_elsewhere(file: &Path) -> bool {
-    let Ok(wanted) = file.metadata() else { return false };
+pub fn is_open_elsewhere(file: &DatabaseFile) -> bool {
+    let Some(wanted) = file.id() else { return false };
     let own = std::process::id().to_string();
     let is_other = |process: &fs::DirEntry| {
         let name = process.file_name();
@@ -21,7 +22,7 @@ pub fn is_open_elsewhere(file: &Path) -> bool {
         let handle = handle.path();
         // Sockets and pipes have no path.
         let is_file = fs::read_link(&handle).is_ok_and(|target| target.is_absolute());
-        is_file && fs::metadata(handle).is_ok_and(|it| (it.dev(), it.ino()) == (wanted.dev(), wanted.ino()))
+        is_file && fs::metadata(handle).is_ok_and(|it| (it.dev(), it.ino()) == wanted)
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes.filter(is_other).flat_map(open).any(is_it)
@@ -29,9 +30,14 @@ pub fn is_open_elsewhere(file: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::process::{Command, Stdio};
 
     use super::*;
+
+    fn is_open(path: &Path) -> bool {
+        is_open_elsewhere(&DatabaseFile::at(path).unwrap())
+    }
 
     #[test]
     fn a_file_that_another_process_has_open_is_told_from_one_that_this_one_has() {
@@ -39,13 +45,13 @@ mod tests {
         let path = temp.path().join("app.db");
         fs::write(&path, "x").unwrap();
         let own = fs::File::open(&path).unwrap();
-        assert!(!is_open_elsewhere(&path));
+        assert!(!is_open(&path));
         let mut other = Command::new("sleep").arg("60").stdin(Stdio::from(own)).spawn().unwrap();
-        assert!(is_open_elsewhere(&path));
+        assert!(is_open(&path));
         fs::hard_link(&path, temp.path().join("other name")).unwrap();
-        assert!(is_open_elsewhere(&temp.path().join("other name")));
+        assert!(is_open(&temp.path().join("other name")));
         other.kill().unwrap();
         other.wait().unwrap();
-        assert!(!is_open_elsewhere(&path));
+        assert!(!is_open(&path));
     }
 }

@@ -3,21 +3,23 @@
 //! Owns its connection, and the answer to whether anybody has written to it since it was first looked at: what a change
 //! replaces is to be what somebody kept safe before.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
-use crate::engine::sqlite::apply::{beside, reach};
+use crate::engine::sqlite::apply::reach;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::HeldFile;
 
 /// A database at a place, which need not be there.
 #[derive(Debug)]
 pub struct Live {
-    path: PathBuf,
+    // Dropped before the file it was made by.
     open: Option<Open>,
+    file: DatabaseFile,
 }
 
 /// Dropped in this order: only with the connection closed may other handles of the file be.
@@ -30,19 +32,25 @@ struct Open {
 }
 
 impl Live {
-    pub fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), open: None }
+    pub fn at(file: DatabaseFile) -> Self {
+        Self { open: None, file }
     }
 
+    pub fn file(&self) -> &DatabaseFile {
+        &self.file
+    }
+
+    /// What people call it.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.shown()
     }
 
     /// Notes what is there, for [`Live::hold`] to tell whether that has changed. Until then, a log is left as it is.
     pub fn watch(&mut self, wait: Duration) -> Result<(), ApplyError> {
-        let told = Told { path: &self.path.clone(), wait };
-        let has_log = has_log(&self.path);
-        let shared = beside(&self.path, "-shm");
+        let file = self.file.clone();
+        let told = Told { path: file.shown(), wait };
+        let has_log = has_log(&self.file);
+        let shared = self.file.companion("-shm");
         let open = self.open(wait)?;
         open.connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)
@@ -56,7 +64,8 @@ impl Live {
     /// Keeps everybody else from writing, until the change is made or this is dropped. Is what is there what was there
     /// when it was looked at last?
     pub fn hold(&mut self, wait: Duration) -> Result<bool, ApplyError> {
-        let told = Told { path: &self.path.clone(), wait };
+        let file = self.file.clone();
+        let told = Told { path: file.shown(), wait };
         let open = self.open(wait)?;
         if !open.connection.is_autocommit() {
             return Ok(true);
@@ -83,9 +92,9 @@ impl Live {
 
     fn open(&mut self, wait: Duration) -> Result<&mut Open, ApplyError> {
         if self.open.is_none() {
-            let told = Told { path: &self.path, wait };
-            let held = vec![HeldFile::of(&self.path).map_err(told.io("look at"))?];
-            let connection = connect(&self.path, wait)?;
+            let told = Told { path: self.file.shown(), wait };
+            let held = vec![HeldFile::of(&self.file).map_err(told.io("look at"))?];
+            let connection = connect(&self.file, wait)?;
             self.open = Some(Open { connection, seen: None, held });
             reach("opened");
         }
@@ -99,16 +108,16 @@ impl Open {
     }
 }
 
-pub(super) fn has_log(live: &Path) -> bool {
-    std::fs::metadata(beside(live, "-wal")).is_ok_and(|log| log.len() > 0)
+pub(super) fn has_log(live: &DatabaseFile) -> bool {
+    live.companion("-wal").has_content()
 }
 
 /// Opens a live database for reading and writing its pages.
-pub(super) fn connect(live: &Path, wait: Duration) -> Result<Connection, ApplyError> {
-    let told = Told { path: live, wait };
+pub(super) fn connect(live: &DatabaseFile, wait: Duration) -> Result<Connection, ApplyError> {
+    let told = Told { path: live.shown(), wait };
     let failed = told.sqlite("open");
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(live, flags).map_err(&failed)?;
+    let mut connection = live.connect(flags).map_err(&failed)?;
     connection.busy_handler(Some(patience(wait))).map_err(&failed)?;
     let prepare = || {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;

@@ -1,5 +1,5 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::Connection;
@@ -111,18 +111,33 @@ fn from(
     }
 }
 
+fn live_at(path: &Path) -> Live {
+    Live::at(DatabaseFile::at(path).unwrap())
+}
+
+fn beside(database: &Path, side: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(side);
+    PathBuf::from(name)
+}
+
 fn give_back(live: &Path, snapshot: &Path, on_damage: OnDamage, wait: Duration) -> Result<Applied, ApplyError> {
     let control = Arc::default();
     let mut blocks = from(blocks(snapshot, 70_001));
     let wanted = Wanted { length: fs::metadata(snapshot).unwrap().len(), blocks: &mut blocks };
-    apply(&mut Live::at(live), wanted, &Options { wait, on_damage, control: &control, dress: None })
+    apply(&mut live_at(live), wanted, &Options { wait, on_damage, control: &control, dress: None })
 }
 
 fn holds_file(live: &Path, snapshot: &Path) -> bool {
     let control = Arc::default();
     let mut blocks = from(blocks(snapshot, 5_000));
     let wanted = Wanted { length: fs::metadata(snapshot).unwrap().len(), blocks: &mut blocks };
-    holds(live, wanted, &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None }).unwrap()
+    holds(
+        &DatabaseFile::at(live).unwrap(),
+        wanted,
+        &Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None },
+    )
+    .unwrap()
 }
 
 #[test]
@@ -315,11 +330,11 @@ fn content_that_ends_early_or_cannot_be_read_leaves_the_database_as_it_was() {
     let control = Arc::default();
     let options = Options { wait: WAIT, on_damage: OnDamage::Refuse, control: &control, dress: None };
     let mut short = from(blocks(&scene.snapshot(), 4096).take(9));
-    let error = apply(&mut Live::at(&scene.live()), Wanted { length, blocks: &mut short }, &options).unwrap_err();
+    let error = apply(&mut live_at(&scene.live()), Wanted { length, blocks: &mut short }, &options).unwrap_err();
     assert!(matches!(error, ApplyError::Snapshot { .. }), "{error:?}");
     let broken = || Box::new(ApplyError::NoPageTable) as Explained;
     let mut broken = from(blocks(&scene.snapshot(), 4096).take(9).chain(std::iter::once(Err(broken()))));
-    let error = apply(&mut Live::at(&scene.live()), Wanted { length, blocks: &mut broken }, &options).unwrap_err();
+    let error = apply(&mut live_at(&scene.live()), Wanted { length, blocks: &mut broken }, &options).unwrap_err();
     assert!(matches!(error, ApplyError::Content { .. }), "{error:?}");
     assert_eq!(number(&scene.live(), "SELECT sum(balance) FROM account"), before);
 }

@@ -4,21 +4,22 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
+use rustix::fs::{Mode, OFlags, fsync, openat};
 
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::header;
 use crate::engine::sqlite::apply::pages::Pages;
-use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, SIDES, Way, beside, check, reach, read_alone};
+use crate::engine::sqlite::apply::{Applied, Checked, OnDamage, Options, SIDES, Way, check, reach};
+use crate::engine::sqlite::file::DatabaseFile;
 
 /// Makes the database that is not there.
-pub(super) fn create(live: &Path, pages: &mut Pages<'_>, options: &Options<'_>) -> Result<Applied, ApplyError> {
-    let told = Told { path: live, wait: options.wait };
+pub(super) fn create(live: &DatabaseFile, pages: &mut Pages<'_>, options: &Options<'_>) -> Result<Applied, ApplyError> {
+    let told = Told { path: live.shown(), wait: options.wait };
     let staged = Staged::write(live, pages, options, false)?;
     let checked = staged.check(options, &told)?;
     if let Some(dress) = options.dress {
@@ -27,30 +28,31 @@ pub(super) fn create(live: &Path, pages: &mut Pages<'_>, options: &Options<'_>) 
     staged.file.sync_all().map_err(told.io("write"))?;
     reach("staged");
     for side in SIDES {
-        match fs::remove_file(beside(live, side)) {
+        let file = live.companion(side);
+        match fs::remove_file(file.path()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(ApplyError::Io { action: "remove", path: beside(live, side), source: error });
+                return Err(ApplyError::Io { action: "remove", path: file.shown().to_owned(), source: error });
             }
             _ => {}
         }
     }
     reach("sides removed");
-    fs::rename(&staged.path, live).map_err(told.io("replace"))?;
-    let folder = live.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(told.io("write"))?;
+    fs::rename(staged.place.path(), live.path()).map_err(told.io("replace"))?;
+    let folder = openat(live.folder(), c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    folder.and_then(fsync).map_err(|error| told.io("write")(error.into()))?;
     Ok(applied(Way::Created, pages, checked))
 }
 
 /// Copies the snapshot into a live database whose pages do not fit one to one. One transaction of the live database,
 /// made by SQLite's backup in the other direction.
 pub(super) fn copy(
-    connection: &mut Connection,
+    (connection, live): (&mut Connection, &DatabaseFile),
     what: &'static str,
     pages: &mut Pages<'_>,
     options: &Options<'_>,
     told: &Told<'_>,
 ) -> Result<Applied, ApplyError> {
-    let staged = Staged::write(told.path, pages, options, true)?;
+    let staged = Staged::write(live, pages, options, true)?;
     let checked = staged.check(options, told)?;
     reach("staged");
     // SQLite copies into a database only from outside of a transaction.
@@ -62,7 +64,7 @@ pub(super) fn copy(
         return Err(ApplyError::InUse { path: told.path.to_owned(), what });
     }
     reach("without log");
-    let from = read_alone(&staged.path).map_err(told.sqlite("read"))?;
+    let from = staged.place.connect_alone().map_err(told.sqlite("read"))?;
     let result = copy_all(&from, connection, options.wait, told);
     reach("copied");
     if leave_log {
@@ -100,20 +102,28 @@ fn applied(way: Way, pages: &Pages<'_>, checked: Checked) -> Applied {
 
 /// A database on its way, removed when it is dropped under this name.
 struct Staged {
-    path: PathBuf,
+    place: DatabaseFile,
     file: File,
 }
 
 impl Staged {
     /// `unlogged`: it is not to be a database with a log, whatever it was.
-    fn write(live: &Path, pages: &mut Pages<'_>, options: &Options<'_>, unlogged: bool) -> Result<Self, ApplyError> {
+    fn write(
+        live: &DatabaseFile,
+        pages: &mut Pages<'_>,
+        options: &Options<'_>,
+        unlogged: bool,
+    ) -> Result<Self, ApplyError> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).expect("BUG: the system has no randomness");
         let name = format!(".strongroom-{}.partial", hex::encode(random));
-        let path = live.with_file_name(name);
-        let told = Told { path: live, wait: options.wait };
-        let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let staged = Self { file: open.map_err(told.io("stage"))?, path };
+        let place = live.beside(name.as_ref());
+        let told = Told { path: live.shown(), wait: options.wait };
+        let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(place.path());
+        let file = open.map_err(told.io("stage"))?;
+        // Whoever may write to the folder may put something else in its place.
+        let id = file.metadata().map(|there| (there.dev(), there.ino())).map_err(told.io("stage"))?;
+        let staged = Self { file, place: place.that_is(id) };
         let mut out = BufWriter::with_capacity(1 << 20, &staged.file);
         while let Some((number, page)) = pages.next()? {
             if options.control.stopped() {
@@ -135,7 +145,7 @@ impl Staged {
     }
 
     fn check(&self, options: &Options<'_>, told: &Told<'_>) -> Result<Checked, ApplyError> {
-        match check::alone(&self.path, options.control, told)? {
+        match check::alone(&self.place, options.control, told)? {
             Checked::Damaged { findings } if options.on_damage == OnDamage::Refuse => {
                 Err(ApplyError::Unsound { path: told.path.to_owned(), findings })
             }
@@ -147,6 +157,6 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         // It is gone when it was moved into place.
-        let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_file(self.place.path());
     }
 }

@@ -27,6 +27,8 @@ pub enum AskError {
     Unsound { label: String, reason: String },
     #[error("the live database {place} cannot be asked: {}", .why.reason)]
     NoLive { place: String, why: Absent },
+    #[error("{name} has the text encoding {other}, and what it is asked beside has {one}")]
+    Encodings { name: String, one: &'static str, other: &'static str },
     #[error("the live database is locked: {reason}")]
     Busy { reason: String },
     #[error("the answer needs more than {} of temporary data", text::size(*limit))]
@@ -92,7 +94,9 @@ impl Explain for AskError {
             Self::Busy { .. } => Class::Busy,
             Self::Interrupted => Class::Interrupted,
             Self::NoLive { why, .. } => why.class,
-            Self::Unsound { .. } | Self::Full { .. } | Self::Sqlite(_) | Self::Output(_) => Class::Failed,
+            Self::Encodings { .. } | Self::Unsound { .. } | Self::Full { .. } | Self::Sqlite(_) | Self::Output(_) => {
+                Class::Failed
+            }
         }
     }
 
@@ -105,6 +109,9 @@ impl Explain for AskError {
             Self::Several => "ask one at a time",
             Self::Nothing => "write a SELECT, .tables or .schema",
             Self::Parameters { .. } => "give values with --bind VALUE or --bind NAME=VALUE",
+            Self::Encodings { .. } => {
+                "SQLite cannot compare them: ask them one at a time, or restore both and compare them"
+            }
             Self::Unsound { .. } => "it was captured like this; an earlier snapshot may be sound",
             Self::Busy { .. } => "something holds it exclusively: let it finish, or stop it",
             Self::Full { .. } => "narrow the question, or restore the database and ask the copy",

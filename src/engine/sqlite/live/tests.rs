@@ -1,4 +1,5 @@
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::*;
@@ -18,6 +19,10 @@ fn age(path: &Path) {
     File::open(path).unwrap().set_modified(old).unwrap();
 }
 
+fn look(path: &Path) -> Option<AtRest> {
+    AtRest::look(&DatabaseFile::at(path).unwrap())
+}
+
 fn names(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
@@ -26,7 +31,7 @@ fn names(folder: &Path) -> usize {
 fn a_database_at_rest_is_read_without_making_anything_beside_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = closed(folder.path());
-    let rest = AtRest::look(&path).expect("nobody has it open");
+    let rest = look(&path).expect("nobody has it open");
     let (first, second) = rest.open().unwrap();
     assert_eq!(first.number("SELECT count(*) FROM t").unwrap(), 1);
     assert_eq!(second.unwrap().number("SELECT count(*) FROM t").unwrap(), 1);
@@ -41,25 +46,25 @@ fn a_database_that_somebody_has_open_or_has_just_written_is_not_at_rest() {
     let app = Connection::open(&path).unwrap();
     app.execute_batch("INSERT INTO t VALUES (2)").unwrap();
     age(&path);
-    assert!(AtRest::look(&path).is_none());
+    assert!(look(&path).is_none());
     drop(app);
     // Its time is of this moment: writing that comes at once would not show in it.
-    assert!(AtRest::look(&path).is_none());
+    assert!(look(&path).is_none());
     age(&path);
-    assert!(AtRest::look(&path).is_some());
+    assert!(look(&path).is_some());
     fs::write(folder.path().join("app.db-journal"), b"").unwrap();
-    assert!(AtRest::look(&path).is_none());
+    assert!(look(&path).is_none());
     fs::remove_file(folder.path().join("app.db-journal")).unwrap();
     Connection::open(&path).unwrap().execute_batch("PRAGMA journal_mode = DELETE").unwrap();
     age(&path);
-    assert!(AtRest::look(&path).is_none(), "it has no log to be spared");
+    assert!(look(&path).is_none(), "it has no log to be spared");
 }
 
 #[test]
 fn commits_into_the_log_leave_what_is_read_at_rest_one_moment_and_those_into_the_file_are_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let path = closed(folder.path());
-    let rest = AtRest::look(&path).unwrap();
+    let rest = look(&path).unwrap();
     let (reader, _) = rest.open().unwrap();
     let app = Connection::open(&path).unwrap();
     app.execute_batch("INSERT INTO t VALUES (2)").unwrap();

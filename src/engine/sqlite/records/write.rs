@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -12,6 +12,7 @@ use crate::base::error::{Explained, reason};
 use crate::base::record::{Change, EachTouched, Ended, Rules, Table, Value};
 use crate::engine::sqlite::apply::patience;
 use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::records::error::RecordsError;
 use crate::engine::sqlite::records::read::{Rows, list};
 use crate::engine::sqlite::records::schema;
@@ -20,7 +21,7 @@ use crate::engine::sqlite::records::watch::Watch;
 /// A live database.
 pub struct Live {
     connection: Connection,
-    path: PathBuf,
+    file: DatabaseFile,
     wait: Duration,
     /// References are checked when a transaction ends, not with each row.
     pub deferring: bool,
@@ -33,20 +34,18 @@ pub struct Live {
 }
 
 impl Live {
-    /// Opens a database that is there.
+    /// Opens a database that is there. Its path leads through no link.
     pub fn open(path: &Path, wait: Duration) -> Result<Self, RecordsError> {
-        let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
+        Self::open_file(file(path)?, wait)
+    }
+
+    fn open_file(file: DatabaseFile, wait: Duration) -> Result<Self, RecordsError> {
+        let path = file.shown().to_owned();
+        let failed = |error: rusqlite::Error| RecordsError::of(path.clone(), wait, None, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        let mut live = Self {
-            connection,
-            path: path.to_owned(),
-            wait,
-            deferring: true,
-            checking: true,
-            watch: Watch::default(),
-            is_new: false,
-        };
+        let connection = file.connect(flags).map_err(failed)?;
+        let mut live =
+            Self { connection, file, wait, deferring: true, checking: true, watch: Watch::default(), is_new: false };
         live.prepare().map_err(failed)?;
         Ok(live)
     }
@@ -55,15 +54,15 @@ impl Live {
     pub fn open_new(path: &Path, wait: Duration) -> Result<Self, RecordsError> {
         let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
         let connection = Connection::open_in_memory().map_err(failed)?;
-        let (path, watch) = (path.to_owned(), Watch::default());
-        Ok(Self { connection, path, wait, deferring: true, checking: true, watch, is_new: true })
+        let (file, watch) = (file(path)?, Watch::default());
+        Ok(Self { connection, file, wait, deferring: true, checking: true, watch, is_new: true })
     }
 
     /// Makes the file, for its owner only.
     fn come_into_being(&mut self) -> Result<(), RecordsError> {
-        let made = File::options().write(true).create_new(true).mode(0o600).open(&self.path);
-        made.map_err(|error| RecordsError::Sqlite { path: self.path.clone(), reason: reason(&error) })?;
-        *self = Self { is_new: true, ..Self::open(&self.path, self.wait)? };
+        let made = File::options().write(true).create_new(true).mode(0o600).open(self.file.path());
+        made.map_err(|error| unusable(self.path(), &error))?;
+        *self = Self { is_new: true, ..Self::open_file(self.file.clone(), self.wait)? };
         Ok(())
     }
 
@@ -76,11 +75,11 @@ impl Live {
     }
 
     pub fn path(&self) -> &Path {
-        &self.path
+        self.file.shown()
     }
 
     fn failed(&self, table: Option<&str>, error: &rusqlite::Error) -> Explained {
-        Box::new(RecordsError::of(self.path.clone(), self.wait, table, error))
+        Box::new(RecordsError::of(self.path().to_owned(), self.wait, table, error))
     }
 
     /// Runs a statement on one table's rows; how many it touched.
@@ -92,7 +91,7 @@ impl Live {
 
 impl Rows for Live {
     fn label(&self) -> String {
-        self.path.display().to_string()
+        self.path().display().to_string()
     }
 
     fn connection(&self) -> &Connection {
@@ -106,7 +105,7 @@ impl Rows for Live {
 
 impl Change for Live {
     fn begin(&mut self, rules: Rules<'_>) -> Result<(), Explained> {
-        if self.is_new && !self.path.exists() {
+        if self.is_new && self.file.look().is_ok_and(|there| there.is_none()) {
             self.come_into_being().map_err(|error| Box::new(error) as Explained)?;
         }
         if rules.triggers {
@@ -214,10 +213,18 @@ impl Change for Live {
         // What was temporary went with it.
         self.watch = Watch::default();
         // A file that was made for this and holds nothing is no database.
-        if self.is_new && std::fs::metadata(&self.path).is_ok_and(|file| file.len() == 0) {
-            let _ = std::fs::remove_file(&self.path);
+        if self.is_new && self.file.look().is_ok_and(|there| there.is_some_and(|there| there.st_size == 0)) {
+            let _ = std::fs::remove_file(self.file.path());
         }
     }
+}
+
+fn file(path: &Path) -> Result<DatabaseFile, RecordsError> {
+    DatabaseFile::direct(path).map_err(|error| unusable(path, &error))
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> RecordsError {
+    RecordsError::Sqlite { path: path.to_owned(), reason: reason(error) }
 }
 
 fn is_key(table: &Table) -> String {

@@ -280,7 +280,12 @@ unsafe extern "C" fn access(_: *mut sqlite3_vfs, _: *const c_char, _: c_int, res
 }
 
 /// Names are whole already.
-unsafe extern "C" fn full_pathname(_: *mut sqlite3_vfs, name: *const c_char, room: c_int, out: *mut c_char) -> c_int {
+pub(super) unsafe extern "C" fn full_pathname(
+    _: *mut sqlite3_vfs,
+    name: *const c_char,
+    room: c_int,
+    out: *mut c_char,
+) -> c_int {
     guarded(SQLITE_CANTOPEN, || {
         if name.is_null() {
             return SQLITE_CANTOPEN;

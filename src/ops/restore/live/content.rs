@@ -4,16 +4,19 @@
 //! in a private folder, where SQLite puts them together.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::process::geteuid;
 
 use crate::base::control::Control;
 use crate::base::entry::Entry;
 use crate::base::error::Explained;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, ApplyError, Expected, Known, Listed, Live, Wanted, beside};
+use crate::engine::sqlite::apply::{self, Applied, ApplyError, Expected, Known, Listed, Live, Wanted};
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::walk::find;
@@ -40,7 +43,7 @@ impl Origin<'_> {
     pub fn pages<R>(
         &self,
         entry: &Entry,
-        live: &Path,
+        live: &DatabaseFile,
         take: impl FnOnce(Wanted<'_>) -> Result<R, ApplyError>,
     ) -> Result<R, OpError> {
         let sides = self.sides(entry)?;
@@ -50,18 +53,18 @@ impl Origin<'_> {
             return Ok(taken?);
         }
         let staged = Staged::beside(live)?;
-        self.write(entry, &staged.database())?;
+        self.write(entry, &staged.database)?;
         for (side, entry) in &sides {
-            self.write(entry, &beside(&staged.database(), side))?;
+            self.write(entry, &staged.database.companion(side))?;
         }
-        apply::settle(&staged.database())?;
-        let failed = |source| OpError::from(Problem::Output { path: live.display().to_string(), source });
-        let mut file = File::open(staged.database()).map_err(failed)?;
+        apply::settle(&staged.database)?;
+        let failed = |source| OpError::from(Problem::Output { path: live.shown().display().to_string(), source });
+        let mut file = File::from(staged.database.open().map_err(failed)?);
         let length = file.metadata().map_err(failed)?.len();
         let mut blocks = |buffer: &mut Vec<u8>| {
             buffer.clear();
             let read = Read::by_ref(&mut file).take(BLOCK as u64).read_to_end(buffer);
-            let failed = |source| Box::new(VaultError::host(live)(source)) as Explained;
+            let failed = |source| Box::new(VaultError::host(live.shown())(source)) as Explained;
             Ok(read.map_err(failed)? > 0)
         };
         Ok(take(Wanted { length, blocks: &mut blocks })?)
@@ -166,9 +169,9 @@ impl Origin<'_> {
         Ok(found)
     }
 
-    fn write(&self, entry: &Entry, to: &Path) -> Result<(), OpError> {
+    fn write(&self, entry: &Entry, to: &DatabaseFile) -> Result<(), OpError> {
         let failed = |source| OpError::from(Problem::Output { path: entry.path.to_string(), source });
-        let mut out = File::options().write(true).create_new(true).mode(0o600).open(to).map_err(failed)?;
+        let mut out = File::options().write(true).create_new(true).mode(0o600).open(to.path()).map_err(failed)?;
         stream::in_order(self.library, entry, self.control, |blocks| {
             let mut buffer = Vec::new();
             while blocks(&mut buffer).map_err(Problem::Content)? {
@@ -180,26 +183,33 @@ impl Origin<'_> {
 }
 
 /// A private folder that is gone afterwards.
-struct Staged(PathBuf);
+struct Staged {
+    folder: DatabaseFile,
+    database: DatabaseFile,
+}
 
 impl Staged {
-    fn beside(live: &Path) -> Result<Self, OpError> {
+    fn beside(live: &DatabaseFile) -> Result<Self, OpError> {
         let mut random = [0; 8];
         crate::format::header::fill_random(&mut random);
-        let folder = live.with_file_name(format!(".strongroom-{}.partial", hex::encode(random)));
-        let failed = |source| OpError::from(Problem::Output { path: live.display().to_string(), source });
-        fs::DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;
-        Ok(Self(folder))
-    }
-
-    fn database(&self) -> PathBuf {
-        self.0.join("database")
+        let folder = live.beside(format!(".strongroom-{}.partial", hex::encode(random)).as_ref());
+        let failed = |source| OpError::from(Problem::Output { path: live.shown().display().to_string(), source });
+        fs::DirBuilder::new().mode(0o700).create(folder.path()).map_err(failed)?;
+        // Whoever may write to the folder around it may have put another in its place.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = open(folder.path(), flags, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let there = fstat(&open).map_err(|error| failed(error.into()))?;
+        if there.st_uid != geteuid().as_raw() || there.st_mode & 0o077 != 0 {
+            return Err(failed(io::ErrorKind::PermissionDenied.into()));
+        }
+        let database = DatabaseFile::within(open, "database".as_ref(), live.shown()).map_err(failed)?;
+        Ok(Self { folder, database })
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
         // What stays is litter, not harm: an undo sweeps it.
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(self.folder.path());
     }
 }

@@ -1,19 +1,18 @@
 //! Databases among what is given back: which entries are some, and how each is given back.
 
-use std::fs::{self, File};
+use std::fs::File;
 
 use crate::base::database::{Database as Captured, FREE_PAGES};
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, Options, SIDES, Way, beside};
+use crate::engine::sqlite::apply::{self, Applied, ApplyError, Options, SIDES, Way};
 use crate::format::manifest::SourceRecord;
-use crate::ops::error::{OpError, Problem};
+use crate::ops::error::OpError;
 use crate::ops::restore::in_place::Step as Told;
 use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::walk::{Trouble, Walk, find};
-use crate::ops::restore::live::{Database, Given, LINKED, Place, Work};
-use crate::ops::restore::sides::is_direct;
+use crate::ops::restore::live::{Database, Given, Place, Work};
 use crate::source::files::target::Target;
 use crate::vault::extents;
 use crate::vault::read::Library;
@@ -46,13 +45,11 @@ impl Place<'_> {
     pub fn has_unseen_log(&self, entry: &Entry, record: Option<&SourceRecord>) -> bool {
         let named = |record: &SourceRecord| record.databases.iter().any(|database| database.path == entry.path);
         let seen = record.is_some_and(named) && self.before.flatten().is_some_and(named);
-        let live = self.live(&entry.path);
-        let has = |side| fs::metadata(beside(&live, side)).is_ok_and(|log| log.len() > 0);
+        let live = self.ground.database(&entry.path);
+        let has = |side| live.as_ref().is_some_and(|live| live.companion(side).has_content());
         !seen && entry.size.is_multiple_of(SMALLEST_PAGE) && (has("-wal") || has("-journal"))
     }
-}
 
-impl Place<'_> {
     /// The database that this path is the log of, where the snapshot says so. Logs are never given back as files.
     pub(super) fn database_beside(
         &self,
@@ -65,6 +62,17 @@ impl Place<'_> {
             Some(database) if is_database(&database, record, library)? => Ok(Some(database)),
             _ => Ok(None),
         }
+    }
+
+    /// Why a database would be left alone: something else stands in its place.
+    pub(super) fn odd_for_database(&self, path: &EntryPath) -> Option<String> {
+        self.ground.odd_for_database(path).map(|odd| format!("left alone: {odd}"))
+    }
+
+    pub(super) fn is_below_odd_folder(&self, path: &EntryPath) -> bool {
+        let part = &self.part.path;
+        let above = std::iter::successors(path.parent(), EntryPath::parent).take_while(|folder| folder.is_within(part));
+        above.into_iter().any(|folder| self.ground.odd_for_folder(&folder).is_some())
     }
 
     /// Does the snapshot that says what is touched name this as a database?
@@ -95,14 +103,20 @@ impl Work<'_> {
                 self.one(&database, record, given, meant, done)?;
             }
             let Some(wanted) = &step.wanted else {
-                if self.place.was_database(&step.path) {
-                    let live = self.change.guard.take(&self.place.live(&step.path));
-                    self.going.borrow_mut().insert(step.path, live);
+                if self.place.was_database(&step.path)
+                    && let Some(live) = self.place.ground.database(&step.path)
+                {
+                    self.going.borrow_mut().insert(step.path, self.change.guard.take(live));
                 }
                 continue;
             };
             let same = step.now.as_ref() == Some(wanted) && !self.place.has_unseen_log(wanted, Some(record));
-            if same || self.is_unsaved(&step.path, step.now.as_ref()) || !is_database(wanted, record, self.library)? {
+            if same || !is_database(wanted, record, self.library)? {
+                continue;
+            }
+            // What stands there instead of a database is told with the databases.
+            let is_odd = self.place.ground.odd_for_database(&step.path).is_some();
+            if self.is_unsaved(&step.path, step.now.as_ref()) && !is_odd {
                 continue;
             }
             self.one(wanted, record, given, meant, done)?;
@@ -121,7 +135,7 @@ impl Work<'_> {
 
     /// Removes what SQLite kept beside a database that is gone: another one of that name would be taken for its owner.
     pub(super) fn remove_sides(&self, path: &EntryPath, target: &Target) -> Result<(), OpError> {
-        for side in SIDES.iter().filter_map(|side| side_of(&self.place.named(path), side)) {
+        for side in SIDES.iter().filter_map(|side| side_of(&self.place.ground.named(path), side)) {
             match target.remove(&side, false) {
                 Ok(_) => {}
                 Err(error) if error.is_fatal() => return Err(error.into()),
@@ -143,15 +157,26 @@ impl Work<'_> {
         if !self.databases.insert(wanted.path.clone()) || !meant(&wanted.path) {
             return Ok(());
         }
-        let live = self.place.live(&wanted.path);
-        if !self.change.claims.decides_over_database(self.place.number, &wanted.path, &live) {
+        let id = self.place.ground.database(&wanted.path).and_then(|live| live.id());
+        if !self.change.claims.decides_over_database(self.place.number, &wanted.path, id) {
             return Ok(());
         }
-        if !wanted.path.is_root() && !is_direct(&self.place.root, &live) {
-            self.tally.note(self.place.shown(&wanted.path), LINKED.to_owned());
+        if let Some(odd) = self.place.odd_for_database(&wanted.path) {
+            // What stands in the place of a folder is told with the folder.
+            if !self.place.is_below_odd_folder(&wanted.path) {
+                self.tally.note(self.place.shown(&wanted.path), odd);
+            }
             return Ok(());
         }
-        let applied = self.database(wanted, record)?;
+        let applied = match self.database(wanted, record) {
+            // The app has made another one there, which SQLite cannot turn into this one.
+            Err(OpError::Apply(ApplyError::Encoding { .. })) => {
+                let reason = "left alone: its text encoding is another one; move it away and run this again";
+                self.tally.note(self.place.shown(&wanted.path), reason.to_owned());
+                return Ok(());
+            }
+            applied => applied?,
+        };
         done(&wanted.path);
         (self.change.settings.told)(Told::Reached("database given back"));
         given.databases.push(Database { path: self.place.shown(&wanted.path), applied });
@@ -173,21 +198,17 @@ impl Work<'_> {
     }
 
     fn database(&self, wanted: &Entry, record: &SourceRecord) -> Result<Applied, OpError> {
-        let live = self.place.live(&wanted.path);
         let settings = self.change.settings;
         let control = &settings.control;
-        if let Some(folder) = live.parent() {
-            // The folder's own entry says later whose it is.
-            fs::create_dir_all(folder)
-                .map_err(|source| Problem::Output { path: live.display().to_string(), source })?;
-        }
-        let target = self.target()?;
+        let (target, ground) = (self.target()?, &self.place.ground);
+        // Its folder is made where it is not there: that folder's own entry says later whose it is.
+        let live = target.database(&ground.named(&wanted.path), ground.folder())?;
         let dress = |file: &File| target.dress(wanted, file).map_err(|error| Box::new(error) as Explained);
         let (wait, on_damage) = (settings.wait, self.on_damage);
         let options = Options { wait, on_damage, control, dress: Some(&dress) };
         let origin = Origin { record, library: self.library, control };
         let (unlocked, app) = (self.change.unlocked, &self.change.touches.app);
-        let mut held = self.change.guard.take(&live);
+        let mut held = self.change.guard.take(live.clone());
         let mut applied = match self.captured_now(&wanted.path)? {
             Some(now) => origin.by_safety(wanted, &now, &mut held, &options)?,
             None => None,
@@ -200,7 +221,7 @@ impl Work<'_> {
             None => origin.pages(wanted, &live, |pages| apply::apply(&mut held, pages, &options))?,
         };
         if applied.way != Way::Created {
-            let named = Entry { path: self.place.named(&wanted.path), ..wanted.clone() };
+            let named = Entry { path: ground.named(&wanted.path), ..wanted.clone() };
             target.dress_database(&named, &SIDES)?;
         }
         for issue in target.seal() {

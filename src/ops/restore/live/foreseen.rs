@@ -7,10 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Stat};
+
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::{Class, Explain, one_line};
 use crate::base::path::{EntryPath, encode};
 use crate::engine::sqlite::apply::{self, OnDamage, Options as Reading};
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::ops::actions::Kind as ActionKind;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
@@ -18,8 +21,7 @@ use crate::ops::restore::foreseen::{Foreseen, Seen, Told};
 use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::database::is_database;
 use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
-use crate::ops::restore::live::{Change, LINKED, OPEN, Place, UNSAVED, places};
-use crate::ops::restore::sides::is_direct;
+use crate::ops::restore::live::{Change, OPEN, Place, UNSAVED, places};
 use crate::ops::safety::is_captured;
 use crate::source::files::target::{Found, Options, Target, is_temporary};
 use crate::vault::read::Library;
@@ -35,7 +37,7 @@ pub(in crate::ops) fn foresee(
     for place in places(change, &library)? {
         let mut each = |source: &str, difference| told(source, difference);
         let options = Options { numeric_ids: change.settings.numeric_ids, staged: true };
-        let target = Target::at(&place.folder(), options)?;
+        let target = Target::at(place.ground.folder(), options)?;
         let seen = Seen::of(place.touches, foreseen, &mut each);
         let (databases, gone) = (BTreeSet::new(), BTreeSet::new());
         let look = Look { change, place: &place, library: &library, target: target.as_ref(), configured, databases };
@@ -74,13 +76,14 @@ impl Looking<'_> {
                 }
             }
         }
-        let mut walk = Walk::new(place, change.claims, library);
+        let (mut walk, mut blocked) = (Walk::new(place, change.claims, library), None::<EntryPath>);
         for step in walk.by_ref() {
             if change.settings.control.stopped() {
                 return Err(Problem::Interrupted.into());
             }
             match step {
-                Ok(step) if step.wanted.is_some() => self.comes(step)?,
+                Ok(step) if blocked.as_ref().is_some_and(|path| step.path.is_within(path)) => {}
+                Ok(step) if step.wanted.is_some() => blocked = self.comes(step)?.or(blocked),
                 Ok(step) => self.goes(&step)?,
                 Err(Trouble::Touched(error)) => self.seen.note(place.part.source.to_string(), one_line(&error)),
                 Err(Trouble::Fatal(error)) => return Err(error),
@@ -94,26 +97,33 @@ impl Looking<'_> {
         Ok(())
     }
 
-    /// Something is to be there.
-    fn comes(&mut self, step: Step) -> Result<(), OpError> {
+    /// Something is to be there. Returns the folder that nothing would be given back in, if it is one.
+    fn comes(&mut self, step: Step) -> Result<Option<EntryPath>, OpError> {
         let Look { place, library, .. } = self.look;
-        let (Some(record), Some(wanted)) = (place.gives, step.wanted) else { return Ok(()) };
+        let (Some(record), Some(wanted)) = (place.gives, step.wanted) else { return Ok(None) };
         if let Some(database) = place.database_beside(&step.path, record, library)? {
-            return self.database(&database);
+            return self.database(&database).map(|()| None);
         }
-        let live = place.live(&step.path);
-        if wanted.kind != Kind::Dir && self.look.is_unsaved(&live) {
+        if wanted.kind == Kind::Dir
+            && let Some(odd) = place.odd_for_folder(&step.path)
+        {
+            self.seen.note(place.shown(&step.path), odd);
+            return Ok(Some(step.path));
+        }
+        let is_database = is_database(&wanted, record, library)?;
+        let is_odd = is_database && place.odd_for_database(&step.path).is_some();
+        if wanted.kind != Kind::Dir && !is_odd && self.look.is_unsaved(&step.path) {
             self.seen.note(place.shown(&step.path), UNSAVED.to_owned());
-            return Ok(());
+            return Ok(None);
         }
-        if is_database(&wanted, record, library)? {
-            return self.database(&wanted);
+        if is_database {
+            return self.database(&wanted).map(|()| None);
         }
-        let named = Entry { path: place.named(&wanted.path), ..wanted };
+        let named = Entry { path: place.ground.named(&wanted.path), ..wanted };
         if let Some(found) = self.seen.look(self.look.target, &named, library) {
             self.seen.entry(&named, found);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A database, by whichever of its names or logs it was met first.
@@ -122,23 +132,26 @@ impl Looking<'_> {
         if !self.look.databases.insert(wanted.path.clone()) {
             return Ok(());
         }
-        let live = place.live(&wanted.path);
-        if !change.claims.decides_over_database(place.number, &wanted.path, &live) {
+        let live = place.ground.database(&wanted.path);
+        let id = live.as_ref().and_then(DatabaseFile::id);
+        if !change.claims.decides_over_database(place.number, &wanted.path, id) {
             return Ok(());
         }
-        if !wanted.path.is_root() && !is_direct(&place.root, &live) {
-            self.seen.note(place.shown(&wanted.path), LINKED.to_owned());
+        if let Some(odd) = place.odd_for_database(&wanted.path) {
+            if !place.is_below_odd_folder(&wanted.path) {
+                self.seen.note(place.shown(&wanted.path), odd);
+            }
             return Ok(());
         }
-        let named = Entry { path: place.named(&wanted.path), ..wanted.clone() };
-        let found = match fs::symlink_metadata(&live) {
-            Err(_) => Found::Nothing,
-            Ok(there) if !live.is_file() => Found::Other(Some(there.len()).filter(|_| there.is_file())),
-            Ok(_) if self.look.holds(wanted, &live)? => match self.look.target {
+        let named = Entry { path: place.ground.named(&wanted.path), ..wanted.clone() };
+        let there = place.ground.look(&wanted.path);
+        let found = match (live, there) {
+            (Some(live), Some(_)) if self.look.holds(wanted, &live)? => match self.look.target {
                 Some(target) => target.look_at_database(&named)?,
                 None => Found::Nothing,
             },
-            Ok(there) => Found::Other(Some(there.len())),
+            (_, Some(there)) => Found::Other(length(&there)),
+            (_, None) => Found::Nothing,
         };
         self.seen.entry(&named, found);
         Ok(())
@@ -147,13 +160,13 @@ impl Looking<'_> {
     /// Something is not to be there.
     fn goes(&mut self, step: &Step) -> Result<(), OpError> {
         let Look { place, change, .. } = self.look;
-        let live = place.live(&step.path);
-        let Ok(there) = fs::symlink_metadata(&live) else { return Ok(()) };
+        let Some(there) = place.ground.look(&step.path) else { return Ok(()) };
+        let live = place.ground.path(&step.path);
         let known = match change.settings.safety {
             Some(_) => is_captured(place.part, &live, self.look.configured),
             None => place.looks_given(&step.touched),
         };
-        let stays = step.path.is_root() && !place.alone && !self.look.was_made(&live);
+        let stays = step.path.is_root() && !place.ground.alone && !self.look.was_made(&live);
         if !known || stays {
             return Ok(());
         }
@@ -162,13 +175,13 @@ impl Looking<'_> {
             return Ok(());
         }
         if place.was_database(&step.path) {
-            if apply::is_open_elsewhere(&live) {
+            if place.ground.database(&step.path).is_some_and(|live| apply::is_open_elsewhere(&live)) {
                 self.seen.note(place.shown(&step.path), OPEN.to_owned());
                 return Ok(());
             }
-            self.gone.extend(apply::SIDES.iter().map(|side| apply::beside(&live, side)));
+            self.gone.extend(apply::SIDES.iter().map(|side| beside(&live, side)));
         }
-        self.seen.removed(&place.named(&step.path), Some(there.len()).filter(|_| there.is_file()));
+        self.seen.removed(&place.ground.named(&step.path), length(&there));
         self.gone.insert(live);
         Ok(())
     }
@@ -176,7 +189,7 @@ impl Looking<'_> {
     /// Folders go if nothing stays in them.
     fn folders_go(&mut self) {
         while let Some(folder) = self.folders.pop() {
-            let live = self.look.place.live(&folder);
+            let live = self.look.place.ground.path(&folder);
             let stays = |name: &Path| {
                 let name = live.join(name);
                 !self.gone.contains(&name)
@@ -199,15 +212,16 @@ impl Looking<'_> {
 
 impl Look<'_> {
     /// Would something be lost that is nowhere else?
-    fn is_unsaved(&self, live: &Path) -> bool {
+    fn is_unsaved(&self, path: &EntryPath) -> bool {
+        let ground = &self.place.ground;
         self.change.settings.safety.is_some()
-            && fs::symlink_metadata(live).is_ok()
-            && !is_captured(self.place.part, live, self.configured)
+            && ground.look(path).is_some()
+            && !is_captured(self.place.part, &ground.path(path), self.configured)
     }
 
     /// Does a live database hold this already? One that was captured as files is compared by its files: nothing is staged
     /// beside it.
-    fn holds(&self, wanted: &Entry, live: &Path) -> Result<bool, OpError> {
+    fn holds(&self, wanted: &Entry, live: &DatabaseFile) -> Result<bool, OpError> {
         let (Some(record), settings) = (self.place.gives, self.change.settings) else { return Ok(false) };
         let origin = Origin { record, library: self.library, control: &settings.control };
         let sides = origin.sides(wanted)?;
@@ -236,4 +250,16 @@ impl Look<'_> {
         let found = self.target.and_then(|target| target.look(entry, &mut extents).ok());
         matches!(found, Some(Found::Same | Found::Metadata))
     }
+}
+
+/// The length of a file.
+fn length(there: &Stat) -> Option<u64> {
+    let is_file = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile;
+    u64::try_from(there.st_size).ok().filter(|_| is_file)
+}
+
+fn beside(database: &Path, side: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(side);
+    path.into()
 }

@@ -75,7 +75,7 @@ fn a_database_at_rest_that_somebody_writes_to_meanwhile_is_captured_once_more() 
     File::open(&path).unwrap().set_modified(old).unwrap();
     let mut sink = Disturbed { database: &path, times: 0, bytes: Vec::new() };
     let how = (Free::Keep, true);
-    let captured = capture(&path, &EntryPath::root(), how, &mut sink, &Control::default());
+    let captured = capture(&DatabaseFile::at(&path).unwrap(), &EntryPath::root(), how, &mut sink, &Control::default());
     let Ok(captured) = captured else { panic!("it was not captured") };
     assert!(captured.known.is_sound() && sink.times == 2, "{}", sink.times);
     assert!(sink.bytes == std::fs::read(&path).unwrap());

@@ -1,11 +1,15 @@
 //! Databases among the files: captured by SQLite, with their logs and journals as parts of them.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::base::capture::Known;
 use crate::base::database::{Database, FREE_PAGES};
+use crate::base::error::reason;
 use crate::base::path::{self, EntryPath};
 use crate::engine::sqlite::error::SqliteError;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::pages::Free;
 use crate::source::SourceError;
 use crate::source::files::database::{self, Databases, Failure};
@@ -29,7 +33,14 @@ impl Deliver<'_> {
             Databases::Plain => Free::Keep,
         };
         let fingerprint = database::fingerprint(&facts, &request.parent, &request.name, 0);
-        let file = database::file_of(&self.root, &request.path);
+        let shown = database::file_of(&self.root, &request.path);
+        let file = match DatabaseFile::within(&*request.parent, OsStr::from_bytes(request.name.to_bytes()), &shown) {
+            Ok(file) => file.that_is((facts.device, facts.inode)),
+            Err(error) => {
+                self.skip(&request.path, reason(&error));
+                return Ok(false);
+            }
+        };
         let mut done = match database::capture(&file, &request.path, (free, self.check), self.sink, self.control) {
             Ok(done) => done,
             Err(Failure::Sink(error)) => return Err(SourceError::Sink(error)),

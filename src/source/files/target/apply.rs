@@ -87,9 +87,10 @@ impl Now {
         Self { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777, mtime: Some(mtime), attributes: true }
     }
 
-    /// Would nothing but attributes have to be changed?
-    pub fn matches(&self, meta: &Meta) -> bool {
-        (self.uid, self.gid) == (meta.uid, meta.gid)
+    /// Would nothing have to be changed on what `handle` reaches?
+    pub fn matches(&self, handle: Handle, meta: &Meta) -> bool {
+        handle.has_just(&meta.attributes)
+            && (self.uid, self.gid) == (meta.uid, meta.gid)
             && meta.mode.is_none_or(|mode| mode == self.mode)
             && self.mtime == Some(meta.mtime)
     }
@@ -171,6 +172,14 @@ impl Handle<'_> {
             }
             Err(_) => Vec::new(),
         }
+    }
+
+    /// Are the attributes of its content just these?
+    fn has_just(self, wanted: &Attributes) -> bool {
+        let names = self.attribute_names();
+        let mut content = names.iter().filter(|name| is_content(name.as_bytes()));
+        content.all(|name| wanted.iter().any(|(wanted, _)| wanted == name))
+            && wanted.iter().all(|(name, value)| names.contains(name) && self.has_attribute(name, value))
     }
 
     fn list(self, buffer: &mut [u8]) -> Result<usize, Errno> {
@@ -256,15 +265,6 @@ fn set_attributes(handle: Handle, now: &Now, meta: &Meta, path: &EntryPath, issu
         }
     }
     changed
-}
-
-/// Would anything have to be changed to make the metadata that of the entry?
-pub fn differs(handle: Handle, now: &Now, meta: &Meta) -> bool {
-    let present = if now.attributes { handle.attribute_names() } else { Vec::new() };
-    let is_missing = |(name, value): &(CString, Vec<u8>)| !present.contains(name) || !handle.has_attribute(name, value);
-    !now.matches(meta)
-        || present.iter().any(|name| is_superfluous(name, meta))
-        || meta.attributes.iter().any(is_missing)
 }
 
 fn is_superfluous(name: &CString, meta: &Meta) -> bool {

@@ -60,7 +60,7 @@ impl AsFd for Dir {
 pub enum Missing {
     Make,
     Fail,
-    /// The same, and a folder that its mode closes stays closed.
+    /// As `Fail`; and a folder that is closed to its owner stays closed: somebody only looks.
     Look,
 }
 

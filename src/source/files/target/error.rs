@@ -37,7 +37,7 @@ impl TargetError {
     }
 
     /// What the system said, where it said anything.
-    pub(super) fn errno(&self) -> Option<Errno> {
+    pub fn errno(&self) -> Option<Errno> {
         match self {
             Self::Closed { source, .. }
             | Self::Full { source, .. }

@@ -12,7 +12,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, Stat, accessat, fstat, openat};
 use rustix::io::Errno;
 
-use super::apply::{Handle, Meta, Now, differs};
+use super::apply::{Handle, Meta, Now};
 use super::compare;
 use super::dirs::{Dirs, Missing};
 use super::error::TargetError;
@@ -23,6 +23,7 @@ use super::{Options, Target};
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::error::Explained;
 use crate::base::path::encode;
+use crate::source::files::root::{self, Absent};
 
 /// What a restore of an entry would find.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +52,8 @@ impl Target {
             Err(error) => return Err(closed(error)),
             Ok(_) => writable(CWD, root).map_err(closed)?,
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(root, flags, Mode::empty()).map_err(|error| closed(error.into()))?;
+        let place = root::trusted(root).map_err(closed)?.path;
+        let folder = root::open(&place, Absent::Fail).map_err(|error| closed(error.into()))?;
         Ok(Some(Self {
             dirs: Dirs::new(folder),
             owners: Owners::new(options.numeric_ids),
@@ -148,7 +149,7 @@ fn writable(dir: BorrowedFd<'_>, folder: &Path) -> io::Result<()> {
 }
 
 fn dressed(handle: Handle, now: &Now, meta: &Meta) -> Found {
-    if differs(handle, now, meta) { Found::Metadata } else { Found::Same }
+    if now.matches(handle, meta) { Found::Same } else { Found::Metadata }
 }
 
 /// The metadata of what is reached without being opened.

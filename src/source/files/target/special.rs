@@ -90,7 +90,7 @@ impl Target {
     pub(super) fn has_special(&self, entry: &Entry, place: &Place, meta: &Meta) -> Result<bool, TargetError> {
         let special = Special::of(entry)?.expect("BUG: only special kinds are asked for");
         let stat = place.look()?;
-        let ours = stat.st_nlink == 1 || Now::existing(&stat).matches(meta);
+        let ours = stat.st_nlink == 1 || is_as(place, meta);
         Ok(ours && special.is_there(place, &stat))
     }
 
@@ -102,6 +102,14 @@ impl Target {
         }
         Err(TargetError::system("create", &entry.path, error))
     }
+}
+
+/// Has what stands there this metadata already?
+fn is_as(place: &Place, meta: &Meta) -> bool {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Ok(thing) = openat(&place.dir, place.name(), flags, Mode::empty()) else { return false };
+    let stat = statat(&thing, c"", AtFlags::EMPTY_PATH);
+    stat.is_ok_and(|stat| Now::existing(&stat).matches(Handle::Place(thing.as_fd()), meta))
 }
 
 /// Sets the metadata of the special thing called `name`. Reaches it once, so that nothing put in its place

@@ -1,6 +1,7 @@
 //! What is captured of a tree that changes, before or while it is captured.
 
 use super::*;
+use crate::source::files::capture::{Start, start};
 
 #[test]
 fn an_unchanged_tree_is_repeated_and_a_change_is_noticed() {
@@ -100,7 +101,7 @@ fn a_folder_replaced_by_a_file_is_reported() {
     let root = TempDir::new().unwrap();
     fs::create_dir(root.path().join("folder")).unwrap();
     let source = FilesSource::new(options(root.path())).unwrap();
-    let (ahead, parent, item) = crate::source::files::capture::start(&source).unwrap();
+    let Start { ahead, parent, root: item, .. } = start(&source).unwrap();
     let mut walk = crate::source::files::walk::Walk::new(&ahead, parent, item);
     assert!(walk.next().unwrap().opened.is_some());
     // It was seen as a folder with its siblings, and is opened only when the walk comes to it.

@@ -10,6 +10,7 @@ use strongroom::record::plan::VERSION;
 use strongroom::vault::host;
 use strongroom::vault::snapshots::Snapshots;
 
+use crate::context::waiting;
 use crate::exit::Failure;
 
 pub fn read(file: &Path) -> Result<Recovery, Failure> {
@@ -17,7 +18,7 @@ pub fn read(file: &Path) -> Result<Recovery, Failure> {
         let hint = "write one with strongroom recover … --plan-out FILE";
         Failure::usage(format!("cannot use the plan {}: {why}", file.display()), hint)
     };
-    let bytes = std::fs::read(file).map_err(|error| wrong(reason(&error)))?;
+    let bytes = waiting(|| std::fs::read(file)).map_err(|error| wrong(reason(&error)))?;
     let recovery: Recovery = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
     if recovery.plan.version != VERSION {
         return Err(wrong(format!("it has form {}, and this version knows {VERSION}", recovery.plan.version)));

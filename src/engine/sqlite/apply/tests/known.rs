@@ -20,7 +20,7 @@ fn run(
     asked: &mut Asked,
     is_known: impl Fn(u32) -> bool + Send + Sync,
 ) -> Result<Option<Applied>, ApplyError> {
-    with_known(snapshot, asked, is_known, |known, options| apply_differing(&mut Live::at(live), known, options))
+    with_known(snapshot, asked, is_known, |known, options| apply_differing(&mut live_at(live), known, options))
 }
 
 fn with_known<R>(
@@ -127,7 +127,7 @@ fn a_database_that_lets_no_second_connection_in_is_looked_at_by_the_first_one() 
     let is_known = |number: u32| !number.is_multiple_of(4);
     let outcome = with_known(&scene.snapshot(), &mut asked, is_known, |mut known, options| {
         let (path, goal) = (scene.live(), goal(std::mem::take(&mut known.first), known.length).unwrap());
-        let mut live = Live::at(&path);
+        let mut live = live_at(&path);
         live.watch(WAIT).unwrap();
         live.connection().execute_batch("PRAGMA locking_mode = EXCLUSIVE").unwrap();
         let told = Told { path: &path, wait: WAIT };

@@ -83,3 +83,24 @@ fn hard_links_come_back_and_existing_names_are_replaced() {
         assert_eq!(error.to_string(), format!("cannot link lost: its other name {missing} is not there"));
     }
 }
+
+#[test]
+fn a_file_with_a_name_elsewhere_keeps_the_attributes_that_the_snapshot_does_not_hold() {
+    let bench = Bench::new();
+    let (inside, outside) = (bench.path("f"), bench.outside().join("f"));
+    fs::write(&inside, "hello").unwrap();
+    if rustix::fs::setxattr(&inside, "user.mine", b"1", rustix::fs::XattrFlags::empty()).is_err() {
+        return not_tested("attributes of files: the file system has none");
+    }
+    fs::hard_link(&inside, &outside).unwrap();
+    fs::set_permissions(&inside, fs::Permissions::from_mode(0o644)).unwrap();
+    let wanted = file("f", b"hello");
+    let written = std::time::UNIX_EPOCH + std::time::Duration::new(1_600_000_000, 123_456_789);
+    File::options().write(true).open(&inside).unwrap().set_modified(written).unwrap();
+    // All else is as it should be: the file is another one all the same.
+    write(bench.begin(&wanted).unwrap(), b"hello");
+    let mut value = [0; 8];
+    assert_eq!(rustix::fs::getxattr(&outside, "user.mine", &mut value[..]), Ok(1));
+    assert!(rustix::fs::getxattr(&inside, "user.mine", &mut value[..]).is_err());
+    assert_ne!(fs::metadata(&inside).unwrap().ino(), fs::metadata(&outside).unwrap().ino());
+}
