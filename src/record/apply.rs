@@ -4,6 +4,8 @@
 //! references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
 //! takes everything back.
 
+mod relied;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 
@@ -14,9 +16,12 @@ use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::fired;
 use crate::record::graph::{Graph, Link};
+use crate::record::identity::{Judge, Sides};
 use crate::record::model::Model;
 use crate::record::plan::{Act, Plan, Step, shown};
 use crate::record::trace::{BeforeCommit, Trace, look_at};
+
+use relied::Relied;
 
 /// Rows that are looked at together.
 const BATCH: usize = 200;
@@ -39,7 +44,8 @@ pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Resu
     let circles = plan.steps.iter().any(|step| step.circular && step.act.writes());
     let tables = written_to(plan);
     live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables })?;
-    let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan, graph) };
+    let (moved, relied) = (moved(plan, graph), Relied::new(plan, graph));
+    let mut work = Work { plan, graph, fits, model, snapshot, live, moved, relied };
     let done = work.run().and_then(|()| work.trace(model, fired));
     end(done, work.live, told)
 }
@@ -114,9 +120,11 @@ struct Work<'w> {
     plan: &'w Plan,
     graph: &'w Graph,
     fits: &'w [Fit],
+    model: &'w Model,
     snapshot: &'w dyn Records,
     live: &'w mut dyn Change,
     moved: HashMap<(usize, Row), &'w Key>,
+    relied: Relied,
 }
 
 impl<'w> Work<'w> {
@@ -136,6 +144,9 @@ impl<'w> Work<'w> {
             let table = self.live_table(step);
             self.live.update(table, step.live_key(), &columns, &values)?;
         }
+        let Self { graph, snapshot, fits, model, plan, .. } = *self;
+        let sides = Sides { graph, snapshot, live: &*self.live, fits, model, trust_keys: plan.options.trust_keys };
+        self.relied.check(graph, &Judge::new(sides))?;
         self.refer()
     }
 
@@ -183,6 +194,15 @@ impl<'w> Work<'w> {
     fn write(&mut self, step: &Step) -> Result<Option<(Vec<usize>, Row)>, RecordError> {
         let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
         let (row, ties) = self.row(step, kept)?;
+        let written = |at: usize| match &step.act {
+            Act::Update { columns } => {
+                let live = fit.live.as_ref().zip(fit.to[at]).map(|(live, now)| &live.columns[now].name);
+                live.is_some_and(|live| columns.contains(live))
+            }
+            Act::Relink { columns } => columns.contains(&kept.columns[at].name),
+            _ => true,
+        };
+        self.relied.note(self.graph, step, &ties, &written);
         let row = self.rewritten(step, row, &ties);
         let wrong =
             |why| RecordError::NotAsPlanned { table: kept.name.clone(), key: format!("{}: {why}", shown(&step.key)) };
@@ -226,7 +246,7 @@ impl<'w> Work<'w> {
 
     /// The row of the snapshot, and its ties.
     fn row(&self, step: &Step, kept: &Table) -> Result<(Row, Row), RecordError> {
-        let all: Vec<usize> = (0..kept.columns.len()).chain(self.graph.ties[step.table].iter().copied()).collect();
+        let all = self.graph.with_ties(step.table);
         let mut found = None;
         let mut take = |mut row: Row| {
             let ties = row.split_off(kept.columns.len());
@@ -270,19 +290,28 @@ impl<'w> Work<'w> {
     }
 
     /// Is what the written rows refer to there? The store's own check is not enough: it may be off, or be misled by what
-    /// was wrong before.
+    /// was wrong before. A reference that was not written is as it was, whatever that is.
     fn refer(&self) -> Result<(), RecordError> {
-        let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+        let mut keys: BTreeMap<(usize, usize), Vec<Key>> = BTreeMap::new();
         for step in self.written().filter(|step| !step.dangling) {
-            keys.entry(step.table).or_default().push(step.live_key().clone());
-        }
-        for (table, keys) in keys {
-            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
-            for (reference, some) in
-                table.references.iter().flat_map(|one| keys.chunks(BATCH).map(move |some| (one, some)))
-            {
-                self.refers(table, reference, some)?;
+            let table = self.live_table(step);
+            let kept = &self.graph.tables[step.table];
+            let now = |name: &String| kept.column(name).and_then(|at| self.fits[step.table].to[at]);
+            let written: Option<BTreeSet<usize>> = match &step.act {
+                Act::Update { columns } => Some(columns.iter().filter_map(|name| table.column(name)).collect()),
+                Act::Relink { columns } => Some(columns.iter().filter_map(now).collect()),
+                _ => None,
+            };
+            for (at, reference) in table.references.iter().enumerate() {
+                let is_written = |columns: &BTreeSet<usize>| reference.columns.iter().any(|at| columns.contains(at));
+                if written.as_ref().is_none_or(is_written) {
+                    keys.entry((step.table, at)).or_default().push(step.live_key().clone());
+                }
             }
+        }
+        for ((table, reference), keys) in keys {
+            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
+            keys.chunks(BATCH).try_for_each(|some| self.refers(table, &table.references[reference], some))?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::base::error::Explained;
 use crate::base::record::{Key, Records, Row, Value};
 use crate::record::error::RecordError;
 use crate::record::graph::{Graph, Link};
+use crate::record::identity::Standing;
 use crate::record::plan::shown;
 
 use up::Target;
@@ -51,6 +52,10 @@ pub struct Closure {
     pub dangling: Vec<(usize, Key, usize)>,
     /// References that are left empty, since what they refer to is gone from live data and may be: table, key, link.
     pub emptied: Vec<(usize, Key, usize)>,
+    /// Those of them whose row may be there: it is not certain that it is the same record.
+    pub unsure: Vec<(usize, Key, usize)>,
+    /// References to rows that the snapshot itself does not have, under whose keys live data has some: table, key, link.
+    pub astray: Vec<(usize, Key, usize)>,
     /// Rows between two others of which one is there and the other gone: table, and how many.
     pub lonely: BTreeMap<usize, u64>,
     /// Rows without a key, which cannot be told from others.
@@ -78,8 +83,8 @@ pub enum Seeds {
     Rows(Vec<Key>),
 }
 
-/// Tells whether live data has rows that a link leads to by these values: one answer for each.
-pub type InLive<'l> = dyn FnMut(&Link, &[Row]) -> Result<Vec<bool>, RecordError> + 'l;
+/// Tells what live data has of the rows that a link leads to by these values: one answer for each.
+pub type InLive<'l> = dyn FnMut(&Link, &[Row]) -> Result<Vec<Standing>, RecordError> + 'l;
 
 /// Walks through a snapshot.
 pub struct Walk<'w> {

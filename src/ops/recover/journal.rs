@@ -69,6 +69,9 @@ pub struct Placed {
     pub source: Name,
     pub root: String,
     pub path: EntryPath,
+    /// Its path in the snapshot and where it waits, where its record has got another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<EntryPath>,
     /// The folder beside, in which it waits under the same path; nothing for one that is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<String>,
@@ -151,6 +154,11 @@ impl Other {
 }
 
 impl Placed {
+    /// Its path in the snapshot.
+    pub fn from(&self) -> &EntryPath {
+        self.from.as_ref().unwrap_or(&self.path)
+    }
+
     /// Puts the file where it belongs, or removes it.
     fn place(&self) -> Result<(), OpError> {
         let to = live(&self.root, &self.path);
@@ -160,12 +168,12 @@ impl Placed {
             return Err(Problem::Linked { path: to.display().to_string(), reason }.into());
         }
         let Some(staged) = &self.staged else { return self.remove(&to).map_err(failed) };
-        let from = place(staged).join(OsStr::from_bytes(self.path.as_bytes()));
+        let from = place(staged).join(OsStr::from_bytes(self.from().as_bytes()));
         if fs::symlink_metadata(&from).is_err() {
             // It has its place already, perhaps with the folder it is in.
             return Ok(());
         }
-        let (from, to) = self.highest_missing(place(staged), from, &to);
+        let (from, to) = self.highest_missing(place(staged), from, &to).map_err(failed)?;
         match move_to(&from, &to, self.replaced) {
             // Somebody has put something there since the rows were planned: that is newer, and stays.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
@@ -174,18 +182,23 @@ impl Placed {
         sync(to.parent()).map_err(failed)
     }
 
-    /// A folder that is not there takes its place as a whole, as it was captured.
-    fn highest_missing(&self, staged: PathBuf, from: PathBuf, to: &Path) -> (PathBuf, PathBuf) {
-        let (mut from_now, mut to_now, mut inner) = (staged, place(&self.root), false);
-        for part in self.path.parts() {
-            from_now.push(OsStr::from_bytes(part));
-            to_now.push(OsStr::from_bytes(part));
-            inner = fs::symlink_metadata(&to_now).is_err();
-            if inner {
-                break;
+    /// A folder that is not there takes its place as a whole, as it was captured. Where the file gets another path, that is
+    /// so from the last part on that is another: beside what lies above it others may wait that go elsewhere.
+    fn highest_missing(&self, staged: PathBuf, from: PathBuf, to: &Path) -> io::Result<(PathBuf, PathBuf)> {
+        let parts: Vec<(&[u8], &[u8])> = self.from().parts().zip(self.path.parts()).collect();
+        let last = parts.iter().rposition(|(was, now)| was != now).unwrap_or(0);
+        let (mut from_now, mut to_now) = (staged, place(&self.root));
+        for (at, (was, now)) in parts.into_iter().enumerate() {
+            from_now.push(OsStr::from_bytes(was));
+            to_now.push(OsStr::from_bytes(now));
+            if fs::symlink_metadata(&to_now).is_err() {
+                if at >= last {
+                    return Ok((from_now, to_now));
+                }
+                fs::create_dir(&to_now)?;
             }
         }
-        if inner { (from_now, to_now) } else { (from, to.to_owned()) }
+        Ok((from, to.to_owned()))
     }
 
     fn remove(&self, to: &Path) -> io::Result<()> {

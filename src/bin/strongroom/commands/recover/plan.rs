@@ -6,7 +6,7 @@ use strongroom::base::text::{count, counted, quoted, size};
 use strongroom::base::time::Instant;
 use strongroom::ops::recover::{FileAct, FileStep, Recovery};
 use strongroom::record::closure::Why;
-use strongroom::record::plan::{Act, Step, shown};
+use strongroom::record::plan::{Act, Step, Taken, shown};
 
 use crate::context::Context;
 use crate::render::{Lean, Lines, Table, Tone, local_with_zone, paint, width, wrapped};
@@ -49,6 +49,9 @@ impl Shown<'_> {
         out.push("");
         self.rows(&mut out);
         self.files(&mut out);
+        for doubt in &plan.doubts {
+            line(&mut out, &format!("not certain: {doubt}"));
+        }
         for note in &plan.notes {
             line(&mut out, &format!("note: {note}"));
         }
@@ -119,14 +122,27 @@ impl Shown<'_> {
         let changed = steps(&|step| matches!(step.act, Act::Update { .. }));
         self.differing(out, "are changed", "becomes", &changed);
         let stays = |act: &Act| matches!(act, Act::Leave { .. } | Act::Relink { .. });
-        let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty());
+        let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty() && step.taken.is_none());
         let title = "changed since the snapshot, left unchanged (--on-conflict overwrite replaces)";
         self.differing(out, title, "was", &differ);
-        let left = steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty());
+        self.taken(out);
+        let left =
+            steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty() && step.taken.is_none());
         self.section(out, "do not come back, or stay as they are", &left, |step| match &step.act {
             Act::Leave { why } => why.clone(),
             _ => String::new(),
         });
+    }
+
+    /// Rows whose keys others have now, or may have.
+    fn taken(&self, out: &mut Lines) {
+        for (taken, title) in [
+            (Taken::Another, "do not come back: their keys are other records' now (--remap-keys)"),
+            (Taken::Unsure, "do not come back: their keys may be other records' now (--remap-keys, --trust-keys)"),
+        ] {
+            let steps: Vec<&Step> = self.recovery.plan.steps.iter().filter(|step| step.taken == Some(taken)).collect();
+            self.differing(out, title, "was", &steps);
+        }
     }
 
     fn name(&self, step: &Step) -> String {

@@ -1,0 +1,81 @@
+//! How common values are in a table: what most rows hold tells no row from another.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::base::error::{Explain, Explained};
+use crate::base::record::{Key, Records, Row, Table, Value};
+use crate::record::compare::glimpse;
+use crate::record::error::RecordError;
+use crate::record::plan::Glimpse;
+
+/// So many rows are looked at.
+const ROWS: usize = 200;
+
+/// As many rows say as much as the guess that is made of a value alone.
+const GUESSED: f64 = 3.0;
+
+/// The first rows of a table of the snapshot.
+#[derive(Debug, Default)]
+pub struct Sample {
+    rows: Vec<(Key, Vec<Glimpse>)>,
+}
+
+/// There are rows enough.
+#[derive(Debug)]
+struct Enough;
+
+impl fmt::Display for Enough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("enough was read")
+    }
+}
+
+impl Error for Enough {}
+impl Explain for Enough {}
+
+impl Sample {
+    pub fn take(snapshot: &dyn Records, table: &Table) -> Result<Self, RecordError> {
+        let (all, mut rows) = ((0..table.columns.len()).collect::<Vec<_>>(), Vec::new());
+        let mut take = |row: Row| {
+            rows.push((table.key_of(&row), row.iter().map(glimpse).collect()));
+            if rows.len() < ROWS { Ok(()) } else { Err(Box::new(Enough) as Explained) }
+        };
+        let read = snapshot.matching(table, None, &all, &mut take);
+        if rows.len() < ROWS {
+            read?;
+        }
+        Ok(Self { rows })
+    }
+
+    /// How likely it is that some other row holds this in a column of the snapshot's table.
+    pub fn chance(&self, key: &[Value], column: usize, value: &Glimpse) -> f64 {
+        let others = self.rows.iter().filter(|(other, _)| other != key);
+        let (mut all, mut same) = (0.0, 0.0);
+        for (_, row) in others {
+            all += 1.0;
+            same += f64::from(u8::from(row[column] == *value));
+        }
+        (same + GUESSED * guess(value)) / (all + GUESSED)
+    }
+}
+
+/// The same before any row was looked at.
+pub fn guess(value: &Glimpse) -> f64 {
+    match value {
+        Glimpse::Long { .. } => 0.001,
+        Glimpse::Value(Value::Null) => 1.0,
+        Glimpse::Value(Value::Integer(number)) => match number.unsigned_abs() {
+            0..10 => 0.5,
+            10..100_000_000 => 0.1,
+            _ => 0.02,
+        },
+        Glimpse::Value(Value::Real(_)) => 0.1,
+        Glimpse::Value(Value::Text(text) | Value::Blob(text)) => match text.len() {
+            0 => 1.0,
+            1..8 => 0.4,
+            8..16 => 0.1,
+            _ => 0.02,
+        },
+    }
+}
