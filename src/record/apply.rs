@@ -44,8 +44,8 @@ pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Resu
     let circles = plan.steps.iter().any(|step| step.circular && step.act.writes());
     let tables = written_to(plan);
     live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables })?;
-    let (moved, relied) = (moved(plan, graph), Relied::new(plan, graph));
-    let mut work = Work { plan, graph, fits, model, snapshot, live, moved, relied };
+    let moved = moved(plan, graph);
+    let mut work = Work { plan, graph, fits, model, snapshot, live, moved };
     let done = work.run().and_then(|()| work.trace(model, fired));
     end(done, work.live, told)
 }
@@ -124,7 +124,6 @@ struct Work<'w> {
     snapshot: &'w dyn Records,
     live: &'w mut dyn Change,
     moved: HashMap<(usize, Row), &'w Key>,
-    relied: Relied,
 }
 
 impl<'w> Work<'w> {
@@ -133,6 +132,7 @@ impl<'w> Work<'w> {
         let mut later = Vec::new();
         // What is there is changed when everything is there that it may refer to.
         let (mut added, changed): (Vec<&Step>, Vec<&Step>) = self.written().partition(|step| step.act == Act::Insert);
+        self.rely()?;
         self.numbers_first(&mut added);
         for step in added {
             later.extend(self.write(step)?.map(|values| (step, values)));
@@ -144,10 +144,44 @@ impl<'w> Work<'w> {
             let table = self.live_table(step);
             self.live.update(table, step.live_key(), &columns, &values)?;
         }
-        let Self { graph, snapshot, fits, model, plan, .. } = *self;
-        let sides = Sides { graph, snapshot, live: &*self.live, fits, model, trust_keys: plan.options.trust_keys };
-        self.relied.check(graph, &Judge::new(sides))?;
         self.refer()
+    }
+
+    /// Is what the rows are hung below still the same, before anything is written or triggers touch it?
+    fn rely(&self) -> Result<(), RecordError> {
+        let Self { graph, snapshot, fits, model, plan, .. } = *self;
+        let mut relied = Relied::new(plan, graph);
+        let mut steps: BTreeMap<usize, BTreeMap<&Key, &Step>> = BTreeMap::new();
+        for step in self.written() {
+            steps.entry(step.table).or_default().insert(&step.key, step);
+        }
+        for (table, steps) in steps {
+            let (kept, keys): (&Table, Vec<Key>) = (&graph.tables[table], steps.keys().copied().cloned().collect());
+            let mut take = |ties: Row| {
+                if let Some(step) = steps.get(&graph.tied(table, &ties, &kept.key)) {
+                    relied.note(graph, step, &ties, &|at| self.is_written(step, at));
+                }
+                Ok::<(), Explained>(())
+            };
+            for some in keys.chunks(BATCH) {
+                snapshot.find(kept, &kept.key, some, &graph.ties[table], &mut take)?;
+            }
+        }
+        let sides = Sides { graph, snapshot, live: &*self.live, fits, model, trust_keys: plan.options.trust_keys };
+        relied.check(graph, &Judge::new(sides))
+    }
+
+    /// Does a step write a column of the snapshot's table?
+    fn is_written(&self, step: &Step, at: usize) -> bool {
+        let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
+        match &step.act {
+            Act::Update { columns } => {
+                let live = fit.live.as_ref().zip(fit.to[at]).map(|(live, now)| &live.columns[now].name);
+                live.is_some_and(|live| columns.contains(live))
+            }
+            Act::Relink { columns } => columns.contains(&kept.columns[at].name),
+            _ => true,
+        }
     }
 
     fn written(&self) -> impl Iterator<Item = &'w Step> + use<'w> {
@@ -194,15 +228,6 @@ impl<'w> Work<'w> {
     fn write(&mut self, step: &Step) -> Result<Option<(Vec<usize>, Row)>, RecordError> {
         let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
         let (row, ties) = self.row(step, kept)?;
-        let written = |at: usize| match &step.act {
-            Act::Update { columns } => {
-                let live = fit.live.as_ref().zip(fit.to[at]).map(|(live, now)| &live.columns[now].name);
-                live.is_some_and(|live| columns.contains(live))
-            }
-            Act::Relink { columns } => columns.contains(&kept.columns[at].name),
-            _ => true,
-        };
-        self.relied.note(self.graph, step, &ties, &written);
         let row = self.rewritten(step, row, &ties);
         let wrong =
             |why| RecordError::NotAsPlanned { table: kept.name.clone(), key: format!("{}: {why}", shown(&step.key)) };

@@ -62,10 +62,11 @@ const MOST: f64 = 4.0;
 /// What rows of one place have in common, such as whom they belong to, and what is given out again with a key, such as a slug,
 /// says no more than this altogether: too little by itself.
 const IN_COMMON: f64 = 1.5;
-/// A reference to what is another record now: the one that was kept would hardly be below it.
+/// A reference to what is another record now, or to something else: rows are moved, but not often.
 const BELOW_ANOTHER: f64 = -3.0;
-/// A reference to something else: rows can be moved.
-const MOVED: f64 = -2.0;
+/// One to something else that the store would have emptied, had what it named gone: that is given to something else as a
+/// matter of course.
+const GIVEN: f64 = -1.0;
 /// Something has become empty, or was.
 const EMPTIED: f64 = -0.5;
 
@@ -243,11 +244,11 @@ impl Traits {
             return EMPTIED;
         }
         let is_as_it_was = target.iter().zip(live()).all(|(was, live)| alike(&glimpse(was), live));
-        match standing {
-            _ if is_as_it_was && !link.is_declared => 0.0,
-            // What outlives what it refers to is given to something else as a matter of course.
-            Some(Standing::Gone | Standing::Another) if link.on_delete.survives() && !is_as_it_was => 0.0,
-            Some(Standing::There) if !is_as_it_was => MOVED,
+        // Whether what it named is there, gone or about to come back is the same here: that a recovery brings it back must not
+        // change what the row is taken for.
+        match is_as_it_was {
+            true if !link.is_declared => 0.0,
+            false if link.on_delete.survives() => GIVEN,
             _ => BELOW_ANOTHER,
         }
     }

@@ -62,6 +62,14 @@ impl Work<'_> {
                 false => columns.extend(&link.columns),
             }
         }
+        // Where it is made what the snapshot holds, it follows with the rest.
+        let written = match &self.drafts[table][key].act {
+            Act::Update { columns } => columns.clone(),
+            _ => Vec::new(),
+        };
+        let live = fit.live.as_ref().expect("BUG: its rows were looked at");
+        let is_written = |at: &usize| fit.to[*at].is_some_and(|now| written.contains(&live.columns[now].name));
+        doubts.retain(|(.., columns)| !columns.iter().all(is_written));
         for (parent, was, columns) in doubts {
             let (name, to) = (&kept.name, &graph.tables[parent].name);
             let by = kept.names(&columns).join(", ");
@@ -70,7 +78,6 @@ impl Work<'_> {
             self.doubts.push(what);
         }
         let draft = self.drafts[table].get_mut(key).expect("BUG: it was found among them");
-        let live = fit.live.as_ref().expect("BUG: its rows were looked at");
         let named: Vec<String> = columns.iter().map(|at| kept.columns[*at].name.clone()).collect();
         let now: Vec<&str> =
             columns.iter().filter_map(|at| fit.to[*at]).map(|at| live.columns[at].name.as_str()).collect();

@@ -25,9 +25,9 @@ impl Work<'_> {
                 let how = if draft.there { "is" } else { "comes back" };
                 let what = format!("{to} {} may be another record now", shown(&values));
                 let said = format!("{name} {} {how} without it: {what}", shown(key));
-                // What is only needed is not looked into once it is there: that it lacks something is no part of what was asked.
+                // What is only needed and is there is not looked into: that it lacks something is no part of what was asked.
                 match self.closure.members[*table][key].why {
-                    Why::Needed(_) => self.note(said),
+                    Why::Needed(_) if draft.there => self.note(said),
                     _ => self.doubts.push(said),
                 }
             }

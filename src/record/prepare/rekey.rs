@@ -18,7 +18,7 @@ const ROUNDS: usize = 50;
 impl Work<'_> {
     /// A live row that holds the same under another key: what an earlier recovery gave a new one. Its references are those
     /// that the row would have now, and it is no other row of the snapshot.
-    pub(super) fn twin(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, String)>, RecordError> {
+    pub(super) fn twin(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, Seen)>, RecordError> {
         let graph = self.ground.graph;
         // A row that refers to itself refers to its new key.
         let itself = self.itself(row);
@@ -38,9 +38,6 @@ impl Work<'_> {
             values.unzip::<usize, Value, Vec<usize>, Row>()
         };
         let (by, values) = Some(short(false)).filter(|(by, _)| !by.is_empty()).unwrap_or_else(|| short(true));
-        if by.is_empty() {
-            return Ok(None);
-        }
         let all: Vec<usize> = (0..live.columns.len()).collect();
         let mut found = Vec::new();
         let mut take = |one: Row| {
@@ -50,11 +47,23 @@ impl Work<'_> {
                 held == *value || (may_lack.contains(column) && *held == Glimpse::Value(Value::Null))
             };
             if own.iter().all(same) {
-                found.push((live.key_of(&one), seen.digest()));
+                found.push((live.key_of(&one), seen));
             }
             Ok::<(), Explained>(())
         };
-        self.ground.live.find(live, &by, &[values], &all, &mut take)?;
+        if by.is_empty() {
+            // There is nothing to look for but that all of it is empty.
+            let is_null = |(column, _): &(&usize, &Glimpse)| {
+                let name = live.columns[**column].name.replace('"', "\"\"");
+                format!("\"{name}\" IS NULL")
+            };
+            let empty: Vec<String> = own.iter().map(is_null).collect();
+            if !empty.is_empty() {
+                self.ground.live.matching(live, Some(&empty.join(" AND ")), &all, &mut take)?;
+            }
+        } else {
+            self.ground.live.find(live, &by, &[values], &all, &mut take)?;
+        }
         found.retain(|(key, _)| key != row.now && !self.taken.contains(key));
         let keys: Vec<Key> = found.iter().map(|(key, _)| key.clone()).collect();
         let at_home = self.judge.standing(row.at, &keys)?;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{Key, Table};
+use crate::base::record::{Key, Table, Value};
 use crate::record::closure::Why;
 use crate::record::error::RecordError;
-use crate::record::plan::{Act, OnConflict, Taken, shown};
+use crate::record::plan::{Act, Glimpse, OnConflict, Taken, shown};
 use crate::record::prepare::decide::Compared;
 use crate::record::prepare::{Draft, Work};
 
@@ -20,7 +20,10 @@ impl Work<'_> {
     ) -> Result<Draft, RecordError> {
         if self.ground.options.remap_keys {
             if let Some((key, seen)) = self.twin(live, row)? {
-                return Ok(Draft { into: Some(key), seen: Some(seen), differs: Vec::new(), ..draft });
+                // It came back without what it could not refer to, and still lacks that.
+                let mut differs = row.differences(live, &seen);
+                differs.retain(|one| one.live == Glimpse::Value(Value::Null));
+                return Ok(Draft { into: Some(key), seen: Some(seen.digest()), differs, ..draft });
             }
             if let Some(fresh) = self.fresh_key(row.at, live, row.key)? {
                 return Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) });

@@ -87,7 +87,9 @@ impl Case {
         let code = |plan: &Plan| (plan.is_whole(), plan.refusals.is_empty());
         let writes: Vec<_> = again.steps.iter().filter(|step| step.act.writes()).collect();
         assert!(writes.is_empty(), "{}", told(&format!("a second run writes: {writes:#?}")));
-        assert_eq!(code(&again), code(&done.plan), "{}", told(&format!("a second run ends otherwise: {again:#?}")));
+        if !oracle::was_for_others(&done.plan, &again) {
+            assert_eq!(code(&again), code(&done.plan), "{}", told(&format!("a second run ends otherwise: {again:#?}")));
+        }
         self.bench.undo(&done).unwrap_or_else(|error| panic!("{}", told(&format!("undo: {error}"))));
         assert_eq!(world::read(&self.bench, &self.life), before, "{}", told("taken back"));
     }

@@ -64,6 +64,8 @@ pub struct World {
 pub struct Life {
     pub tables: Vec<Spec>,
     births: u64,
+    /// What the snapshot has.
+    kept: World,
     /// Somebody deletes by hand, without the app's care.
     by_hand: bool,
     slug: Option<Value>,
@@ -175,7 +177,7 @@ impl Life {
         );
         let links = vec![link(1, PROJECTS, false, if dice.is(60) { Cascade } else { SetNull }, dice.is(30))];
         add("notes", &[("id", key), ("project", refers), ("text", Fill::Words(2))], 1, links, dice);
-        Self { tables, births: 0, by_hand: dice.is(30), slug: None }
+        Self { tables, births: 0, kept: World { tables: vec![BTreeMap::new(); 9] }, by_hand: dice.is(30), slug: None }
     }
 
     fn value(&mut self, fill: &Fill, dice: &mut Dice) -> Value {
@@ -230,6 +232,14 @@ impl Life {
             }
         }
         let key = row[..spec.key].to_vec();
+        // What is made again with the same words under the same number is the same for everybody.
+        if let Some(was) = self.kept.tables[table].get(&key).cloned() {
+            for (column, fill) in spec.fills.iter().enumerate().filter(|(_, fill)| is_telling(fill)) {
+                while row[column] == was.row[column] && !row[column].is_null() {
+                    row[column] = self.value(fill, dice);
+                }
+            }
+        }
         let record = Record { birth: self.births, row };
         (!world.tables[table].contains_key(&key)).then(|| _ = world.tables[table].insert(key.clone(), record))?;
         Some(key)
@@ -309,6 +319,10 @@ impl Life {
                 match fill {
                     Fill::Words(_) | Fill::One(_) | Fill::Number => {
                         let value = self.value(fill, dice);
+                        let is_copy = |was: &Record| is_telling(fill) && was.row[column] == value;
+                        if self.kept.tables[table].get(key).is_some_and(is_copy) {
+                            return;
+                        }
                         world.tables[table].get_mut(key).unwrap().row[column] = value;
                     }
                     Fill::Ref => self.relink(world, table, key, column, dice),
@@ -341,6 +355,7 @@ impl Life {
     }
 
     pub fn go_on(&mut self, mut world: World, (table, key): (usize, &Key), dice: &mut Dice) -> World {
+        self.kept = world.clone();
         for _ in 0..dice.roll(4) {
             self.work(&mut world, dice, false);
         }
@@ -469,6 +484,11 @@ impl World {
     pub fn birth(&self, table: usize, value: &Value) -> Option<u64> {
         Some(self.tables[table].get(std::slice::from_ref(value))?.birth)
     }
+}
+
+/// Does such a value tell one record from another?
+fn is_telling(fill: &Fill) -> bool {
+    matches!(fill, Fill::Words(words) if *words > 1)
 }
 
 fn number_of(value: &Value) -> i64 {

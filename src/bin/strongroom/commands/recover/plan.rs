@@ -227,14 +227,19 @@ pub fn warn(recovery: &Recovery, dry: bool, context: &Context) {
         context.warn(&format!("cannot be done: {}", refusal.what));
         context.warn(&format!("hint: {}", refusal.hint));
     }
-    let lines = plan.steps.iter().filter_map(|step| match &step.act {
-        Act::Leave { why } if step.seen.is_none() => {
-            let table = &plan.tables[step.table].name;
-            Some(format!("{table} {}: {why}", shown(&step.key)))
-        }
+    if !dry && !plan.refusals.is_empty() {
+        return;
+    }
+    let rows = plan.steps.iter().filter(|step| step.is_missing()).filter_map(|step| match &step.act {
+        Act::Leave { why } => Some(format!("{} {}: {why}", plan.tables[step.table].name, shown(&step.key))),
         _ => None,
     });
-    let lines: Vec<String> = lines.collect();
+    let files = recovery.files.iter().filter(|file| file.missing).filter_map(|file| match &file.act {
+        FileAct::Leave { why } => Some(format!("{}/{}: {why}", file.source, file.path)),
+        _ => None,
+    });
+    let lines: Vec<String> = rows.chain(files).collect();
     let count = lines.len() as u64;
     context.warn_some("does not come back", lines.into_iter(), count);
+    context.warn_some("not certain", plan.doubts.iter().cloned(), plan.doubts.len() as u64);
 }
