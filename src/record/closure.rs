@@ -60,6 +60,8 @@ pub struct Closure {
     pub lonely: BTreeMap<usize, u64>,
     /// Rows without a key, which cannot be told from others.
     pub keyless: BTreeMap<usize, u64>,
+    /// Nobody named what is asked for: it is whatever is missing.
+    pub whatever: bool,
 }
 
 impl Closure {
@@ -131,7 +133,10 @@ impl<'w> Walk<'w> {
         match seeds {
             Seeds::Keys { columns, keys } => snapshot.find(shape, columns, keys, wanted, &mut take)?,
             Seeds::Where(condition) => snapshot.matching(shape, Some(condition), wanted, &mut take)?,
-            Seeds::Rows(keys) => snapshot.find(shape, &shape.key, keys, wanted, &mut take)?,
+            Seeds::Rows(keys) => {
+                self.closure.whatever = true;
+                snapshot.find(shape, &shape.key, keys, wanted, &mut take)?;
+            }
         }
         self.add(table, found, &Why::Asked)
     }

@@ -6,6 +6,7 @@
 
 mod evidence;
 mod sample;
+mod traits;
 mod value;
 
 use std::cell::RefCell;
@@ -20,8 +21,9 @@ use crate::record::graph::{Graph, Link};
 use crate::record::model::Model;
 use crate::record::plan::Glimpse;
 
-use evidence::{Parents, Traits};
+use evidence::Parents;
 use sample::Sample;
+use traits::Traits;
 
 /// Rows that are looked at together.
 const BATCH: usize = 200;

@@ -6,50 +6,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::base::record::{OnDelete, Row, Table, Value};
+use crate::base::record::{Row, Value};
 use crate::record::compare::glimpse;
-use crate::record::drift::Fit;
-use crate::record::graph::{Graph, Link};
+use crate::record::graph::Link;
 use crate::record::identity::sample::{Sample, guess};
-use crate::record::identity::value::{alike, is_exact, is_made_of, is_null, is_random, is_short, is_written, lowered};
+use crate::record::identity::traits::{Traits, plain_text};
+use crate::record::identity::value::{alike, is_exact, is_made_of, is_null, is_random, is_short};
 use crate::record::identity::{Kin, Pair, Standing};
-use crate::record::model::Model;
 use crate::record::plan::Glimpse;
-
-/// Columns that tell, by their names, when or as what a record came to be.
-const BIRTH: [&str; 13] = [
-    "created_at",
-    "createdat",
-    "created",
-    "created_on",
-    "created_date",
-    "inserted_at",
-    "date_created",
-    "date_joined",
-    "joined_at",
-    "creation_date",
-    "registered_at",
-    "uuid",
-    "guid",
-];
-
-/// Columns that change whenever a row does: that they differ says nothing.
-const RESTLESS: [&str; 14] = [
-    "updated_at",
-    "updatedat",
-    "updated",
-    "updated_on",
-    "modified",
-    "modified_at",
-    "modified_on",
-    "last_modified",
-    "last_seen",
-    "last_seen_at",
-    "last_login",
-    "last_login_at",
-    "version",
-    "lock_version",
-];
 
 /// From so many bits on two rows are the same record.
 const ENOUGH: f64 = 2.0;
@@ -73,44 +37,18 @@ const EMPTIED: f64 = -0.5;
 /// By link and values: what live data has of what a row refers to; nothing where that is what is being asked.
 pub type Parents = HashMap<(usize, Row), Option<Standing>>;
 
-/// What is known of a table's columns, by their places in the live table.
-#[derive(Debug)]
-pub struct Traits {
-    live: Table,
-    /// For each live column, the one of the snapshot.
-    kept: Vec<Option<usize>>,
-    immutable: Vec<usize>,
-    births: Vec<usize>,
-    restless: Vec<usize>,
-    /// Columns of which no two rows hold the same: numbers are given out like keys, and names with them.
-    counted: Vec<usize>,
-    /// The links of the table, with their live columns.
-    links: Vec<(usize, Link, Vec<usize>)>,
-    /// Its key is nothing but references: it says what the row is.
-    is_between: bool,
+/// What the columns of two rows say.
+#[derive(Debug, Default)]
+struct Said {
+    key: f64,
+    /// For it: by column.
+    own: Vec<(usize, f64)>,
+    /// For it, and given out again with a key.
+    shared: f64,
+    against: f64,
 }
 
 impl Traits {
-    pub fn of(table: usize, graph: &Graph, fit: &Fit, model: &Model) -> Option<Self> {
-        let live = fit.live.clone()?;
-        let name = &graph.tables[table].name;
-        let kept = (0..live.columns.len()).map(|now| fit.to.iter().position(|to| *to == Some(now))).collect();
-        let told = model.entity_of(name).map(|(_, entity)| &entity.immutable[..]).unwrap_or_default();
-        let told = told.iter().filter_map(|column| live.column(model.column_now(name, column))).collect();
-        let named = |names: &[&str]| names.iter().filter_map(|name| live.column(name)).collect::<Vec<_>>();
-        let (births, restless) = (named(&BIRTH), named(&RESTLESS));
-        let counted = live.unique.iter().filter(|columns| columns.len() == 1).map(|columns| columns[0]).collect();
-        let of = |(at, link): (usize, &Link)| {
-            let columns: Option<Vec<usize>> = link.columns.iter().map(|at| fit.to[*at]).collect();
-            Some((at, link.clone(), columns?))
-        };
-        let links = graph.links.iter().enumerate().filter(|(_, link)| link.child == table);
-        let links: Vec<_> = links.filter_map(of).collect();
-        let tied: BTreeSet<usize> = links.iter().flat_map(|(.., columns)| columns).copied().collect();
-        let is_between = live.key.len() > 1 && live.key.iter().all(|at| tied.contains(at));
-        Some(Self { live, kept, immutable: told, births, restless, counted, links, is_between })
-    }
-
     /// What decides alone, without a look at anything else.
     pub fn at_once(&self, pair: &Pair<'_>) -> Option<Kin> {
         if let Some(kin) = self.told(pair, &self.immutable) {
@@ -121,7 +59,7 @@ impl Traits {
         }
         let births = self.births.iter().filter_map(|at| Some((*at, pair.value(*at)?, &pair.live[*at])));
         let births: Vec<_> = births.filter(|(_, kept, live)| !is_null(kept) && !is_null(live)).collect();
-        if births.iter().any(|(_, kept, live)| kept != live) {
+        if births.iter().any(|(at, kept, live)| !self.is_same(*at, kept, live)) {
             return Some(Kin::Another);
         }
         let is_time = |at: usize| self.live.columns[at].kind.to_ascii_lowercase().contains("time");
@@ -134,24 +72,19 @@ impl Traits {
         if exact || random {
             return Some(Kin::Same);
         }
-        let plenty = self.touches_key().is_empty() && self.is_equal(pair) && self.bits(pair, &guessed).0 >= PLENTY;
-        plenty.then_some(Kin::Same)
+        let plenty = || {
+            let said = self.bits(pair, &guessed);
+            said.key + said.own.iter().map(|(_, bits)| bits).sum::<f64>() + said.against >= PLENTY
+        };
+        (self.touches_key().is_empty() && self.is_equal(pair) && plenty()).then_some(Kin::Same)
     }
 
     /// Columns that the configuration says never change.
     fn told(&self, pair: &Pair<'_>, columns: &[usize]) -> Option<Kin> {
-        let pairs = columns.iter().filter_map(|at| Some((pair.value(*at)?, &pair.live[*at])));
-        let both: Vec<_> = pairs.filter(|(kept, live)| !is_null(kept) && !is_null(live)).collect();
-        let same = both.iter().all(|(kept, live)| kept == live);
+        let pairs = columns.iter().filter_map(|at| Some((*at, pair.value(*at)?, &pair.live[*at])));
+        let both: Vec<_> = pairs.filter(|(_, kept, live)| !is_null(kept) && !is_null(live)).collect();
+        let same = both.iter().all(|(at, kept, live)| self.is_same(*at, kept, live));
         (!both.is_empty()).then_some(if same { Kin::Same } else { Kin::Another })
-    }
-
-    /// The links whose columns are of the key.
-    fn touches_key(&self) -> Vec<usize> {
-        let touches = |(at, _, columns): &(usize, Link, Vec<usize>)| {
-            columns.iter().any(|column| self.live.key.contains(column)).then_some(*at)
-        };
-        self.links.iter().filter_map(touches).collect()
     }
 
     /// What has to be known of what the row refers to.
@@ -186,8 +119,9 @@ impl Traits {
 
     /// What most of it says.
     pub fn by_most(&self, pair: &Pair<'_>, parents: &Parents, sample: &Sample) -> Kin {
+        let together = self.together(pair, sample);
         let chance = |column: usize, value: &Glimpse| match self.kept[column] {
-            Some(kept) => sample.chance(pair.key, kept, value),
+            Some(kept) => together.iter().map(|of| of[kept]).fold(sample.chance(pair.key, kept, value), f64::max),
             None => 1.0,
         };
         let (mut common, mut against) = (0.0_f64, 0.0);
@@ -197,8 +131,10 @@ impl Traits {
                 bits => against += bits,
             }
         }
-        let (own, shared) = self.bits(pair, &chance);
-        let bits = own + (common + shared).min(IN_COMMON) + against;
+        let said = self.bits(pair, &chance);
+        let own = said.own.iter().filter_map(|(column, bits)| Some((self.kept[*column]?, pair.value(*column)?, *bits)));
+        let own = said.key + sample.alone(pair.key, &own.collect::<Vec<_>>());
+        let bits = own + (common + said.shared).min(IN_COMMON) + said.against + against;
         if bits >= ENOUGH {
             Kin::Same
         } else if bits <= -CLEARLY {
@@ -206,6 +142,16 @@ impl Traits {
         } else {
             Kin::Unsure
         }
+    }
+
+    /// For each reference that is what it was, how often rows that have it in common have more in common.
+    fn together(&self, pair: &Pair<'_>, sample: &Sample) -> Vec<Vec<f64>> {
+        let is_as_it_was = |columns: &[usize]| {
+            let mut both = columns.iter().map(|at| (pair.value(*at), &pair.live[*at]));
+            both.all(|(kept, live)| kept.is_some_and(|kept| !is_null(kept) && alike(kept, live)))
+        };
+        let links = self.links.iter().filter(|(.., columns)| is_as_it_was(columns));
+        links.map(|(_, link, _)| sample.together(&link.columns)).filter(|of| !of.is_empty()).collect()
     }
 
     /// What live data has of what the row refers to: what has got a new key is where the row looks for it.
@@ -253,13 +199,13 @@ impl Traits {
         }
     }
 
-    /// What the columns say that are neither of the key nor references: of their own, and what others have as easily.
-    fn bits(&self, pair: &Pair<'_>, chance: &dyn Fn(usize, &Glimpse) -> f64) -> (f64, f64) {
+    /// What the columns say that are neither of the key nor references.
+    fn bits(&self, pair: &Pair<'_>, chance: &dyn Fn(usize, &Glimpse) -> f64) -> Said {
         let of_links = |link: &usize| self.links.iter().find(|(at, ..)| at == link).map(|(.., columns)| columns);
         let tied: BTreeSet<usize> =
             pair.targets.iter().filter_map(|(link, _)| of_links(link)).flatten().copied().collect();
         let nulls: BTreeSet<usize> = self.links.iter().flat_map(|(.., columns)| columns).copied().collect();
-        let (mut own, mut shared) = (self.key_bits(pair), 0.0);
+        let mut said = Said { key: self.key_bits(pair), ..Said::default() };
         for (column, kept) in pair.columns.iter().zip(pair.kept) {
             let live = &pair.live[*column];
             let is_reference = tied.contains(column) || (nulls.contains(column) && is_null(kept));
@@ -267,10 +213,13 @@ impl Traits {
                 continue;
             }
             let bits = self.value_bits(pair, *column, (kept, live), chance);
-            let is_shared = self.births.contains(column) || self.counted.contains(column);
-            *if is_shared && bits > 0.0 { &mut shared } else { &mut own } += bits;
+            match self.births.contains(column) || self.counted.contains(column) {
+                _ if bits <= 0.0 => said.against += bits,
+                true => said.shared += bits,
+                false => said.own.push((*column, bits)),
+            }
         }
-        (own, shared)
+        said
     }
 
     fn value_bits(
@@ -307,12 +256,6 @@ impl Traits {
         is_counted || self.is_default(column, value) || pair.key.iter().any(|key| is_made_of(&text, key))
     }
 
-    fn is_default(&self, column: usize, value: &Glimpse) -> bool {
-        let default = self.live.columns[column].default.as_deref();
-        let Glimpse::Value(value) = value else { return false };
-        default.is_some_and(|default| default.trim_matches(['\'', '(', ')']) == plain_text(value))
-    }
-
     /// A key that people give says something of what it names; one that is counted says nothing.
     fn key_bits(&self, pair: &Pair<'_>) -> f64 {
         let [Value::Text(text)] = pair.key else { return 0.0 };
@@ -331,32 +274,6 @@ impl Traits {
                 || self.is_same(*column, kept, &pair.live[*column])
         };
         pair.columns.iter().zip(pair.kept).all(same)
-    }
-
-    /// Links by which the row referred to something, and by which the live row holds what the store puts there when that goes.
-    fn emptied<'t>(&'t self, pair: &'t Pair<'_>) -> impl Iterator<Item = (usize, &'t Vec<usize>)> {
-        let refers = |at: usize| pair.targets.iter().any(|(link, _)| *link == at);
-        let let_go = self.links.iter().filter(move |(at, link, _)| link.on_delete.survives() && refers(*at));
-        let_go.filter_map(move |(at, link, columns)| {
-            let is_null = columns.iter().any(|at| is_null(&pair.live[*at]));
-            let is_default = |at: &usize| {
-                let default = self.live.columns[*at].default.as_deref().unwrap_or("NULL");
-                is_written(&pair.live[*at], default)
-            };
-            let is_emptied = is_null || (link.on_delete == OnDelete::SetDefault && columns.iter().all(is_default));
-            is_emptied.then_some((*at, columns))
-        })
-    }
-
-    fn is_same(&self, column: usize, kept: &Glimpse, live: &Glimpse) -> bool {
-        kept == live || (self.live.columns[column].ignores_case && lowered(kept) == lowered(live))
-    }
-}
-
-fn plain_text(value: &Value) -> String {
-    match value {
-        Value::Text(text) => String::from_utf8_lossy(text).into_owned(),
-        other => other.to_string(),
     }
 }
 

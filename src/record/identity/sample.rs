@@ -1,5 +1,6 @@
 //! How common values are in a table: what most rows hold tells no row from another.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 
@@ -7,6 +8,7 @@ use crate::base::error::{Explain, Explained};
 use crate::base::record::{Key, Records, Row, Table, Value};
 use crate::record::compare::glimpse;
 use crate::record::error::RecordError;
+use crate::record::identity::value::is_null;
 use crate::record::plan::Glimpse;
 
 /// So many rows are looked at.
@@ -46,6 +48,40 @@ impl Sample {
             read?;
         }
         Ok(Self { rows })
+    }
+
+    /// How often two rows that hold the same in some columns, a reference, hold the same in each other column: an order has
+    /// its address from its customer, and so has the customer's next order.
+    pub fn together(&self, by: &[usize]) -> Vec<f64> {
+        let mut groups: HashMap<Vec<&Value>, Vec<&Vec<Glimpse>>> = HashMap::new();
+        for (_, row) in &self.rows {
+            let held = |at: &usize| match &row[*at] {
+                Glimpse::Value(value) if !value.is_null() => Some(value),
+                _ => None,
+            };
+            if let Some(held) = by.iter().map(held).collect::<Option<Vec<_>>>() {
+                groups.entry(held).or_default().push(row);
+            }
+        }
+        let width = self.rows.first().map_or(0, |(_, row)| row.len());
+        let (mut pairs, mut same) = (vec![0.0; width], vec![0.0; width]);
+        for two in groups.values().flat_map(|rows| rows.windows(2)) {
+            for at in (0..width).filter(|at| two.iter().all(|row| !is_null(&row[*at]))) {
+                pairs[at] += 1.0;
+                same[at] += f64::from(u8::from(two[0][at] == two[1][at]));
+            }
+        }
+        pairs.into_iter().zip(same).map(|(pairs, same)| same / (pairs + 1.0)).collect()
+    }
+
+    /// How much of what a row holds no other row holds: of these columns and what each says, at the least.
+    pub fn alone(&self, key: &[Value], row: &[(usize, &Glimpse, f64)]) -> f64 {
+        let all = row.iter().map(|(.., bits)| bits).sum();
+        let others = self.rows.iter().filter(|(other, _)| other != key);
+        let left = |(_, other): &(Key, Vec<Glimpse>)| {
+            row.iter().filter(|(at, value, _)| other[*at] != **value).map(|(.., bits)| bits).sum::<f64>()
+        };
+        others.map(left).fold(all, f64::min)
     }
 
     /// How likely it is that some other row holds this in a column of the snapshot's table.

@@ -1,7 +1,7 @@
 //! What is done with one row: added, kept, changed or left, by what live data holds under its key.
 
 use crate::base::record::{Key, Table, Value};
-use crate::record::compare::Seen;
+use crate::record::compare::{self, Seen};
 use crate::record::error::RecordError;
 use crate::record::identity::Kin;
 use crate::record::plan::{Act, Difference, Glimpse, OnConflict, Taken, shown};
@@ -109,6 +109,10 @@ impl Work<'_> {
                 self.ground.live.next_number(live, *column)?.max(highest)
             }
         };
+        let mut next = next;
+        while self.is_spoken_for(at, next)? {
+            next = next.saturating_add(1);
+        }
         self.numbers.insert(at, next.saturating_add(1));
         Ok(Some(vec![Value::Integer(next)]))
     }
@@ -121,13 +125,31 @@ impl Work<'_> {
             && emptied.any(|(.., link)| graph.links[*link].columns.iter().any(|own| fit.to[*own] == Some(at)))
     }
 
+    /// Do live rows refer to a table by this number, of those of one kind among others in one column?
+    fn is_spoken_for(&self, at: usize, number: i64) -> Result<bool, RecordError> {
+        let graph = self.ground.graph;
+        for link in graph.links.iter().filter(|link| link.parent == at && link.to == graph.tables[at].key) {
+            let fit = &self.ground.fits[link.child];
+            let kind = link.when.iter().map(|(column, _)| column);
+            let columns: Option<Vec<usize>> = link.columns.iter().chain(kind).map(|at| fit.to[*at]).collect();
+            let (Some(live), Some(columns), false) = (&fit.live, columns, link.when.is_empty()) else { continue };
+            let mut row = vec![Value::Integer(number)];
+            row.extend(link.when.iter().map(|(_, value)| value.clone()));
+            if compare::there(self.ground.live, live, &columns, &[row])?[0] {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// A number above every one by which rows refer to a table, be it that these lead nowhere: what gets a new number is not
     /// what they mean.
     fn spoken_for(&self, at: usize) -> Result<i64, RecordError> {
         let graph = self.ground.graph;
         let mut number = 1;
         for link in graph.links.iter().filter(|link| link.parent == at && link.to == graph.tables[at].key) {
-            let [own] = link.columns[..] else { continue };
+            let ([own], true) = (&link.columns[..], link.when.is_empty()) else { continue };
+            let own = *own;
             let fit = &self.ground.fits[link.child];
             let Some((live, now)) = fit.live.as_ref().zip(fit.to[own]) else { continue };
             if live.columns[now].kind.to_ascii_lowercase().contains("int") {

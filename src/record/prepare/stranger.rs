@@ -37,7 +37,7 @@ impl Work<'_> {
         Ok(Draft { act, there: false, taken: Some(taken), ..draft })
     }
 
-    /// Nothing of what was asked for can come back: that is a refusal, not a plan.
+    /// Nothing of what was asked for by name can come back: that is a refusal, not a plan.
     pub(super) fn refuse_taken(&mut self) {
         let of = |table: usize| self.drafts[table].iter().map(move |(key, draft)| (table, key, draft));
         let all = || (0..self.drafts.len()).flat_map(of);
@@ -45,6 +45,7 @@ impl Work<'_> {
             self.closure.members[table].get(key).is_some_and(|member| member.why == Why::Asked)
         };
         let none = all().filter(|(table, key, _)| is_asked(*table, key)).all(|(.., draft)| draft.taken.is_some());
+        let none = none && !self.closure.whatever;
         let strict = self.ground.options.on_conflict == OnConflict::Abort;
         let refused = all().filter(|(table, key, _)| strict || (none && is_asked(*table, key)));
         let taken = refused.filter_map(|(table, key, draft)| Some((table, key.clone(), draft.taken?)));

@@ -316,7 +316,7 @@ fn two(seed: u64) -> bool {
 }
 
 /// A key as SQL writes it.
-fn literal(value: &Value) -> String {
+pub fn literal(value: &Value) -> String {
     match value {
         Value::Integer(number) => number.to_string(),
         Value::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),

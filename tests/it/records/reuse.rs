@@ -83,6 +83,38 @@ fn what_belongs_to_a_record_and_is_another_now_stays_out_and_so_does_what_hangs_
     assert!(again.writes() == 0 && !again.is_whole() && again.refusals.is_empty(), "it ends as before: {again:#?}");
 }
 
+#[test]
+fn the_next_order_of_the_same_customer_is_not_taken_for_the_old_one_because_it_goes_to_the_same_address() {
+    let address = "'2817 Milton Drive', 'Albuquerque', 'New Mexico', '87110', 'United States'";
+    let other = "'12 Orchestra Terrace', 'Walla Walla', 'Washington', '99362', 'United States'";
+    let bench = Bench::new(&format!(
+        "CREATE TABLE customers (id INTEGER PRIMARY KEY, company TEXT NOT NULL);
+         CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER NOT NULL REFERENCES customers(id), street TEXT,
+            city TEXT, region TEXT, postcode TEXT, country TEXT, freight REAL, note TEXT);
+         CREATE TABLE lines (\"order\" INTEGER NOT NULL REFERENCES orders(id) ON DELETE CASCADE, product INTEGER NOT NULL,
+            PRIMARY KEY (\"order\", product));
+         INSERT INTO customers VALUES (1, 'Rattlesnake Canyon Grocery'), (2, 'Lazy K Kountry Store');
+         INSERT INTO orders VALUES (1, 1, {address}, 8.53, 'leave it at the gate'), (2, 2, {other}, 3.25, NULL),
+            (3, 2, {other}, 7.5, NULL), (4, 1, {address}, 21.5, 'ring twice, the bell is broken');
+         INSERT INTO lines VALUES (4, 7), (4, 8);"
+    ));
+    let next = format!("INSERT INTO orders VALUES (4, 1, {address}, 11.75, 'a present, no bill')");
+    run(&bench, &format!("DELETE FROM lines; DELETE FROM orders WHERE id = 4; {next}"));
+    let plan = plan_of(&bench, "orders", number(4)).unwrap();
+    assert!(plan.refusals.iter().any(|one| one.what.contains("orders 4")), "{:#?}", plan.steps);
+    assert!(on(&plan, "lines").iter().all(|step| !step.act.writes()), "{:#?}", plan.steps);
+    // The same order, sent elsewhere for more, has its own note still.
+    run(
+        &bench,
+        &format!(
+            "DELETE FROM orders WHERE id = 4; INSERT INTO orders VALUES (4, 1, {address}, 30, 'ring twice, the bell is broken')"
+        ),
+    );
+    let plan = plan_of(&bench, "orders", number(4)).unwrap();
+    assert!(plan.refusals.is_empty(), "{:?}", plan.refusals);
+    assert!(on(&plan, "lines").iter().all(|step| step.act == Act::Insert), "{:#?}", plan.steps);
+}
+
 const OWNED: &str = "
     CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL, created_at TEXT NOT NULL);
     CREATE TABLE kinds (id INTEGER PRIMARY KEY, label TEXT);
