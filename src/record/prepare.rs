@@ -120,7 +120,7 @@ type Drafts = Vec<BTreeMap<Key, Draft>>;
 /// Makes a plan.
 pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan, RecordError> {
     let mut work = Work::new(ground, closure);
-    let tables = order::tables(ground.graph);
+    let tables = work.order.clone();
     for table in &tables {
         work.table(*table)?;
         work.clashes(*table)?;
@@ -169,6 +169,8 @@ struct Work<'w> {
     twins: numbered::Twins,
     /// Live rows that stand for a row already, of the table that is looked at.
     taken: HashSet<Key>,
+    /// Tables, parents before children where they can be.
+    order: Vec<usize>,
     /// For each link, what rows refer to by it that neither is in live data nor comes back: values, and the row's key.
     absent: Vec<HashMap<Row, Key>>,
 }
@@ -187,6 +189,7 @@ impl<'w> Work<'w> {
             numbers: HashMap::new(),
             twins: HashMap::new(),
             taken: HashSet::new(),
+            order: order::tables(ground.graph),
             absent: vec![HashMap::new(); ground.graph.links.len()],
         }
     }

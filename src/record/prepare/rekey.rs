@@ -20,6 +20,9 @@ impl Work<'_> {
     /// that the row would have now, and it is no other row of the snapshot.
     pub(super) fn twin(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, Seen)>, RecordError> {
         let graph = self.ground.graph;
+        if let Some(before) = self.twin_before(live, row)? {
+            return Ok(Some(before));
+        }
         // A row that refers to itself refers to its new key.
         let itself = self.itself(row);
         let is_own = |column: &usize| !live.key.contains(column) && !itself.contains(column);
@@ -71,6 +74,23 @@ impl Work<'_> {
         Ok(free.next().map(|(twin, _)| twin))
     }
 
+    /// The one that was found when the row was looked at before. In a circle, what it refers to may be known anew since: that is
+    /// no reason to look for another.
+    fn twin_before(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, Seen)>, RecordError> {
+        let (graph, fit) = (self.ground.graph, &self.ground.fits[row.at]);
+        let before = self.drafts[row.at].get(row.key).filter(|draft| draft.there && draft.act == Act::Keep);
+        let Some(key) = before.and_then(|draft| draft.into.clone()) else { return Ok(None) };
+        let place = |table: usize| self.order.iter().position(|at| *at == table);
+        let is_late = |link: &&Link| link.child == row.at && place(link.child) <= place(link.parent);
+        let links = graph.links.iter().filter(is_late);
+        let open: BTreeSet<usize> = links.flat_map(|link| &link.columns).filter_map(|at| fit.to[*at]).collect();
+        let seen = compare::see(self.ground.live, live, std::slice::from_ref(&key))?.remove(&key);
+        let mut own = row.columns.iter().zip(row.values).filter(|(at, _)| !live.key.contains(at) && !open.contains(at));
+        let is_free = key != *row.now && !self.taken.contains(&key);
+        let is_as_it_was = |seen: &Seen| own.all(|(at, value)| seen.columns[*at] == *value);
+        Ok(seen.filter(is_as_it_was).filter(|_| is_free).map(|seen| (key, seen)))
+    }
+
     /// The live columns by which a row refers to itself.
     fn itself(&self, row: &Compared<'_>) -> BTreeSet<usize> {
         let graph = self.ground.graph;
@@ -96,6 +116,11 @@ impl Work<'_> {
         // One row's new key may be what another is known by, and so on through a circle or a tree of them.
         for _ in 0..ROUNDS {
             let known = self.new_keys();
+            // What was found of rows before the new keys were known is asked anew.
+            self.judge.forget();
+            let is_late =
+                |table: &&usize| graph.links.iter().any(|link| link.child == **table && self.is_moved(link.parent));
+            order.iter().filter(|table| !is_late(table)).for_each(|table| self.pass_on(*table));
             for table in order {
                 if graph.links.iter().any(|link| link.child == *table && self.is_moved(link.parent)) {
                     self.drafts[*table].retain(|_, draft| draft.into.is_some());

@@ -58,6 +58,8 @@ fn what_was_asked_for_and_is_another_record_now_ends_with_one_whatever_is_said_o
     for on_conflict in ["skip", "overwrite", "fill-null", "abort"] {
         let asked = ["recover", "latest", "project", "7", "--on-conflict", on_conflict];
         assert!(home.fails(1, &asked).contains("projects 7 is another record now"));
+        let shown = home.run(&asked).out;
+        assert!(shown.contains("name  is 'another', was 'project 7'"), "both are shown: {shown}");
         assert_eq!(state(&home), harmed);
     }
     // Nobody named it: it is what could not be given back.

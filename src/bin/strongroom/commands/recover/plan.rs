@@ -43,6 +43,8 @@ impl Shown<'_> {
             out.push_command(&format!("  hint: {}", refusal.hint));
         }
         if !plan.refusals.is_empty() {
+            // Whoever has to say whether two records are one sees both.
+            self.taken(&mut out);
             return out;
         }
         out.append(self.tables());

@@ -130,13 +130,13 @@ fn reused_cases(user: &'static str, when: When, seeds: std::ops::Range<u64>) {
     let seeds = start.map_or(seeds, |seed: u64| seed..seed + 1);
     let mut stage = Stage::new(user, when);
     let deleted = seeds.clone().filter(|seed| stage.reused(*seed)).count() as u64;
-    assert!(deleted * 2 > seeds.end - seeds.start || start.is_some(), "only {deleted} cases had something to delete");
+    assert!(deleted * 3 > seeds.end - seeds.start || start.is_some(), "only {deleted} cases had something to delete");
 }
 
 #[test]
 fn whatever_is_deleted_is_not_hung_below_others_that_have_its_keys_now_in_partitions_and_heirs_too() {
     reused_cases(KEEPER, When::Either, 0..20);
-    reused_cases("postgres", When::End, 20..40);
+    reused_cases("postgres", When::End, 40..60);
 }
 
 #[test]
