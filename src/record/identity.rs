@@ -140,6 +140,11 @@ impl<'j> Judge<'j> {
         self.known.borrow_mut().clear();
     }
 
+    /// Forgets which rows have other keys.
+    pub fn forget_moves(&self) {
+        self.moved.borrow_mut().clear();
+    }
+
     /// Takes in that a row has another key in live data: what refers to it is expected to refer to that.
     pub fn moved(&self, table: usize, key: &Key, into: &Key) {
         self.moved.borrow_mut().insert((table, key.clone()), into.clone());

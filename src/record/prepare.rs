@@ -163,8 +163,9 @@ struct Work<'w> {
     refusals: Vec<(Option<usize>, Refusal)>,
     at: Option<usize>,
     doubts: Vec<String>,
-    /// The next number for each table that gets new ones.
+    /// The next number for each table that gets new ones, and those that were given.
     numbers: HashMap<usize, i64>,
+    given: HashMap<(usize, Key), i64>,
     /// Of the rows that are looked at, those without a key: where else live data has the same.
     twins: numbered::Twins,
     /// Live rows that stand for a row already, of the table that is looked at.
@@ -187,6 +188,7 @@ impl<'w> Work<'w> {
             at: None,
             doubts: Vec::new(),
             numbers: HashMap::new(),
+            given: HashMap::new(),
             twins: HashMap::new(),
             taken: HashSet::new(),
             order: order::tables(ground.graph),

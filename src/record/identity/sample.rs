@@ -103,10 +103,10 @@ pub fn guess(value: &Glimpse) -> f64 {
         Glimpse::Value(Value::Null) => 1.0,
         Glimpse::Value(Value::Integer(number)) => match number.unsigned_abs() {
             0..10 => 0.5,
+            100_000_000.. => 0.02,
             // Amounts are mostly round.
             round if round < 1000 || round.is_multiple_of(100) => 0.25,
-            0..100_000_000 => 0.1,
-            _ => 0.02,
+            _ => 0.1,
         },
         Glimpse::Value(Value::Real(_)) => 0.25,
         Glimpse::Value(Value::Text(text) | Value::Blob(text)) => match text.len() {

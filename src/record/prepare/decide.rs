@@ -94,9 +94,8 @@ impl Work<'_> {
     pub(super) fn fresh_key(&mut self, at: usize, live: &Table, key: &Key) -> Result<Option<Key>, RecordError> {
         let ([column], [Value::Integer(_)]) = (&live.key[..], &key[..]) else { return Ok(None) };
         // Rows that are looked at again keep the key they got.
-        let before = self.drafts[at].get(key).filter(|draft| draft.act == Act::Insert);
-        if let Some(into) = before.and_then(|draft| draft.into.clone()) {
-            return Ok(Some(into));
+        if let Some(number) = self.given.get(&(at, key.clone())) {
+            return Ok(Some(vec![Value::Integer(*number)]));
         }
         let next = match self.numbers.get(&at) {
             Some(next) => *next,
@@ -114,6 +113,7 @@ impl Work<'_> {
             next = next.saturating_add(1);
         }
         self.numbers.insert(at, next.saturating_add(1));
+        self.given.insert((at, key.clone()), next);
         Ok(Some(vec![Value::Integer(next)]))
     }
 

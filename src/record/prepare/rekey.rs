@@ -116,18 +116,21 @@ impl Work<'_> {
         // One row's new key may be what another is known by, and so on through a circle or a tree of them.
         for _ in 0..ROUNDS {
             let known = self.new_keys();
-            // What was found of rows before the new keys were known is asked anew.
-            self.judge.forget();
-            let is_late =
+            let refers =
                 |table: &&usize| graph.links.iter().any(|link| link.child == **table && self.is_moved(link.parent));
-            order.iter().filter(|table| !is_late(table)).for_each(|table| self.pass_on(*table));
-            for table in order {
-                if graph.links.iter().any(|link| link.child == *table && self.is_moved(link.parent)) {
-                    self.drafts[*table].retain(|_, draft| draft.into.is_some());
-                    self.table(*table)?;
-                    self.clashes(*table)?;
-                    self.pass_on(*table);
-                }
+            let late: Vec<usize> = order.iter().filter(refers).copied().collect();
+            // What was found of rows before the new keys were known is asked anew. What an earlier recovery gave a new key is
+            // known; a row that is to get one may turn out to be there.
+            for table in &late {
+                self.drafts[*table].retain(|_, draft| draft.into.is_some() && draft.there);
+            }
+            self.judge.forget();
+            self.judge.forget_moves();
+            (0..self.drafts.len()).for_each(|table| self.pass_on(table));
+            for table in late {
+                self.table(table)?;
+                self.clashes(table)?;
+                self.pass_on(table);
             }
             if self.new_keys() == known {
                 break;
