@@ -110,15 +110,17 @@ impl Work<'_> {
         let graph = self.ground.graph;
         let place = |table: usize| order.iter().position(|at| *at == table);
         let is_late = |link: &Link| place(link.child) <= place(link.parent);
-        if !graph.links.iter().any(|link| is_late(link) && self.is_moved(link.parent)) {
+        let is_looked_at = |table: usize| !self.closure.members[table].is_empty();
+        let is_some_late = graph.links.iter().any(|link| is_late(link) && is_looked_at(link.child));
+        if !is_some_late || !(0..self.drafts.len()).any(|table| self.is_moved(table)) {
             return Ok(());
         }
+        // What a row is taken for hangs on what it refers to, and on what that refers to.
+        let refers = |table: &usize| is_looked_at(*table) && graph.links.iter().any(|link| link.child == *table);
+        let late: Vec<usize> = order.iter().filter(|table| refers(table)).copied().collect();
         // One row's new key may be what another is known by, and so on through a circle or a tree of them.
         for _ in 0..ROUNDS {
             let known = self.new_keys();
-            let refers =
-                |table: &&usize| graph.links.iter().any(|link| link.child == **table && self.is_moved(link.parent));
-            let late: Vec<usize> = order.iter().filter(refers).copied().collect();
             // What was found of rows before the new keys were known is asked anew. What an earlier recovery gave a new key is
             // known; a row that is to get one may turn out to be there.
             for table in &late {
@@ -127,10 +129,10 @@ impl Work<'_> {
             self.judge.forget();
             self.judge.forget_moves();
             (0..self.drafts.len()).for_each(|table| self.pass_on(table));
-            for table in late {
-                self.table(table)?;
-                self.clashes(table)?;
-                self.pass_on(table);
+            for table in &late {
+                self.table(*table)?;
+                self.clashes(*table)?;
+                self.pass_on(*table);
             }
             if self.new_keys() == known {
                 break;
