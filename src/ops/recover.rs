@@ -92,4 +92,9 @@ impl Recovery {
     pub fn is_empty(&self) -> bool {
         self.plan.writes() == 0 && !self.files.iter().any(|file| file.act.writes())
     }
+
+    /// Is nothing missing when it is done?
+    pub fn is_whole(&self) -> bool {
+        self.plan.is_whole() && !self.files.iter().any(|file| file.missing)
+    }
 }

@@ -4,6 +4,8 @@
 //! references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
 //! takes everything back.
 
+mod relied;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 
@@ -14,9 +16,12 @@ use crate::record::drift::Fit;
 use crate::record::error::RecordError;
 use crate::record::fired;
 use crate::record::graph::{Graph, Link};
+use crate::record::identity::{Judge, Sides};
 use crate::record::model::Model;
 use crate::record::plan::{Act, Plan, Step, shown};
 use crate::record::trace::{BeforeCommit, Trace, look_at};
+
+use relied::Relied;
 
 /// Rows that are looked at together.
 const BATCH: usize = 200;
@@ -39,7 +44,8 @@ pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Resu
     let circles = plan.steps.iter().any(|step| step.circular && step.act.writes());
     let tables = written_to(plan);
     live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables })?;
-    let mut work = Work { plan, graph, fits, snapshot, live, moved: moved(plan, graph) };
+    let moved = moved(plan, graph);
+    let mut work = Work { plan, graph, fits, model, snapshot, live, moved };
     let done = work.run().and_then(|()| work.trace(model, fired));
     end(done, work.live, told)
 }
@@ -114,6 +120,7 @@ struct Work<'w> {
     plan: &'w Plan,
     graph: &'w Graph,
     fits: &'w [Fit],
+    model: &'w Model,
     snapshot: &'w dyn Records,
     live: &'w mut dyn Change,
     moved: HashMap<(usize, Row), &'w Key>,
@@ -125,6 +132,7 @@ impl<'w> Work<'w> {
         let mut later = Vec::new();
         // What is there is changed when everything is there that it may refer to.
         let (mut added, changed): (Vec<&Step>, Vec<&Step>) = self.written().partition(|step| step.act == Act::Insert);
+        self.rely()?;
         self.numbers_first(&mut added);
         for step in added {
             later.extend(self.write(step)?.map(|values| (step, values)));
@@ -137,6 +145,43 @@ impl<'w> Work<'w> {
             self.live.update(table, step.live_key(), &columns, &values)?;
         }
         self.refer()
+    }
+
+    /// Is what the rows are hung below still the same, before anything is written or triggers touch it?
+    fn rely(&self) -> Result<(), RecordError> {
+        let Self { graph, snapshot, fits, model, plan, .. } = *self;
+        let mut relied = Relied::new(plan, graph);
+        let mut steps: BTreeMap<usize, BTreeMap<&Key, &Step>> = BTreeMap::new();
+        for step in self.written() {
+            steps.entry(step.table).or_default().insert(&step.key, step);
+        }
+        for (table, steps) in steps {
+            let (kept, keys): (&Table, Vec<Key>) = (&graph.tables[table], steps.keys().copied().cloned().collect());
+            let mut take = |ties: Row| {
+                if let Some(step) = steps.get(&graph.tied(table, &ties, &kept.key)) {
+                    relied.note(graph, step, &ties, &|at| self.is_written(step, at));
+                }
+                Ok::<(), Explained>(())
+            };
+            for some in keys.chunks(BATCH) {
+                snapshot.find(kept, &kept.key, some, &graph.ties[table], &mut take)?;
+            }
+        }
+        let sides = Sides { graph, snapshot, live: &*self.live, fits, model, trust_keys: plan.options.trust_keys };
+        relied.check(graph, &Judge::new(sides))
+    }
+
+    /// Does a step write a column of the snapshot's table?
+    fn is_written(&self, step: &Step, at: usize) -> bool {
+        let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
+        match &step.act {
+            Act::Update { columns } => {
+                let live = fit.live.as_ref().zip(fit.to[at]).map(|(live, now)| &live.columns[now].name);
+                live.is_some_and(|live| columns.contains(live))
+            }
+            Act::Relink { columns } => columns.contains(&kept.columns[at].name),
+            _ => true,
+        }
     }
 
     fn written(&self) -> impl Iterator<Item = &'w Step> + use<'w> {
@@ -226,7 +271,7 @@ impl<'w> Work<'w> {
 
     /// The row of the snapshot, and its ties.
     fn row(&self, step: &Step, kept: &Table) -> Result<(Row, Row), RecordError> {
-        let all: Vec<usize> = (0..kept.columns.len()).chain(self.graph.ties[step.table].iter().copied()).collect();
+        let all = self.graph.with_ties(step.table);
         let mut found = None;
         let mut take = |mut row: Row| {
             let ties = row.split_off(kept.columns.len());
@@ -270,19 +315,28 @@ impl<'w> Work<'w> {
     }
 
     /// Is what the written rows refer to there? The store's own check is not enough: it may be off, or be misled by what
-    /// was wrong before.
+    /// was wrong before. A reference that was not written is as it was, whatever that is.
     fn refer(&self) -> Result<(), RecordError> {
-        let mut keys: BTreeMap<usize, Vec<Key>> = BTreeMap::new();
+        let mut keys: BTreeMap<(usize, usize), Vec<Key>> = BTreeMap::new();
         for step in self.written().filter(|step| !step.dangling) {
-            keys.entry(step.table).or_default().push(step.live_key().clone());
-        }
-        for (table, keys) in keys {
-            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
-            for (reference, some) in
-                table.references.iter().flat_map(|one| keys.chunks(BATCH).map(move |some| (one, some)))
-            {
-                self.refers(table, reference, some)?;
+            let table = self.live_table(step);
+            let kept = &self.graph.tables[step.table];
+            let now = |name: &String| kept.column(name).and_then(|at| self.fits[step.table].to[at]);
+            let written: Option<BTreeSet<usize>> = match &step.act {
+                Act::Update { columns } => Some(columns.iter().filter_map(|name| table.column(name)).collect()),
+                Act::Relink { columns } => Some(columns.iter().filter_map(now).collect()),
+                _ => None,
+            };
+            for (at, reference) in table.references.iter().enumerate() {
+                let is_written = |columns: &BTreeSet<usize>| reference.columns.iter().any(|at| columns.contains(at));
+                if written.as_ref().is_none_or(is_written) {
+                    keys.entry((step.table, at)).or_default().push(step.live_key().clone());
+                }
             }
+        }
+        for ((table, reference), keys) in keys {
+            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
+            keys.chunks(BATCH).try_for_each(|some| self.refers(table, &table.references[reference], some))?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::base::error::Explained;
 use crate::base::record::{Key, Records, Row, Value};
 use crate::record::error::RecordError;
 use crate::record::graph::{Graph, Link};
+use crate::record::identity::Standing;
 use crate::record::plan::shown;
 
 use up::Target;
@@ -51,10 +52,16 @@ pub struct Closure {
     pub dangling: Vec<(usize, Key, usize)>,
     /// References that are left empty, since what they refer to is gone from live data and may be: table, key, link.
     pub emptied: Vec<(usize, Key, usize)>,
+    /// Those of them whose row may be there: it is not certain that it is the same record.
+    pub unsure: Vec<(usize, Key, usize)>,
+    /// References to rows that the snapshot itself does not have, under whose keys live data has some: table, key, link.
+    pub astray: Vec<(usize, Key, usize)>,
     /// Rows between two others of which one is there and the other gone: table, and how many.
     pub lonely: BTreeMap<usize, u64>,
     /// Rows without a key, which cannot be told from others.
     pub keyless: BTreeMap<usize, u64>,
+    /// Nobody named what is asked for: it is whatever is missing.
+    pub whatever: bool,
 }
 
 impl Closure {
@@ -78,8 +85,8 @@ pub enum Seeds {
     Rows(Vec<Key>),
 }
 
-/// Tells whether live data has rows that a link leads to by these values: one answer for each.
-pub type InLive<'l> = dyn FnMut(&Link, &[Row]) -> Result<Vec<bool>, RecordError> + 'l;
+/// Tells what live data has of the rows that a link leads to by these values: one answer for each.
+pub type InLive<'l> = dyn FnMut(&Link, &[Row]) -> Result<Vec<Standing>, RecordError> + 'l;
 
 /// Walks through a snapshot.
 pub struct Walk<'w> {
@@ -126,7 +133,10 @@ impl<'w> Walk<'w> {
         match seeds {
             Seeds::Keys { columns, keys } => snapshot.find(shape, columns, keys, wanted, &mut take)?,
             Seeds::Where(condition) => snapshot.matching(shape, Some(condition), wanted, &mut take)?,
-            Seeds::Rows(keys) => snapshot.find(shape, &shape.key, keys, wanted, &mut take)?,
+            Seeds::Rows(keys) => {
+                self.closure.whatever = true;
+                snapshot.find(shape, &shape.key, keys, wanted, &mut take)?;
+            }
         }
         self.add(table, found, &Why::Asked)
     }

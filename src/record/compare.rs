@@ -6,9 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::base::error::Explained;
 use crate::base::record::{Key, PART, Records, Row, Table, Value, lies_in, plain};
-use crate::record::drift::Fit;
 use crate::record::error::RecordError;
-use crate::record::graph::Link;
 use crate::record::plan::Glimpse;
 
 /// Values up to this many bytes are kept as they are.
@@ -105,16 +103,6 @@ pub fn there_in(
     let mut answers = vec![false; values.len()];
     matched(records, table, by, values, &[PART], &mut |asked, row| answers[asked] |= lies_in(parts, &row[0]))?;
     Ok(answers)
-}
-
-/// Which of these values some live row holds where a link of the snapshot leads to.
-pub fn reached(live: &dyn Records, fits: &[Fit], link: &Link, values: &[Row]) -> Result<Vec<bool>, RecordError> {
-    let fit = &fits[link.parent];
-    let columns: Option<Vec<usize>> = link.to.iter().map(|at| fit.to[*at]).collect();
-    match (&fit.live, columns) {
-        (Some(table), Some(columns)) => there_in(live, table, (&columns, &link.to_parts), values),
-        _ => Ok(vec![false; values.len()]),
-    }
 }
 
 /// Finds rows by values, and tells of each by which of them it was found.

@@ -162,11 +162,16 @@ impl Fit {
 
     /// The key of a row of the snapshot as the live table has it.
     pub fn key(&self, kept: &Table, key: &[Value], live: &dyn Change) -> Result<Row, String> {
+        self.values(&kept.key, key, live)
+    }
+
+    /// The values of some columns of the snapshot's table as the live one has them.
+    pub fn values(&self, columns: &[usize], values: &[Value], live: &dyn Change) -> Result<Row, String> {
         let table = self.live.as_ref().expect("BUG: rows of tables that are gone are left out");
         let one = |(at, value): (&usize, &Value)| match self.to[*at] {
             Some(now) if self.retyped.contains(at) => live.converted(table, now, value),
             _ => Ok(value.clone()),
         };
-        kept.key.iter().zip(key).map(one).collect()
+        columns.iter().zip(values).map(one).collect()
     }
 }

@@ -24,6 +24,8 @@ pub struct Link {
     pub parent: usize,
     pub to: Vec<usize>,
     pub on_delete: OnDelete,
+    /// The schema says so: the store looks after it.
+    pub is_declared: bool,
     /// Only rows with these values refer to that table.
     pub when: Vec<(usize, Value)>,
     /// Only rows in these parts refer; where there are none, all do.
@@ -68,6 +70,7 @@ impl Graph {
                     parent,
                     to: to.collect::<Option<_>>()?,
                     on_delete: reference.on_delete,
+                    is_declared: true,
                     when: Vec::new(),
                     parts: reference.parts.clone(),
                     to_parts: reference.to_parts.clone(),
@@ -115,7 +118,13 @@ impl Graph {
             when.push((at, records.typed(&self.tables[child], at, value)?));
         }
         let (parts, to_parts) = Default::default();
-        Ok(Link { child, columns, parent, to, on_delete: relation.on_delete, when, parts, to_parts })
+        let on_delete = relation.on_delete;
+        Ok(Link { child, columns, parent, to, on_delete, is_declared: false, when, parts, to_parts })
+    }
+
+    /// All columns of a table, and its ties behind them.
+    pub fn with_ties(&self, table: usize) -> Vec<usize> {
+        (0..self.tables[table].columns.len()).chain(self.ties[table].iter().copied()).collect()
     }
 
     pub fn column(&self, table: usize, name: &str) -> Result<usize, RecordError> {

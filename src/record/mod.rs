@@ -11,6 +11,7 @@ pub mod drift;
 pub mod error;
 mod fired;
 pub mod graph;
+pub mod identity;
 pub mod inverse;
 pub mod model;
 pub mod order;

@@ -22,6 +22,14 @@ pub struct Placed {
     pub circular: bool,
 }
 
+/// Tables, what others refer to first where that can be.
+pub fn tables(graph: &Graph) -> Vec<usize> {
+    let mut tables = DiGraph::<usize, ()>::new();
+    let nodes: Vec<NodeIndex> = (0..graph.tables.len()).map(|table| tables.add_node(table)).collect();
+    graph.links.iter().for_each(|link| _ = tables.add_edge(nodes[link.child], nodes[link.parent], ()));
+    kosaraju_scc(&tables).into_iter().flatten().map(|node| tables[node]).collect()
+}
+
 /// Every row of a closure, what others refer to first.
 pub fn order<'c>(graph: &Graph, closure: &'c Closure) -> Vec<Placed> {
     let mut rows = DiGraph::<(usize, &Key, &Row), usize>::new();

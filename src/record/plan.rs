@@ -27,6 +27,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What should be known before it is done.
     pub notes: Vec<String>,
+    /// What is not certain, or is missing when it is done: one line for each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
     /// Why it cannot be done; and the way out.
     pub refusals: Vec<Refusal>,
 }
@@ -36,6 +39,9 @@ pub struct Plan {
 pub struct Options {
     pub on_conflict: OnConflict,
     pub remap_keys: bool,
+    /// Rows under one key are the same record even where too little says so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub trust_keys: bool,
     pub triggers: bool,
     /// Tables that live data lacks are made.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -101,6 +107,9 @@ pub struct Step {
     /// What live data held under its key when the plan was made: a digest, or nothing. It is not done to anything else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
+    /// Live data has another record under its key, or may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
     /// Where live data has something else.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub differs: Vec<Difference>,
@@ -131,6 +140,16 @@ pub enum Act {
     Keep,
     /// It is left as it is, or is not given back.
     Leave { why: String },
+}
+
+/// Whose a key is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Taken {
+    /// It is another record's.
+    Another,
+    /// It is not certain that the record is the same.
+    Unsure,
 }
 
 impl Act {
@@ -169,8 +188,13 @@ impl std::fmt::Display for Glimpse {
 impl Step {
     pub fn new(table: usize, key: Key, why: Why, act: Act) -> Self {
         let (title, into, seen, differs, emptied, later) = (None, None, None, Vec::new(), Vec::new(), Vec::new());
-        let (dangling, circular) = (false, false);
-        Self { table, key, title, into, why, act, seen, differs, emptied, later, dangling, circular }
+        let (taken, dangling, circular) = (None, false, false);
+        Self { table, key, title, into, why, act, seen, taken, differs, emptied, later, dangling, circular }
+    }
+
+    /// Is what the snapshot has missing in live data when the plan is done?
+    pub fn is_missing(&self) -> bool {
+        matches!(self.act, Act::Leave { .. }) && (self.seen.is_none() || self.taken.is_some())
     }
 
     /// Its key in live data.
@@ -180,6 +204,11 @@ impl Step {
 }
 
 impl Plan {
+    /// Is everything as the snapshot has it when the plan is done, but for what has changed since?
+    pub fn is_whole(&self) -> bool {
+        self.refusals.is_empty() && self.doubts.is_empty() && !self.steps.iter().any(Step::is_missing)
+    }
+
     /// Rows that will be written.
     pub fn writes(&self) -> u64 {
         self.steps.iter().filter(|step| step.act.writes()).count() as u64

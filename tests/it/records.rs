@@ -14,21 +14,23 @@ use strongroom::base::record::{Change, Key, Records, Row};
 use strongroom::engine::sqlite::ask::Session;
 use strongroom::engine::sqlite::records::Live;
 use strongroom::record::apply::{self, Tools};
-use strongroom::record::closure::{Closure, Seeds, Walk};
-use strongroom::record::drift::{self, Fit};
+use strongroom::record::closure::{Seeds, Walk};
+use strongroom::record::drift;
 use strongroom::record::error::RecordError;
-use strongroom::record::graph::{Graph, Link};
+use strongroom::record::graph::Graph;
+use strongroom::record::inverse;
 use strongroom::record::model::Model;
 use strongroom::record::plan::{Options, Plan, Step};
 use strongroom::record::prepare::{self, Ground, Title};
 use strongroom::record::trace::Trace;
-use strongroom::record::{compare, inverse};
 
 mod conflicts;
 mod economy;
 mod fired;
+mod lives;
 mod moved_on;
 pub mod random;
+mod reuse;
 mod rules;
 mod strangers;
 
@@ -171,8 +173,8 @@ fn planned(
     let graph = Graph::read(kept, model)?;
     let fits = drift::fit(&graph, live, model, &options.set)?;
     let at = graph.named(table, "the snapshot")?;
-    let closure = closure(&graph, kept, live, &fits, at, &seeds(&graph, at))?;
     let ground = Ground { graph: &graph, snapshot: kept, live, fits: &fits, model, options };
+    let closure = ground.closure(100_000, at, &seeds(&graph, at))?;
     let (database, asked) = ("db".to_owned(), "it".to_owned());
     prepare::plan(&ground, &closure, Title { snapshot: SnapshotId::from_bytes([0; 16]), database, asked })
 }
@@ -195,16 +197,4 @@ fn applied(
     let trace = apply::apply(&plan, tools, &mut |_, _| Ok(()))?;
     images.extend(fired);
     Ok(Done { plan, trace, images })
-}
-
-fn closure(
-    graph: &Graph,
-    kept: &dyn Records,
-    live: &dyn Change,
-    fits: &[Fit],
-    table: usize,
-    seeds: &Seeds,
-) -> Result<Closure, RecordError> {
-    let mut in_live = |link: &Link, values: &[Row]| compare::reached(live, fits, link, values);
-    Walk::new(graph, kept, 100_000).run(table, seeds, &mut in_live)
 }

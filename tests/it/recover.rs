@@ -16,6 +16,7 @@ mod fired;
 mod into;
 pub mod killed;
 mod links;
+mod reuse;
 
 const SCHEMA: &str = "
     CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL);
@@ -185,13 +186,15 @@ fn a_key_that_was_used_again_is_refused_and_can_be_given_anew() {
     assert_eq!(one("SELECT count(*) FROM documents WHERE project_id = 10"), 6);
     assert_eq!(one("SELECT count(*) FROM documents WHERE project_id = 7"), 0);
     assert_eq!(one("SELECT project_id FROM invoices WHERE id = 7"), 10);
-    // Its files would lie among those of the other record: they stay in the vault.
+    // Its files lie under its new number, and none among those of the other record.
     assert!(!home.path("app/documents/7").exists());
+    assert_eq!(files(&home.path("app/documents/10")).len(), files(&home.path("app/documents/6")).len());
     let recovered = state(&home);
     home.ok(&["recover", "latest", "project", "7", "--remap-keys"]);
     assert_eq!(state(&home), recovered, "a second run changes nothing");
     home.ok(&["undo"]);
     assert_eq!(one("SELECT count(*) FROM projects WHERE id > 9"), 0);
+    assert!(!home.path("app/documents/10").exists());
 }
 
 #[test]

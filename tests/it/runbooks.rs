@@ -123,7 +123,8 @@ fn the_commands_of_the_runbook_bring_a_deleted_project_back_and_take_it_back_aga
     let refused = home.run(&["recover", "latest~1", "project", "42"]);
     assert_eq!(refused.code, 1, "{}", refused.err);
     assert!(refused.out.contains("cannot be done: projects 42 is another record now: its key was used again"));
-    assert!(run(reused).contains("becomes 43"));
+    let renamed = run(reused);
+    assert!(renamed.contains("becomes 43"), "{renamed}");
     let printed: BTreeSet<String> = said.lines().map(masked).collect();
     let untrue: Vec<String> = examples(&page).into_iter().filter(|line| !printed.contains(line)).collect();
     assert!(untrue.is_empty(), "the page shows what is not printed: {untrue:#?}");

@@ -142,6 +142,7 @@ fn placed(files: &[FileStep]) -> Vec<Placed> {
             source: file.source.clone(),
             root: file.root.clone(),
             path: file.path.clone(),
+            from: file.from.clone(),
             staged: Some(staged),
             replaced: file.act == FileAct::Replace,
         });
@@ -205,7 +206,7 @@ impl Work<'_> {
         let mut waiting: BTreeMap<(String, Name), Vec<EntryPath>> = BTreeMap::new();
         for file in &self.recovered().files {
             if let Some(staged) = &file.staged {
-                waiting.entry((staged.clone(), file.source.clone())).or_default().push(file.path.clone());
+                waiting.entry((staged.clone(), file.source.clone())).or_default().push(file.from().clone());
             }
         }
         for ((folder, source), paths) in waiting {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::base::error::Explained;
 use crate::base::record::{Change, Key, Records, Row, Table, plain};
+use crate::base::text::counted;
 use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::Kept;
 use crate::engine::postgres::records::making;
@@ -25,14 +26,14 @@ use crate::ops::recover::{Asked, Recovery, Request, files};
 use crate::ops::restore::ground::Ground as Lives;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
-use crate::record::closure::{Closure, Seeds, Walk};
+use crate::record::closure::{Closure, Seeds};
 use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
-use crate::record::graph::{Graph, Link};
+use crate::record::graph::Graph;
+use crate::record::identity::{Judge, Standing};
 use crate::record::model::{Entity, Model};
-use crate::record::plan::Plan;
+use crate::record::plan::{self, Plan};
 use crate::record::prepare::{self, Ground, Title};
-use crate::record::{compare, plan};
 use crate::vault::random::Desk;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -99,11 +100,6 @@ impl<'m> Case<'m> {
         let kept = self.side.records();
         let fits = self.fits()?;
         let kit = self.kit(kept);
-        let (table, seeds) = kit.seeds(&mut |kept, table| Ok(self.missing(kept, &fits, table)?))?;
-        let mut in_live = |link: &Link, values: &[Row]| compare::reached(&*self.live, &fits, link, values);
-        let walk = Walk::new(&self.graph, kept, self.request.budget);
-        let closure = walk.run(table, &seeds, &mut in_live)?;
-        kit.all_there(table, &seeds, &closure)?;
         let ground = Ground {
             graph: &self.graph,
             snapshot: kept,
@@ -112,9 +108,23 @@ impl<'m> Case<'m> {
             model: &self.model,
             options: &self.request.options,
         };
+        let judge = Judge::new(ground.sides());
+        let mut unsure = 0;
+        let (table, seeds) = kit.seeds(&mut |kept, table| {
+            let (missing, open) = self.missing(kept, &judge, table)?;
+            unsure = open;
+            Ok(missing)
+        })?;
+        let closure = ground.closure(self.request.budget, table, &seeds)?;
+        kit.all_there(table, &seeds, &closure)?;
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
         let mut plan = prepare::plan(&ground, &closure, title)?;
         plan.notes.extend(self.note.clone());
+        if unsure > 0 {
+            let (rows, name) = (counted(unsure, "row"), &self.graph.tables[table].name);
+            plan.doubts
+                .push(format!("{rows} of {name} may be other records now: ask for them by their keys to see which"));
+        }
         self.tell_of_tables(&mut plan);
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
         Ok(Recovery { plan, live: self.database.clone(), others: self.others.clone(), files })
@@ -147,24 +157,21 @@ impl<'m> Case<'m> {
         Ok(drift::fit(&self.graph, &*self.live, &self.model, &self.request.options.set)?)
     }
 
-    /// Which of these keys of the snapshot live data has a row for.
-    fn in_live(&self, fits: &[Fit], table: usize, keys: &[Key]) -> Result<Vec<bool>, RecordError> {
-        let fit = &fits[table];
-        let columns: Option<Vec<usize>> = self.graph.tables[table].key.iter().map(|at| fit.to[*at]).collect();
-        match (&fit.live, columns) {
-            (Some(live), Some(columns)) => compare::there(&*self.live, live, &columns, keys),
-            _ => Ok(vec![false; keys.len()]),
-        }
-    }
-
-    /// Keys of the snapshot that live data lacks.
-    fn missing(&self, kept: &dyn Records, fits: &[Fit], table: usize) -> Result<Vec<Key>, RecordError> {
+    /// Keys of the snapshot whose records live data lacks, and how many more it may lack.
+    fn missing(&self, kept: &dyn Records, judge: &Judge<'_>, table: usize) -> Result<(Vec<Key>, u64), RecordError> {
         let shape = &self.graph.tables[table];
         let (mut waiting, mut missing): (Vec<Key>, Vec<Key>) = (Vec::new(), Vec::new());
-        let mut trouble = None;
+        let (mut trouble, mut unsure) = (None, 0);
         let mut sift = |waiting: &mut Vec<Key>| -> Result<(), Explained> {
-            let there = self.in_live(fits, table, waiting).map_err(|error| Box::new(error) as Explained)?;
-            missing.extend(waiting.drain(..).zip(there).filter(|(_, there)| !there).map(|(key, _)| key));
+            let standing = judge.standing(table, waiting).map_err(|error| Box::new(error) as Explained)?;
+            judge.forget();
+            for (key, standing) in waiting.drain(..).zip(standing) {
+                match standing {
+                    Standing::There | Standing::Newer => {}
+                    Standing::Unsure => unsure += 1,
+                    Standing::Gone | Standing::Another => missing.push(key),
+                }
+            }
             trouble = (missing.len() as u64 > self.request.budget).then_some(missing.len() as u64);
             Ok(())
         };
@@ -176,7 +183,7 @@ impl<'m> Case<'m> {
         sift(&mut waiting)?;
         match trouble {
             Some(most) => Err(RecordError::Budget { budget: self.request.budget, table: shape.name.clone(), most }),
-            None => Ok(missing),
+            None => Ok((missing, unsure)),
         }
     }
 }

@@ -24,6 +24,7 @@ use crate::ops::restore;
 use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::{Graph, Link};
+use crate::record::identity::Standing;
 use crate::record::order;
 use crate::source::files::target::{Options, Target};
 use crate::vault::random::Desk;
@@ -65,7 +66,7 @@ pub fn export(
     let graph = Graph::read(kept, &model)?;
     let kit = Kit { manifest, request, graph: &graph, model: &model, kept, place: &place };
     let (table, seeds) = kit.seeds(&mut |_, _| Ok(Vec::new()))?;
-    let mut nothing = |_: &Link, values: &[Row]| Ok(vec![false; values.len()]);
+    let mut nothing = |_: &Link, values: &[Row]| Ok(vec![Standing::Gone; values.len()]);
     let walk = Walk::new(&graph, kept, request.budget).both_ends();
     let closure = walk.run(table, &seeds, &mut nothing)?;
     kit.all_there(table, &seeds, &closure)?;

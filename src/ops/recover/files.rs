@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::name::Name;
-use crate::base::path::{EntryPath, encode};
+use crate::base::path::{EntryPath, decode, encode};
 use crate::base::record::{Key, Value};
 use crate::format::manifest::SourceRecord;
 use crate::ops::actions::Touched;
@@ -37,9 +37,15 @@ pub struct FileStep {
     /// Where the source lives, without links, written as paths are.
     pub root: String,
     pub path: EntryPath,
+    /// Its path in the snapshot, where its record has another key now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<EntryPath>,
     pub size: u64,
     #[serde(flatten)]
     pub act: FileAct,
+    /// Its record has another key, and nobody can tell its place under that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub missing: bool,
     /// What stood there when the plan was made: its length and when it was written; nothing where nothing stood there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
@@ -102,30 +108,101 @@ pub(super) fn plan(
         // Another database has files of its own, and nobody said where.
         return Ok(steps);
     }
-    // What others only need is not looked into, and under a new key its files would be somebody else's.
+    // What others only need is not looked into, and what is another record now has files of its own.
     let belongs = |step: &&Step| {
         let there = matches!(step.act, Act::Insert | Act::Update { .. } | Act::Keep) || !step.differs.is_empty();
-        there && !matches!(step.why, Why::Needed(_)) && step.into.is_none()
+        there && !matches!(step.why, Why::Needed(_)) && step.taken.is_none()
     };
-    let rows: Vec<(usize, &Key)> = plan.steps.iter().filter(belongs).map(|step| (step.table, &step.key)).collect();
+    let steps_of: Vec<&Step> = plan.steps.iter().filter(belongs).collect();
+    let (moved, rows): (Vec<&Step>, Vec<&Step>) = steps_of.into_iter().partition(|step| step.into.is_some());
+    let rows: Vec<(usize, &Key)> = rows.iter().map(|step| (step.table, &step.key)).collect();
     for (record, entries) in of(kit, closure, &rows, library)? {
-        let root = kit.request.places.root(kit.manifest, record, &kit.request.configured)?;
-        let part = Touched {
-            source: record.name.clone(),
-            kind: record.kind.clone(),
-            root,
-            path: EntryPath::root(),
-            swap: None,
-        };
-        let root = encode(Ground::of(&part, record, false)?.root.as_os_str().as_encoded_bytes());
         for entry in entries {
-            let act = act(&entry, &root, library, kit.request.options.on_conflict)?;
-            let (source, root) = (record.name.clone(), root.clone());
-            let seen = tree(&root).and_then(|tree| seen(&tree, &entry.path));
-            steps.push(FileStep { source, root, path: entry.path, size: entry.size, act, seen });
+            steps.push(step(kit, record, (entry, None), library)?);
         }
     }
+    for one in moved {
+        for (record, entry, to) in renamed(kit, closure, one, library)? {
+            steps.push(match to {
+                Some(to) => step(kit, record, (entry, Some(to)), library)?,
+                None => nowhere(kit, record, entry)?,
+            });
+        }
+    }
+    steps.sort_by(|one, other| (&one.source, &one.path).cmp(&(&other.source, &other.path)));
+    steps.dedup_by(|one, other| (&one.source, &one.path) == (&other.source, &other.path));
     Ok(steps)
+}
+
+/// Where a source lives, without links.
+fn root_of(kit: &Kit<'_>, record: &SourceRecord) -> Result<String, OpError> {
+    let root = kit.request.places.root(kit.manifest, record, &kit.request.configured)?;
+    let (source, kind, path) = (record.name.clone(), record.kind.clone(), EntryPath::root());
+    let part = Touched { source, kind, root, path, swap: None };
+    Ok(encode(Ground::of(&part, record, false)?.root.as_os_str().as_encoded_bytes()))
+}
+
+/// What is done with one file, and with one that gets another path.
+fn step(
+    kit: &Kit<'_>,
+    record: &SourceRecord,
+    (entry, to): (Entry, Option<EntryPath>),
+    library: &Library<'_>,
+) -> Result<FileStep, OpError> {
+    let root = root_of(kit, record)?;
+    let path = to.clone().unwrap_or_else(|| entry.path.clone());
+    let act = act(&entry, (&root, &path), library, kit.request.options.on_conflict)?;
+    let seen = tree(&root).and_then(|tree| seen(&tree, &path));
+    let from = to.map(|_| entry.path.clone());
+    Ok(FileStep { source: record.name.clone(), root, path, from, size: entry.size, act, missing: false, seen })
+}
+
+/// A file whose place under the new key of its record nobody can tell.
+fn nowhere(kit: &Kit<'_>, record: &SourceRecord, entry: Entry) -> Result<FileStep, OpError> {
+    let why =
+        "its record has a new key, and its place below that is not known: take it out with restore --to".to_owned();
+    let root = root_of(kit, record)?;
+    let (source, act) = (record.name.clone(), FileAct::Leave { why });
+    Ok(FileStep { source, root, path: entry.path, from: None, size: entry.size, act, missing: true, seen: None })
+}
+
+/// A file of a source, and its path under a new key.
+type Renamed<'k> = (&'k SourceRecord, Entry, Option<EntryPath>);
+
+/// The files of a record that has another key now, each with its path under that.
+fn renamed<'k>(
+    kit: &Kit<'k>,
+    closure: &Closure,
+    step: &Step,
+    library: &Library<'_>,
+) -> Result<Vec<Renamed<'k>>, OpError> {
+    let table = &kit.graph.tables[step.table];
+    let mut found = Vec::new();
+    let Some((_, entity)) = kit.model.entity_of(&table.name) else { return Ok(found) };
+    let Some(member) = closure.members[step.table].get(&step.key) else { return Ok(found) };
+    for linked in &entity.files {
+        let was = |name: &str| {
+            let column = kit.graph.column(step.table, name)?;
+            Ok(kit.graph.tied(step.table, &member.ties, &[column]).remove(0))
+        };
+        let now = |name: &str| {
+            let column = kit.graph.column(step.table, name)?;
+            match table.key.iter().position(|at| *at == column) {
+                Some(part) => Ok(step.live_key()[part].clone()),
+                None => was(name),
+            }
+        };
+        let (Some(old), Some(new)) = (Pattern::of(linked, was)?, Pattern::of(linked, now)?) else { continue };
+        let Some(record) = kit.manifest.sources.iter().find(|record| record.name == linked.source) else { continue };
+        let mut entries = BTreeMap::new();
+        old.entries(record, library, &mut entries)?;
+        let below = |path: &EntryPath| old.moved(&new, path);
+        found.extend(entries.into_values().map(|entry| {
+            let to = below(&entry.path);
+            (record, entry, to)
+        }));
+    }
+    Ok(found)
 }
 
 /// The files of every row of a closure, by their source.
@@ -174,9 +251,14 @@ fn of<'k>(
     Ok(found)
 }
 
-fn act(entry: &Entry, root: &str, library: &Library<'_>, on_conflict: OnConflict) -> Result<FileAct, OpError> {
+fn act(
+    entry: &Entry,
+    (root, path): (&str, &EntryPath),
+    library: &Library<'_>,
+    on_conflict: OnConflict,
+) -> Result<FileAct, OpError> {
     let Some(tree) = tree(root) else { return Ok(FileAct::Add) };
-    let there = match tree.look(&entry.path) {
+    let there = match tree.look(path) {
         Ok(Some(there)) => there,
         Ok(None) => return Ok(FileAct::Add),
         Err(TargetError::InTheWay { .. }) => return Ok(FileAct::Leave { why: "a link leads to it".to_owned() }),
@@ -186,9 +268,9 @@ fn act(entry: &Entry, root: &str, library: &Library<'_>, on_conflict: OnConflict
     let is_file = kind == FileType::RegularFile;
     let same = match entry.kind {
         Kind::File => {
-            is_file && u64::try_from(there.st_size) == Ok(entry.size) && is_as(entry, (&tree, &entry.path), library)?
+            is_file && u64::try_from(there.st_size) == Ok(entry.size) && is_as(entry, (&tree, path), library)?
         }
-        Kind::Symlink => kind == FileType::Symlink,
+        Kind::Symlink => kind == FileType::Symlink && tree.read_link(path) == entry.target.as_deref().and_then(decode),
         _ => true,
     };
     Ok(match (same, on_conflict) {
@@ -245,6 +327,18 @@ impl Pattern {
             }
         };
         Ok(Some(Self { prefix, glob }))
+    }
+
+    /// The path of a file under a pattern that differs from this one by what it begins with.
+    fn moved(&self, new: &Self, path: &EntryPath) -> Option<EntryPath> {
+        let rest =
+            |pattern: &Self| pattern.glob.split('/').skip(pattern.prefix.parts().count()).collect::<Vec<_>>().join("/");
+        if self.prefix.is_root() || new.prefix.is_root() || rest(self) != rest(new) {
+            // What was the key's is among the stars, or there is nothing before them.
+            return (self.glob == new.glob).then(|| path.clone());
+        }
+        let inner = path.as_bytes().strip_prefix(self.prefix.as_bytes())?;
+        EntryPath::from_bytes(&[new.prefix.as_bytes(), inner].concat()).ok()
     }
 
     /// The files of a snapshot that it means.

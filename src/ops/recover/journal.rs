@@ -67,6 +67,9 @@ pub struct Placed {
     pub source: Name,
     pub root: String,
     pub path: EntryPath,
+    /// Its path in the snapshot and where it waits, where its record has got another key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<EntryPath>,
     /// The folder beside, in which it waits under the same path; nothing for one that is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<String>,
@@ -149,6 +152,11 @@ impl Other {
 }
 
 impl Placed {
+    /// Its path in the snapshot.
+    pub fn from(&self) -> &EntryPath {
+        self.from.as_ref().unwrap_or(&self.path)
+    }
+
     /// Puts the file where it belongs, or removes it.
     fn place(&self) -> Result<(), OpError> {
         let Some(live) = tree(&self.root) else {
@@ -157,13 +165,13 @@ impl Placed {
             return if is_gone { Ok(()) } else { Err(self.astray()) };
         };
         let Some(staged) = &self.staged else { return self.remove(&live) };
-        let there = live.look(&self.path).map_err(|_| self.astray())?;
-        let Some(staged) = tree(staged).filter(|staged| matches!(staged.look(&self.path), Ok(Some(_)))) else {
+        live.look(&self.path).map_err(|_| self.astray())?;
+        let Some(staged) = tree(staged).filter(|staged| matches!(staged.look(self.from()), Ok(Some(_)))) else {
             // It has its place already, perhaps with the folder it is in.
             return Ok(());
         };
-        let path = if there.is_some() { self.path.clone() } else { self.highest_missing(&live) };
-        match live.take(&staged, &path, self.replaced) {
+        let (from, to) = self.highest_missing(&live)?;
+        match live.take((&staged, &from), &to, self.replaced) {
             // Somebody has put something there since the rows were planned: that is newer, and stays.
             Err(error) if error.errno() == Some(Errno::EXIST) => Ok(()),
             result => Ok(result?),
@@ -175,16 +183,22 @@ impl Placed {
         Problem::Linked { path, reason: "a link leads to it".to_owned() }.into()
     }
 
-    /// A folder that is not there takes its place as a whole, as it was captured.
-    fn highest_missing(&self, live: &Tree) -> EntryPath {
-        let mut path = self.path.clone();
-        while let Some(folder) = path.parent().filter(|folder| !folder.is_root()) {
-            if matches!(live.look(&folder), Ok(Some(_))) {
-                break;
+    /// A folder that is not there takes its place as a whole, as it was captured. Where the file gets another path, that is
+    /// so from the last part on that is another: beside what lies above it others may wait that go elsewhere.
+    fn highest_missing(&self, live: &Tree) -> Result<(EntryPath, EntryPath), OpError> {
+        let parts: Vec<(&[u8], &[u8])> = self.from().parts().zip(self.path.parts()).collect();
+        let last = parts.iter().rposition(|(was, now)| was != now).unwrap_or(0);
+        let (mut from, mut to) = (EntryPath::root(), EntryPath::root());
+        for (at, (was, now)) in parts.into_iter().enumerate() {
+            (from, to) = (from.child(was), to.child(now));
+            if live.look(&to).map_err(|_| self.astray())?.is_none() {
+                if at >= last {
+                    return Ok((from, to));
+                }
+                live.make_folder(&to)?;
             }
-            path = folder;
         }
-        path
+        Ok((self.from().clone(), self.path.clone()))
     }
 
     fn remove(&self, live: &Tree) -> Result<(), OpError> {

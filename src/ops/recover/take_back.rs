@@ -144,7 +144,8 @@ fn turned(was: &Recovered) -> Vec<Placed> {
         let staged =
             returns.then(|| folders.entry(file.root.clone()).or_insert_with(|| fresh_folder(&file.root)).clone());
         // What was removed by the one taken back is not there now; all else is.
-        Placed { staged, replaced: file.staged.is_some(), ..file.clone() }
+        // The safety snapshot has what it replaced where that was.
+        Placed { staged, from: None, replaced: file.staged.is_some(), ..file.clone() }
     };
     was.files.iter().map(turn).collect()
 }
@@ -167,7 +168,7 @@ fn unchanged(
             Some(_) => {
                 let record = gave.and_then(|gave| gave.sources.iter().find(|record| record.name == file.source));
                 let Some(record) = record else { continue };
-                let Some(entry) = find(record, &file.path, &library)? else { continue };
+                let Some(entry) = find(record, file.from(), &library)? else { continue };
                 let (Some(tree), Some(there)) = (&tree, there) else {
                     changed.push(shown(file.source.as_str(), &file.path));
                     continue;

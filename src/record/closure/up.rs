@@ -7,13 +7,16 @@ use crate::record::closure::{InLive, Walk, Why};
 use crate::record::compare::matched;
 use crate::record::error::RecordError;
 use crate::record::graph::Link;
+use crate::record::identity::Standing;
 
 /// Where a row is that another refers to.
 pub(super) enum Target {
     /// In live data.
     There,
-    /// In the snapshot only, under this key.
-    Kept(Key),
+    /// In the snapshot under this key; and what live data has there instead.
+    Kept(Key, Standing),
+    /// In neither, though live data has some row there.
+    Astray,
     Nowhere,
 }
 
@@ -43,7 +46,7 @@ impl Walk<'_> {
         for (_, link) in others {
             let target = |key: &Key| graph.target(link, &self.closure.members[child][key].ties);
             let values: BTreeSet<Row> = keys.iter().filter_map(target).collect();
-            if in_live(link, &Vec::from_iter(values))?.contains(&false) {
+            if in_live(link, &Vec::from_iter(values))?.iter().any(|one| !is_there(*one)) {
                 return Ok(false);
             }
         }
@@ -59,14 +62,16 @@ impl Walk<'_> {
         let mut wanted = self.wanted(at, Some(between));
         self.look(at, &wanted, in_live)?;
         wanted.retain(
-            |values, _| matches!(&self.targets[at][values], Target::Kept(key) if !self.closure.holds(link.parent, key)),
+            |values, _| matches!(&self.targets[at][values], Target::Kept(key, _) if !self.closure.holds(link.parent, key)),
         );
         if wanted.is_empty() {
             return Ok(false);
         }
         let mut missing = Vec::new();
-        for ((_, keys), ties) in wanted.iter().zip(self.kept(link, wanted.keys())?) {
-            match between.then(|| self.lonely(at, keys, in_live)).transpose()? {
+        for ((values, keys), ties) in wanted.iter().zip(self.kept(link, wanted.keys())?) {
+            // Where another record is, or may be, it is not known what became of the row.
+            let is_gone = matches!(self.targets[at][values], Target::Kept(_, Standing::Gone));
+            match (between && is_gone).then(|| self.lonely(at, keys, in_live)).transpose()? {
                 Some(true) => {
                     *self.closure.lonely.entry(link.child).or_default() += keys.len() as u64;
                     keys.iter().for_each(|key| _ = self.closure.members[link.child].remove(key));
@@ -87,9 +92,15 @@ impl Walk<'_> {
             let keys = keys.into_iter().map(|key| (link.child, key, at));
             match &self.targets[at][&values] {
                 Target::There => {}
-                Target::Kept(key) if self.closure.holds(link.parent, key) => {}
+                Target::Kept(key, _) if self.closure.holds(link.parent, key) => {}
                 // What may go on its own is not brought back because somebody once referred to it.
+                Target::Kept(_, Standing::Unsure) if link.is_let_go(graph) => {
+                    let keys: Vec<_> = keys.collect();
+                    self.closure.emptied.extend(keys.iter().cloned());
+                    self.closure.unsure.extend(keys);
+                }
                 _ if link.is_let_go(graph) => self.closure.emptied.extend(keys),
+                Target::Astray => self.closure.astray.extend(keys),
                 _ => self.closure.dangling.extend(keys),
             }
         }
@@ -123,14 +134,20 @@ impl Walk<'_> {
         if fresh.is_empty() {
             return Ok(());
         }
-        let there = in_live(link, &fresh)?;
-        let (there, gone): (Vec<_>, Vec<_>) = fresh.into_iter().zip(there).partition(|(_, there)| *there);
-        let gone: Vec<Row> = gone.into_iter().map(|(values, _)| values).collect();
+        let standing = in_live(link, &fresh)?;
+        let (there, gone): (Vec<_>, Vec<_>) = fresh.into_iter().zip(standing).partition(|(_, one)| is_there(*one));
+        let (gone, standing): (Vec<Row>, Vec<Standing>) = gone.into_iter().unzip();
         let kept = self.kept(link, gone.iter())?;
-        let key = |ties: Row| Target::Kept(graph.tied(link.parent, &ties, &graph.tables[link.parent].key));
+        let target = |(ties, standing): (Option<Row>, Standing)| match (ties, standing) {
+            (Some(ties), standing) => {
+                Target::Kept(graph.tied(link.parent, &ties, &graph.tables[link.parent].key), standing)
+            }
+            (None, Standing::Gone) => Target::Nowhere,
+            (None, _) => Target::Astray,
+        };
         let targets = &mut self.targets[at];
         targets.extend(there.into_iter().map(|(values, _)| (values, Target::There)));
-        targets.extend(gone.into_iter().zip(kept).map(|(values, ties)| (values, ties.map_or(Target::Nowhere, key))));
+        targets.extend(gone.into_iter().zip(kept.into_iter().zip(standing).map(target)));
         Ok(())
     }
 
@@ -146,4 +163,8 @@ impl Walk<'_> {
         })?;
         Ok(found)
     }
+}
+
+fn is_there(standing: Standing) -> bool {
+    standing == Standing::There
 }

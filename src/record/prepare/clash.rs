@@ -5,6 +5,7 @@ use crate::base::record::{Key, Row, Table, Value};
 use crate::record::closure::Why;
 use crate::record::compare;
 use crate::record::error::RecordError;
+use crate::record::identity::Kin;
 use crate::record::plan::{Act, OnConflict, shown};
 use crate::record::prepare::{BATCH, Work};
 
@@ -16,14 +17,12 @@ struct Clash {
 }
 
 impl Work<'_> {
-    /// Finds the clashes of every table and decides of them.
-    pub(super) fn clashes(&mut self) -> Result<(), RecordError> {
-        for at in 0..self.drafts.len() {
-            let Some(live) = self.ground.fits[at].live.clone() else { continue };
-            for columns in &live.unique {
-                for clash in self.clashing(at, &live, columns)? {
-                    self.settle(at, &live, clash)?;
-                }
+    /// Finds the clashes of a table and decides of them.
+    pub(super) fn clashes(&mut self, at: usize) -> Result<(), RecordError> {
+        let Some(live) = self.ground.fits[at].live.clone() else { return Ok(()) };
+        for columns in &live.unique {
+            for clash in self.clashing(at, &live, columns)? {
+                self.settle(at, &live, clash)?;
             }
         }
         Ok(())
@@ -60,19 +59,25 @@ impl Work<'_> {
         let Clash { key, other, columns } = clash;
         let needed = matches!(self.closure.members[at][&key].why, Why::Needed(_));
         let graph = self.ground.graph;
-        let draft = self.drafts[at].get_mut(&key).expect("BUG: it was found among them");
-        // What others only refer to may as well be the one that is there, if whoever asked lets keys be given anew.
+        // What others only refer to is the one that is there under another key, if it is the same record and whoever asked
+        // lets keys be given anew.
         if needed && self.ground.options.remap_keys {
             let seen = compare::see(self.ground.live, live, std::slice::from_ref(&other))?;
-            draft.seen = seen.get(&other).map(compare::Seen::digest);
-            (draft.act, draft.into, draft.there) = (Act::Keep, Some(other), true);
-            return Ok(());
+            let kept = self.kept_rows(at, &graph.tables[at], &self.ground.fits[at], std::slice::from_ref(&key))?;
+            if self.kins(at, &kept, |_| seen.get(&other))?.contains(&Some(Kin::Same)) {
+                let draft = self.drafts[at].get_mut(&key).expect("BUG: it was found among them");
+                draft.seen = seen.get(&other).map(compare::Seen::digest);
+                (draft.act, draft.into, draft.there) = (Act::Keep, Some(other), true);
+                return Ok(());
+            }
         }
+        let draft = self.drafts[at].get_mut(&key).expect("BUG: it was found among them");
         let (name, other) = (&live.name, shown(&other));
         draft.act = Act::Leave { why: format!("{name} {other} holds its {columns}") };
+        draft.into = None;
         let what = format!("{} {}: {name} {other} holds the same {columns}", graph.tables[at].name, shown(&key));
         match self.ground.options.on_conflict {
-            OnConflict::Skip | OnConflict::FillNull => self.notes.push(what),
+            OnConflict::Skip | OnConflict::FillNull => self.note(what),
             OnConflict::Overwrite | OnConflict::Abort => {
                 let set = format!(
                     "give it another with --set {name}.{columns}=VALUE, or leave it out with --on-conflict skip"

@@ -1,24 +1,11 @@
 //! What is done with one row: added, kept, changed or left, by what live data holds under its key.
 
 use crate::base::record::{Key, Table, Value};
-use crate::record::compare::Seen;
+use crate::record::compare::{self, Seen};
 use crate::record::error::RecordError;
-use crate::record::plan::{Act, Difference, Glimpse, OnConflict, shown};
+use crate::record::identity::Kin;
+use crate::record::plan::{Act, Difference, Glimpse, OnConflict, Taken, shown};
 use crate::record::prepare::{Draft, Work};
-
-/// Columns that tell, by their names, when or as what a record came to be. Where two rows under one key differ in them,
-/// they are two records.
-const BIRTH: [&str; 9] = [
-    "created_at",
-    "createdat",
-    "created",
-    "created_on",
-    "inserted_at",
-    "date_created",
-    "creation_date",
-    "uuid",
-    "guid",
-];
 
 /// A row of the snapshot in the form of the live table.
 pub(super) struct Compared<'c> {
@@ -48,15 +35,16 @@ impl Compared<'_> {
 }
 
 impl Work<'_> {
+    /// Decides of a row by what live data holds under its key, and how that stands to it.
     pub(super) fn decide(
         &mut self,
         kept: &Table,
         live: &Table,
         row: &Compared<'_>,
-        seen: Option<&Seen>,
+        there: Option<(&Seen, Kin)>,
     ) -> Result<Draft, RecordError> {
-        let differs = seen.map(|seen| row.differences(live, seen)).unwrap_or_default();
-        let unlike = seen.is_none() || !differs.is_empty();
+        let differs = there.map(|(seen, _)| row.differences(live, seen)).unwrap_or_default();
+        let unlike = there.is_none() || !differs.is_empty();
         if kept.numbered
             && live.numbered
             && unlike
@@ -65,71 +53,50 @@ impl Work<'_> {
             return Ok(draft);
         }
         let moved = (row.now != row.key).then(|| row.now.clone());
-        let Some(seen) = seen else { return Ok(Draft { into: moved, ..Draft::new(Act::Insert) }) };
-        let draft = Draft { there: true, into: moved, seen: Some(seen.digest()), ..Draft::new(Act::Keep) };
-        if differs.is_empty() {
-            return Ok(draft);
+        let Some((seen, kin)) = there else { return Ok(Draft { into: moved, ..Draft::new(Act::Insert) }) };
+        let draft = Draft { there: true, into: moved, seen: Some(seen.digest()), differs, ..Draft::new(Act::Keep) };
+        match kin {
+            Kin::Same if draft.differs.is_empty() => Ok(draft),
+            Kin::Same => Ok(self.changed(kept, row, draft)),
+            Kin::Unsure => self.stranger(live, row, Taken::Unsure, draft),
+            Kin::Another => self.stranger(live, row, Taken::Another, draft),
         }
-        let births = self.births(kept);
-        let other = differs.iter().any(|difference| {
-            births.iter().any(|birth| birth.eq_ignore_ascii_case(&difference.column))
-                && ![&difference.kept, &difference.live].contains(&&Glimpse::Value(Value::Null))
-        });
-        let columns = || differs.iter().map(|difference| difference.column.clone()).collect();
+    }
+
+    /// It is the same record, with something else.
+    fn changed(&mut self, kept: &Table, row: &Compared<'_>, draft: Draft) -> Draft {
         let (name, key) = (&kept.name, shown(row.key));
+        let columns = |wanted: &dyn Fn(&&Difference) -> bool| -> Vec<String> {
+            draft.differs.iter().filter(wanted).map(|one| one.column.clone()).collect()
+        };
+        let stays = || Act::Leave { why: "it has changed since".to_owned() };
         let act = match self.ground.options.on_conflict {
-            OnConflict::Overwrite => Act::Update { columns: columns() },
-            _ if other && self.ground.options.remap_keys => {
-                if let Some((key, seen)) = self.twin(live, row)? {
-                    return Ok(Draft { into: Some(key), seen: Some(seen), ..draft });
-                }
-                return match self.fresh_key(row.at, live, row.key)? {
-                    Some(fresh) => Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) }),
-                    None => {
-                        self.refuse(
-                            format!("{name} {key} is another record now"),
-                            "its key is none that can be given anew",
-                        );
-                        Ok(Draft { differs, act: Act::Leave { why: "it is another record now".to_owned() }, ..draft })
-                    }
-                };
-            }
-            _ if other => {
-                let hint = "give it a new key with --remap-keys, or replace what is there with --on-conflict overwrite";
-                self.refuse(format!("{name} {key} is another record now: its key was used again"), hint);
-                Act::Leave { why: "its key was used again".to_owned() }
-            }
-            OnConflict::FillNull => {
-                let empty = |difference: &&Difference| difference.live == Glimpse::Value(Value::Null);
-                let columns: Vec<String> = differs.iter().filter(empty).map(|one| one.column.clone()).collect();
-                match columns.is_empty() {
-                    true => Act::Leave { why: "it has changed since".to_owned() },
-                    false => Act::Update { columns },
-                }
-            }
+            OnConflict::Overwrite => Act::Update { columns: columns(&|_| true) },
+            OnConflict::FillNull => match columns(&|one| one.live == Glimpse::Value(Value::Null)) {
+                empty if empty.is_empty() => stays(),
+                columns => Act::Update { columns },
+            },
+            // A reference that is empty because what it named is gone cannot be otherwise.
+            OnConflict::Abort if draft.differs.iter().all(|one| self.is_let_go(row, one)) => stays(),
             OnConflict::Abort => {
                 self.refuse(
                     format!("{name} {key} has changed since"),
                     "decide with --on-conflict skip, fill-null or overwrite",
                 );
-                Act::Leave { why: "it has changed since".to_owned() }
+                stays()
             }
-            OnConflict::Skip => Act::Leave { why: "it has changed since".to_owned() },
+            OnConflict::Skip => stays(),
         };
-        Ok(Draft { act, differs, ..draft })
-    }
-
-    fn births(&self, kept: &Table) -> Vec<&str> {
-        let told = self.ground.model.entity_of(&kept.name).map(|(_, entity)| &entity.immutable);
-        match told.filter(|told| !told.is_empty()) {
-            Some(told) => told.iter().map(String::as_str).collect(),
-            None => BIRTH.to_vec(),
-        }
+        Draft { act, ..draft }
     }
 
     /// A key that nobody has: the next number.
     pub(super) fn fresh_key(&mut self, at: usize, live: &Table, key: &Key) -> Result<Option<Key>, RecordError> {
         let ([column], [Value::Integer(_)]) = (&live.key[..], &key[..]) else { return Ok(None) };
+        // Rows that are looked at again keep the key they got.
+        if let Some(number) = self.given.get(&(at, key.clone())) {
+            return Ok(Some(vec![Value::Integer(*number)]));
+        }
         let next = match self.numbers.get(&at) {
             Some(next) => *next,
             None => {
@@ -137,10 +104,65 @@ impl Work<'_> {
                     [Value::Integer(number)] => Some(number.saturating_add(1)),
                     _ => None,
                 });
-                self.ground.live.next_number(live, *column)?.max(highest.max().unwrap_or(1))
+                let highest = highest.max().unwrap_or(1).max(self.spoken_for(at)?);
+                self.ground.live.next_number(live, *column)?.max(highest)
             }
         };
+        let mut next = next;
+        while self.is_spoken_for(at, next)? {
+            next = next.saturating_add(1);
+        }
         self.numbers.insert(at, next.saturating_add(1));
+        self.given.insert((at, key.clone()), next);
         Ok(Some(vec![Value::Integer(next)]))
+    }
+
+    fn is_let_go(&self, row: &Compared<'_>, difference: &Difference) -> bool {
+        let (graph, fit) = (self.ground.graph, &self.ground.fits[row.at]);
+        let Some(at) = fit.live.as_ref().and_then(|live| live.column(&difference.column)) else { return false };
+        let mut emptied = self.closure.emptied.iter().filter(|(table, key, _)| *table == row.at && key == row.key);
+        difference.live == Glimpse::Value(Value::Null)
+            && emptied.any(|(.., link)| graph.links[*link].columns.iter().any(|own| fit.to[*own] == Some(at)))
+    }
+
+    /// Do live rows refer to a table by this number, of those of one kind among others in one column?
+    fn is_spoken_for(&self, at: usize, number: i64) -> Result<bool, RecordError> {
+        let graph = self.ground.graph;
+        for link in graph.links.iter().filter(|link| link.parent == at && link.to == graph.tables[at].key) {
+            let fit = &self.ground.fits[link.child];
+            let kind = link.when.iter().map(|(column, _)| column);
+            let columns: Option<Vec<usize>> = link.columns.iter().chain(kind).map(|at| fit.to[*at]).collect();
+            let (Some(live), Some(columns), false) = (&fit.live, columns, link.when.is_empty()) else { continue };
+            let mut row = vec![Value::Integer(number)];
+            row.extend(link.when.iter().map(|(_, value)| value.clone()));
+            if compare::there(self.ground.live, live, &columns, &[row])?[0] {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A number above every one by which rows refer to a table, be it that these lead nowhere: what gets a new number is not
+    /// what they mean.
+    fn spoken_for(&self, at: usize) -> Result<i64, RecordError> {
+        let graph = self.ground.graph;
+        let mut number = 1;
+        for link in graph.links.iter().filter(|link| link.parent == at && link.to == graph.tables[at].key) {
+            let ([own], true) = (&link.columns[..], link.when.is_empty()) else { continue };
+            let own = *own;
+            let fit = &self.ground.fits[link.child];
+            let Some((live, now)) = fit.live.as_ref().zip(fit.to[own]) else { continue };
+            if live.columns[now].kind.to_ascii_lowercase().contains("int") {
+                number = number.max(self.ground.live.next_number(live, now)?);
+            }
+        }
+        for (table, key, link) in self.closure.dangling.iter().chain(&self.closure.astray) {
+            let link = &graph.links[*link];
+            let values = graph.target(link, &self.closure.members[*table][key].ties).unwrap_or_default();
+            if let ([Value::Integer(held)], true) = (&values[..], link.parent == at) {
+                number = number.max(held.saturating_add(1));
+            }
+        }
+        Ok(number)
     }
 }

@@ -33,7 +33,11 @@ impl Work<'_> {
 
     fn dependent(&mut self, table: usize, key: &Key) -> bool {
         let graph = self.ground.graph;
-        let Some(Act::Insert) = self.drafts[table].get(key).map(|draft| &draft.act) else { return false };
+        match self.drafts[table].get(key).map(|draft| &draft.act) {
+            Some(Act::Insert) => {}
+            Some(Act::Update { .. }) => return self.stays_below(table, key),
+            _ => return false,
+        }
         let ties = &self.closure.members[table][key].ties;
         for (at, link) in graph.links.iter().enumerate().filter(|(_, link)| link.child == table) {
             let Some(values) = graph.target(link, ties) else { continue };
@@ -55,6 +59,24 @@ impl Work<'_> {
             return true;
         }
         false
+    }
+
+    /// A row that is there and is changed does not get references to rows that are not there.
+    fn stays_below(&mut self, table: usize, key: &Key) -> bool {
+        let graph = self.ground.graph;
+        let ties = &self.closure.members[table][key].ties;
+        let mut changed = false;
+        for (at, link) in graph.links.iter().enumerate().filter(|(_, link)| link.child == table) {
+            let Some(values) = graph.target(link, ties) else { continue };
+            if self.absent(at, &values).is_none() {
+                continue;
+            }
+            let draft = self.drafts[table].get_mut(key).expect("BUG: it was just there");
+            let before = draft.emptied.len();
+            draft.emptied.extend(&link.columns);
+            changed |= draft.emptied.len() > before;
+        }
+        changed
     }
 
     /// Notes a row that neither is in live data nor comes back, by all that others may refer to it by.

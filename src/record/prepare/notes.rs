@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::base::record::Value;
 use crate::base::text::counted;
+use crate::record::closure::Why;
 use crate::record::error::RecordError;
-use crate::record::plan::{Step, shown};
-use crate::record::prepare::Work;
+use crate::record::plan::{Act, Difference, Glimpse, Step, shown};
+use crate::record::prepare::{Draft, Work};
 
 impl Work<'_> {
     pub(super) fn notes_on(&mut self, steps: &[Step], relinks: &[Step]) -> Result<(), RecordError> {
@@ -13,15 +15,30 @@ impl Work<'_> {
         for (table, key, link) in &self.closure.dangling {
             let to = &graph.tables[graph.links[*link].parent].name;
             let name = &graph.tables[*table].name;
-            self.notes.push(format!("{name} {} refers to a row of {to} that the snapshot lacks too", shown(key)));
+            self.note(format!("{name} {} refers to a row of {to} that the snapshot lacks too", shown(key)));
+        }
+        for (table, key, link) in &self.closure.unsure {
+            if let Some(draft) = self.drafts[*table].get(key).filter(|draft| self.lacks(*table, draft, *link)) {
+                let link = &graph.links[*link];
+                let values = graph.target(link, &self.closure.members[*table][key].ties).unwrap_or_default();
+                let (name, to) = (&graph.tables[*table].name, &graph.tables[link.parent].name);
+                let how = if draft.there { "is" } else { "comes back" };
+                let what = format!("{to} {} may be another record now", shown(&values));
+                let said = format!("{name} {} {how} without it: {what}", shown(key));
+                // What is only needed and is there is not looked into: that it lacks something is no part of what was asked.
+                match self.closure.members[*table][key].why {
+                    Why::Needed(_) if draft.there => self.note(said),
+                    _ => self.doubts.push(said),
+                }
+            }
         }
         for (table, rows) in &self.closure.lonely {
             let (name, rows) = (&graph.tables[*table].name, counted(*rows, "row"));
-            self.notes.push(format!("{rows} of {name} left out: what they tie it to is gone"));
+            self.note(format!("{rows} of {name} left out: what they tie it to is gone"));
         }
         for (table, rows) in &self.closure.keyless {
             let name = &graph.tables[*table].name;
-            self.notes.push(format!("{} of {name} without a key: left out", counted(*rows, "row")));
+            self.note(format!("{} of {name} without a key: left out", counted(*rows, "row")));
         }
         let written: BTreeSet<usize> =
             steps.iter().chain(relinks).filter(|step| step.act.writes()).map(|step| step.table).collect();
@@ -32,14 +49,27 @@ impl Work<'_> {
             let Some(live) = &self.ground.fits[table].live else { continue };
             if !live.triggers.is_empty() {
                 some_fire |= fire;
-                self.notes.push(format!("triggers of {} {fired}: {}", live.name, live.triggers.join(", ")));
+                self.note(format!("triggers of {} {fired}: {}", live.name, live.triggers.join(", ")));
             }
         }
         if some_fire {
             for name in self.ground.live.unwatched()? {
-                self.notes.push(format!("what triggers do to {name} is not taken back by undo"));
+                self.note(format!("what triggers do to {name} is not taken back by undo"));
             }
         }
         Ok(())
+    }
+
+    /// Is the reference empty when the plan is done?
+    fn lacks(&self, table: usize, draft: &Draft, link: usize) -> bool {
+        let (graph, fit) = (self.ground.graph, &self.ground.fits[table]);
+        let Some(live) = &fit.live else { return false };
+        let columns = graph.links[link].emptied(graph);
+        let names: Vec<&str> =
+            columns.iter().filter_map(|at| fit.to[*at]).map(|at| live.columns[at].name.as_str()).collect();
+        let is_empty = |one: &Difference| {
+            one.live == Glimpse::Value(Value::Null) && names.iter().any(|name| one.column.eq_ignore_ascii_case(name))
+        };
+        draft.act == Act::Insert || (draft.there && draft.differs.iter().any(is_empty))
     }
 }

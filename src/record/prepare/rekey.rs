@@ -1,63 +1,162 @@
 //! Rows whose key holds a reference to a row that gets another key: their keys become others with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::error::Explained;
 use crate::base::record::{Key, Row, Table, Value, like};
 use crate::record::compare::{self, Seen};
 use crate::record::error::RecordError;
 use crate::record::graph::Link;
+use crate::record::identity::Standing;
 use crate::record::plan::{Act, Glimpse};
-use crate::record::prepare::Work;
 use crate::record::prepare::decide::Compared;
+use crate::record::prepare::{Draft, Work};
+
+/// So often rows are compared again that refer to rows of their own table.
+const ROUNDS: usize = 50;
 
 impl Work<'_> {
-    /// A live row that holds the same under another key: what an earlier recovery gave a new one.
-    pub(super) fn twin(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, String)>, RecordError> {
-        let links = self.ground.graph.links.iter().filter(|link| link.child == row.at);
-        let to = &self.ground.fits[row.at].to;
-        let mut apart: Vec<usize> = links.flat_map(|link| &link.columns).filter_map(|at| to[*at]).collect();
-        apart.extend(&live.key);
-        let own: Vec<(&usize, &Glimpse)> =
-            row.columns.iter().zip(row.values).filter(|(column, _)| !apart.contains(column)).collect();
-        let short = own.iter().filter_map(|(column, value)| match value {
-            Glimpse::Value(value) if !value.is_null() => Some((**column, value.clone())),
-            _ => None,
-        });
-        let (by, values): (Vec<usize>, Row) = short.unzip();
-        if by.is_empty() {
-            return Ok(None);
+    /// A live row that holds the same under another key: what an earlier recovery gave a new one. Its references are those
+    /// that the row would have now, and it is no other row of the snapshot.
+    pub(super) fn twin(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, Seen)>, RecordError> {
+        let graph = self.ground.graph;
+        if let Some(before) = self.twin_before(live, row)? {
+            return Ok(Some(before));
         }
+        // A row that refers to itself refers to its new key.
+        let itself = self.itself(row);
+        let is_own = |column: &usize| !live.key.contains(column) && !itself.contains(column);
+        let own: Vec<(&usize, &Glimpse)> =
+            row.columns.iter().zip(row.values).filter(|(column, _)| is_own(column)).collect();
+        let links = graph.links.iter().filter(|link| link.child == row.at && link.may_be_empty(graph));
+        // What came back without a reference has none.
+        let may_lack: BTreeSet<usize> =
+            links.flat_map(|link| &link.columns).filter_map(|at| self.ground.fits[row.at].to[*at]).collect();
+        let short = |lacks: bool| {
+            let own = own.iter().filter(|(column, _)| lacks || !may_lack.contains(column));
+            let values = own.filter_map(|(column, value)| match value {
+                Glimpse::Value(value) if !value.is_null() => Some((**column, value.clone())),
+                _ => None,
+            });
+            values.unzip::<usize, Value, Vec<usize>, Row>()
+        };
+        let (by, values) = Some(short(false)).filter(|(by, _)| !by.is_empty()).unwrap_or_else(|| short(true));
         let all: Vec<usize> = (0..live.columns.len()).collect();
-        let mut found = None;
+        let mut found = Vec::new();
         let mut take = |one: Row| {
             let seen = Seen::of(&one);
-            if found.is_none() && own.iter().all(|(column, value)| seen.columns[**column] == **value) {
-                found = Some((live.key_of(&one), seen.digest()));
+            let same = |(column, value): &(&usize, &Glimpse)| {
+                let held = &seen.columns[**column];
+                held == *value || (may_lack.contains(column) && *held == Glimpse::Value(Value::Null))
+            };
+            if own.iter().all(same) {
+                found.push((live.key_of(&one), seen));
             }
             Ok::<(), Explained>(())
         };
-        self.ground.live.find(live, &by, &[values], &all, &mut take)?;
-        Ok(found)
+        if by.is_empty() {
+            // There is nothing to look for but that all of it is empty.
+            let is_null = |(column, _): &(&usize, &Glimpse)| {
+                let name = live.columns[**column].name.replace('"', "\"\"");
+                format!("\"{name}\" IS NULL")
+            };
+            let empty: Vec<String> = own.iter().map(is_null).collect();
+            if !empty.is_empty() {
+                self.ground.live.matching(live, Some(&empty.join(" AND ")), &all, &mut take)?;
+            }
+        } else {
+            self.ground.live.find(live, &by, &[values], &all, &mut take)?;
+        }
+        found.retain(|(key, _)| key != row.now && !self.taken.contains(key));
+        let keys: Vec<Key> = found.iter().map(|(key, _)| key.clone()).collect();
+        let at_home = self.judge.standing(row.at, &keys)?;
+        let mut free = found.into_iter().zip(at_home).filter(|(_, standing)| *standing != Standing::There);
+        Ok(free.next().map(|(twin, _)| twin))
     }
 
-    /// Compares rows again that refer to rows with new keys: live data may have them as an earlier recovery left them.
-    pub(super) fn again(&mut self) -> Result<(), RecordError> {
+    /// The one that was found when the row was looked at before. In a circle, what it refers to may be known anew since: that is
+    /// no reason to look for another.
+    fn twin_before(&self, live: &Table, row: &Compared<'_>) -> Result<Option<(Key, Seen)>, RecordError> {
+        let (graph, fit) = (self.ground.graph, &self.ground.fits[row.at]);
+        let before = self.drafts[row.at].get(row.key).filter(|draft| draft.there && draft.act == Act::Keep);
+        let Some(key) = before.and_then(|draft| draft.into.clone()) else { return Ok(None) };
+        let place = |table: usize| self.order.iter().position(|at| *at == table);
+        let is_late = |link: &&Link| link.child == row.at && place(link.child) <= place(link.parent);
+        let links = graph.links.iter().filter(is_late);
+        let open: BTreeSet<usize> = links.flat_map(|link| &link.columns).filter_map(|at| fit.to[*at]).collect();
+        let seen = compare::see(self.ground.live, live, std::slice::from_ref(&key))?.remove(&key);
+        let mut own = row.columns.iter().zip(row.values).filter(|(at, _)| !live.key.contains(at) && !open.contains(at));
+        let is_free = key != *row.now && !self.taken.contains(&key);
+        let is_as_it_was = |seen: &Seen| own.all(|(at, value)| seen.columns[*at] == *value);
+        Ok(seen.filter(is_as_it_was).filter(|_| is_free).map(|seen| (key, seen)))
+    }
+
+    /// The live columns by which a row refers to itself.
+    fn itself(&self, row: &Compared<'_>) -> BTreeSet<usize> {
         let graph = self.ground.graph;
-        let moved = |table: usize| self.drafts[table].values().any(|draft| draft.into.is_some());
-        let children: BTreeSet<usize> =
-            graph.links.iter().filter(|link| moved(link.parent)).map(|link| link.child).collect();
-        for table in children {
-            self.drafts[table].clear();
-            self.table(table)?;
+        let Some(member) = self.closure.members[row.at].get(row.key) else { return BTreeSet::new() };
+        let own = |link: &&Link| {
+            let key = &graph.tables[row.at].key;
+            (link.child, link.parent, &link.to) == (row.at, row.at, key)
+                && graph.target(link, &member.ties).is_some_and(|target| target == *row.key)
+        };
+        let links = graph.links.iter().filter(own);
+        links.flat_map(|link| &link.columns).filter_map(|at| self.ground.fits[row.at].to[*at]).collect()
+    }
+
+    /// Compares rows again that refer to rows with new keys and were looked at before them: live data may have them as an
+    /// earlier recovery left them.
+    pub(super) fn again(&mut self, order: &[usize]) -> Result<(), RecordError> {
+        let graph = self.ground.graph;
+        let place = |table: usize| order.iter().position(|at| *at == table);
+        let is_late = |link: &Link| place(link.child) <= place(link.parent);
+        let is_looked_at = |table: usize| !self.closure.members[table].is_empty();
+        let is_some_late = graph.links.iter().any(|link| is_late(link) && is_looked_at(link.child));
+        if !is_some_late || !(0..self.drafts.len()).any(|table| self.is_moved(table)) {
+            return Ok(());
+        }
+        // What a row is taken for hangs on what it refers to, and on what that refers to.
+        let refers = |table: &usize| is_looked_at(*table) && graph.links.iter().any(|link| link.child == *table);
+        let late: Vec<usize> = order.iter().filter(|table| refers(table)).copied().collect();
+        // One row's new key may be what another is known by, and so on through a circle or a tree of them.
+        for _ in 0..ROUNDS {
+            let known = self.new_keys();
+            // What was found of rows before the new keys were known is asked anew. What an earlier recovery gave a new key is
+            // known; a row that is to get one may turn out to be there.
+            for table in &late {
+                self.drafts[*table].retain(|_, draft| draft.into.is_some() && draft.there);
+            }
+            self.judge.forget();
+            self.judge.forget_moves();
+            (0..self.drafts.len()).for_each(|table| self.pass_on(table));
+            for table in &late {
+                self.table(*table)?;
+                self.clashes(*table)?;
+                self.pass_on(*table);
+            }
+            if self.new_keys() == known {
+                break;
+            }
         }
         Ok(())
     }
 
-    /// A row as it is with the new keys of what it refers to.
-    pub(super) fn rewritten(&self, table: usize, key: &Key, mut row: Row) -> Row {
-        for link in self.ground.graph.links.iter().filter(|link| link.child == table) {
-            if let Some(values) = self.target_now(table, key, link) {
+    fn is_moved(&self, table: usize) -> bool {
+        self.drafts[table].values().any(|draft| draft.into.is_some())
+    }
+
+    fn new_keys(&self) -> Vec<BTreeMap<Key, Key>> {
+        let of = |drafts: &BTreeMap<Key, Draft>| {
+            drafts.iter().filter_map(|(key, draft)| Some((key.clone(), draft.into.clone()?))).collect()
+        };
+        self.drafts.iter().map(of).collect()
+    }
+
+    /// A row with these ties as it is with the new keys of what it refers to.
+    pub(super) fn rewritten(&self, table: usize, mut row: Row, ties: &Row) -> Row {
+        let graph = self.ground.graph;
+        for link in graph.links.iter().filter(|link| link.child == table) {
+            if let Some(values) = self.target_now(ties, link) {
                 link.columns.iter().zip(values).for_each(|(column, value)| row[*column] = value);
             }
         }
@@ -92,11 +191,20 @@ impl Work<'_> {
     }
 
     fn key_now(&self, table: usize, key: &Key) -> Key {
+        self.key_with_targets(table, key, self.drafts[table][key].into.clone().unwrap_or_else(|| key.clone()))
+    }
+
+    /// The key of a row with the new keys of what it refers to.
+    pub(super) fn key_of_targets(&self, table: usize, key: &Key) -> Key {
+        self.key_with_targets(table, key, key.clone())
+    }
+
+    fn key_with_targets(&self, table: usize, key: &Key, mut now: Key) -> Key {
         let graph = self.ground.graph;
         let own = &graph.tables[table].key;
-        let mut now = self.drafts[table][key].into.clone().unwrap_or_else(|| key.clone());
         for link in graph.links.iter().filter(|link| link.child == table) {
-            let Some(target) = self.target_now(table, key, link) else { continue };
+            let ties = self.closure.members[table].get(key).map(|member| &member.ties);
+            let Some(target) = ties.and_then(|ties| self.target_now(ties, link)) else { continue };
             for (column, value) in link.columns.iter().zip(target) {
                 if let Some(part) = own.iter().position(|at| at == column) {
                     now[part] = value;
@@ -106,16 +214,17 @@ impl Work<'_> {
         now
     }
 
-    /// What a link of the row holds, where what it refers to has another key.
-    fn target_now(&self, table: usize, key: &Key, link: &Link) -> Option<Key> {
+    /// What a link of a row with these ties holds, where what it refers to has another key.
+    pub(super) fn target_now(&self, ties: &Row, link: &Link) -> Option<Key> {
         let graph = self.ground.graph;
-        let values = graph.target(link, &self.closure.members[table].get(key)?.ties)?;
+        let values = graph.target(link, ties)?;
         let parent: &Table = &graph.tables[link.parent];
         let places: Vec<usize> =
             parent.key.iter().map(|at| link.to.iter().position(|to| to == at)).collect::<Option<_>>()?;
         let old: Key = places.iter().map(|at| values[*at].clone()).collect();
         let drafts = &self.drafts[link.parent];
-        let into = drafts.get(&old).or_else(|| drafts.get(&numbers(&old)))?.into.as_ref()?;
+        let draft = drafts.get(&old).or_else(|| drafts.get(&numbers(&old)))?;
+        let into = draft.into.as_ref().filter(|_| draft.there || draft.act == Act::Insert)?;
         let mut now = values;
         places.iter().zip(into).for_each(|(at, value)| now[*at] = like(&now[*at], value));
         Some(now)

@@ -197,7 +197,7 @@ fn a_server_that_has_its_rows_gives_them_up_when_the_file_refuses_its_own() {
     let newer = "INSERT INTO labels VALUES(7, 'new code', '7'); INSERT INTO labelled VALUES(1, 'new code')";
     run(&home.path("app/crm.db"), newer);
     let harmed = state(cluster, &home, &name);
-    let ran = home.run(&[&RECOVER[..], &["--on-conflict", "overwrite"]].concat());
+    let ran = home.run(&[&RECOVER[..], &["--trust-keys", "--on-conflict", "overwrite"]].concat());
     assert!(ran.code == 1 && ran.err.contains("error: everything was taken back: "), "{}", ran.err);
     assert_eq!(state(cluster, &home, &name), harmed);
     assert!(!home.ok(&["undo", "--list"]).err.contains("broken off"));

@@ -12,15 +12,15 @@ use strongroom::engine::postgres::connect::Session;
 use strongroom::engine::postgres::records::Live;
 use strongroom::engine::postgres::settings::Settings;
 use strongroom::record::apply::{self, Tools};
-use strongroom::record::closure::{Closure, Seeds, Walk};
-use strongroom::record::drift::{self, Fit};
+use strongroom::record::closure::Seeds;
+use strongroom::record::drift;
 use strongroom::record::error::RecordError;
-use strongroom::record::graph::{Graph, Link};
+use strongroom::record::graph::Graph;
+use strongroom::record::inverse;
 use strongroom::record::model::Model;
 use strongroom::record::plan::{Options, Plan};
 use strongroom::record::prepare::{self, Ground, Title};
 use strongroom::record::trace::Trace;
-use strongroom::record::{compare, inverse};
 
 use crate::support::postgres::{Cluster, cluster};
 
@@ -134,9 +134,9 @@ impl Bench {
         let graph = Graph::read(kept, &self.model)?;
         let fits = drift::fit(&graph, live, &self.model, &self.options.set)?;
         let at = graph.named(table, "the snapshot")?;
-        let closure = closure(&graph, kept, live, &fits, at, &seeds(&graph, at))?;
         let (model, options) = (&self.model, &self.options);
         let ground = Ground { graph: &graph, snapshot: kept, live, fits: &fits, model, options };
+        let closure = ground.closure(100_000, at, &seeds(&graph, at))?;
         let (database, asked) = ("db".to_owned(), "it".to_owned());
         prepare::plan(&ground, &closure, Title { snapshot: SnapshotId::from_bytes([0; 16]), database, asked })
     }
@@ -232,18 +232,6 @@ pub fn dump(session: &Session) -> Vec<String> {
     let off: i64 = session.query(off, &[]).unwrap()[0].get(0);
     assert_eq!(off, 0, "a trigger is off");
     lines
-}
-
-fn closure(
-    graph: &Graph,
-    kept: &dyn Records,
-    live: &dyn Change,
-    fits: &[Fit],
-    table: usize,
-    seeds: &Seeds,
-) -> Result<Closure, RecordError> {
-    let mut in_live = |link: &Link, values: &[Row]| compare::reached(live, fits, link, values);
-    Walk::new(graph, kept, 100_000).run(table, seeds, &mut in_live)
 }
 
 /// A key that is a number.

@@ -215,7 +215,7 @@ fn a_row_that_had_outlived_what_it_refers_to_and_was_overwritten_is_no_newer_wor
         when: Vec::new(),
         on_delete: OnDelete::Cascade,
     }];
-    bench.options.on_conflict = OnConflict::Overwrite;
+    (bench.options.on_conflict, bench.options.trust_keys) = (OnConflict::Overwrite, true);
     run(&bench, "DELETE FROM projects; UPDATE notes SET text = 'newer'");
     let before = bench.dump();
     let done = bench.recover("projects", &[number(1)]).unwrap();

@@ -149,11 +149,10 @@ fn cost(bench: &Bench) -> (u64, BTreeMap<String, usize>, usize) {
     let fits = drift::fit(&graph, &live, &bench.model, &[]).unwrap();
     let at = graph.table("projects").unwrap();
     let seeds = Seeds::Keys { columns: vec![0], keys: vec![number(100)] };
-    let mut in_live = |link: &Link, values: &[Row]| compare::reached(&live, &fits, link, values);
-    let closure = Walk::new(&graph, &kept, 10_000).run(at, &seeds, &mut in_live).unwrap();
     let title = Title { snapshot: SnapshotId::from_bytes([0; 16]), database: "db".to_owned(), asked: "it".to_owned() };
     let (options, model) = (&bench.options, &bench.model);
     let ground = Ground { graph: &graph, snapshot: &kept, live: &live, fits: &fits, model, options };
+    let closure = ground.closure(10_000, at, &seeds).unwrap();
     let plan = prepare::plan(&ground, &closure, title).unwrap();
     let rows: Vec<(String, Key)> =
         plan.steps.iter().map(|step| (plan.tables[step.table].name.clone(), step.key.clone())).collect();

@@ -2,6 +2,7 @@
 
 use strongroom::base::record::{OnDelete, Value};
 use strongroom::record::closure::Why;
+use strongroom::record::identity::Standing;
 use strongroom::record::model::{Columns, Relation};
 use strongroom::record::plan::{Act, Step};
 
@@ -158,13 +159,19 @@ fn a_part_of_a_tree_comes_back_with_what_is_below_it_and_not_above() {
 fn a_row_of_the_record_that_came_back_without_its_reference_gets_it_with_what_it_refers_to() {
     let bench = Bench::new(
         "CREATE TABLE houses (id INTEGER PRIMARY KEY); \
-         CREATE TABLE rooms (id INTEGER PRIMARY KEY, house INTEGER REFERENCES houses(id) ON DELETE CASCADE); \
+         CREATE TABLE rooms (id INTEGER PRIMARY KEY, house INTEGER REFERENCES houses(id) ON DELETE CASCADE, \
+             name TEXT); \
          CREATE TABLE keys (id INTEGER PRIMARY KEY, room INTEGER REFERENCES rooms(id) ON DELETE CASCADE, \
-             house INTEGER REFERENCES houses(id) ON DELETE SET NULL, note TEXT); \
-         INSERT INTO houses VALUES (1); INSERT INTO rooms VALUES (2, 1); INSERT INTO keys VALUES (7, 2, 1, 'spare')",
+             house INTEGER REFERENCES houses(id) ON DELETE SET NULL, note TEXT, cut TEXT); \
+         INSERT INTO houses VALUES (1); INSERT INTO rooms VALUES (2, 1, 'the blue room in the north'); \
+         INSERT INTO keys VALUES (7, 2, 1, 'spare', 'brass, with seven teeth')",
     );
     run(&bench, "DELETE FROM houses");
-    run(&bench, "INSERT INTO rooms VALUES (2, NULL); INSERT INTO keys VALUES (7, 2, NULL, 'lost')");
+    run(
+        &bench,
+        "INSERT INTO rooms VALUES (2, NULL, 'the blue room in the north'); \
+                 INSERT INTO keys VALUES (7, 2, NULL, 'lost', 'brass, with seven teeth')",
+    );
     let done = bench.recover("houses", &[number(1)]).unwrap();
     let keys = on(&done.plan, "keys");
     assert_eq!(keys[0].act, Act::Relink { columns: vec!["house".into()] });
@@ -177,6 +184,8 @@ fn a_row_of_the_record_that_came_back_without_its_reference_gets_it_with_what_it
 #[test]
 fn a_row_that_refers_to_something_else_now_is_left_and_told() {
     let bench = office();
+    run(&bench, "UPDATE people SET name = 'Augusta Ada King, Countess of Lovelace' WHERE id = 1");
+    bench.keep();
     delete_acme(&bench);
     run(&bench, "UPDATE people SET home = 3 WHERE id = 1; DELETE FROM people WHERE id = 2");
     let done = bench.recover("projects", &[number(2)]).unwrap();
@@ -302,7 +311,7 @@ fn more_rows_than_are_allowed_is_a_refusal_that_names_the_table() {
     let graph = Graph::read(&kept, &bench.model).unwrap();
     let projects = graph.table("projects").unwrap();
     let seeds = Seeds::Where("id > 1".to_owned());
-    let gone = &mut |_: &strongroom::record::graph::Link, values: &[Row]| Ok(vec![false; values.len()]);
+    let gone = &mut |_: &strongroom::record::graph::Link, values: &[Row]| Ok(vec![Standing::Gone; values.len()]);
     let refused = Walk::new(&graph, &kept, 8).run(projects, &seeds, gone).unwrap_err();
     assert!(matches!(&refused, RecordError::Budget { budget: 8, .. }), "{refused}");
     let closure = Walk::new(&graph, &kept, 100).run(projects, &seeds, gone).unwrap();

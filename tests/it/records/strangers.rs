@@ -12,7 +12,7 @@ use super::*;
 /// What an app may do; some of it only after something else.
 const WORK: [&str; 27] = [
     "INSERT INTO projects VALUES (2, 'Newcomer', NULL, NULL, '2025-05-05')",
-    "INSERT INTO projects VALUES (2, 'Acme', 'AT', NULL, '2024-02-02')",
+    "INSERT INTO projects VALUES (2, 'Acme', 'AT', NULL, '2024-02-02 08:10:12')",
     "INSERT INTO projects VALUES (7, 'acme', NULL, NULL, '2025-05-05')",
     "UPDATE projects SET country = NULL, name = 'Zoo & Co' WHERE id = 3",
     "INSERT INTO documents (id, project, title) VALUES (21, 3, 'other')",

@@ -82,9 +82,12 @@ pub struct Args {
     /// What to do where live data has something else
     #[arg(long, value_name = "HOW", value_enum, default_value_t = Conflict::Skip)]
     on_conflict: Conflict,
-    /// Give records whose key was used again a new one, and rewrite what refers to them
+    /// Give records whose key another record has now, or may have, a new one, and rewrite what refers to them
     #[arg(long)]
     remap_keys: bool,
+    /// Rows under one key are the same record, however much of what they hold has changed: keys are not used again
+    #[arg(long)]
+    trust_keys: bool,
     /// A value for a column of every row that is added
     #[arg(long = "set", value_name = "TABLE.COLUMN=VALUE")]
     set: Vec<Given>,
@@ -289,6 +292,7 @@ fn request(
     let own = || Options {
         on_conflict: args.on_conflict.into(),
         remap_keys: args.remap_keys,
+        trust_keys: args.trust_keys,
         triggers: args.triggers == Switch::On,
         make_tables: args.into.is_some(),
         set: args.set.clone(),
@@ -389,7 +393,9 @@ fn tell(shown: &plan::Shown<'_>, report: &Report, args: &Args, milliseconds: u64
     if report.action.is_none() {
         let plan = &shown.recovery.plan;
         let left = plan.steps.iter().any(|step| matches!(step.act, Act::Leave { .. }));
-        let left = left || shown.recovery.files.iter().any(|file| matches!(file.act, FileAct::Leave { .. }));
+        let left = left
+            || !plan.is_whole()
+            || shown.recovery.files.iter().any(|file| matches!(file.act, FileAct::Leave { .. }));
         let what = if left {
             "nothing was written: what differs is left as it is"
         } else {
@@ -409,9 +415,7 @@ fn tell(shown: &plan::Shown<'_>, report: &Report, args: &Args, milliseconds: u64
     context.print(&format!("recovered {} from {}{back}\n", plan.asked, local_with_zone(shown.time)));
 }
 
-/// Something that was asked for and is not there is something left out.
+/// What the snapshot has and live data lacks when it is done is something left out.
 fn ending(recovery: &Recovery) -> Ending {
-    let absent = |step: &strongroom::record::plan::Step| matches!(step.act, Act::Leave { .. }) && step.seen.is_none();
-    let refused = !recovery.plan.refusals.is_empty();
-    if refused || recovery.plan.steps.iter().any(absent) { Ending::Incomplete } else { Ending::Done }
+    if recovery.is_whole() { Ending::Done } else { Ending::Incomplete }
 }

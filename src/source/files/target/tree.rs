@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, Stat, fsync, openat, readlinkat, renameat, renameat_with, statat, unlinkat,
+    AtFlags, Mode, OFlags, RenameFlags, Stat, fsync, mkdirat, openat, readlinkat, renameat, renameat_with, statat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -64,21 +65,27 @@ impl Tree {
         readlinkat(&*folder, path.file_name(), Vec::new()).ok().map(CString::into_bytes)
     }
 
-    /// Moves what stands at a path of another tree to the same path here. What stands there already is replaced only if that
-    /// is meant. Lasts once this returns.
-    pub fn take(&self, from: &Self, path: &EntryPath, replace: bool) -> Result<(), TargetError> {
+    /// Moves what stands at a path of another tree to a path here. What stands there already is replaced only if that is
+    /// meant. Lasts once this returns.
+    pub fn take(&self, (tree, from): (&Self, &EntryPath), path: &EntryPath, replace: bool) -> Result<(), TargetError> {
         let failed = |error| TargetError::system("write", path, error);
-        let there = from.dirs.parent(path, Missing::Look)?;
+        let there = tree.dirs.parent(from, Missing::Look)?;
         let here = self.dirs.parent(path, Missing::Look)?;
-        let name = path.file_name();
+        let (old, new) = (from.file_name(), path.file_name());
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match renameat_with(&*there, name, &*here, name, flags) {
+        match renameat_with(&*there, old, &*here, new, flags) {
             Err(Errno::INVAL | Errno::NOSYS) if self.look(path)?.is_none() => {
-                renameat(&*there, name, &*here, name).map_err(failed)?;
+                renameat(&*there, old, &*here, new).map_err(failed)?;
             }
             result => result.map_err(failed)?,
         }
         sync(&here).map_err(failed)
+    }
+
+    /// Makes a folder in one that is there.
+    pub fn make_folder(&self, path: &EntryPath) -> Result<(), TargetError> {
+        let made = mkdirat(&*self.dirs.parent(path, Missing::Look)?, path.file_name(), Mode::from_raw_mode(0o777));
+        made.map_err(|error| TargetError::system("make", path, error))
     }
 
     /// Removes a file, and for good once this returns. Was there one?

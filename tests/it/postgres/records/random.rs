@@ -1,6 +1,9 @@
 //! Random schemas with random rows: a random row is deleted with all that hangs on it, recovered, taken back, recovered.
 
 mod made;
+mod reused;
+
+use strongroom::record::plan::{Act, Step};
 
 use super::*;
 use crate::records::random::Dice;
@@ -102,20 +105,28 @@ impl Stage {
         Self { bench, sessions, when }
     }
 
+    /// Makes both databases what a case begins with. Returns the statements.
+    fn begin(&self, seed: u64, tables: &[Table], dice: &mut Dice) -> String {
+        let user = self.bench.user;
+        let (schema, rows) = sql(tables, dice);
+        let told = |error: &dyn std::fmt::Display| format!("seed {seed}, {:?}: {error}\n{schema}{rows}", self.when);
+        for session in &self.sessions {
+            let fresh = format!("DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION {user}");
+            session.batch(&format!("SET client_min_messages = error; {fresh}; SET ROLE {user}")).unwrap();
+            session.batch(&schema).unwrap_or_else(|error| panic!("{}", told(&error)));
+            session.batch("RESET ROLE").unwrap();
+            session.batch(&rows).unwrap_or_else(|error| panic!("{}", told(&error)));
+        }
+        schema + &rows
+    }
+
     /// One case. Returns whether anything could be deleted.
     fn case(&self, seed: u64) -> bool {
         let (bench, live, user) = (&self.bench, &self.sessions[1], self.bench.user);
         let mut dice = Dice(seed);
         let tables = schema(&mut dice, self.when);
-        let (schema, rows) = sql(&tables, &mut dice);
-        let told = |what: &str| format!("seed {seed}, {:?}, {user}: {what}\n{schema}{rows}", self.when);
-        for session in &self.sessions {
-            let fresh = format!("DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION {user}");
-            session.batch(&format!("SET client_min_messages = error; {fresh}; SET ROLE {user}")).unwrap();
-            session.batch(&schema).unwrap_or_else(|error| panic!("{}", told(&error.to_string())));
-            session.batch("RESET ROLE").unwrap();
-            session.batch(&rows).unwrap_or_else(|error| panic!("{}", told(&error.to_string())));
-        }
+        let sql = self.begin(seed, &tables, &mut dice);
+        let told = |what: &str| format!("seed {seed}, {:?}, {user}: {what}\n{sql}", self.when);
         let sides = Sides { kept: bench.before(), live: RefCell::new(bench.open()) };
         let whole = dump(live);
         let table = dice.roll(tables.len() as u64) as usize;

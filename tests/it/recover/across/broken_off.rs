@@ -69,7 +69,7 @@ fn contrary(home: &Home) {
     );
 }
 
-const OVERWRITE: [&str; 6] = ["recover", "latest", "project", "7", "--on-conflict", "overwrite"];
+const OVERWRITE: [&str; 7] = ["recover", "latest", "project", "7", "--trust-keys", "--on-conflict", "overwrite"];
 
 #[test]
 fn what_one_database_has_is_taken_back_when_another_refuses_to_commit() {
@@ -98,7 +98,7 @@ fn another_process() {
         "newer" => {
             let shop = place("STRONGROOM_TEST_WORK").unwrap().join("app/shop.db");
             control.watch(move |_| run(&shop, "UPDATE documents SET title = 'newer' WHERE id = 71"));
-            let options = Options { on_conflict: OnConflict::Overwrite, ..Options::default() };
+            let options = Options { on_conflict: OnConflict::Overwrite, trust_keys: true, ..Options::default() };
             let error = inside.recover(options, &|_| {}, control).unwrap_err();
             println!("{}\n{}", strongroom::base::error::one_line(&error), {
                 use strongroom::base::error::Explain;

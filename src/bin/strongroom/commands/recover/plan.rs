@@ -6,7 +6,7 @@ use strongroom::base::text::{count, counted, quoted, size};
 use strongroom::base::time::Instant;
 use strongroom::ops::recover::{FileAct, FileStep, Recovery};
 use strongroom::record::closure::Why;
-use strongroom::record::plan::{Act, Step, shown};
+use strongroom::record::plan::{Act, Step, Taken, shown};
 
 use crate::context::Context;
 use crate::render::{Lean, Lines, Table, Tone, local_with_zone, paint, width, wrapped};
@@ -43,12 +43,17 @@ impl Shown<'_> {
             out.push_command(&format!("  hint: {}", refusal.hint));
         }
         if !plan.refusals.is_empty() {
+            // Whoever has to say whether two records are one sees both.
+            self.taken(&mut out);
             return out;
         }
         out.append(self.tables());
         out.push("");
         self.rows(&mut out);
         self.files(&mut out);
+        for doubt in &plan.doubts {
+            line(&mut out, &format!("not certain: {doubt}"));
+        }
         for note in &plan.notes {
             line(&mut out, &format!("note: {note}"));
         }
@@ -119,14 +124,27 @@ impl Shown<'_> {
         let changed = steps(&|step| matches!(step.act, Act::Update { .. }));
         self.differing(out, "are changed", "becomes", &changed);
         let stays = |act: &Act| matches!(act, Act::Leave { .. } | Act::Relink { .. });
-        let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty());
+        let differ = steps(&|step| stays(&step.act) && !step.differs.is_empty() && step.taken.is_none());
         let title = "changed since the snapshot, left unchanged (--on-conflict overwrite replaces)";
         self.differing(out, title, "was", &differ);
-        let left = steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty());
+        self.taken(out);
+        let left =
+            steps(&|step| matches!(step.act, Act::Leave { .. }) && step.differs.is_empty() && step.taken.is_none());
         self.section(out, "do not come back, or stay as they are", &left, |step| match &step.act {
             Act::Leave { why } => why.clone(),
             _ => String::new(),
         });
+    }
+
+    /// Rows whose keys others have now, or may have.
+    fn taken(&self, out: &mut Lines) {
+        for (taken, title) in [
+            (Taken::Another, "do not come back: their keys are other records' now (--remap-keys)"),
+            (Taken::Unsure, "do not come back: their keys may be other records' now (--remap-keys, --trust-keys)"),
+        ] {
+            let steps: Vec<&Step> = self.recovery.plan.steps.iter().filter(|step| step.taken == Some(taken)).collect();
+            self.differing(out, title, "was", &steps);
+        }
     }
 
     fn name(&self, step: &Step) -> String {
@@ -211,14 +229,19 @@ pub fn warn(recovery: &Recovery, dry: bool, context: &Context) {
         context.warn(&format!("cannot be done: {}", refusal.what));
         context.warn(&format!("hint: {}", refusal.hint));
     }
-    let lines = plan.steps.iter().filter_map(|step| match &step.act {
-        Act::Leave { why } if step.seen.is_none() => {
-            let table = &plan.tables[step.table].name;
-            Some(format!("{table} {}: {why}", shown(&step.key)))
-        }
+    if !dry && !plan.refusals.is_empty() {
+        return;
+    }
+    let rows = plan.steps.iter().filter(|step| step.is_missing()).filter_map(|step| match &step.act {
+        Act::Leave { why } => Some(format!("{} {}: {why}", plan.tables[step.table].name, shown(&step.key))),
         _ => None,
     });
-    let lines: Vec<String> = lines.collect();
+    let files = recovery.files.iter().filter(|file| file.missing).filter_map(|file| match &file.act {
+        FileAct::Leave { why } => Some(format!("{}/{}: {why}", file.source, file.path)),
+        _ => None,
+    });
+    let lines: Vec<String> = rows.chain(files).collect();
     let count = lines.len() as u64;
     context.warn_some("does not come back", lines.into_iter(), count);
+    context.warn_some("not certain", plan.doubts.iter().cloned(), plan.doubts.len() as u64);
 }
