@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 #[path = "../fuzz/parsers.rs"]
-mod parsers;
+mod foreign;
 
-use parsers::PARSERS;
+use foreign::PARSERS;
 
 /// So many damaged forms of each kept input are tried.
 const FORMS: u64 = 40;

@@ -155,7 +155,11 @@ fn a_backup_waits_for_a_locked_database_as_long_as_it_is_told_to() {
 fn what_differs_and_stays_is_named_with_its_values_and_the_way_to_replace_it() {
     let home = small();
     let live = Connection::open(home.path("app/shop.db")).unwrap();
-    live.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT); INSERT INTO t VALUES (1, 'old')").unwrap();
+    live.execute_batch(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, created_at TEXT);
+         INSERT INTO t VALUES (1, 'old', '2026-01-02 03:04:05')",
+    )
+    .unwrap();
     home.ok(&["backup", "app"]);
     live.execute_batch("UPDATE t SET x = 'new'").unwrap();
     let plan = home.ok(&["recover", "latest", "t", "1", "--dry-run"]).out;
