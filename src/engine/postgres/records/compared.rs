@@ -53,12 +53,12 @@ impl<'t> Condition<'t> {
     }
 }
 
-/// The condition that a row is the one of a key.
+/// The condition that a row is the one of a key. It means the same under any path.
 pub fn is_key(table: &Table, key: &[Value]) -> String {
     let is = |(&at, value): (&usize, &Value)| {
         let column = &table.columns[at];
         match literal(column, value) {
-            Some(literal) => format!("{} = {literal}", name(column)),
+            Some(literal) => format!("{} OPERATOR(pg_catalog.=) {literal}", name(column)),
             None if value.is_null() => format!("{} IS NULL", name(column)),
             None => "false".to_owned(),
         }
@@ -69,7 +69,7 @@ pub fn is_key(table: &Table, key: &[Value]) -> String {
 /// A column as it is compared and sorted by.
 pub fn name(column: &Column) -> String {
     let kind = column.kind.split('[').next().unwrap_or_default();
-    let text = if BY_TEXT.contains(&kind) { "::text" } else { "" };
+    let text = if BY_TEXT.contains(&kind) { "::pg_catalog.text" } else { "" };
     format!("{}{text}", quoted(&column.name))
 }
 
@@ -134,7 +134,10 @@ mod tests {
     fn several_columns_are_compared_as_one_and_what_cannot_be_compared_by_its_text() {
         let keys = [vec![Value::Integer(1), Value::text("it's")]];
         assert_eq!(among(&[0, 1], &keys).unwrap(), "(\"id\", \"name\") IN ((1, 'it''s'))");
-        assert_eq!(among(&[2], &[vec![Value::text("{}")]]).unwrap(), "\"it\"::text IN ('{}')");
-        assert_eq!(is_key(&table(), &keys[0]), "\"id\" = 1 AND \"name\" = 'it''s'");
+        assert_eq!(among(&[2], &[vec![Value::text("{}")]]).unwrap(), "\"it\"::pg_catalog.text IN ('{}')");
+        assert_eq!(
+            is_key(&table(), &keys[0]),
+            "\"id\" OPERATOR(pg_catalog.=) 1 AND \"name\" OPERATOR(pg_catalog.=) 'it''s'"
+        );
     }
 }
