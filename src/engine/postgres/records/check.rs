@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::record::{Key, Row, Table, Value};
 use crate::engine::postgres::layout::{Qualified, Reference, literal, quoted};
-use crate::engine::postgres::records::compared::Condition;
+use crate::engine::postgres::records::compared::{self, Condition};
 use crate::engine::postgres::records::error::LiveError;
 use crate::engine::postgres::records::live::Live;
 use crate::engine::postgres::records::rules::{Transaction, ties};
@@ -68,8 +68,14 @@ impl Live {
         }
         let to = schema::name(&reference.to);
         let full = reference.columns.iter().map(|name| format!("c.{} IS NOT NULL", quoted(name)));
-        let same = reference.columns.iter().zip(&reference.to_columns);
-        let same = same.map(|(own, theirs)| format!("p.{} = c.{}", quoted(theirs), quoted(own)));
+        let known = self.known().map_err(|error| self.failed(None, error))?;
+        let parent = known.get(&to).map(Described::table).unwrap_or_default();
+        let same = |(own, theirs): (&String, &String)| match (parent.column(theirs), table.column(own)) {
+            (Some(at), Some(own)) => compared::same(("p.", &parent.columns[at]), ("c.", &table.columns[own])),
+            // One that the server works out itself is not among them.
+            _ => format!("p.{} = c.{}", quoted(theirs), quoted(own)),
+        };
+        let same = reference.columns.iter().zip(&reference.to_columns).map(same);
         let key: Vec<String> = table.key_names().into_iter().map(|name| format!("c.{}", quoted(name))).collect();
         let expression = format!(
             "(SELECT concat_ws(',', {}) FROM {} c WHERE {condition} AND {}{} \

@@ -203,3 +203,22 @@ fn rows_that_referred_to_nothing_before_a_recovery_do_so_again_after_its_undo() 
     assert!(bench.undo(&done).is_err_and(|error| error.to_string().contains("b 8")));
     assert_eq!(bench.ask("SELECT count(*) FROM a"), "2");
 }
+
+#[test]
+fn references_of_a_type_that_minds_no_letters_hold_whatever_the_letters() {
+    let bench = Bench::new(
+        "postgres",
+        "CREATE EXTENSION IF NOT EXISTS citext; CREATE TABLE people (email citext PRIMARY KEY, name text);
+         CREATE TABLE notes (id integer PRIMARY KEY, email citext NOT NULL REFERENCES people);
+         INSERT INTO people VALUES ('Ann@x', 'Ann'); INSERT INTO notes VALUES (1, 'ann@X'), (2, 'ANN@x')",
+    );
+    let whole = bench.dump();
+    bench.run("DELETE FROM notes; DELETE FROM people");
+    let done = bench.recover("people", &[vec![Value::text("Ann@x")]]).unwrap();
+    assert_eq!(bench.dump(), whole);
+    bench.run("UPDATE people SET name = 'other'");
+    assert!(bench.undo(&done).is_err());
+    bench.run("UPDATE people SET name = 'Ann'");
+    bench.undo(&done).unwrap();
+    assert_eq!(bench.dump(), Vec::<String>::new());
+}
