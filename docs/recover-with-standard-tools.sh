@@ -435,7 +435,7 @@ load_script() {
         '\set ON_ERROR_STOP on' '\o /dev/null' "\\restrict $word"
     definitions pre-data.sql || return 1
     printf '%s\n' "SET client_encoding = '$1';" 'SET DateStyle = ISO;' 'SET IntervalStyle = postgres;' \
-        "SET TimeZone = 'UTC';" 'SET row_security = off;' 'SET statement_timeout = 0;' 'SET lock_timeout = 0;' \
+        "SET TimeZone = 'UTC';" 'SET array_nulls = on;' "SET lc_monetary = 'C';" 'SET row_security = off;' 'SET statement_timeout = 0;' 'SET lock_timeout = 0;' \
         'SET client_min_messages = warning;' 'SET check_function_bodies = false;' "SET search_path = '';"
     jq -r "$sql"' [qualified, (.columns | map(.name | name) | join(", ") | if . == "" then "" else "(\(.))" end), .path]
         | join("\u001f")' tables.jsonl >"$work/tables" || return 1

@@ -1,7 +1,7 @@
 //! Doing what a plan says, in one transaction of the live database.
 //!
-//! Owns the order of things: live data is compared with what the plan saw once nobody else can write, rows are written,
-//! references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
+//! Owns the order of things: live data is compared with what the plan saw once nobody else can write, rows are written and read
+//! back, references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
 //! takes everything back.
 
 mod relied;
@@ -18,7 +18,7 @@ use crate::record::fired;
 use crate::record::graph::{Graph, Link};
 use crate::record::identity::{Judge, Sides};
 use crate::record::model::Model;
-use crate::record::plan::{Act, Plan, Step, shown};
+use crate::record::plan::{Act, Glimpse, Plan, Step, shown};
 use crate::record::trace::{BeforeCommit, Trace, look_at};
 
 use relied::Relied;
@@ -43,9 +43,9 @@ pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Resu
     let references = !plan.steps.iter().any(|step| step.dangling);
     let circles = plan.steps.iter().any(|step| step.circular && step.act.writes());
     let tables = written_to(plan);
-    live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables })?;
+    live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables, outlived: &[] })?;
     let moved = moved(plan, graph);
-    let mut work = Work { plan, graph, fits, model, snapshot, live, moved };
+    let mut work = Work { plan, graph, fits, model, snapshot, live, moved, meant: BTreeMap::new() };
     let done = work.run().and_then(|()| work.trace(model, fired));
     end(done, work.live, told)
 }
@@ -124,14 +124,20 @@ struct Work<'w> {
     snapshot: &'w dyn Records,
     live: &'w mut dyn Change,
     moved: HashMap<(usize, Row), &'w Key>,
+    /// What was written that has to be there again as the snapshot has it, by the place of its table.
+    meant: BTreeMap<usize, Vec<Meant<'w>>>,
 }
+
+/// A row that was written: its key, and what its columns are to hold.
+type Meant<'w> = (&'w Key, Vec<(usize, Glimpse)>);
 
 impl<'w> Work<'w> {
     fn run(&mut self) -> Result<(), RecordError> {
         unmoved(self.plan, self.fits, &*self.live)?;
         let mut later = Vec::new();
         // What is there is changed when everything is there that it may refer to.
-        let (mut added, changed): (Vec<&Step>, Vec<&Step>) = self.written().partition(|step| step.act == Act::Insert);
+        let (mut added, changed): (Vec<&'w Step>, Vec<&'w Step>) =
+            self.written().partition(|step| step.act == Act::Insert);
         self.rely()?;
         self.numbers_first(&mut added);
         for step in added {
@@ -143,6 +149,10 @@ impl<'w> Work<'w> {
         for (step, (columns, values)) in later {
             let table = self.live_table(step);
             self.live.update(table, step.live_key(), &columns, &values)?;
+        }
+        // What an app's triggers make of it is the app's affair.
+        if !self.plan.options.triggers {
+            self.read_back()?;
         }
         self.refer()
     }
@@ -182,6 +192,26 @@ impl<'w> Work<'w> {
             Act::Relink { columns } => columns.contains(&kept.columns[at].name),
             _ => true,
         }
+    }
+
+    /// Does live data hold what was written? Whatever a store made of it on the way is noticed before it lasts.
+    fn read_back(&self) -> Result<(), RecordError> {
+        for (table, meant) in &self.meant {
+            let table = self.fits[*table].live.as_ref().expect("BUG: it was written to");
+            for some in meant.chunks(BATCH) {
+                let keys: Vec<Key> = some.iter().map(|(key, _)| (*key).clone()).collect();
+                let seen = compare::see(&*self.live, table, &keys)?;
+                for (key, values) in some {
+                    let held = seen.get(*key).map(|seen| &seen.columns);
+                    let is_other = |(at, value): &&(usize, Glimpse)| held.is_none_or(|held| held[*at] != *value);
+                    if let Some((at, _)) = values.iter().find(is_other) {
+                        let column = table.columns[*at].name.clone();
+                        return Err(RecordError::Altered { table: table.name.clone(), key: shown(key), column });
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn written(&self) -> impl Iterator<Item = &'w Step> + use<'w> {
@@ -225,14 +255,17 @@ impl<'w> Work<'w> {
     }
 
     /// Writes one row. Returns what is to be filled in when all rows are there.
-    fn write(&mut self, step: &Step) -> Result<Option<(Vec<usize>, Row)>, RecordError> {
+    fn write(&mut self, step: &'w Step) -> Result<Option<(Vec<usize>, Row)>, RecordError> {
         let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
         let (row, ties) = self.row(step, kept)?;
+        let was = row.clone();
         let row = self.rewritten(step, row, &ties);
+        let same: Vec<usize> = (0..row.len()).filter(|&at| row[at] == was[at]).collect();
         let wrong =
             |why| RecordError::NotAsPlanned { table: kept.name.clone(), key: format!("{}: {why}", shown(&step.key)) };
         let inserted = step.act == Act::Insert;
         let (columns, mut values) = fit.row(kept, row, &*self.live, inserted).map_err(wrong)?;
+        let same: BTreeSet<usize> = same.into_iter().filter_map(|at| fit.unchanged(at, inserted)).collect();
         let table = self.live_table(step);
         let now = |name: &String| kept.column(name).and_then(|at| fit.to[at]);
         let wanted = match &step.act {
@@ -254,6 +287,8 @@ impl<'w> Work<'w> {
                     }
                 }
                 self.live.insert(table, &columns, &values)?;
+                let put_in = columns.iter().zip(&values).filter(|(at, _)| !put_off.0.contains(at));
+                self.mean(step, &same, put_in.chain(put_off.0.iter().zip(&put_off.1)));
                 return Ok((!put_off.0.is_empty()).then_some(put_off));
             }
             // What differs is named as live data calls it, what refers as the snapshot does.
@@ -263,10 +298,22 @@ impl<'w> Work<'w> {
         };
         let some = columns.into_iter().zip(values).filter(|(column, _)| wanted.contains(column));
         let (columns, values): (Vec<usize>, Row) = some.unzip();
-        match self.live.update(table, step.live_key(), &columns, &values)? {
-            true => Ok(None),
-            false => Err(other(self.plan, step)),
+        if !self.live.update(table, step.live_key(), &columns, &values)? {
+            return Err(other(self.plan, step));
         }
+        self.mean(step, &same, columns.iter().zip(&values));
+        Ok(None)
+    }
+
+    /// Notes what a row is to hold, in those columns that get the very values of the snapshot.
+    fn mean<'v>(
+        &mut self,
+        step: &'w Step,
+        same: &BTreeSet<usize>,
+        values: impl Iterator<Item = (&'v usize, &'v Value)>,
+    ) {
+        let values = values.filter(|(at, _)| same.contains(at)).map(|(at, value)| (*at, compare::glimpse(value)));
+        self.meant.entry(step.table).or_default().push((step.live_key(), values.collect()));
     }
 
     /// The row of the snapshot, and its ties.

@@ -160,6 +160,12 @@ impl Fit {
         Ok((columns, values))
     }
 
+    /// The live column that gets the very value of a snapshot's, if one does.
+    pub fn unchanged(&self, at: usize, added: bool) -> Option<usize> {
+        let given = |now: &usize| added && self.set.iter().any(|(set, _)| set == now);
+        self.to[at].filter(|now| !self.retyped.contains(&at) && !given(now))
+    }
+
     /// The key of a row of the snapshot as the live table has it.
     pub fn key(&self, kept: &Table, key: &[Value], live: &dyn Change) -> Result<Row, String> {
         self.values(&kept.key, key, live)

@@ -30,6 +30,8 @@ pub enum RecordError {
     Circle { table: String, key: String },
     #[error("{table} {key} is not in the snapshot any more as the plan has it")]
     NotAsPlanned { table: String, key: String },
+    #[error("{table} {key} would not hold in {column} what the snapshot has: the database makes something else of it")]
+    Altered { table: String, key: String, column: String },
     #[error("--set {given}: {why}")]
     Set { given: String, why: String },
     #[error("{table} {key} is newer than what would be taken back")]
@@ -107,6 +109,9 @@ impl Explain for RecordError {
             Self::Fired { .. } => "nothing was written; without --triggers on no trigger fires",
             Self::Image(_) => return None,
             Self::NotAsPlanned { .. } => "make the plan again",
+            Self::Altered { .. } => {
+                "nothing was written; take it out with --export, and see what a type or a rule makes of it"
+            }
             Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",
             Self::KeyLength { .. } => "give one value for each column of the key, with commas between them",
             Self::Relation { .. } => "see [[relation]] in docs/design.md",

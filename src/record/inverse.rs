@@ -143,7 +143,8 @@ fn made(
         Ok(())
     })?;
     let tables = Vec::from_iter(names);
-    live.begin(Rules { triggers: false, references: false, circles: false, tables: &tables })?;
+    let outlived = &was.referring;
+    live.begin(Rules { triggers: false, references: false, circles: false, tables: &tables, outlived })?;
     let done = back(images, &tables, live, was, force);
     end(done, live, told)
 }

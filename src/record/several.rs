@@ -158,8 +158,15 @@ impl<S: Change + ?Sized> Change for Several<S> {
             let (at, name) = self.place(table)?;
             own[at].push(name);
         }
+        let mut outlived: Vec<Vec<(String, Key)>> = vec![Vec::new(); self.members.len()];
+        for (table, key) in rules.outlived {
+            // Of a table that is gone there are no rows.
+            let Ok((at, name)) = self.place(table) else { continue };
+            outlived[at].push((name, key.clone()));
+        }
         for (at, tables) in own.iter().enumerate().filter(|(_, tables)| !tables.is_empty()) {
-            if let Err(error) = self.members[at].store.begin(Rules { tables, ..rules }) {
+            let outlived = &outlived[at];
+            if let Err(error) = self.members[at].store.begin(Rules { tables, outlived, ..rules }) {
                 self.roll_back();
                 return Err(error);
             }

@@ -50,6 +50,8 @@ pub struct Rules<'r> {
     pub circles: bool,
     /// The tables whose rows are written.
     pub tables: &'r [String],
+    /// Rows, by table and key, that may refer to nothing: they did so before, and are no affair of whoever writes.
+    pub outlived: &'r [(String, Key)],
 }
 
 /// A row that was touched in a transaction by whatever wrote it, and what it held before; nothing where there was none.

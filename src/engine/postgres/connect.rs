@@ -1,6 +1,7 @@
 //! A session with a server, for code that waits: async stays inside.
 //!
-//! Owns opening connections, and giving them up when somebody asks to stop. Knows no SQL of its own.
+//! Owns opening connections, that each is pinned before anything is asked of it, and giving them up when somebody asks to
+//! stop. Knows no other SQL of its own.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,11 +14,13 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, CopyOutStream, Row, SimpleQueryMessage, SimpleQueryRow};
 
 use crate::base::control::Control;
 use crate::engine::postgres::error::PostgresError;
+use crate::engine::postgres::pinned;
 use crate::engine::postgres::settings::{Protection, Settings};
 use crate::engine::postgres::tls;
 use crate::engine::postgres::wire::{Either, Gathered};
@@ -49,27 +52,61 @@ pub struct Session {
 impl Settings {
     /// Opens a connection. Whatever it waits for later ends when `control` says so.
     pub fn connect(&self, control: &Arc<Control>) -> Result<Session, PostgresError> {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PostgresError::Runtime)?;
-        let client = until_stopped(&runtime, control, self.open())??;
-        let control = control.clone();
-        let mut session = Session { client, settings: self.clone(), control, runtime, version: 0, is_standby: false };
-        let rows = session.query("SELECT current_setting('server_version_num')::int, pg_is_in_recovery()", &[])?;
+        let mut session = self.opened(&pinned::options(), control)?;
+        session.batch(&pinned::statements())?;
+        let sql =
+            "SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, pg_catalog.pg_is_in_recovery()";
+        let rows = session.query(sql, &[])?;
         (session.version, session.is_standby) = (rows[0].get::<_, i32>(0) as u32, rows[0].get(1));
         Ok(session)
     }
 
-    async fn open(&self) -> Result<Client, PostgresError> {
+    /// The `search_path` that the server gives whoever opens a connection. This one is asked for nothing else: SHOW looks
+    /// nothing up, whatever the path.
+    fn usual_path(&self, control: &Arc<Control>) -> Result<String, PostgresError> {
+        let session = self.opened(&pinned::options_but_path(), control)?;
+        let mut path = String::new();
+        let take = |row: &SimpleQueryRow| {
+            path = row.try_get(0)?.unwrap_or_default().to_owned();
+            Ok::<(), tokio_postgres::Error>(())
+        };
+        session.rows("SHOW search_path", take)?.map_err(|error| session.failed(&error))?;
+        Ok(path)
+    }
+
+    /// A connection that nothing was asked of yet, with these options; without, where something in between takes none.
+    fn opened(&self, options: &str, control: &Arc<Control>) -> Result<Session, PostgresError> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PostgresError::Runtime)?;
+        let with = Some(options).filter(|_| self.takes_options);
+        let (mut client, mut settings) = (until_stopped(&runtime, control, self.open(with))??, self.clone());
+        if client.is_none() {
+            settings.takes_options = false;
+            client = until_stopped(&runtime, control, settings.open(None))??;
+        }
+        let client = client.ok_or_else(|| self.unreachable("it takes no connection"))?;
+        Ok(Session { client, settings, control: control.clone(), runtime, version: 0, is_standby: false })
+    }
+
+    /// Nothing where these options are not taken.
+    async fn open(&self, options: Option<&str>) -> Result<Option<Client>, PostgresError> {
         let connector = tls::connector(self)?;
         let handshake = connector.handshake();
         let stream = self.dial().await?;
-        let opened = timeout(self.patience, self.config().connect_raw(Gathered::new(stream), connector)).await;
-        let (client, connection) = opened
-            .map_err(|_| self.unreachable("it does not answer"))?
-            .map_err(|error| PostgresError::of_connecting(self, &handshake, &error))?;
-        // Its end is told by whatever is asked for next.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(client)
+        let mut config = self.config();
+        if let Some(options) = options {
+            config.options(options);
+        }
+        let opened = timeout(self.patience, config.connect_raw(Gathered::new(stream), connector)).await;
+        match opened.map_err(|_| self.unreachable("it does not answer"))? {
+            Ok((client, connection)) => {
+                // Its end is told by whatever is asked for next.
+                tokio::spawn(async move { drop(connection.await) });
+                Ok(Some(client))
+            }
+            Err(error) if options.is_some() && error.code().is_some_and(takes_none) => Ok(None),
+            Err(error) => Err(PostgresError::of_connecting(self, &handshake, &error)),
+        }
     }
 
     async fn dial(&self) -> Result<Either<UnixStream, TcpStream>, PostgresError> {
@@ -105,6 +142,11 @@ impl Settings {
         });
         config
     }
+}
+
+/// Is it what poolers say that know of no options?
+fn takes_none(code: &SqlState) -> bool {
+    [SqlState::PROTOCOL_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code)
 }
 
 /// A peer that is gone without a word is noticed after some minutes.
@@ -146,6 +188,11 @@ impl Session {
         &self.settings
     }
 
+    /// The `search_path` that apps have here.
+    pub(super) fn usual_path(&self) -> Result<String, PostgresError> {
+        self.settings.usual_path(&self.control)
+    }
+
     /// What the server said, sorted by what a person can do about it.
     pub(super) fn failed(&self, error: &tokio_postgres::Error) -> PostgresError {
         PostgresError::of(&self.settings.server(), self.is_standby, error)
@@ -166,14 +213,14 @@ impl Session {
         self.wait(self.client.batch_execute(sql))
     }
 
-    /// Runs one statement that names its values itself, and says how many rows it was about.
+    /// Runs a statement that names its values itself, between others that are about no rows; says how many it was about.
     pub fn run(&self, sql: &str) -> Result<u64, PostgresError> {
         let messages = self.wait(self.client.simple_query(sql))?;
         let count = |message: &SimpleQueryMessage| match message {
             SimpleQueryMessage::CommandComplete(count) => Some(*count),
             _ => None,
         };
-        Ok(messages.iter().rev().find_map(count).unwrap_or_default())
+        Ok(messages.iter().filter_map(count).sum())
     }
 
     /// Is it one statement, and does it mean something? Nothing of it is done.

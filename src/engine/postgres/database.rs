@@ -74,7 +74,7 @@ pub fn script(session: &mut Session) -> Result<String, PostgresError> {
 }
 
 /// A list as a server keeps it, each of its names a text of its own: what is kept there need not be names.
-fn list(value: &str) -> String {
+pub(super) fn list(value: &str) -> String {
     let (mut names, mut is_quoted, mut letters) = (vec![String::new()], false, value.chars().peekable());
     while let Some(letter) = letters.next() {
         let last = names.last_mut().expect("BUG: there is one from the beginning");

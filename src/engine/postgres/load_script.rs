@@ -30,6 +30,8 @@ pub fn head(encoding: &str) -> String {
          SET DateStyle = ISO;\n\
          SET IntervalStyle = postgres;\n\
          SET TimeZone = 'UTC';\n\
+         SET array_nulls = on;\n\
+         SET lc_monetary = 'C';\n\
          SET row_security = off;\n\
          SET statement_timeout = 0;\n\
          SET lock_timeout = 0;\n\

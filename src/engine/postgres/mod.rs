@@ -13,6 +13,7 @@ pub mod layout;
 pub mod load_script;
 pub mod moment;
 mod passfile;
+mod pinned;
 mod readers;
 pub mod records;
 pub mod restore;

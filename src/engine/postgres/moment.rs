@@ -24,12 +24,10 @@ const AT_ONCE: usize = 200;
 /// A server has room for some thousands of locks in all: more tables than these are locked by the first connection only.
 const MOST_LOCKED_TWICE: usize = 1000;
 
-/// Everything that decides how a value is written, or whether a row is seen.
-const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
-    SET extra_float_digits = 3; SET bytea_output = hex; SET xmloption = content; SET row_security = off; \
-    SET search_path = ''; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-    SET lock_timeout = '1s'; SET max_parallel_workers_per_gather = 0; SET synchronize_seqscans = off; SET jit = off; \
-    SET standard_conforming_strings = on; SET lc_monetary = 'C'";
+/// How rows are read, beside what every session is set to. Tables are all that is read: a view that took the place of one
+/// meanwhile would run what its owner likes. Older servers have no word for that.
+const READING: &str = "SET lock_timeout = '1s'; SET max_parallel_workers_per_gather = 0; SET synchronize_seqscans = off; SET jit = off; \
+    SELECT pg_catalog.set_config(name, 'view', false) FROM pg_catalog.pg_settings WHERE name = 'restrict_nonsystem_relation_kind'";
 
 /// Sessions that want a table to themselves, where not all those have locked it that are going to.
 const KEPT_FROM: &str = "SELECT 1 FROM pg_locks l WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' \
@@ -122,11 +120,9 @@ fn lock(session: &mut Session, tables: &[String]) -> Result<(), PostgresError> {
         .try_for_each(|sql| session.batch(&sql))
 }
 
-/// Every value is written as in any other session, and no row is hidden.
+/// Rows are read the same way in every session, and only those of tables.
 pub(super) fn pin(session: &Session) -> Result<(), PostgresError> {
-    session.batch(PINNED)?;
-    // Newer servers have one more clock.
-    session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")
+    session.batch(READING)
 }
 
 /// Locks what there is, begins the moment, and looks whether there is anything else by then: then nothing is returned.

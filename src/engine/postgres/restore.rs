@@ -27,6 +27,7 @@ use serde::Serialize;
 use crate::base::control::Control;
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::layout::{self, Sequence, Table};
+use crate::engine::postgres::pinned;
 use crate::engine::postgres::restore::dump::{Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::rows::Filling;
@@ -40,13 +41,9 @@ pub use script::replace;
 /// A large table is filled, and looked at, in parts of about so many bytes.
 const PART: u64 = 32 << 20;
 
-/// Everything that decides how a value is read, and what a server might end for taking long.
-const PINNED: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; SET TimeZone = 'UTC'; \
-    SET extra_float_digits = 3; SET bytea_output = hex; SET xmloption = content; SET row_security = off; \
-    SET search_path = ''; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 0; \
-    SET default_transaction_read_only = off; SET client_min_messages = warning; SET check_function_bodies = off; \
-    SET synchronous_commit = off; SET synchronize_seqscans = off; SET standard_conforming_strings = on; \
-    SET lc_monetary = 'C'; SET jit = off";
+/// How rows are put in, beside what every session is set to.
+const FILLING: &str =
+    "SET check_function_bodies = off; SET synchronous_commit = off; SET synchronize_seqscans = off; SET jit = off";
 
 /// What of a database is given back.
 #[derive(Clone, Debug)]
@@ -177,9 +174,13 @@ fn tables(dump: &dyn Dump, what: &What) -> Result<Vec<Table>, LoadError> {
 
 fn connect(to: &Settings, options: &Options) -> Result<Session, LoadError> {
     let session = to.connect(&options.control)?;
-    session.batch(PINNED)?;
-    session.batch("SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'")?;
+    session.batch(FILLING)?;
     Ok(session)
+}
+
+/// Sets a session again to what it was set to before definitions were run in it.
+fn pin(session: &Session) -> Result<(), LoadError> {
+    Ok(session.batch(&format!("{}; {FILLING}", pinned::statements()))?)
 }
 
 /// As many connections as are wanted, or as the server has to spare.

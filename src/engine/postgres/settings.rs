@@ -12,7 +12,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-use crate::engine::postgres::passfile;
+use crate::engine::postgres::{passfile, pinned};
 
 /// Where Debian and others, and where PostgreSQL itself, puts a server's socket.
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
@@ -57,6 +57,8 @@ pub struct Settings {
     pub protection: Protection,
     pub root_certificate: Option<PathBuf>,
     pub patience: Duration,
+    /// A session may be told what it is set to as it is opened. Some poolers know of no such thing.
+    pub(super) takes_options: bool,
 }
 
 /// A setting that means nothing.
@@ -163,6 +165,7 @@ impl Settings {
             protection: protection(word("sslmode", "PGSSLMODE").as_deref(), root_certificate.is_some())?,
             root_certificate,
             patience: seconds.filter(|seconds| *seconds > 0).map_or(PATIENCE, Duration::from_secs),
+            takes_options: true,
         };
         let file = word("passfile", "PGPASSFILE").map(PathBuf::from);
         let file = file.or_else(|| Some(Path::new(&variable("HOME")?).join(".pgpass")));
@@ -230,6 +233,9 @@ impl Settings {
         command
             .env("PGCONNECT_TIMEOUT", self.patience.as_secs().max(2).to_string())
             .env("PGSSLMODE", self.protection.word());
+        if self.takes_options {
+            command.env("PGOPTIONS", pinned::options());
+        }
         if let Some(file) = &self.root_certificate {
             command.env("PGSSLROOTCERT", file);
         }

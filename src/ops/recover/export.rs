@@ -109,6 +109,7 @@ fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &m
 
 /// What statements for a server rest on; nothing of it outlasts the transaction.
 const PINNED: &str = "SET LOCAL client_encoding = 'UTF8';\nSET LOCAL standard_conforming_strings = on;\n\
+    SET LOCAL array_nulls = on;\n\
     SET LOCAL DateStyle = ISO;\nSET LOCAL IntervalStyle = postgres;\nSET LOCAL xmloption = content;\n\
     SET LOCAL lc_monetary = 'C';\nSET CONSTRAINTS ALL DEFERRED;\n";
 

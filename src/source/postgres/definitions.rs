@@ -53,8 +53,9 @@ impl Tools {
                 None => outside.iter().map(|schema| format!("--exclude-schema={}", quoted(schema))).collect(),
             };
         }
+        let settings = moment.session.settings();
         let section = |name: &str| -> Result<Command, PostgresError> {
-            let mut command = source.connection.tool("pg_dump", moment.version)?;
+            let mut command = settings.tool("pg_dump", moment.version)?;
             command
                 .arg(format!("--section={name}"))
                 .arg(format!("--snapshot={}", moment.id))
@@ -65,7 +66,7 @@ impl Tools {
             Ok(command)
         };
         let globals = || -> Result<Command, PostgresError> {
-            let mut command = source.connection.tool("pg_dumpall", moment.version)?;
+            let mut command = settings.tool("pg_dumpall", moment.version)?;
             command.args(["--globals-only", "--no-role-passwords", "--no-password"]);
             Ok(command)
         };

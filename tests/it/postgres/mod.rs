@@ -14,6 +14,7 @@ mod held_up;
 mod killed;
 mod lost;
 mod memory;
+mod pinned;
 mod present;
 mod records;
 mod restore;

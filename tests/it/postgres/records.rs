@@ -59,8 +59,11 @@ fn settings(cluster: &Cluster, user: &str, database: &str) -> Settings {
     Settings::of_url(&url, &|_| None).unwrap()
 }
 
+/// As an app has one: ours look nothing up in a schema of its own.
 pub fn session(user: &str, database: &str) -> Session {
-    settings(cluster(), user, database).connect(&Arc::default()).unwrap()
+    let session = settings(cluster(), user, database).connect(&Arc::default()).unwrap();
+    session.batch("SET search_path = \"$user\", public").unwrap();
+    session
 }
 
 /// Lets there be a role that owns what it makes.

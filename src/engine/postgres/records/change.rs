@@ -37,7 +37,7 @@ impl Live {
     /// Adds what waits to be added.
     pub(super) fn flush(&self) -> Result<(), Explained> {
         let Some(pending) = self.pending.borrow_mut().take() else { return Ok(()) };
-        self.session.run(&pending.sql).map_err(self.explained(Some(&pending.table))).map(|_| ())
+        self.as_app(&pending.sql).map_err(self.explained(Some(&pending.table))).map(|_| ())
     }
 
     fn written(&mut self) -> &mut Transaction {
@@ -52,7 +52,7 @@ impl Live {
 
     /// Runs a statement about the row of a key, and says whether there was one. Of a table without a key there may be several.
     fn one(&self, table: &Table, key: &[Value], sql: &str) -> Result<bool, Explained> {
-        match self.session.run(sql).map_err(self.explained(Some(&table.name)))? {
+        match self.as_app(sql).map_err(self.explained(Some(&table.name)))? {
             0 => Ok(false),
             1 => Ok(true),
             _ => {
@@ -72,7 +72,7 @@ impl Live {
         }
         let explain = self.explained(None);
         // What is put off is looked at now: a table with checks still to come cannot have its triggers back.
-        self.session.batch("SET CONSTRAINTS ALL IMMEDIATE").map_err(&explain)?;
+        self.all_fired().map_err(&explain)?;
         transaction.ties.iter().try_for_each(|sql| self.run_definition(sql))?;
         for sql in transaction.unwatch().into_iter().chain(transaction.triggers_on()) {
             self.session.batch(&sql).map_err(&explain)?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::record::{Key, Row, Table, Value};
 use crate::engine::postgres::layout::{Qualified, Reference, literal, quoted};
-use crate::engine::postgres::records::compared::Condition;
+use crate::engine::postgres::records::compared::{self, Condition};
 use crate::engine::postgres::records::error::LiveError;
 use crate::engine::postgres::records::live::Live;
 use crate::engine::postgres::records::rules::{Transaction, ties};
@@ -26,7 +26,7 @@ impl Live {
             for reference in &child.shape.references {
                 let table = child.table();
                 for some in keys.chunks(BATCH) {
-                    self.refers(&table, reference, (&table.key, some))?;
+                    self.refers(&table, reference, (&table.key, some), &[])?;
                 }
             }
         }
@@ -34,12 +34,13 @@ impl Live {
             let Some(parent) = known.get(name).map(Described::table) else { continue };
             let ties = ties(&parent, known);
             for child in known.values() {
+                let outlived = transaction.outlived.get(&child.table().name).map(Vec::as_slice).unwrap_or_default();
                 let to_it = |one: &&Reference| schema::name(&one.to) == *name;
                 for reference in child.shape.references.iter().filter(to_it) {
                     let table = child.table();
                     let Some((columns, values)) = referring(&table, &parent, reference, &ties, rows) else { continue };
                     for some in values.chunks(BATCH) {
-                        self.refers(&table, reference, (&columns, some))?;
+                        self.refers(&table, reference, (&columns, some), outlived)?;
                     }
                 }
             }
@@ -47,16 +48,35 @@ impl Live {
         Ok(())
     }
 
-    /// Do the rows whose columns hold one of some keys refer to something by this reference, or to nothing at all?
-    fn refers(&self, table: &Table, reference: &Reference, (by, keys): (&[usize], &[Key])) -> Result<(), LiveError> {
-        let mut condition = Condition::new(table, by, "c.");
-        keys.iter().for_each(|key| condition.add(key));
-        let Some(condition) = condition.sql() else { return Ok(()) };
+    /// Do the rows whose columns hold one of some keys, but for those that outlived what they refer to, refer to something by
+    /// this reference, or to nothing at all?
+    fn refers(
+        &self,
+        table: &Table,
+        reference: &Reference,
+        (by, keys): (&[usize], &[Key]),
+        outlived: &[Key],
+    ) -> Result<(), LiveError> {
+        let among = |by: &[usize], keys: &[Key]| {
+            let mut condition = Condition::new(table, by, "c.");
+            keys.iter().for_each(|key| condition.add(key));
+            condition.sql()
+        };
+        let Some(mut condition) = among(by, keys) else { return Ok(()) };
+        if let Some(others) = among(&table.key, outlived) {
+            condition += &format!(" AND NOT ({others})");
+        }
         let to = schema::name(&reference.to);
         let full = reference.columns.iter().map(|name| format!("c.{} IS NOT NULL", quoted(name)));
-        let same = reference.columns.iter().zip(&reference.to_columns);
-        let same = same.map(|(own, theirs)| format!("p.{} = c.{}", quoted(theirs), quoted(own)));
-        let key: Vec<String> = table.key_names().into_iter().map(|name| format!("c.{}::text", quoted(name))).collect();
+        let known = self.known().map_err(|error| self.failed(None, error))?;
+        let parent = known.get(&to).map(Described::table).unwrap_or_default();
+        let same = |(own, theirs): (&String, &String)| match (parent.column(theirs), table.column(own)) {
+            (Some(at), Some(own)) => compared::same(("p.", &parent.columns[at]), ("c.", &table.columns[own])),
+            // One that the server works out itself is not among them.
+            _ => format!("p.{} = c.{}", quoted(theirs), quoted(own)),
+        };
+        let same = reference.columns.iter().zip(&reference.to_columns).map(same);
+        let key: Vec<String> = table.key_names().into_iter().map(|name| format!("c.{}", quoted(name))).collect();
         let expression = format!(
             "(SELECT concat_ws(',', {}) FROM {} c WHERE {condition} AND {}{} \
               AND NOT EXISTS (SELECT FROM {} p WHERE {}{}) LIMIT 1)",

@@ -20,7 +20,7 @@ pub struct Condition<'t> {
 impl<'t> Condition<'t> {
     /// `of` is put before every column.
     pub fn new(table: &'t Table, by: &'t [usize], of: &str) -> Self {
-        let names: Vec<String> = by.iter().map(|&at| format!("{of}{}", name(&table.columns[at]))).collect();
+        let names: Vec<String> = by.iter().map(|&at| side(of, &table.columns[at])).collect();
         let sql = match &names[..] {
             [only] => format!("{only} IN ("),
             _ => format!("({}) IN (", names.join(", ")),
@@ -53,12 +53,12 @@ impl<'t> Condition<'t> {
     }
 }
 
-/// The condition that a row is the one of a key.
+/// The condition that a row is the one of a key. It means the same under any path.
 pub fn is_key(table: &Table, key: &[Value]) -> String {
     let is = |(&at, value): (&usize, &Value)| {
         let column = &table.columns[at];
         match literal(column, value) {
-            Some(literal) => format!("{} = {literal}", name(column)),
+            Some(literal) => format!("{} OPERATOR(pg_catalog.=) {literal}", side("", column)),
             None if value.is_null() => format!("{} IS NULL", name(column)),
             None => "false".to_owned(),
         }
@@ -66,10 +66,34 @@ pub fn is_key(table: &Table, key: &[Value]) -> String {
     table.key.iter().zip(key).map(is).collect::<Vec<_>>().join(" AND ")
 }
 
-/// A column as it is compared and sorted by.
+/// A column of `of` as it is compared. For a type of somebody's own an operator may be found by way of a cast, which is a
+/// function of his: the text that the type itself writes is compared.
+fn side(of: &str, column: &Column) -> String {
+    if !is_own(column) {
+        return format!("{of}{}", name(column));
+    }
+    let name = format!("{of}{}", quoted(&column.name));
+    let written = format!("CASE WHEN {name} IS DISTINCT FROM NULL THEN pg_catalog.concat({name}) END");
+    if column.ignores_case { format!("pg_catalog.lower({written})") } else { written }
+}
+
+/// Is its type somebody's own? Those of the server have no schema in their names.
+fn is_own(column: &Column) -> bool {
+    column.kind.contains('.')
+}
+
+/// The condition that two columns hold the same, each of the table it is put behind.
+pub fn same((of, one): (&str, &Column), (with, other): (&str, &Column)) -> String {
+    match is_own(one) || is_own(other) {
+        true => format!("{} = {}", side(of, one), side(with, other)),
+        false => format!("{of}{} = {with}{}", quoted(&one.name), quoted(&other.name)),
+    }
+}
+
+/// A column as it is sorted by.
 pub fn name(column: &Column) -> String {
     let kind = column.kind.split('[').next().unwrap_or_default();
-    let text = if BY_TEXT.contains(&kind) { "::text" } else { "" };
+    let text = if BY_TEXT.contains(&kind) { "::pg_catalog.text" } else { "" };
     format!("{}{text}", quoted(&column.name))
 }
 
@@ -100,6 +124,9 @@ fn literal(column: &Column, value: &Value) -> Option<String> {
             (digits == 32 && text.len() <= 38).then(|| value::literal(kind, value))
         }
         (Kind::Text, _) if column.kind == "uuid" => None,
+        (Kind::Text, _) if is_own(column) && column.ignores_case => {
+            Some(format!("pg_catalog.lower({})", value::literal(kind, value)))
+        }
         (Kind::Text | Kind::Real | Kind::Numeric, _) => Some(value::literal(kind, value)),
     }
 }
@@ -110,7 +137,8 @@ mod tests {
 
     fn table() -> Table {
         let column = |(name, kind): (&str, &str)| Column { name: name.into(), kind: kind.into(), ..Column::default() };
-        let columns = [("id", "integer"), ("name", "text"), ("it", "json"), ("u", "uuid")].map(column);
+        let columns =
+            [("id", "integer"), ("name", "text"), ("it", "json"), ("u", "uuid"), ("m", "app.mood")].map(column);
         Table { name: "t".into(), columns: columns.into(), key: vec![0, 1], ..Table::default() }
     }
 
@@ -131,10 +159,27 @@ mod tests {
     }
 
     #[test]
+    fn a_type_of_somebodys_own_is_compared_by_what_it_writes() {
+        let written = "CASE WHEN \"m\" IS DISTINCT FROM NULL THEN pg_catalog.concat(\"m\") END";
+        assert_eq!(among(&[4], &[vec![Value::text("sad")]]).unwrap(), format!("{written} IN ('sad')"));
+        let table = Table { key: vec![4], ..table() };
+        assert_eq!(is_key(&table, &[Value::text("sad")]), format!("{written} OPERATOR(pg_catalog.=) 'sad'"));
+        let (id, m) = (&table.columns[0], &table.columns[4]);
+        assert_eq!(same(("p.", id), ("c.", id)), "p.\"id\" = c.\"id\"");
+        assert_eq!(same(("p.", m), ("c.", m)), format!("{} = {}", side("p.", m), side("c.", m)));
+        let email = Column { kind: "public.citext".into(), ignores_case: true, ..m.clone() };
+        assert_eq!(side("", &email), format!("pg_catalog.lower({written})"));
+        assert_eq!(literal(&email, &Value::text("Ann")).unwrap(), "pg_catalog.lower('Ann')");
+    }
+
+    #[test]
     fn several_columns_are_compared_as_one_and_what_cannot_be_compared_by_its_text() {
         let keys = [vec![Value::Integer(1), Value::text("it's")]];
         assert_eq!(among(&[0, 1], &keys).unwrap(), "(\"id\", \"name\") IN ((1, 'it''s'))");
-        assert_eq!(among(&[2], &[vec![Value::text("{}")]]).unwrap(), "\"it\"::text IN ('{}')");
-        assert_eq!(is_key(&table(), &keys[0]), "\"id\" = 1 AND \"name\" = 'it''s'");
+        assert_eq!(among(&[2], &[vec![Value::text("{}")]]).unwrap(), "\"it\"::pg_catalog.text IN ('{}')");
+        assert_eq!(
+            is_key(&table(), &keys[0]),
+            "\"id\" OPERATOR(pg_catalog.=) 1 AND \"name\" OPERATOR(pg_catalog.=) 'it''s'"
+        );
     }
 }

@@ -5,7 +5,7 @@
 use crate::base::record::{Table, Value};
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::records::live::Live;
-use crate::engine::postgres::records::value::{Kind, literal, typed_literal};
+use crate::engine::postgres::records::value::{Kind, literal, text_of, typed_literal};
 
 impl Live {
     pub(super) fn convert(&self, table: &Table, column: usize, value: &Value) -> Result<Value, String> {
@@ -17,8 +17,10 @@ impl Live {
         let own = own_kind(value);
         let given = literal(Kind::of(own), value);
         let there = typed_literal(kind, &Value::Text(Kind::of(kind).text(value).unwrap_or_default().into_owned()));
-        let same = same(kind, own, &given, &there);
-        let made = self.tried(&format!("CASE WHEN {same} THEN ({there})::text END"));
+        // What the column would cut off or round is not the same.
+        let kept = if has_own_name(kind) { there.clone() } else { format!("({there})::{kind}") };
+        let same = same(kind, own, &given, &kept);
+        let made = self.tried(&format!("CASE WHEN {same} THEN {} END", text_of(kind, &there)));
         let why = |error: PostgresError| match error {
             PostgresError::Server { reason, .. } => reason,
             other => other.to_string(),
@@ -29,6 +31,11 @@ impl Live {
             None => Err(refused("it would not be the same")),
         }
     }
+}
+
+/// Is it a type of somebody's own? Between those, a cast may be a function of his.
+fn has_own_name(kind: &str) -> bool {
+    kind.contains('.')
 }
 
 /// What a value is as it stands there.
@@ -53,7 +60,7 @@ fn same(kind: &str, own: &str, given: &str, there: &str) -> String {
         _ if base.starts_with("timestamp") => as_both("timestamp with time zone"),
         "jsonb" | "json" => as_both("jsonb"),
         "uuid" => format!("lower({given}) = ({there})::text"),
-        _ => format!("({given}::{own})::text = ({there})::text"),
+        _ => format!("{} = {}", text_of(own, &format!("{given}::{own}")), text_of(kind, there)),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Values come as text, written as a capture has them, so that both compare. What is added waits until something else is
 //! asked, so that many rows are one statement.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::base::control::Control;
 use crate::base::error::Explained;
 use crate::base::record::{Each, Key, PART, Records, Row, Table, Value};
 use crate::engine::postgres::connect::Session;
+use crate::engine::postgres::database;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::quoted;
 use crate::engine::postgres::moment;
@@ -23,13 +24,23 @@ use crate::engine::postgres::records::compared::{self, Condition};
 use crate::engine::postgres::records::error::LiveError;
 use crate::engine::postgres::records::rules::Transaction;
 use crate::engine::postgres::records::schema::{self, Described};
-use crate::engine::postgres::records::value::{Kind, literal};
+use crate::engine::postgres::records::value::{Kind, literal, text_of};
 use crate::engine::postgres::settings::Settings;
 
 /// Keys that one statement asks for: of one column, and of several, which are compared one by one.
 const KEYS: [usize; 2] = [4_000, 400];
 /// A statement longer than this is not made any longer.
 const LONG: usize = 1 << 20;
+
+/// What stands around a statement that runs with the names that apps have here.
+struct AsApps {
+    before: String,
+    after: String,
+}
+
+/// Is everything that the owner of the database has made as good as what whoever is connected has made himself?
+const TRUSTED: &str = "(SELECT pg_has_role(d.datdba, 'USAGE') AND (o.rolsuper OR NOT me.rolsuper) FROM pg_database d \
+    JOIN pg_roles o ON o.oid = d.datdba JOIN pg_roles me ON me.rolname = current_user WHERE d.datname = current_database())";
 
 /// A live database.
 pub struct Live {
@@ -39,6 +50,7 @@ pub struct Live {
     pub(super) tables: RefCell<Rc<BTreeMap<String, Described>>>,
     pub(super) pending: RefCell<Option<Pending>>,
     pub(super) transaction: Option<Transaction>,
+    as_apps: OnceCell<AsApps>,
     savepoints: Cell<u32>,
 }
 
@@ -55,7 +67,7 @@ impl Live {
         let milliseconds = wait.as_millis().clamp(1, i32::MAX as u128);
         session.batch(&format!("SET lock_timeout = {milliseconds}"))?;
         let (tables, pending, savepoints) = (RefCell::default(), RefCell::default(), Cell::default());
-        Ok(Self { session, wait, tables, pending, transaction: None, savepoints })
+        Ok(Self { session, wait, tables, pending, transaction: None, as_apps: OnceCell::new(), savepoints })
     }
 
     pub(super) fn database(&self) -> String {
@@ -87,18 +99,39 @@ impl Live {
 
     /// Reads the tables there are, and remembers them.
     pub(super) fn read(&self) -> Result<Rc<BTreeMap<String, Described>>, PostgresError> {
-        // What is read here has to name its types in full; what is written may need what the user's own path has.
-        let inside = self.transaction.is_some();
-        if inside {
-            self.session.batch("SET LOCAL search_path = ''")?;
-        }
         let tables = schema::read(&self.session)?;
-        if inside {
-            self.session.batch("SET LOCAL search_path TO DEFAULT")?;
-        }
         let known = Rc::new(tables.into_iter().map(|table| (schema::name(&table.name), table)).collect());
         *self.tables.borrow_mut() = Rc::clone(&known);
         Ok(known)
+    }
+
+    /// Checks, defaults, triggers and conditions are an app's own, and need the path that it has.
+    fn as_apps(&self) -> Result<&AsApps, PostgresError> {
+        if let Some(known) = self.as_apps.get() {
+            return Ok(known);
+        }
+        let path = database::list(&self.session.usual_path()?);
+        let restricts = self.value("current_setting('restrict_nonsystem_relation_kind', true) IS NOT NULL")?;
+        let views = |what: &str| match restricts.as_deref() {
+            Some("t") => format!("; SET LOCAL restrict_nonsystem_relation_kind = '{what}'"),
+            _ => String::new(),
+        };
+        let before = format!("SET LOCAL search_path TO {path}{}", views(""));
+        Ok(self
+            .as_apps
+            .get_or_init(|| AsApps { before, after: format!("SET LOCAL search_path = ''{}", views("view")) }))
+    }
+
+    /// Everything that [`Live::as_app`] needs to know is known from here on.
+    pub(super) fn know_apps(&self) -> Result<(), PostgresError> {
+        self.as_apps().map(|_| ())
+    }
+
+    /// Runs a statement of a transaction as an app would; says how many rows it was about. It is read under the app's path:
+    /// names, types and operators in it have to be written in full.
+    pub(super) fn as_app(&self, sql: &str) -> Result<u64, PostgresError> {
+        let AsApps { before, after } = self.as_apps()?;
+        self.session.run(&format!("{before}; {sql}; {after}"))
     }
 
     pub(super) fn known(&self) -> Result<Rc<BTreeMap<String, Described>>, PostgresError> {
@@ -221,9 +254,12 @@ impl Records for Live {
         if condition.is_none() || self.transaction.is_some() {
             return self.each(&sql, table, wanted, each);
         }
-        // A condition of somebody's own: it may name things as he does, but it only reads, and is not followed by more.
+        // A condition of somebody's own: it may name things as he does, but it only reads, and is not followed by more. Where
+        // the owner of the database is less than he, what he names is not the owner's.
         let explain = self.explained(None);
-        self.session.batch("BEGIN READ ONLY; SET LOCAL search_path TO DEFAULT").map_err(&explain)?;
+        let trusted = self.value(TRUSTED).map_err(&explain)?.as_deref() == Some("t");
+        let path = if trusted { self.as_apps().map_err(&explain)?.before.as_str() } else { "" };
+        self.session.batch(&format!("BEGIN READ ONLY; {path}")).map_err(&explain)?;
         let done = self.session.check(&sql).map_err(&explain).and_then(|()| self.each(&sql, table, wanted, each));
         let ended = self.session.batch("ROLLBACK").map_err(&explain);
         done.and(ended)
@@ -240,7 +276,8 @@ impl Records for Live {
             other => other,
         };
         let given = Value::text(text);
-        let made = self.tried(&format!("({}::{kind})::text", literal(Kind::Text, &given))).map_err(|error| {
+        let expression = text_of(kind, &format!("{}::{kind}", literal(Kind::Text, &given)));
+        let made = self.tried(&expression).map_err(|error| {
             let (text, kind) = (text.to_owned(), kind.to_owned());
             match error {
                 PostgresError::Server { reason, .. } => LiveError::Typed { text, kind, reason },

@@ -156,9 +156,7 @@ impl Live {
         let (later, now): (Vec<String>, Vec<String>) = statements.iter().cloned().partition(|sql| is_reference(sql));
         let failed = |error| self.failed(None, error);
         // They name everything in full.
-        self.session.batch("SET LOCAL search_path = ''").map_err(failed)?;
         now.iter().try_for_each(|sql| self.run_definition(sql))?;
-        self.session.batch("SET LOCAL search_path TO DEFAULT").map_err(failed)?;
         self.read().map_err(failed)?;
         let transaction = self.transaction.as_mut().expect("BUG: tables are made in a transaction");
         transaction.ties = later;

@@ -37,6 +37,8 @@ pub struct Transaction {
     /// Where we look after references: keys of rows that were written, and what rows held that others may refer to.
     pub rows: BTreeMap<String, Vec<Key>>,
     pub before: BTreeMap<String, Vec<Row>>,
+    /// Rows that referred to nothing already, by table.
+    pub outlived: BTreeMap<String, Vec<Key>>,
     /// The highest number that was added, by table and column.
     pub numbers: BTreeMap<String, BTreeMap<String, i64>>,
 }
@@ -123,15 +125,18 @@ const DEFERS: &str = "WITH RECURSIVE written (oid) AS ( \
     FROM pg_constraint f WHERE f.contype = 'f' AND f.conparentid = 0 \
       AND f.conrelid IN (SELECT oid FROM written) AND f.confrelid IN (SELECT oid FROM written)";
 
+/// Whatever a role is set to, references are checked and triggers fire unless they are told not to.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+    SELECT set_config('session_replication_role', 'origin', true) WHERE current_setting('session_replication_role') <> 'origin'";
+
 pub type Known = Rc<BTreeMap<String, Described>>;
 
 impl Live {
     pub(super) fn start(&mut self, rules: Rules<'_>) -> Result<(), LiveError> {
         let known = self.known()?;
-        // Every statement sees what is there once the tables are locked. Triggers and checks are the user's own, and
-        // need the path that he has.
-        let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path TO DEFAULT";
-        self.session.batch(begin).map_err(|error| self.failed(None, error))?;
+        self.know_apps().map_err(|error| self.failed(None, error))?;
+        // Every statement sees what is there once the tables are locked.
+        self.session.batch(BEGIN).map_err(|error| self.failed(None, error))?;
         self.transaction = Some(Transaction::default());
         match self.prepare(rules, &known) {
             Ok(transaction) => {
@@ -154,6 +159,9 @@ impl Live {
         let names: Vec<String> = written.iter().filter_map(|name| Some(known.get(*name)?.name.quoted())).collect();
         let defers: bool = self.session.query(DEFERS, &[&names, &!rules.references]).map_err(failed)?[0].get(0);
         let mut transaction = Transaction { defers, ..Transaction::default() };
+        for (table, key) in rules.outlived {
+            transaction.outlived.entry(table.clone()).or_default().push(key.clone());
+        }
         self.as_written(&mut transaction, rules, &names)?;
         if !rules.triggers {
             self.still(&mut transaction, rules, &names)?;

@@ -104,6 +104,15 @@ pub fn typed_literal(kind: &str, value: &Value) -> String {
     format!("{}::{}", literal(Kind::of(kind), value), without_length(kind))
 }
 
+/// The text of an expression of a type. One of somebody's own may have a cast to text, which is a function of his: what the type
+/// itself writes is asked for then.
+pub fn text_of(kind: &str, expression: &str) -> String {
+    match kind.contains('.') {
+        true => format!("pg_catalog.concat({expression})"),
+        false => format!("({expression})::pg_catalog.text"),
+    }
+}
+
 /// A type without its length or scale: a cast to one cuts values off, or rounds them.
 fn without_length(kind: &str) -> String {
     let (mut name, mut depth, mut quoted) = (String::new(), 0, false);
@@ -258,6 +267,8 @@ mod tests {
         assert_eq!(literal(Kind::Text, &Value::text("it's")), "'it''s'");
         assert_eq!(literal(Kind::Text, &Value::Text(vec![b'a', 0xff, b'\''])), "E'a\\xff\\x27'");
         assert_eq!(literal(Kind::Text, &Value::Null), "NULL");
+        assert_eq!(text_of("app.mood", "a"), "pg_catalog.concat(a)");
+        assert_eq!(text_of("numeric(10,2)", "a"), "(a)::pg_catalog.text");
         let typed = |kind| typed_literal(kind, &Value::text("x"));
         assert_eq!(typed("character varying(10)[]"), "'x'::character varying[]");
         assert_eq!(typed("character(3)"), "'x'::pg_catalog.bpchar");

@@ -84,7 +84,7 @@ impl Live {
 
     /// Everything that triggers do is done by then. What is put off is done first.
     pub(super) fn all_fired(&self) -> Result<(), PostgresError> {
-        self.session.batch("SET CONSTRAINTS ALL IMMEDIATE")
+        self.as_app("SET CONSTRAINTS ALL IMMEDIATE").map(|_| ())
     }
 
     /// The rows of a table that were touched, and what each held when it first was.
@@ -96,7 +96,8 @@ impl Live {
         let kinds: Vec<Kind> = table.columns.iter().map(|column| Kind::of(&column.kind)).collect();
         let kinds: Vec<Kind> = [Kind::Text].into_iter().chain(kinds).collect();
         let columns: Vec<String> = (0..table.columns.len()).map(|at| format!("c{at}")).collect();
-        let key: Vec<String> = table.key.iter().map(|at| format!("c{at}::text COLLATE \"C\"")).collect();
+        let key: Vec<String> =
+            table.key.iter().map(|at| format!("{} COLLATE \"C\"", written(&format!("c{at}")))).collect();
         let declare = format!(
             "DECLARE strongroom_touched NO SCROLL CURSOR FOR SELECT how, {} FROM pg_temp.strongroom_{number} ORDER BY {}, n",
             columns.join(", "),
@@ -215,7 +216,8 @@ fn statements(number: usize, table: &Described, leaves: &[String]) -> String {
         format!("INSERT INTO pg_temp.strongroom_{number} VALUES ({next}, '{how}', {});", of(which))
     };
     // Types that cannot be compared are, as text.
-    let moved = |at: &usize| format!("OLD.{name}::text IS DISTINCT FROM NEW.{name}::text", name = all[*at]);
+    let written = |which: &str, at: &usize| written(&format!("{which}.{}", all[*at]));
+    let moved = |at: &usize| format!("{} IS DISTINCT FROM {}", written("OLD", at), written("NEW", at));
     let moved = record.key.iter().map(moved).collect::<Vec<_>>().join(" OR ");
     let (was, came, went) = (note("w", "OLD"), note("a", "NEW"), note("d", "OLD"));
     let name = record.name.replace(['%', '\''], "");
@@ -233,6 +235,11 @@ fn statements(number: usize, table: &Described, leaves: &[String]) -> String {
         "CREATE TEMP TABLE strongroom_{number} ON COMMIT DROP AS \
          SELECT 0::bigint AS n, ''::text AS how, {named} FROM {from} WITH NO DATA; {function} {triggers}"
     )
+}
+
+/// A value as its type writes it, in brackets. A cast of its own to text, if it is somebody's type, would be his function.
+fn written(value: &str) -> String {
+    format!("ROW({value})::pg_catalog.text")
 }
 
 fn triggers(number: usize, leaf: &str) -> String {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::engine::postgres::layout::{self, Sequence, Table, literal};
 use crate::engine::postgres::restore::dump::{Blocks, Dump, Lines};
 use crate::engine::postgres::restore::error::LoadError;
-use crate::engine::postgres::restore::{Loaded, Options, PINNED, check, connect, definitions, rows, settle, tables};
+use crate::engine::postgres::restore::{Loaded, Options, check, connect, definitions, pin, rows, settle, tables};
 use crate::engine::postgres::settings::Settings;
 
 /// Drops what belongs to nobody's system: first what refers to schemas, then these, then what lies in none.
@@ -62,7 +62,7 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
         session.batch(if session.server_version() >= 150_000 { OWNED } else { OPEN })?;
     }
     definitions::run_all(dump, layout::PRE_DATA, &mut session)?;
-    session.batch(PINNED)?;
+    pin(&session)?;
     if options.what.rows {
         for table in &tables {
             rows::copy(dump, &mut session, table)?;
@@ -72,7 +72,7 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
         }
     }
     definitions::run_all(dump, layout::POST_DATA, &mut session)?;
-    session.batch(PINNED)?;
+    pin(&session)?;
     if options.what.rows {
         for sequence in &sequences {
             settle::put_back(&mut session, sequence)?;
@@ -84,7 +84,7 @@ pub fn replace(dump: &dyn Dump, to: &Settings, options: &Options) -> Result<Load
         session.batch(&counted(table))?;
     }
     session.batch("SET synchronous_commit = on; COMMIT")?;
-    session.batch(PINNED)?;
+    pin(&session)?;
     if options.what.rows {
         loaded.sequences = settle::sequences(&mut session, &sequences, options.what.tables.as_ref())?;
         let mut sessions = vec![session];

@@ -203,7 +203,13 @@ fn references_of_partitions_are_looked_after_by_us_where_the_server_does_not() {
     let tables = live.tables().unwrap();
     let named = |name: &str| tables.iter().find(|table| table.name == name).unwrap();
     let names = ["a".to_owned(), "p".to_owned()];
-    let rules = strongroom::base::record::Rules { triggers: false, references: false, circles: true, tables: &names };
+    let rules = strongroom::base::record::Rules {
+        triggers: false,
+        references: false,
+        circles: true,
+        tables: &names,
+        outlived: &[],
+    };
     live.begin(rules).unwrap();
     live.insert(named("p"), &[0, 1], &[Value::Integer(2), Value::Integer(9)]).unwrap();
     let error = live.commit().map(|_| ()).unwrap_err().to_string();

@@ -129,6 +129,7 @@ fn a_circle_of_required_references_needs_a_superuser_and_is_checked_by_us() {
         references: false,
         circles: true,
         tables: &["a".to_owned()],
+        outlived: &[],
     };
     live.begin(rules).unwrap();
     assert!(live.delete(table, &number(1)).unwrap());
@@ -149,7 +150,13 @@ fn a_circle_of_required_references_needs_a_superuser_and_is_checked_by_us() {
 fn a_server_lost_before_the_end_takes_everything_back_and_says_so_later() {
     let bench = Bench::new(KEEPER, "CREATE TABLE p (id integer PRIMARY KEY)");
     let names = ["p".to_owned()];
-    let rules = strongroom::base::record::Rules { triggers: false, references: true, circles: false, tables: &names };
+    let rules = strongroom::base::record::Rules {
+        triggers: false,
+        references: true,
+        circles: false,
+        tables: &names,
+        outlived: &[],
+    };
     let end = |lost: bool| {
         let mut live = bench.open();
         let table = live.tables().unwrap().swap_remove(0);
@@ -176,4 +183,42 @@ fn a_server_lost_before_the_end_takes_everything_back_and_says_so_later() {
     let (ended, mark) = end(false);
     ended.unwrap();
     assert_eq!(bench.open().lasted(&mark).unwrap(), Some(true));
+}
+
+#[test]
+fn rows_that_referred_to_nothing_before_a_recovery_do_so_again_after_its_undo() {
+    let bench = Bench::new(
+        "postgres",
+        "CREATE TABLE a (id integer PRIMARY KEY); CREATE TABLE b (id integer PRIMARY KEY, a integer NOT NULL REFERENCES a);
+         INSERT INTO a VALUES (1), (2); INSERT INTO b VALUES (5, 1), (6, 1), (7, 2)",
+    );
+    bench.run("SET session_replication_role = replica; DELETE FROM a WHERE id = 1");
+    let done = bench.recover("a", &[number(1)]).unwrap();
+    assert_eq!(bench.ask("SELECT count(*) FROM a"), "2");
+    bench.undo(&done).unwrap();
+    assert_eq!(bench.ask("SELECT count(*) FROM a"), "1");
+    // One that is newer is no such row.
+    let done = bench.recover("a", &[number(1)]).unwrap();
+    bench.run("INSERT INTO b VALUES (8, 1)");
+    assert!(bench.undo(&done).is_err_and(|error| error.to_string().contains("b 8")));
+    assert_eq!(bench.ask("SELECT count(*) FROM a"), "2");
+}
+
+#[test]
+fn references_of_a_type_that_minds_no_letters_hold_whatever_the_letters() {
+    let bench = Bench::new(
+        "postgres",
+        "CREATE EXTENSION IF NOT EXISTS citext; CREATE TABLE people (email citext PRIMARY KEY, name text);
+         CREATE TABLE notes (id integer PRIMARY KEY, email citext NOT NULL REFERENCES people);
+         INSERT INTO people VALUES ('Ann@x', 'Ann'); INSERT INTO notes VALUES (1, 'ann@X'), (2, 'ANN@x')",
+    );
+    let whole = bench.dump();
+    bench.run("DELETE FROM notes; DELETE FROM people");
+    let done = bench.recover("people", &[vec![Value::text("Ann@x")]]).unwrap();
+    assert_eq!(bench.dump(), whole);
+    bench.run("UPDATE people SET name = 'other'");
+    assert!(bench.undo(&done).is_err());
+    bench.run("UPDATE people SET name = 'Ann'");
+    bench.undo(&done).unwrap();
+    assert_eq!(bench.dump(), Vec::<String>::new());
 }
