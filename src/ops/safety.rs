@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::base::capture::Skip;
 use crate::base::control::Control;
-use crate::base::path;
+use crate::base::name::Name;
+use crate::base::path::{self, EntryPath};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request, Rescan};
@@ -27,7 +28,11 @@ pub fn place(root: &str) -> PathBuf {
 }
 
 /// What is to be kept safe.
-pub struct Plan(Request);
+pub struct Plan {
+    request: Request,
+    /// What is going to be touched: all of that must be in the snapshot.
+    touched: Vec<(Name, EntryPath)>,
+}
 
 /// Plans a snapshot of the sources that these parts belong to, as the configuration describes them, or all of them at their
 /// place where it does not. `None` when nothing of it is there.
@@ -55,37 +60,47 @@ pub fn plan(
     let control = control.clone();
     // What is kept is what is there, sound or not: whoever gives it back has it checked.
     // What is left alone since it looks as it should must be so, and what is kept must be what is there.
-    let of = |part: &Touched| (part.source.clone(), part.path.clone());
-    let rescan = if trust_times { Rescan::Nothing } else { Rescan::Parts(parts.iter().map(of).collect()) };
+    let touched: Vec<_> = parts.iter().map(|part| (part.source.clone(), part.path.clone())).collect();
+    let rescan = if trust_times { Rescan::Nothing } else { Rescan::Parts(touched.clone()) };
     let (check, estimate) = (false, false);
-    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, alarms: None, all: true, control })))
+    let request = Request { sources, label, check, rescan, estimate, alarms: None, all: true, control };
+    Ok(Some(Plan { request, touched }))
 }
 
 impl Plan {
-    /// Takes the snapshot, of all that is there at this time.
+    /// Takes the snapshot, of all that is there at this time. Where it would lack something that is touched, there is none.
     pub fn take(&self, vault: &Vault) -> Result<Manifest, OpError> {
-        let manifest = backup::backup(vault, &self.0).map_err(refused)?.manifest;
-        match manifest.sources.iter().find_map(missing) {
-            None => Ok(manifest),
+        let will_do = |source: &SourceRecord| match missing(source, &self.touched) {
+            None => Ok(()),
             Some(why) => Err(Problem::NoSafety { why, source: None }.into()),
-        }
+        };
+        Ok(backup::backup_if(vault, &self.request, &will_do).map_err(refused)?.manifest)
     }
 }
 
-/// What is not in a snapshot. A damaged database is in it, as it lies there.
-fn missing(source: &SourceRecord) -> Option<String> {
-    let is_kept = |skip: &&Skip| skip.damage;
-    let kept = source.skipped.iter().filter(is_kept).count() as u64;
-    (source.skipped_count > kept).then(|| {
-        let first = source.skipped.iter().find(|skip| !is_kept(skip));
-        let first = first.map(|skip| format!("{}: {}", skip.path, skip.reason));
-        format!("{}/{}", source.name, first.unwrap_or_default())
-    })
+/// What is not in a snapshot of what is touched. A damaged database is in it, as it lies there.
+fn missing(source: &SourceRecord, touched: &[(Name, EntryPath)]) -> Option<String> {
+    let (kept, skipped): (Vec<&Skip>, Vec<&Skip>) = source.skipped.iter().partition(|skip| skip.damage);
+    // Of what is not named any more, nobody knows where it is.
+    let unnamed = source.skipped_count > (kept.len() + skipped.len()) as u64;
+    let is_touched = |skip: &&&Skip| {
+        let own = touched.iter().filter(|(name, _)| *name == source.name);
+        own.map(|(_, path)| path).any(|path| source.kind == KIND || concerns(skip, path))
+    };
+    let first = skipped.iter().find(is_touched).or(skipped.first().filter(|_| unnamed));
+    first.map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason))
+}
+
+/// Is what was not captured at this path, below it, or above it?
+fn concerns(skip: &Skip, path: &EntryPath) -> bool {
+    let skipped = path::decode(&skip.path).and_then(|bytes| EntryPath::from_bytes(&bytes).ok());
+    skipped.is_none_or(|skipped| skipped.is_within(path) || path.is_within(&skipped))
 }
 
 pub(in crate::ops) fn refused(error: OpError) -> OpError {
     use crate::base::error::{Class, Explain};
     match error.class() {
+        _ if matches!(error, OpError::Problem(Problem::NoSafety { .. })) => error,
         Class::Interrupted => error,
         _ => Problem::NoSafety { why: error.to_string(), source: Some(Box::new(error)) }.into(),
     }

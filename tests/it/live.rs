@@ -5,6 +5,7 @@ mod at_once;
 mod damaged;
 mod foreseen;
 mod metadata;
+mod nothing;
 mod once;
 mod rot;
 mod undone;

@@ -16,7 +16,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::AsFd;
@@ -87,6 +87,8 @@ pub struct Target {
     /// Files with several names that were left alone, by the name that was met first.
     several: Mutex<HashMap<(u64, u64), EntryPath>>,
     temporary: Temporary,
+    /// How often something took the place of what stood there and differed.
+    replaced: Arc<AtomicU64>,
     staged: bool,
     /// Nothing was there to begin with: nothing can be there already.
     is_new: bool,
@@ -118,6 +120,7 @@ impl Target {
             issues: Arc::default(),
             later: Mutex::default(),
             several: Mutex::default(),
+            replaced: Arc::default(),
             is_new: fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()),
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         })
@@ -212,6 +215,7 @@ impl Target {
         let temporary = self.temporary.name();
         link(temporary.as_bytes()).map_err(failed)?;
         place.replace_by(temporary.as_bytes())?;
+        self.replaced.fetch_add(1, Ordering::Relaxed);
         Ok(Outcome::Done)
     }
 
@@ -220,6 +224,11 @@ impl Target {
         let root = EntryPath::root();
         let dir = self.dirs.itself(&root, Missing::Fail)?;
         rustix::fs::syncfs(&*dir).map_err(|error| TargetError::system("write", &root, error))
+    }
+
+    /// How much stood there, differed and was replaced. Says nothing of what is staged.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Was nothing there to begin with?
@@ -412,7 +421,8 @@ impl Target {
     ) -> FileWriter {
         let issues = self.issues.clone();
         let (end, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-        FileWriter { file, place, temporary, meta, size, issues, end, closed }
+        let replaced = self.replaced.clone();
+        FileWriter { file, place, temporary, meta, size, issues, replaced, end, closed }
     }
 }
 
