@@ -102,8 +102,6 @@ fn what_cannot_be_captured_beside_what_is_touched_does_not_keep_that_from_coming
     assert_eq!(value(&home, "data/a.db"), "captured");
     home.ok(&["undo"]);
     assert_eq!(value(&home, "data/a.db"), "newer");
-    home.ok(&["recover", "latest", "--file", "db:a.db"]);
-    assert_eq!(value(&home, "data/a.db"), "captured");
 }
 
 #[test]
