@@ -151,15 +151,19 @@ impl Manifest {
         if let Some(why) = &source.failed {
             return Some(format!("was not captured: {why}"));
         }
-        let is_alarming = |alarm: &Alarm| alarm.source == source.name && alarm.what == Lost::Empty;
         match source.skipped.first() {
             _ if source.entries > 0 => None,
             Some(skip) => Some(format!("was not captured: {}", skip.reason)),
-            None => self.alarms.iter().find(|alarm| is_alarming(alarm)).map(|alarm| {
-                let why = alarm.why.as_deref().unwrap_or("there was nothing in it");
-                format!("has nothing in this snapshot: {why}")
-            }),
+            None => self.emptied(source),
         }
+    }
+
+    /// Why there is nothing in a source that should not be empty, though there may be folders or definitions.
+    pub fn emptied(&self, source: &SourceRecord) -> Option<String> {
+        let is_alarming = |alarm: &&Alarm| alarm.source == source.name && alarm.what == Lost::Empty;
+        let alarm = self.alarms.iter().find(is_alarming)?;
+        let why = alarm.why.as_deref().unwrap_or("there was nothing in it");
+        Some(format!("has nothing in this snapshot: {why}"))
     }
 
     /// Does it hold nothing but the rows and files that a recovery was about to change?

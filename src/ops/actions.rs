@@ -91,6 +91,13 @@ pub struct Touched {
     pub swap: Option<Swap>,
 }
 
+impl Action {
+    /// The same as one that has failed and changed nothing.
+    pub fn failed(&self) -> Self {
+        Self { state: State::Done, undone_by: Some(self.id.clone()), ..self.clone() }
+    }
+}
+
 impl Touched {
     /// Where its source lives.
     pub fn place(&self) -> Place {
@@ -182,6 +189,12 @@ impl Actions {
     pub fn keep(&self, action: &Action) -> Result<(), ActionError> {
         let text = serde_json::to_vec_pretty(action).expect("BUG: plain fields");
         self.write(&self.folder.join(format!("{}.json", action.id)), &text)
+    }
+
+    /// Removes it, of an action that found nothing to do.
+    pub fn forget(&self, action: &Action) -> Result<(), ActionError> {
+        let file = self.folder.join(format!("{}.json", action.id));
+        fs::remove_file(&file).map_err(|source| ActionError::Io { file, source })
     }
 
     fn write(&self, file: &Path, bytes: &[u8]) -> Result<(), ActionError> {

@@ -14,7 +14,7 @@ use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::format::layout;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::overlap::overlapping;
 use crate::source::{Source, SourceError};
@@ -97,8 +97,16 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
+/// Looks at what was captured of a source.
+pub type WillDo<'w> = dyn Fn(&SourceRecord) -> Result<(), OpError> + 'w;
+
 /// Takes a snapshot of what can be captured. Where that is nothing, there is none.
 pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
+    backup_if(vault, request, &|_| Ok(()))
+}
+
+/// The same, if what was captured of each source will do: otherwise there is no snapshot.
+pub fn backup_if(vault: &Vault, request: &Request, will_do: &WillDo<'_>) -> Result<Report, OpError> {
     if request.sources.is_empty() {
         return Err(Problem::Nothing.into());
     }
@@ -120,6 +128,10 @@ pub fn backup(vault: &Vault, request: &Request) -> Result<Report, OpError> {
     }
     if failed.len() == request.sources.len() {
         return abandon(draft, nothing(failed));
+    }
+    let found = draft.records().try_for_each(will_do);
+    if let Err(error) = found {
+        return abandon(draft, error);
     }
     let committed = draft.commit()?;
     // What cannot be noted is read once more.

@@ -15,7 +15,7 @@ use jiff::Zoned;
 use crate::base::control::Control;
 use crate::base::path::{self, EntryPath};
 use crate::base::selector::Selector;
-use crate::format::manifest::Manifest;
+use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::holders::{self, Has, Holders};
@@ -76,6 +76,30 @@ impl<'v> Chooser<'v> {
         match select::select(all, selector, &self.filter, &self.now, holds) {
             Err(OpError::Select(_)) => any(),
             chosen => chosen,
+        }
+    }
+
+    /// The snapshot that would be meant if only those counted that captured a source as `fits` says. Of an id, it is the newest
+    /// of those.
+    pub fn among(
+        &self,
+        selector: &Selector,
+        named: &Named,
+        fits: &dyn Fn(&SourceRecord) -> bool,
+    ) -> Result<Option<&'v Manifest>, OpError> {
+        let latest = Selector::Latest(0);
+        let selector = if matches!(selector, Selector::Prefix(_)) { &latest } else { selector };
+        let mut holders = None;
+        let holds = |snapshot: &Snapshot| {
+            let manifest = &snapshot.manifest;
+            // Nobody means the snapshot made just before something was given back.
+            let is_one = manifest.reason != select::SAFETY && manifest.sources.iter().any(fits);
+            Ok(is_one && self.holds(manifest, named, &mut holders)?)
+        };
+        match select::select(&self.snapshots.readable, selector, &self.filter, &self.now, holds) {
+            Ok(selected) => Ok(Some(&selected.snapshot.manifest)),
+            Err(OpError::Select(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
@@ -208,7 +232,7 @@ impl<'v> Chooser<'v> {
     fn has_part(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {
         let Ok(source) = part.source_of(manifest) else { return Ok(false) };
         // What could not be captured, or was gone, is not what anybody wants back.
-        if manifest.absence(source).is_some() {
+        if manifest.absence(source).or_else(|| manifest.emptied(source)).is_some() {
             return Ok(false);
         }
         if part.path.is_root() {

@@ -150,7 +150,19 @@ pub enum Problem {
     )]
     UnknownPlace(Box<Unknown>),
     #[error("{} {} live data of {source_name}", .to.display(), if .root == .to { "is" } else { "holds or is inside" })]
-    LiveData { to: std::path::PathBuf, source_name: String, root: std::path::PathBuf, snapshot: String },
+    LiveData { to: std::path::PathBuf, source_name: String, root: std::path::PathBuf, hint: String },
+    #[error("{} is where another {source_name} lives than that of snapshot {snapshot}, which is of {}", .to.display(), text::printable(.root))]
+    OtherPlace { to: std::path::PathBuf, source_name: String, snapshot: String, root: String, hint: String },
+    #[error("{source_name} was captured in several places, and {selector} may mean any of them")]
+    WhichPlace { source_name: String, selector: String, found: Vec<(String, String)> },
+    #[error("there is no source {source_name} that --place could be of")]
+    NoSuchPlace { source_name: crate::base::name::Name, sources: Vec<String> },
+    #[error("{} is in the folder of a vault, {}", .to.display(), .vault.display())]
+    InVault { to: std::path::PathBuf, vault: std::path::PathBuf },
+    #[error("{database} is the live database of {source_name}")]
+    LiveServer { database: String, source_name: String, hint: String },
+    #[error("action {action} was broken off before anything was changed: there is nothing of it to take back")]
+    NothingBegun { action: String },
     #[error("{path} fits {count} files")]
     WhichFile { path: String, count: u64, files: Vec<String> },
     #[error("{} is not there", .path.display())]
@@ -188,7 +200,9 @@ impl Explain for Problem {
             Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
             Self::OtherEngine { .. } | Self::NoHolder { .. } | Self::WhichHolder { .. } => Class::Usage,
             Self::BadPart { .. } | Self::WhichApp { .. } => Class::Usage,
-            Self::UnknownPlace(_) | Self::LiveData { .. } => Class::Usage,
+            Self::UnknownPlace(_) | Self::LiveData { .. } | Self::LiveServer { .. } => Class::Usage,
+            Self::OtherPlace { .. } | Self::WhichPlace { .. } | Self::NoSuchPlace { .. } => Class::Usage,
+            Self::InVault { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::AnotherRecovery | Self::Removed { .. } => Class::Busy,
             Self::Beside { error, .. } => error.class(),
@@ -236,10 +250,17 @@ impl Explain for Problem {
             Self::ChangedSince { paths, .. } => {
                 Some(format!("{}: look at them, then --force takes the action back all the same", paths.join(", ")))
             }
-            Self::LiveData { source_name, snapshot, .. } => Some(format!(
-                "name an empty folder, or change it with a way back: strongroom restore {snapshot} {} --in-place",
-                text::shell_word(source_name)
-            )),
+            Self::LiveData { hint, .. } | Self::LiveServer { hint, .. } | Self::OtherPlace { hint, .. } => {
+                Some(hint.clone())
+            }
+            Self::WhichPlace { found, .. } => {
+                let one = |(snapshot, root): &(String, String)| format!("{snapshot} is of {}", text::printable(root));
+                let all: Vec<String> = found.iter().map(one).collect();
+                Some(format!("name the snapshot by its id: {}", all.join(", ")))
+            }
+            Self::NoSuchPlace { sources, .. } => Some(format!("there is {}", quoted(sources))),
+            Self::InVault { .. } => Some("name another folder: nothing but strongroom backup writes there".into()),
+            Self::NothingBegun { .. } => Some("it is passed over from now on; see strongroom undo --list".into()),
             Self::UnknownPlace(unknown) => Some(format!(
                 "if it lives there, pass --place {}; or say in strongroom.toml where it lives on this host",
                 unknown.argument()

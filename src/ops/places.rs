@@ -4,7 +4,7 @@
 //! where something is written or read, nor which server is sent a password: the configuration does, or a person, or what
 //! this host remembers of its own captures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::base::name::Name;
 use crate::base::path;
@@ -46,6 +46,29 @@ impl Places {
             true => Ok(record.root.clone()),
             false => Err(Problem::UnknownPlace(Box::new(Unknown::of(manifest, record))).into()),
         }
+    }
+
+    /// Did a person say where the source lives?
+    pub fn names(&self, source: &Name) -> bool {
+        self.named.contains_key(source)
+    }
+
+    /// Fails where a person says where a source lives that none of these snapshots has: what is meant would be passed over.
+    pub fn must_be_of(&self, manifests: &[&Manifest]) -> Result<(), OpError> {
+        let sources = manifests.iter().flat_map(|manifest| &manifest.sources).map(|source| &source.name);
+        let sources: BTreeSet<&Name> = sources.collect();
+        match self.named.keys().find(|named| !sources.contains(named)) {
+            None => Ok(()),
+            Some(named) => {
+                let (source_name, sources) = (named.clone(), sources.into_iter().map(Name::to_string).collect());
+                Err(Problem::NoSuchPlace { source_name, sources }.into())
+            }
+        }
+    }
+
+    /// Where this host captured a source of this name, written as manifests write it.
+    pub fn captured<'p>(&'p self, source: &'p Name) -> impl Iterator<Item = &'p str> {
+        self.captured.iter().filter(|place| place.source == source.as_str()).map(|place| place.root.as_str())
     }
 
     /// Did this host capture the source where the snapshot says?

@@ -15,6 +15,7 @@ pub mod live_target;
 pub mod server;
 mod sides;
 pub mod swap;
+pub mod whose;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -53,6 +54,9 @@ pub struct Report {
     pub bytes: u64,
     /// Files that were there already, byte for byte.
     pub identical: u64,
+    /// Files, links and devices that stood there and held something else, which is lost.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub replaced: u64,
     /// Folders, links and devices.
     pub others: u64,
     /// What another database had left beside one that was restored, and was removed.
@@ -67,6 +71,10 @@ pub struct Report {
 pub struct Issue {
     pub path: String,
     pub reason: String,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Restores into a folder. One source goes straight into it, several into a folder each.
@@ -135,6 +143,7 @@ fn restore_source(
     for issue in target.seal() {
         tally.note(issue.path, issue.reason);
     }
+    report.replaced += target.replaced();
     tally.add_to(report);
     Ok(())
 }

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::base::capture::Skip;
 use crate::base::control::Control;
-use crate::base::path;
+use crate::base::name::Name;
+use crate::base::path::{self, EntryPath};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Touched;
 use crate::ops::backup::{self, Planned, Request, Rescan};
@@ -28,7 +29,13 @@ pub fn place(root: &str) -> PathBuf {
 }
 
 /// What is to be kept safe.
-pub(in crate::ops) struct Plan(Request, Odd);
+pub(in crate::ops) struct Plan {
+    request: Request,
+    /// What is going to be touched: all of that must be in the snapshot.
+    touched: Vec<(Name, EntryPath)>,
+    /// What will be left alone of it, and need not be.
+    odd: Odd,
+}
 
 /// Plans a snapshot of the sources that these parts belong to, as the configuration describes them, or all of them at their
 /// place where it does not. `None` when nothing of it is there.
@@ -56,38 +63,49 @@ pub(in crate::ops) fn plan(
     let control = control.clone();
     // What is kept is what is there, sound or not: whoever gives it back has it checked.
     // What is left alone since it looks as it should must be so, and what is kept must be what is there.
-    let of = |part: &Touched| (part.source.clone(), part.path.clone());
-    let rescan = if trust_times { Rescan::Nothing } else { Rescan::Parts(parts.iter().map(of).collect()) };
+    let touched: Vec<_> = parts.iter().map(|part| (part.source.clone(), part.path.clone())).collect();
+    let rescan = if trust_times { Rescan::Nothing } else { Rescan::Parts(touched.clone()) };
     let (check, estimate) = (false, false);
-    Ok(Some(Plan(Request { sources, label, check, rescan, estimate, alarms: None, all: true, control }, odd)))
+    let request = Request { sources, label, check, rescan, estimate, alarms: None, all: true, control };
+    Ok(Some(Plan { request, touched, odd }))
 }
 
 impl Plan {
-    /// Takes the snapshot, of all that is there at this time.
+    /// Takes the snapshot, of all that is there at this time. Where it would lack something that is touched, there is none.
     pub fn take(&self, vault: &Vault) -> Result<Manifest, OpError> {
-        let manifest = backup::backup(vault, &self.0).map_err(refused)?.manifest;
-        match manifest.sources.iter().find_map(|source| missing(source, &self.1)) {
-            None => Ok(manifest),
+        let will_do = |source: &SourceRecord| match self.missing(source) {
+            None => Ok(()),
             Some(why) => Err(Problem::NoSafety { why, source: None }.into()),
-        }
+        };
+        Ok(backup::backup_if(vault, &self.request, &will_do).map_err(refused)?.manifest)
+    }
+
+    /// What is not in a snapshot of what is touched. A damaged database is in it, as it lies there.
+    fn missing(&self, source: &SourceRecord) -> Option<String> {
+        let stays = |skip: &Skip| self.odd.databases.contains(&(source.name.clone(), skip.path.clone()));
+        let is_kept = |skip: &&Skip| stays(skip) || skip.damage;
+        let (kept, skipped): (Vec<&Skip>, Vec<&Skip>) = source.skipped.iter().partition(is_kept);
+        // Of what is not named any more, nobody knows where it is.
+        let unnamed = source.skipped_count > (kept.len() + skipped.len()) as u64;
+        let is_touched = |skip: &&&Skip| {
+            let own = self.touched.iter().filter(|(name, _)| *name == source.name);
+            own.map(|(_, path)| path).any(|path| source.kind == KIND || concerns(skip, path))
+        };
+        let first = skipped.iter().find(is_touched).or(skipped.first().filter(|_| unnamed));
+        first.map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason))
     }
 }
 
-/// What is not in a snapshot. A damaged database is in it, as it lies there; what will be left alone need not be.
-fn missing(source: &SourceRecord, odd: &Odd) -> Option<String> {
-    let stays = |skip: &Skip| odd.databases.contains(&(source.name.clone(), skip.path.clone()));
-    let is_kept = |skip: &&Skip| stays(skip) || skip.damage;
-    let kept = source.skipped.iter().filter(is_kept).count() as u64;
-    (source.skipped_count > kept).then(|| {
-        let first = source.skipped.iter().find(|skip| !is_kept(skip));
-        let first = first.map(|skip| format!("{}: {}", skip.path, skip.reason));
-        format!("{}/{}", source.name, first.unwrap_or_default())
-    })
+/// Is what was not captured at this path, below it, or above it?
+fn concerns(skip: &Skip, path: &EntryPath) -> bool {
+    let skipped = path::decode(&skip.path).and_then(|bytes| EntryPath::from_bytes(&bytes).ok());
+    skipped.is_none_or(|skipped| skipped.is_within(path) || path.is_within(&skipped))
 }
 
 pub(in crate::ops) fn refused(error: OpError) -> OpError {
     use crate::base::error::{Class, Explain};
     match error.class() {
+        _ if matches!(error, OpError::Problem(Problem::NoSafety { .. })) => error,
         Class::Interrupted => error,
         _ => Problem::NoSafety { why: error.to_string(), source: Some(Box::new(error)) }.into(),
     }

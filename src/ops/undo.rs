@@ -24,7 +24,9 @@ use crate::ops::restore::ground::Ground;
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::{self, Report, Settings};
 use crate::ops::restore::live::{self, Change, find};
-use crate::ops::restore::swap;
+use crate::ops::restore::server;
+use crate::ops::restore::swap::{self, Swaps};
+use crate::ops::safety::place;
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -51,7 +53,13 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
     let all = unlocked.snapshots()?.readable;
     let now = Now::of(unlocked, &all, &done, (force, &settings))?;
     let facts = Facts::of(done.touches.to_hex(), &done.parts, &turn);
-    let (report, ran) = hooks::around(&settings, &facts, || now.take_back(configured))?;
+    let taken_back = hooks::around(&settings, &facts, || now.take_back(configured));
+    if taken_back.is_err() && now.is_untouched() {
+        // It would stand in the way of every undo that names none.
+        settings.actions.keep(&done.failed())?;
+        return Err(Problem::NothingBegun { action: done.id }.into());
+    }
+    let (report, ran) = taken_back?;
     Ok((done, Report { hooks: ran, ..report }))
 }
 
@@ -172,7 +180,21 @@ impl Now<'_> {
         reopen(settings.actions, done)?;
         swaps.done();
         let safety = before.manifest.map(|manifest| manifest.id);
-        Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
+        Ok(Report { action: Some(action.id), places: Vec::new(), safety, given, hooks: Vec::new() })
+    }
+
+    /// Does everything that a broken-off action was about stand as it did before?
+    fn is_untouched(&self) -> bool {
+        let Self { unlocked, touches, gives, done, settings, .. } = *self;
+        let is_swap = |part: &Touched| part.kind == server::KIND;
+        let made = done.made.iter().any(|folder| place(folder).exists());
+        if done.state != State::Begun || made || done.parts.iter().any(is_swap) {
+            return false;
+        }
+        let (action, guard, claims) = (&self.action(), &Guard::default(), &Claims::of(&done.parts));
+        let swaps = &Swaps::default();
+        let change = Change { unlocked, touches, gives, before: None, guard, claims, action, swaps, settings };
+        unchanged_there(&change, gives, &[]).is_ok()
     }
 
     fn action(&self) -> Action {

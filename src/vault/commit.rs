@@ -109,6 +109,11 @@ impl<'v> Draft<'v> {
         self.started
     }
 
+    /// What was captured so far, source by source.
+    pub fn records(&self) -> impl Iterator<Item = &SourceRecord> {
+        self.sources.iter().map(|(record, _)| record)
+    }
+
     /// Notes that much was lost since an earlier snapshot, which is to be kept for that.
     pub fn alarm(&mut self, alarm: Alarm) {
         self.alarms.push(alarm);

@@ -5,6 +5,7 @@ mod at_once;
 mod damaged;
 mod foreseen;
 mod metadata;
+mod nothing;
 mod odd;
 mod once;
 mod rot;
@@ -283,10 +284,11 @@ fn a_restore_that_is_killed_at_any_moment_is_known_and_taken_back() {
     for round in 0..12u64 {
         let mut child = home.command(&["restore", &snapshot, "--in-place"]);
         let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        // The first line comes when the safety snapshot is made.
+        // The first line says where; the second one comes when the safety snapshot is made.
         let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        for _ in 0..2 {
+            std::io::BufRead::read_line(&mut out, &mut String::new()).unwrap();
+        }
         std::thread::sleep(Duration::from_micros(round * 2500));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -26,3 +26,4 @@ mod sqlite;
 mod store_contract;
 mod support;
 mod torture;
+mod whose;

@@ -199,6 +199,16 @@ impl Settings {
         address
     }
 
+    /// Do both name one database of one server, as far as names tell?
+    pub fn names_same(&self, other: &Self) -> bool {
+        let host = |settings: &Self| match &*settings.host {
+            "localhost" | "127.0.0.1" | "::1" => "localhost".to_owned(),
+            _ if settings.is_local() => "localhost".to_owned(),
+            host => host.to_lowercase(),
+        };
+        (host(self), self.port, &self.dbname) == (host(other), other.port, &other.dbname)
+    }
+
     /// The server, for people.
     pub fn server(&self) -> String {
         if self.is_local() {

@@ -347,7 +347,8 @@ pub(in crate::ops) fn live_place(
     configured: &[Planned],
     places: &Places,
 ) -> Result<LiveDatabase, OpError> {
-    let configured = configured.iter().find(|planned| planned.name == part.source.name);
+    let named = places.names(&part.source.name);
+    let configured = configured.iter().find(|planned| planned.name == part.source.name && !named);
     if let Some(server) = configured.and_then(|planned| planned.source.server()) {
         return Ok(LiveDatabase::Postgres(Box::new(server.clone())));
     }

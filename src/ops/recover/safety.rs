@@ -14,7 +14,7 @@ use crate::base::control::Control;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::record::{Key, Records};
-use crate::format::manifest::{Manifest, ROWS as KIND};
+use crate::format::manifest::{Manifest, ROWS as KIND, SourceRecord};
 use crate::ops::actions::{Action, Actions};
 use crate::ops::backup::{self, Planned, Rescan};
 use crate::ops::error::{OpError, Problem};
@@ -70,11 +70,11 @@ pub fn snapshot(
     let control = control.clone();
     let request =
         backup::Request { sources, label, check: false, rescan, estimate: false, alarms: None, all: true, control };
-    let manifest = backup::backup(unlocked.vault(), &request).map_err(refused)?.manifest;
-    match manifest.sources.iter().find_map(|source| source.skipped.first()) {
-        None => Ok(manifest),
+    let will_do = |source: &SourceRecord| match source.skipped.first() {
+        None => Ok(()),
         Some(skip) => Err(Problem::NoSafety { why: format!("{}: {}", skip.path, skip.reason), source: None }.into()),
-    }
+    };
+    Ok(backup::backup_if(unlocked.vault(), &request, &will_do).map_err(refused)?.manifest)
 }
 
 /// The files that are there and will be replaced or removed, by source.

@@ -83,7 +83,7 @@ pub fn take_back(
     let removed = was.files.iter().filter(|file| !file.replaced).count() as u64;
     let mut given = Given { rows: rows.len() as u64, removed, ..Given::default() };
     given.files.files = was.files.len() as u64 - removed;
-    Ok(Report { action: work.action.id, safety, given, hooks: Vec::new() })
+    Ok(Report { action: Some(work.action.id), places: Vec::new(), safety, given, hooks: Vec::new() })
 }
 
 /// What that would do, without doing it.

@@ -24,6 +24,7 @@ use crate::ops::restore::foreseen::{Foreseen, Told};
 use crate::ops::restore::ground;
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::live::{self, Change, Given, live_path};
+use crate::ops::restore::live_target::no_vault;
 use crate::ops::restore::server;
 use crate::ops::restore::swap::{self, Swaps};
 use crate::ops::restore::{Issue, parted};
@@ -89,6 +90,8 @@ impl Settings<'_> {
 
 /// A step that was taken.
 pub enum Step {
+    /// What is about to be changed.
+    Writes(Vec<Touched>),
     /// What was there is safe in this snapshot, or was not there.
     Safe(Holding),
     Hook(Ran),
@@ -100,13 +103,32 @@ pub enum Step {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    pub action: String,
+    /// By which it is taken back; nothing where everything was as it should be already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// What was written to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<Written>,
     /// What was there before is in this snapshot.
     pub safety: Option<SnapshotId>,
     #[serde(flatten)]
     pub given: Given,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Ran>,
+}
+
+/// A part of a source, and where its source lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Written {
+    pub source: String,
+    pub path: EntryPath,
+    pub root: String,
+}
+
+impl Written {
+    fn of(part: &Touched) -> Self {
+        Self { source: part.source.to_string(), path: part.path.clone(), root: part.root.clone() }
+    }
 }
 
 /// Is it known where these parts live?
@@ -119,6 +141,8 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'
     let Request { parts, configured, places, settings } = request;
     let (mut parts, absent) = plan(manifest, &parts, &configured, &places)?;
     must_be(unlocked, manifest, &parts)?;
+    (settings.told)(Step::Writes(parts.clone()));
+    let written = parts.iter().map(Written::of).collect();
     let turn = settings.turn("restore", parts.iter().map(Touched::place).collect())?;
     ground::look_ahead(manifest, &parts, &unlocked.library()?)?;
     // What takes long is done while the app still runs, and before anything is touched.
@@ -129,7 +153,7 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: Request<'
     let mut given = report.given;
     given.files.issues_count += absent.len() as u64;
     given.files.issues.extend(absent);
-    Ok(Report { hooks: ran, given, ..report })
+    Ok(Report { hooks: ran, given, places: written, ..report })
 }
 
 /// What that would do, without doing it.
@@ -142,6 +166,7 @@ pub fn foresee(
     let Request { parts, configured, places, settings } = request;
     let (parts, absent) = plan(manifest, &parts, &configured, &places)?;
     must_be(unlocked, manifest, &parts)?;
+    (settings.told)(Step::Writes(parts.clone()));
     let _turn = settings.glance("restore", parts.iter().map(Touched::place).collect())?;
     let issues_count = absent.len() as u64;
     let mut foreseen = Foreseen { issues: absent, issues_count, ..Foreseen::default() };
@@ -202,10 +227,20 @@ fn between(
     let change =
         Change { unlocked, touches, gives, before: listing, guard, claims, action: &action, swaps: &swaps, settings };
     let given = run(&change)?;
-    settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
+    // What changed nothing is nothing that anybody takes back.
+    let action = match given.changed {
+        true => {
+            settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
+            Some(action.id)
+        }
+        false => {
+            settings.actions.forget(&action)?;
+            None
+        }
+    };
     swaps.done();
     let safety = before.manifest.map(|manifest| manifest.id);
-    Ok(Report { action: action.id, safety, given, hooks: Vec::new() })
+    Ok(Report { action, places: Vec::new(), safety, given, hooks: Vec::new() })
 }
 
 /// What was there before a change, which nobody can alter until it is made.
@@ -289,13 +324,13 @@ pub(in crate::ops) fn run(change: &Change<'_>) -> Result<Given, OpError> {
     let settings = change.settings.calm();
     let back = Change { gives: before, before: None, settings: &settings, ..*change };
     match live::take_back(&back, &progress) {
-        Ok(()) => {
+        // Where nothing had been changed, there was nothing to take back, whatever kept it from that.
+        back if back.is_ok() || progress.is_none() => {
             remove_folders(&change.action.made);
-            let own = change.action.id.clone();
-            actions.keep(&Action { state: State::Done, undone_by: Some(own), ..change.action.clone() })?;
+            actions.keep(&change.action.failed())?;
             Err(error)
         }
-        Err(_) => Err(Problem::HalfDone { action: change.action.id.clone(), source: Box::new(error) }.into()),
+        _ => Err(Problem::HalfDone { action: change.action.id.clone(), source: Box::new(error) }.into()),
     }
 }
 
@@ -335,13 +370,16 @@ fn plan(
             some.iter().map(of).collect::<Result<_, OpError>>()?
         }
     };
-    let (there, absent) = parted(manifest, wanted)?;
+    let (there, absent) = parted(manifest, wanted, !parts.is_empty())?;
     let touched = |(record, path): (&SourceRecord, EntryPath)| {
         if !KINDS.contains(&record.kind.as_str()) {
             let (source_name, kind) = (record.name.to_string(), record.kind.clone());
             return Err(Problem::Kind { source_name, kind, verb: "restore in place" }.into());
         }
         let root = places.root(manifest, record, configured)?;
+        if record.kind != server::KIND {
+            no_vault(&safety::place(&root))?;
+        }
         if record.kind == server::KIND && !path.is_root() {
             return Err(Problem::PartOfDatabase { part: path.to_string() }.into());
         }

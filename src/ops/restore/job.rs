@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::base::capture::Skip;
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::{self, EntryPath};
+use crate::base::text::counted;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
-use crate::ops::restore::{Issue, Request, live};
+use crate::ops::restore::{Issue, Request, live, server};
 use crate::ops::show::{self, Part};
 use crate::vault::read::{self, Library};
 
@@ -80,7 +82,7 @@ pub(super) fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<(Vec
             return Err(Problem::Kind { source_name, kind, verb: "restore" }.into());
         }
     }
-    let (there, absent) = parted(manifest, chosen)?;
+    let (there, absent) = parted(manifest, chosen, !request.parts.is_empty())?;
     let place = |source: &SourceRecord| {
         if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
     };
@@ -88,24 +90,54 @@ pub(super) fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<(Vec
     Ok((there.into_iter().map(job).collect(), absent))
 }
 
-/// Parts what a snapshot has from what it has nothing of. That is an error where it is everything.
+/// Parts what a snapshot has from what it has nothing of, and names what else of it was not captured. That is an error where it
+/// is everything. A source that had lost everything is given back so only if it was `named`.
 pub(super) fn parted<'m>(
     manifest: &'m Manifest,
     wanted: Vec<Wanted<'m>>,
+    named: bool,
 ) -> Result<(Vec<Wanted<'m>>, Vec<Issue>), OpError> {
+    let absence = |source: &SourceRecord| {
+        let absence = manifest.absence(source);
+        if named { absence } else { absence.or_else(|| manifest.emptied(source)) }
+    };
     let is_nothing = |(source, path): &Wanted<'_>| source.entries == 0 && path.is_root();
-    let has_nothing = |wanted: &Wanted<'_>| is_nothing(wanted) || manifest.absence(wanted.0).is_some();
+    let has_nothing = |wanted: &Wanted<'_>| is_nothing(wanted) || absence(wanted.0).is_some();
     let (nothing, there): (Vec<_>, Vec<_>) = wanted.into_iter().partition(has_nothing);
     // A source that was meant to be empty is given back as it was: there is nothing to do.
-    let absent = nothing.iter().filter_map(|(source, _)| Some((*source, manifest.absence(source)?)));
+    let absent = nothing.iter().filter_map(|(source, _)| Some((*source, absence(source)?)));
     let absent: Vec<(&SourceRecord, String)> = absent.collect();
     match &absent[..] {
         [(source, why), ..] if there.is_empty() => Err(show::not_captured(manifest, source, why.clone())),
         _ => {
             let issue = |(source, reason): (&SourceRecord, String)| Issue { path: source.name.to_string(), reason };
-            Ok((there, absent.into_iter().map(issue).collect()))
+            let mut issues: Vec<Issue> = absent.into_iter().map(issue).collect();
+            there.iter().for_each(|wanted| issues.extend(skipped(wanted)));
+            Ok((there, issues))
         }
     }
+}
+
+/// What of a part was not captured as it should have been. Damage is captured, and told as such.
+pub(super) fn skipped((source, part): &Wanted<'_>) -> Vec<Issue> {
+    // What a configuration asked for in vain is nothing of the source.
+    let is_pattern = |skip: &&Skip| source.kind == server::KIND && ["schemas", "tables"].contains(&&*skip.path);
+    let is_asked_for = |skip: &&Skip| {
+        let skipped = path::decode(&skip.path).and_then(|bytes| EntryPath::from_bytes(&bytes).ok());
+        part.is_root() || skipped.is_some_and(|skipped| skipped.is_within(part))
+    };
+    let asked_for = source.skipped.iter().filter(|skip| !skip.damage && !is_pattern(skip)).filter(is_asked_for);
+    let issue = |skip: &Skip| {
+        let path = format!("{}/{}", source.name, skip.path);
+        Issue { path, reason: format!("when it was captured: {}", skip.reason) }
+    };
+    let mut issues: Vec<Issue> = asked_for.map(issue).collect();
+    let unnamed = source.skipped_count.saturating_sub(source.skipped.len() as u64);
+    if unnamed > 0 {
+        let reason = format!("{} more could not be captured, whose names are not known", counted(unnamed, "item"));
+        issues.push(Issue { path: source.name.to_string(), reason });
+    }
+    issues
 }
 
 /// What a source that is one file is called: as at its root, or as the source.

@@ -79,6 +79,9 @@ pub struct Given {
     /// Single rows that hold again what they held before.
     #[serde(skip_serializing_if = "is_zero")]
     pub rows: u64,
+    /// Something is, or may be, other than it was.
+    #[serde(skip)]
+    pub changed: bool,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -103,6 +106,13 @@ pub(in crate::ops) struct Progress {
     files: bool,
 }
 
+impl Progress {
+    /// Was nothing changed yet?
+    pub fn is_none(&self) -> bool {
+        self.databases.is_empty() && self.swapped == 0 && !self.files
+    }
+}
+
 /// Makes the change, noting how far it comes.
 pub(in crate::ops) fn give(change: &Change<'_>, progress: &mut Progress) -> Result<Given, OpError> {
     let library = change.unlocked.library()?;
@@ -122,6 +132,7 @@ pub(in crate::ops) fn give(change: &Change<'_>, progress: &mut Progress) -> Resu
     }
     drop(works);
     tally.add_to(&mut given.files);
+    given.changed |= given.removed > 0 || !given.swapped.is_empty() || !given.files.stale.is_empty();
     Ok(given)
 }
 
@@ -317,6 +328,7 @@ impl Work<'_> {
         // Folders that have to be made are made as they were.
         for folder in &self.above {
             if let Some(folder) = find(record, folder, self.library)? {
+                given.changed = true;
                 restorer.entry(folder)?;
             }
         }
@@ -351,6 +363,7 @@ impl Work<'_> {
                 target.leave(&wanted);
                 tally.identical(control, &wanted);
             } else {
+                given.changed |= step.now.as_ref() != Some(&wanted);
                 restorer.entry(wanted)?;
             }
         }
@@ -361,6 +374,7 @@ impl Work<'_> {
         self.remove(given)?;
         // What had been left beside a database that was not there.
         for side in sides {
+            given.changed = true;
             restorer.entry(side)?;
         }
         restorer.flush()?;

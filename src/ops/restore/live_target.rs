@@ -8,11 +8,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::path::EntryPath;
-use crate::format::manifest::Manifest;
+use crate::base::text::shell_word;
+use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::places::Places;
 use crate::ops::restore::claims::real;
+use crate::ops::restore::whose::{Chosen, asked};
 use crate::ops::restore::{Job, Request, live, plan};
 use crate::ops::safety::place;
 use crate::vault::read::Library;
@@ -30,28 +32,89 @@ pub enum Way {
 /// Decides how a folder is restored into, or why it is not.
 pub fn way(
     unlocked: &UnlockedVault,
-    manifest: &Manifest,
+    (manifest, chosen): (&Manifest, &Chosen<'_, '_>),
     request: &Request,
     places: &Places,
     configured: &[Planned],
 ) -> Result<Way, OpError> {
     let library = unlocked.library()?;
-    let mut homes: Vec<Home> = places.all(configured).filter_map(|(source, root)| Home::of(source, &root)).collect();
     let (jobs, _) = plan(manifest, request)?;
+    let vault = unlocked.vault().store().folder().map(real);
+    jobs.iter().try_for_each(|job| outside_vault(job, vault.as_deref(), &library))?;
+    let mut homes: Vec<Home> = places.all(configured).filter_map(|(source, root)| Home::of(source, &root)).collect();
     homes.extend(jobs.iter().filter_map(|job| Home::of(job.source.name.to_string(), &job.source.root)));
-    let at_home = |job: &Job<'_>| homes.iter().any(|home| home.is_of(job) && home.path == real(&job.root()));
-    if !jobs.is_empty() && jobs.iter().all(at_home) {
+    let own = jobs.iter().map(|job| own_place(manifest, job.source, places, configured));
+    let own: Vec<PathBuf> = own.collect::<Result<_, _>>()?;
+    let at_home = |(job, own): &(&Job<'_>, &PathBuf)| **own == real(&job.root());
+    if !jobs.is_empty() && jobs.iter().zip(&own).all(|both| at_home(&both)) {
         // Where nothing is, nothing can be lost: on a new host it is filled without a question.
         let nothing_there = jobs.iter().all(|job| is_empty(&job.root()));
         return Ok(if nothing_there { Way::Beside } else { Way::InPlace });
     }
-    for job in &jobs {
+    let hint = |to: &str| format!("{to}: strongroom restore {} {}--in-place", manifest.id.short(), asked(request));
+    for (job, _) in jobs.iter().zip(&own).filter(|both| !at_home(both)) {
+        let target = real(&job.root());
+        let nothing_there = is_empty(&job.root());
+        let is_anothers = places.captured(&job.source.name).any(|root| real(&place(root)) == target);
+        if is_anothers && nothing_there && chosen.is_exact() {
+            continue;
+        }
+        if is_anothers && let Some(other) = chosen.at(&job.source.name, &target)? {
+            let (to, source_name, root) = (job.root(), job.source.name.to_string(), job.source.root.clone());
+            let (snapshot, own) = (manifest.id.short(), other.id.short());
+            let named = shell_word(&format!("{source_name}={}", target.display()));
+            let hint = format!(
+                "that one is in snapshot {own}: strongroom restore {own} {}--in-place --place {named}",
+                asked(request)
+            );
+            return Err(Problem::OtherPlace { to, source_name, snapshot, root, hint }.into());
+        }
         if let Some(home) = homes.iter().find(|home| home.is_touched(job, &library)) {
             let (to, source_name, root) = (job.root(), home.source.clone(), home.path.clone());
-            return Err(Problem::LiveData { to, source_name, root, snapshot: manifest.id.short() }.into());
+            let hint = match home.is_of(job) {
+                true => hint("name an empty folder, or change it with a way back"),
+                false => hint("name an empty folder outside of it, or give back with a way back what was asked for"),
+            };
+            return Err(Problem::LiveData { to, source_name, root, hint }.into());
         }
     }
     Ok(Way::Beside)
+}
+
+/// Where a restore in place would write. Where nobody confirms what the snapshot says, it is asked for later.
+fn own_place(
+    manifest: &Manifest,
+    record: &SourceRecord,
+    places: &Places,
+    configured: &[Planned],
+) -> Result<PathBuf, OpError> {
+    let root = match places.root(manifest, record, configured) {
+        Err(OpError::Problem(Problem::UnknownPlace(_))) => record.root.clone(),
+        root => root?,
+    };
+    Ok(real(&place(&root)))
+}
+
+/// Fails where something would be written into a vault: this one, by what the snapshot holds, or any that the folder is in.
+fn outside_vault(job: &Job<'_>, vault: Option<&Path>, library: &Library<'_>) -> Result<(), OpError> {
+    no_vault(&job.root())?;
+    let Some(vault) = vault else { return Ok(()) };
+    let Ok(inner) = vault.strip_prefix(real(&job.root())) else { return Ok(()) };
+    let inner = EntryPath::from_bytes(inner.as_os_str().as_bytes());
+    let is_held = |path: &EntryPath| live::find(job.source, path, library).is_ok_and(|found| found.is_some());
+    match inner.is_ok_and(|path| (path.is_within(&job.folder) || job.folder.is_within(&path)) && is_held(&path)) {
+        true => Err(Problem::InVault { to: job.root(), vault: vault.to_owned() }.into()),
+        false => Ok(()),
+    }
+}
+
+/// Fails where a folder is a vault's or lies in one.
+pub(in crate::ops) fn no_vault(to: &Path) -> Result<(), OpError> {
+    let is_vault = |folder: &&Path| folder.join("vault.json").is_file() && folder.join("keys").is_dir();
+    match real(to).ancestors().find(is_vault) {
+        Some(vault) => Err(Problem::InVault { to: to.to_owned(), vault: vault.to_owned() }.into()),
+        None => Ok(()),
+    }
 }
 
 /// A place of live data that is there, with no link in its path.
@@ -77,10 +140,8 @@ impl Home {
             return true;
         }
         let Ok(inner) = target.strip_prefix(&self.path) else { return false };
-        if is_empty(&target) {
-            return false;
-        }
-        // A folder in it that the snapshot does not know is one that somebody has made to restore into.
+        // A folder in it that the snapshot does not know is one that somebody has made to restore into. What is another
+        // source's would be captured as a part of that from then on.
         let is_known = |path: &EntryPath| live::find(job.source, path, library).is_ok_and(|found| found.is_some());
         !self.is_of(job) || EntryPath::from_bytes(inner.as_os_str().as_bytes()).map_or(true, |path| is_known(&path))
     }

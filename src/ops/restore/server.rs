@@ -9,9 +9,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::control::Control;
-use crate::base::error::Explained;
+use crate::base::error::{Class, Explain, Explained};
+use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::base::random::RandomRead;
+use crate::base::text::shell_word;
 use crate::engine::postgres::restore::dump::{Dump, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
 use crate::engine::postgres::restore::server::{Keeper, Server};
@@ -19,9 +21,13 @@ use crate::engine::postgres::restore::{self as engine, Loaded, Options, ReadBack
 use crate::engine::postgres::settings::Settings;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::Actions;
+use crate::ops::backup::Planned;
 use crate::ops::diff::Change;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::places::Places;
+use crate::ops::restore::Issue;
 use crate::ops::restore::foreseen::{self, Foreseen};
+use crate::ops::restore::job::skipped;
 use crate::ops::restore::live::find;
 use crate::ops::show::Part;
 use crate::source;
@@ -89,7 +95,16 @@ pub struct Request {
     pub clean: bool,
     pub workers: Option<usize>,
     pub read_back: ReadBack,
+    /// The databases that are known to be live, by their sources: none of them is changed without a way back.
+    pub homes: Vec<(Name, Settings)>,
     pub control: Arc<Control>,
+}
+
+/// The databases that sources of this host live in.
+pub fn homes(places: &Places, configured: &[Planned]) -> Vec<(Name, Settings)> {
+    let own = configured.iter().filter_map(|own| Some((own.name.clone(), own.source.server()?.clone())));
+    let reached = |(source, root): (String, String)| Some((Name::lossy(&source), source::postgres::reach(&root).ok()?));
+    own.chain(places.all(&[]).filter(|(_, root)| root.contains("://")).filter_map(reached)).collect()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -104,6 +119,9 @@ pub struct Report {
     pub swept: Vec<String>,
     #[serde(flatten)]
     pub loaded: Loaded,
+    /// What was not captured as it should have been.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub issues: Vec<Issue>,
 }
 
 /// Restores into a database of a server, which is there under its name only once it is complete.
@@ -113,10 +131,11 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let mut server = Server::of(&request.to, &request.control)?;
     let name = &request.to.dbname;
     let options = options(request.what.clone(), request.workers, request.read_back, &request.control);
-    let room = Room::of(&mut server, request)?;
+    let room = Room::of(&mut server, (manifest, record), request)?;
     let report = |replaced, swept, loaded| {
         let (source, database) = (record.name.to_string(), request.to.shown());
-        Report { source, database, replaced, swept, loaded }
+        let issues = skipped(&(record, EntryPath::root()));
+        Report { source, database, replaced, swept, loaded, issues }
     };
     if !request.what.definitions {
         return Ok(report(false, Vec::new(), engine::rows_only(&dump, &request.to, &options)?));
@@ -140,7 +159,7 @@ pub fn foresee(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     let record = source_of(manifest, request.part.as_ref())?;
     let dump = Captured::of(unlocked, record)?;
     let mut server = Server::of(&request.to, &request.control)?;
-    let room = Room::of(&mut server, request)?;
+    let room = Room::of(&mut server, (manifest, record), request)?;
     if request.what.definitions {
         if room.is_there && !server.may_create()? {
             engine::vet(&dump)?;
@@ -162,18 +181,58 @@ struct Room {
 
 impl Room {
     /// What is in it is replaced only if that is asked for.
-    fn of(server: &mut Server, request: &Request) -> Result<Self, OpError> {
+    fn of(
+        server: &mut Server,
+        (manifest, record): (&Manifest, &SourceRecord),
+        request: &Request,
+    ) -> Result<Self, OpError> {
         let name = &request.to.dbname;
         let is_there = server.has(name)?;
+        let is_empty = is_there && Server::is_empty(&request.to, &request.control)?;
+        // Where nothing is, nothing can be lost.
+        if is_there
+            && !is_empty
+            && let Some(source) = whose(server, manifest, request)?
+        {
+            let hint = match source == record.name {
+                true => format!(
+                    "name another database, or change it with a way back: strongroom restore {} {} --in-place",
+                    manifest.id.short(),
+                    shell_word(source.as_str())
+                ),
+                false => "name another database".to_owned(),
+            };
+            let (database, source_name) = (request.to.shown(), source.to_string());
+            return Err(Problem::LiveServer { database, source_name, hint }.into());
+        }
         if !request.what.definitions {
             return Ok(Self { is_there, is_empty: false });
         }
-        let is_empty = is_there && Server::is_empty(&request.to, &request.control)?;
         if is_there && !is_empty && !request.clean {
             return Err(LoadError::Occupied { name: name.clone() }.into());
         }
         Ok(Self { is_there, is_empty })
     }
+}
+
+/// The source that lives in the database that is restored into, if one does. A server is known by what it says of itself, and
+/// where it cannot be asked, by its name.
+fn whose(server: &mut Server, manifest: &Manifest, request: &Request) -> Result<Option<Name>, OpError> {
+    let asked = server.identity()?;
+    for (source, home) in request.homes.iter().filter(|(_, home)| home.dbname == request.to.dbname) {
+        let is_it = match Server::of(home, &request.control).and_then(|mut server| server.identity()) {
+            Ok(identity) => identity == asked,
+            Err(error) if error.class() == Class::Interrupted => return Err(error.into()),
+            Err(_) => home.names_same(&request.to),
+        };
+        if is_it {
+            return Ok(Some(source.clone()));
+        }
+    }
+    // What only the snapshot says is nobody to be asked.
+    let databases = manifest.sources.iter().filter(|source| source.kind == KIND);
+    let mut named = databases.filter_map(|source| Some((&source.name, source::postgres::reach(&source.root).ok()?)));
+    Ok(named.find(|(_, named)| named.names_same(&request.to)).map(|(source, _)| source.clone()))
 }
 
 /// The source that is meant: it is given back whole.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -90,6 +90,8 @@ pub struct Target {
     /// Files with several names that were left alone, by the name that was met first.
     several: Mutex<HashMap<(u64, u64), EntryPath>>,
     temporary: Temporary,
+    /// How often something took the place of what stood there and differed.
+    replaced: Arc<AtomicU64>,
     staged: bool,
     /// Nothing was there to begin with: nothing can be there already.
     is_new: bool,
@@ -128,6 +130,7 @@ impl Target {
             issues: Arc::default(),
             later: Mutex::default(),
             several: Mutex::default(),
+            replaced: Arc::default(),
             is_new,
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         })
@@ -222,6 +225,7 @@ impl Target {
         let temporary = self.temporary.name();
         link(temporary.as_bytes()).map_err(failed)?;
         place.replace_by(temporary.as_bytes())?;
+        self.replaced.fetch_add(1, Ordering::Relaxed);
         Ok(Outcome::Done)
     }
 
@@ -230,6 +234,11 @@ impl Target {
         let root = EntryPath::root();
         let dir = self.dirs.itself(&root, Missing::Fail)?;
         rustix::fs::syncfs(&*dir).map_err(|error| TargetError::system("write", &root, error))
+    }
+
+    /// How much stood there, differed and was replaced. Says nothing of what is staged.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Ordering::Relaxed)
     }
 
     /// Was nothing there to begin with?
@@ -423,6 +432,7 @@ impl Target {
     ) -> FileWriter {
         let issues = self.issues.clone();
         let (end, closed) = (AtomicU64::new(0), AtomicBool::new(false));
-        FileWriter { file, place, temporary, meta, size, issues, end, closed }
+        let replaced = self.replaced.clone();
+        FileWriter { file, place, temporary, meta, size, issues, replaced, end, closed }
     }
 }

@@ -53,7 +53,8 @@ fn an_undo_without_an_id_goes_on_where_that_is_agreed_beforehand() {
 #[test]
 fn an_older_restore_is_not_taken_back_in_silence_after_one_that_failed_or_was_taken_back() {
     let home = restored();
-    home.ok(&["restore", "latest", "app:docs/a.txt", "--in-place"]);
+    home.write("app/docs/deep/c.txt", "spoiled again\n");
+    home.ok(&["restore", "latest", "app:docs/deep/c.txt", "--in-place"]);
     home.ok(&["undo"]);
     let said = home.fails(1, &["undo"]);
     assert!(said.contains("since then there was an undo, "), "{said}");

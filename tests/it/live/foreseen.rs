@@ -69,7 +69,8 @@ fn a_dry_run_of_a_restore_in_place_announces_what_then_happens_and_changes_nothi
     assert_eq!(home.json(&["undo", "--list"])["actions"].as_array().unwrap().len(), 1, "only the restore itself");
     // Afterwards there is nothing left to do.
     let ran = home.ok(&["restore", "latest", "--in-place", "--dry-run"]);
-    assert_eq!(ran.out, "app: 8 there already\nnothing was written\n");
+    let place = format!("  in place         app at {}\n", home.path("app").display());
+    assert_eq!(ran.out, format!("{place}app: 8 there already\nnothing was written\n"));
 }
 
 #[test]

@@ -60,6 +60,37 @@ fn a_dry_run_into_a_server_says_whether_a_database_would_be_made_and_is_refused_
 }
 
 #[test]
+fn the_database_that_a_source_lives_in_is_restored_into_by_no_name_without_a_way_back() {
+    let (home, name) = captured_home(SQL);
+    cluster().sql(&name, "INSERT INTO orders VALUES (77)");
+    let url = cluster().url(&name);
+    let by_address = cluster().url_with_password(&name);
+    let (_, address) = by_address.split_once('@').unwrap();
+    let mut home = home;
+    home.set("PGPASSWORD", crate::support::postgres::PASSWORD);
+    let tcp = format!("postgres://postgres@{address}");
+    let urls = [url.clone(), tcp.clone(), tcp.replace("127.0.0.1", "localhost")];
+    let snapshots = home.json(&["snapshots"]);
+    for (forget, more) in [(false, "--clean"), (false, "--data-only"), (true, "--clean")] {
+        if forget {
+            // The host remembers it, whether a configuration names it or not.
+            std::fs::remove_file(home.path("strongroom.toml")).unwrap();
+        }
+        for url in &urls {
+            let said = home.fails(2, &["restore", "latest", "db", "--to", url, more]);
+            assert!(said.contains("is the live database of db") && said.contains("db --in-place"), "{said}");
+        }
+        home.fails(2, &["restore", "latest", "--to", &url, more, "--dry-run"]);
+    }
+    assert_eq!(cluster().sql(&name, "SELECT count(*) FROM orders"), "3");
+    assert_eq!(home.json(&["snapshots"]), snapshots);
+    // Another database of that server is nobody's, and one of its name that is gone has nothing to lose.
+    home.ok(&["restore", "latest", "db", "--to", &cluster().url(&format!("{name}_b"))]);
+    cluster().sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+    home.ok(&["restore", "latest", "db", "--to", &url]);
+}
+
+#[test]
 fn a_pattern_of_tables_or_schemas_that_fits_nothing_is_told_and_the_rest_is_captured() {
     let (home, name) = captured_home(SQL);
     let config = |more: &str| format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n{more}\n", cluster().url(&name));

@@ -65,7 +65,7 @@ fn into(lab: &Lab, manifest: &Manifest, url: &str, clean: bool) -> Result<server
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
     let to = Settings::of_url(url, &|_| None).unwrap();
     let (what, read_back, control) = (What::default(), ReadBack::Must, Arc::default());
-    let request = Request { part: None, to, what, clean, workers: Some(2), read_back, control };
+    let request = Request { part: None, to, what, clean, workers: Some(2), read_back, homes: Vec::new(), control };
     server::restore(&unlocked, manifest, &request)
 }
 

@@ -74,7 +74,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let mut output = Output { context, summary, changes: Vec::new(), skipped: 0 };
     let root = EntryPath::root();
     let mut configured = context.config()?.map(|config| config.sources).unwrap_or_default();
-    let mut places = args.places.places(&vault)?;
+    let mut places = args.places.places(&vault, &[&before])?;
     let several = only.is_none() && before.sources.len() > 1;
     let mut document = Document::new(context, before.id);
     for source in before.sources.iter().filter(|source| only.as_ref().is_none_or(|name| source.name.as_str() == name)) {
@@ -105,7 +105,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         match later {
             Some((_, later)) => diff::snapshots(&vault, source, later, &mut each)?,
             None => {
-                let live = match configured.iter().position(|planned| planned.name == source.name) {
+                let is_named = places.names(&source.name);
+                let own = configured.iter().position(|planned| planned.name == source.name && !is_named);
+                let live = match own {
                     Some(at) => configured.swap_remove(at).source,
                     None => confirmed(&mut places, context, |places| captured_source(places, &before, source))?,
                 };

@@ -56,7 +56,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
     let chooser = context.chooser(&vault, &all, filter);
     let part = |manifest: &Manifest| args.source.as_deref().map(|text| chooser.part(text, manifest)).transpose();
-    let (places, control) = (args.places.places(&vault)?, context.control.clone());
+    let (places, control) = (args.places.places(&vault, &manifests)?, context.control.clone());
     let request = Request { wanted: wanted(&args), part: Box::new(part), model, configured, places, control };
     context.tell_unread(&all);
     let report = find::find(&vault, &manifests, &request)?;

@@ -2,18 +2,21 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use strongroom::base::name::Name;
-use strongroom::base::text::{count, counted, size};
+use strongroom::base::text::{count, counted, printable, size};
 use strongroom::engine::sqlite::apply::{Applied, Checked, OnDamage, Way};
-use strongroom::ops::actions::{Actions, Holding};
+use strongroom::format::manifest::Manifest;
+use strongroom::ops::actions::{Actions, Holding, Touched};
 use strongroom::ops::hooks::Hooks;
 use strongroom::ops::recover;
 use strongroom::ops::restore::Report;
 use strongroom::ops::restore::in_place::{self, Settings, Step};
 use strongroom::ops::restore::swap::Swapped;
+use strongroom::ops::show::Part;
 use strongroom::ops::turns::Taken;
 use strongroom::vault::commit::Label;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::backup::alarm as words_of;
 use crate::commands::server;
 use crate::context::{Context, host_name, user_name};
 use crate::exit::{Ending, Failure};
@@ -87,6 +90,9 @@ pub fn settle(vault: &UnlockedVault, context: &Context) -> Result<(), Failure> {
 /// Says each step as it is taken: whatever comes after, the way back is known.
 pub fn told(step: &Step, context: &Context) {
     match step {
+        Step::Writes(parts) => {
+            parts.iter().for_each(|part| context.print(&format!("  {:<15}  {}\n", "in place", lives(part))))
+        }
         Step::Safe(Holding::Snapshot(id)) => context.print(&format!("  safety snapshot  {}\n", id.short())),
         Step::Safe(Holding::Nothing) => context.print("  nothing there yet to be kept safe\n"),
         Step::Hook(ran) => {
@@ -99,6 +105,35 @@ pub fn told(step: &Step, context: &Context) {
         Step::Waits(taken) => waiting(taken, context),
         Step::Reached(_) => {}
         Step::Safe(Holding::Unknown) => context.warn("warning: no safety snapshot: there is no undo"),
+    }
+}
+
+/// A part of a source, and where that lives.
+pub fn lives(part: &Touched) -> String {
+    let place = printable(&part.root);
+    match part.path.is_root() {
+        true => format!("{} at {place}", part.source),
+        false => format!("{}:{} at {place}", part.source, part.path),
+    }
+}
+
+/// Says what had been lost when the snapshot was taken, of what is given back.
+pub fn alarms(manifest: &Manifest, parts: &[Part], context: &Context) {
+    let sources: Vec<&str> = match parts {
+        [] => manifest.sources.iter().map(|source| source.name.as_str()).collect(),
+        some => some.iter().filter_map(|part| Some(part.source_of(manifest).ok()?.name.as_str())).collect(),
+    };
+    for alarm in manifest.alarms.iter().filter(|alarm| sources.contains(&alarm.source.as_str())) {
+        context.warn(&format!("warning: snapshot {} was taken with an {}", manifest.id.short(), words_of(alarm)));
+    }
+}
+
+/// How a change of live data is taken back, behind what was done.
+pub fn way_back(report: &in_place::Report, no_safety: bool) -> &'static str {
+    match (&report.action, no_safety) {
+        (None, _) => " · it was so already: nothing to undo",
+        (_, true) => "",
+        (_, false) => " · undo: strongroom undo",
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use strongroom::base::name::Name;
 use strongroom::base::path;
+use strongroom::format::manifest::Manifest;
 use strongroom::ops::error::{OpError, Problem};
 use strongroom::ops::places::{Places, Unknown};
 use strongroom::vault::unlocked::UnlockedVault;
@@ -21,13 +22,14 @@ pub struct PlaceArgs {
 }
 
 impl PlaceArgs {
-    /// What this host remembers, and what the command line says.
-    pub fn places(&self, vault: &UnlockedVault) -> Result<Places, Failure> {
+    /// What this host remembers, and what the command line says of sources that one of these snapshots has.
+    pub fn places(&self, vault: &UnlockedVault, manifests: &[&Manifest]) -> Result<Places, Failure> {
         let mut places = Places::of(vault.vault());
         for text in &self.named {
             let (source, root) = named(text)?;
             places.name(source, root);
         }
+        places.must_be_of(manifests)?;
         Ok(places)
     }
 }

@@ -81,7 +81,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let control = context.control.clone();
     let values = args.values.clone();
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
-    let places = args.places.places(&vault)?;
+    let places = args.places.places(&vault, &[&manifest])?;
     let request = Request { manifest: &manifest, part, attach, statement, values, configured, places, control };
     let query = Query::open(&vault, request)?;
     query.warnings.iter().for_each(|warning| context.warn(&format!("warning: {warning}")));

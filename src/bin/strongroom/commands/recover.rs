@@ -9,12 +9,13 @@ use strongroom::base::error::reason;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, shell_word, size};
 use strongroom::format::manifest::Manifest;
-use strongroom::ops::choose::Named;
+use strongroom::ops::choose::{Chooser, Named};
 use strongroom::ops::config::Config;
 use strongroom::ops::live_database::LiveDatabase;
 use strongroom::ops::places::Places;
 use strongroom::ops::recover::{self, Asked, BUDGET, Beside, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
+use strongroom::ops::restore::whose::Chosen;
 use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
 use strongroom::record::plan::{Act, OnConflict, Options};
@@ -165,13 +166,20 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         }
     };
     if let Some(path) = &args.file {
-        return file(&chooser.file(path, &manifest)?, &vault, &manifest, &args, context);
+        let meant = chooser.file(path, &manifest)?;
+        let meant = recover::named(&vault, &manifest, &meant)?;
+        let mut places = args.places.places(&vault, &[&manifest])?;
+        certain(&chooser, (&args, &manifest), std::slice::from_ref(&meant), &places, context)?;
+        return file((meant, &mut places), &vault, &manifest, &args, context);
     }
     let part = |text: &OsStr| chooser.part(text, &manifest);
     let own = args.source.as_deref().map(part).transpose()?;
     let of_plan = given.as_ref().map(|recovery| part(recovery.plan.database.as_ref())).transpose()?;
     let part = own.or(of_plan);
-    let mut places = args.places.places(&vault)?;
+    let mut places = args.places.places(&vault, &[&manifest])?;
+    if given.is_none() && args.into.is_none() && args.export.is_none() {
+        certain(&chooser, (&args, &manifest), &[], &places, context)?;
+    }
     let request = |places: &Places| request(&args, given.as_ref(), part.clone(), places.clone(), context);
     if let Some(export) = &args.export {
         return written_down(export, &vault, &manifest, &request(&places)?, context);
@@ -203,24 +211,38 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     Ok(ending(&recovery))
 }
 
+/// Fails where a snapshot that was not named by its id may be meant of another place.
+fn certain(
+    chooser: &Chooser<'_>,
+    (args, manifest): (&Args, &Manifest),
+    parts: &[Part],
+    places: &Places,
+    context: &Context,
+) -> Result<(), Failure> {
+    let Some(selector) = &args.snapshot else { return Ok(()) };
+    let config = context.config()?;
+    let named = named(args, config.as_ref());
+    let configured = config.map(|config| config.sources).unwrap_or_default();
+    let chosen = Chosen { chooser, selector, named: &named };
+    Ok(chosen.must_be_certain(manifest, parts, (places, &configured))?)
+}
+
 /// One file, where it lives, whatever stands there now.
 fn file(
-    meant: &Part,
+    (found, places): (Part, &mut Places),
     vault: &UnlockedVault,
     manifest: &Manifest,
     args: &Args,
     context: &Context,
 ) -> Result<Ending, Failure> {
-    let found = recover::named(vault, manifest, meant)?;
     let shown = format!("{}:{}", found.source.as_deref().unwrap_or_default(), found.path);
     let actions = context.actions(vault)?;
     let told = |step: Step| live::told(&step, context);
     let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let (parts, configured) = (vec![found], configured.unwrap_or_default());
-    let mut places = args.places.places(vault)?;
-    confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
-    let request = in_place::Request { parts, configured, places, settings };
+    confirmed(places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
+    let request = in_place::Request { parts, configured, places: places.clone(), settings };
     if args.dry_run {
         let about = serde_json::json!({ "file": shown });
         return foreseen::tell(about, context, |told| in_place::foresee(vault, manifest, request, told));
@@ -231,7 +253,7 @@ fn file(
         context.print_json(&serde_json::json!({ "file": shown, "report": report }));
     } else {
         context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
-        let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
+        let back = live::way_back(&report, args.live.no_safety);
         context.print(&format!("recovered {shown} from {}{back}\n", local_with_zone(manifest.time)));
     }
     Ok(live::ending(&report, context))

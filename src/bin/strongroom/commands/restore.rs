@@ -7,7 +7,9 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::Named;
+use strongroom::ops::places::Places;
 use strongroom::ops::restore::live_target::{self, Way};
+use strongroom::ops::restore::whose::Chosen;
 use strongroom::ops::restore::{self, Report, Request, in_place};
 use strongroom::ops::show::Part;
 use strongroom::vault::unlocked::UnlockedVault;
@@ -44,7 +46,7 @@ pub struct Args {
     #[arg(value_name = "SOURCE[:PATH]")]
     parts: Vec<OsString>,
     /// The folder to restore into, made if it is not there; or a database of a server, as postgres://…/name
-    #[arg(long, value_name = "DIR|URL", required_unless_present = "in_place", conflicts_with = "in_place")]
+    #[arg(long, value_name = "DIR|URL", conflicts_with = "in_place")]
     to: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
@@ -66,20 +68,33 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
+    if args.to.is_none() && !args.in_place {
+        return Err(Failure::usage(
+            "it is not said where to restore to",
+            "add --to DIR for a folder of its own, or --in-place for where it lives",
+        ));
+    }
     let vault = context.unlocked()?;
     let snapshots = vault.snapshots()?;
     let chooser = context.chooser(&vault, &snapshots, args.filter.filter());
-    let manifest = context.choose(&chooser, &args.snapshot, &Named::Parts(args.parts.clone()))?.manifest;
-    let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<_, _>>()?;
+    let named = Named::Parts(args.parts.clone());
+    let manifest = context.choose(&chooser, &args.snapshot, &named)?.manifest;
+    let chosen = Chosen { chooser: &chooser, selector: &args.snapshot, named: &named };
+    let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<Vec<_>, _>>()?;
+    let places = args.places.places(&vault, &[&manifest])?;
+    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     if let Some(url) = args.to.as_deref().and_then(server::url) {
         let how = (args.live.accept_damage, args.dry_run);
-        return server::into(&vault, &manifest, parts, url, &args.server, how, context);
+        let homes = restore::server::homes(&places, &configured);
+        return server::into(&vault, &manifest, (parts, url, homes), &args.server, how, context);
     }
     args.server.refuse_elsewhere()?;
-    let Some(to) = args.to.clone() else { return in_place(&vault, &manifest, parts, &args, context) };
+    let Some(to) = args.to.clone() else {
+        chosen.must_be_certain(&manifest, &parts, (&places, &configured))?;
+        return in_place(&vault, &manifest, (parts, places), &args, context);
+    };
     let request = Request { parts, to, numeric_ids: args.numeric_ids, control: context.control.clone() };
-    let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
-    match live_target::way(&vault, &manifest, &request, &args.places.places(&vault)?, &configured)? {
+    match live_target::way(&vault, (&manifest, &chosen), &request, &places, &configured)? {
         Way::Beside if args.dry_run => {
             let about = json!({ "snapshot": manifest.id, "to": request.to });
             foreseen::tell(about, context, |told| restore::foreseen::beside(&vault, &manifest, &request, told))
@@ -87,7 +102,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         Way::Beside => beside(&vault, &manifest, &request, context),
         Way::InPlace => {
             context.say(&format!("{} is where it lives: restoring in place", request.to.display()));
-            in_place(&vault, &manifest, request.parts, &args, context)
+            in_place(&vault, &manifest, (request.parts, places), &args, context)
         }
     }
 }
@@ -102,6 +117,12 @@ fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context
     } else {
         context.print(&words(&report, request, clock.elapsed().as_millis() as u64));
     }
+    if report.replaced > 0 {
+        let what = counted(report.replaced, "file");
+        context
+            .warn(&format!("warning: {what} that stood there and held something else: replaced, without a way back"));
+    }
+    live::alarms(manifest, &request.parts, context);
     let ending = live::issues(&report, context);
     let last = format!("restored {} of {}", manifest.id.short(), local_with_zone(manifest.time));
     context.print(&format!("{}\n", live::last_line(&last, ending)));
@@ -111,7 +132,7 @@ fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context
 fn in_place(
     vault: &UnlockedVault,
     manifest: &Manifest,
-    parts: Vec<Part>,
+    (parts, mut places): (Vec<Part>, Places),
     args: &Args,
     context: &Context,
 ) -> Result<Ending, Failure> {
@@ -124,8 +145,8 @@ fn in_place(
     let (configured, hooks) = context.config()?.map(|config| (config.sources, config.hooks)).unzip();
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let configured = configured.unwrap_or_default();
-    let mut places = args.places.places(vault)?;
     confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
+    live::alarms(manifest, &parts, context);
     let request = in_place::Request { parts, configured, places, settings };
     if args.dry_run {
         let about = json!({ "snapshot": manifest.id });
@@ -141,7 +162,7 @@ fn in_place(
         context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
     }
     let ending = live::ending(&report, context);
-    let back = if args.live.no_safety { "" } else { " · undo: strongroom undo" };
+    let back = live::way_back(&report, args.live.no_safety);
     let last = live::last_line(&format!("restored to {}", local_with_zone(manifest.time)), ending);
     context.print(&format!("{last}{back}\n"));
     Ok(ending)

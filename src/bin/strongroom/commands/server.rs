@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Instant;
 
+use strongroom::base::name::Name;
 use strongroom::base::text::{counted, size};
 use strongroom::engine::postgres::restore::{Loaded, ReadBack, What};
 use strongroom::engine::postgres::settings::Settings;
@@ -98,8 +99,7 @@ pub fn refuse_password(option: &str, url: &str) -> Result<(), Failure> {
 pub fn into(
     vault: &UnlockedVault,
     manifest: &Manifest,
-    parts: Vec<Part>,
-    url: &str,
+    (parts, url, homes): (Vec<Part>, &str, Vec<(Name, Settings)>),
     args: &ServerArgs,
     (accept_damage, dry_run): (bool, bool),
     context: &Context,
@@ -111,7 +111,7 @@ pub fn into(
     let workers = args.workers.map(usize::from);
     let (what, control) = (args.what(), context.control.clone());
     let read_back = args.read_back(accept_damage);
-    let request = Request { part, to, what, clean: args.clean, workers, read_back, control };
+    let request = Request { part, to, what, clean: args.clean, workers, read_back, homes, control };
     if dry_run {
         let about = serde_json::json!({ "snapshot": manifest.id, "to": request.to.shown() });
         return foreseen::tell(about, context, |_| server::foresee(vault, manifest, &request));
@@ -129,7 +129,12 @@ pub fn into(
     for name in &report.swept {
         context.warn(&format!("dropped {name}, which an interrupted restore had left there"));
     }
-    Ok(ending(&report.loaded, context))
+    let lines = report.issues.iter().map(|issue| format!("{}: {}", issue.path, issue.reason));
+    context.warn_some("not restored as it was", lines, report.issues.len() as u64);
+    match ending(&report.loaded, context) {
+        Ending::Done if !report.issues.is_empty() => Ok(Ending::Incomplete),
+        ending => Ok(ending),
+    }
 }
 
 fn one(parts: Vec<Part>) -> Result<[Option<Part>; 1], Failure> {

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use serde_json::json;
-use strongroom::ops::actions::{Action, Actions, Holding, Kind, State, Touched};
+use strongroom::ops::actions::{Action, Actions, Holding, Kind, State};
 use strongroom::ops::restore::in_place::Step;
 use strongroom::ops::restore::swap;
 use strongroom::ops::undo::{self, Meant, Request, Since};
@@ -91,7 +91,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     }
     let ending = live::ending(&report, context);
     let what = format!("took back {} of {}", word(done.kind), local_with_zone(done.time));
-    let back = if args.live.no_safety { String::new() } else { format!(" · undo: strongroom undo {}", report.action) };
+    let back = report.action.filter(|_| !args.live.no_safety).map(|own| format!(" · undo: strongroom undo {own}"));
+    let back = back.unwrap_or_default();
     context.print(&format!("{}{back}\n", live::last_line(&what, ending)));
     Ok(ending)
 }
@@ -135,11 +136,7 @@ fn later(since: &Since) -> String {
 
 /// Where the action changed something: each source with its place.
 fn places(action: &Action) -> Vec<String> {
-    let part = |part: &Touched| match part.path.is_root() {
-        true => format!("{} at {}", part.source, part.root),
-        false => format!("{}:{} at {}", part.source, part.path, part.root),
-    };
-    let mut places: Vec<String> = action.parts.iter().map(part).collect();
+    let mut places: Vec<String> = action.parts.iter().map(live::lives).collect();
     if let Some(recovered) = &action.recovered {
         let databases = std::iter::once(&recovered.live).chain(recovered.others.iter().map(|other| &other.live));
         places.extend(databases.filter(|live| !live.is_empty()).cloned());

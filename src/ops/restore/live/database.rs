@@ -177,6 +177,10 @@ impl Work<'_> {
             }
             applied => applied?,
         };
+        let before = self.place.before.flatten().map(|before| find(before, &wanted.path, self.library)).transpose()?;
+        let dress = |entry: &Entry| (entry.mode, entry.uid, entry.gid, entry.xattrs.clone());
+        let is_dressed = before.flatten().is_some_and(|before| dress(&before) == dress(wanted));
+        given.changed |= !(is_dressed && applied.way == Way::Pages && applied.written == 0);
         done(&wanted.path);
         (self.change.settings.told)(Told::Reached("database given back"));
         given.databases.push(Database { path: self.place.shown(&wanted.path), applied });

@@ -61,6 +61,7 @@ impl Target {
             issues: Arc::default(),
             later: Default::default(),
             several: Default::default(),
+            replaced: Arc::default(),
             is_new: fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_none()),
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         }))

@@ -83,6 +83,7 @@ impl Target {
         }
         dress(&place, temporary.as_bytes(), &meta, &self.issues).inspect_err(|_| place.remove(temporary.as_bytes()))?;
         place.replace_by(temporary.as_bytes())?;
+        self.replaced.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(Outcome::Done)
     }
 

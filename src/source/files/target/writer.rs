@@ -22,6 +22,7 @@ pub struct FileWriter {
     pub(super) meta: Meta,
     pub(super) size: u64,
     pub(super) issues: Arc<Issues>,
+    pub(super) replaced: Arc<AtomicU64>,
     /// Where the last byte written ends.
     pub(super) end: AtomicU64,
     /// Finished or given up: nothing is left to remove.
@@ -55,6 +56,7 @@ impl FileWriter {
         apply(Handle::Open(self.file.as_fd()), now, &self.meta, &self.place.path, &self.issues);
         if let Some(temporary) = &self.temporary {
             self.place.replace_by(temporary.as_bytes())?;
+            self.replaced.fetch_add(1, Ordering::Relaxed);
         }
         self.closed.store(true, Ordering::Release);
         Ok(())

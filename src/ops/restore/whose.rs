@@ -1,0 +1,100 @@
+//! Which of several sources of one name is meant.
+//!
+//! Owns the rule that a source is known by its name and its place: folders may have one last name, and a person who says
+//! `latest` means one of them. Where a snapshot is named by its id, it is that one's.
+
+use std::path::Path;
+
+use crate::base::name::Name;
+use crate::base::selector::Selector;
+use crate::base::text::shell_word;
+use crate::engine::postgres::settings::Settings;
+use crate::format::manifest::{Manifest, SourceRecord};
+use crate::ops::backup::Planned;
+use crate::ops::choose::{Chooser, Named};
+use crate::ops::error::{OpError, Problem};
+use crate::ops::places::Places;
+use crate::ops::restore::Request;
+use crate::ops::restore::claims::real;
+use crate::ops::safety::place;
+use crate::ops::show::Part;
+use crate::source::postgres::reach;
+
+/// A snapshot, and how it was chosen.
+pub struct Chosen<'c, 'v> {
+    pub chooser: &'c Chooser<'v>,
+    pub selector: &'c Selector,
+    pub named: &'c Named,
+}
+
+impl Chosen<'_, '_> {
+    /// Was it named by its id?
+    pub fn is_exact(&self) -> bool {
+        matches!(self.selector, Selector::Prefix(_))
+    }
+
+    /// The snapshot that would be chosen of those that captured the source there.
+    pub(super) fn at(&self, source: &Name, real_path: &Path) -> Result<Option<&Manifest>, OpError> {
+        let is_there = |record: &SourceRecord| {
+            record.name == *source && !record.root.contains("://") && real(&place(&record.root)) == real_path
+        };
+        self.chooser.among(self.selector, self.named, &is_there)
+    }
+
+    /// Refuses to change live data of a snapshot that was not named by its id, where these parts of it may be meant of another
+    /// place.
+    pub fn must_be_certain(
+        &self,
+        manifest: &Manifest,
+        parts: &[Part],
+        (places, configured): (&Places, &[Planned]),
+    ) -> Result<(), OpError> {
+        if self.is_exact() {
+            return Ok(());
+        }
+        let records: Vec<&SourceRecord> = match parts {
+            [] => manifest.sources.iter().collect(),
+            some => some.iter().map(|part| part.source_of(manifest)).collect::<Result<_, _>>()?,
+        };
+        for record in records.into_iter().filter(|record| !places.names(&record.name)) {
+            // Where the configuration says which one is meant, snapshots of that one are.
+            let own = configured.iter().find(|planned| planned.name == record.name).map(|own| own.source.root());
+            let roots: Vec<String> = match own {
+                Some(root) => vec![root],
+                None => places.captured(&record.name).map(str::to_owned).collect(),
+            };
+            let mut found = vec![(manifest.id.short(), record.root.clone())];
+            for root in roots.iter().filter(|root| !is_same(root, &record.root)) {
+                let is_there = |one: &SourceRecord| one.name == record.name && is_same(&one.root, root);
+                let other = self.chooser.among(self.selector, self.named, &is_there)?;
+                found.extend(other.map(|other| (other.id.short(), root.clone())));
+            }
+            if found.len() > 1 {
+                let (source_name, selector) = (record.name.to_string(), self.selector.to_string());
+                return Err(Problem::WhichPlace { source_name, selector, found }.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Are these, written as in manifests, one place?
+fn is_same(one: &str, other: &str) -> bool {
+    let server = |root: &str| root.contains("://").then(|| reach(root).ok()).flatten();
+    match (server(one), server(other)) {
+        (Some(one), Some(other)) => Settings::names_same(&one, &other),
+        (None, None) => one == other || real(&place(one)) == real(&place(other)),
+        _ => false,
+    }
+}
+
+/// What was asked for, as a shell takes it, with a space behind it; nothing for everything.
+pub(super) fn asked(request: &Request) -> String {
+    let part = |part: &Part| {
+        let name = part.source.as_deref().unwrap_or_default();
+        let text =
+            if part.path.is_root() && !name.is_empty() { name.to_owned() } else { format!("{name}:{}", part.path) };
+        shell_word(&text) + " "
+    };
+    request.parts.iter().map(part).collect()
+}
