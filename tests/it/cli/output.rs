@@ -30,7 +30,7 @@ const RUNS: &[&[&str]] = &[
     &["recover", "latest", "--file", "app:readme.md", "--dry-run"],
     &["find", "t", "1"],
     &["undo", "--list"],
-    &["undo"],
+    &["undo", "--yes"],
     &["completions", "bash"],
     &["man"],
     &["man", "backup"],
@@ -110,7 +110,8 @@ fn a_reader_that_goes_away_ends_every_command_quietly_and_not_as_a_success() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let (code, said) = run_into(&home, &run, writer.into());
-        let own = run.contains(&"latest~99".to_owned());
+        // The second time, everything was taken back.
+        let own = run.contains(&"latest~99".to_owned()) || said.contains("there is nothing to take back");
         if code != if own { 1 } else { 141 } || (said.contains("error") && !own) {
             wrong.push(format!("{run:?}: {code} {said}"));
         }

@@ -50,7 +50,8 @@ fn a_folder_that_becomes_a_link_while_it_is_captured_leaks_no_database_of_anothe
     capture_with(options(tree.path()), Vec::new(), &mut sink, &Arc::default()).unwrap();
     assert!(!holds_marker(&sink));
     assert!(sink.bytes("d/app.db").starts_with(b"SQLite format 3"));
-    assert_eq!(sink.skips, []);
+    // What became a folder while it was looked at as a link is told.
+    assert!(sink.skips.iter().all(|skip| skip.path == "link"), "{:?}", sink.skips);
 }
 
 #[test]
