@@ -95,8 +95,9 @@ pub struct Request {
     pub clean: bool,
     pub workers: Option<usize>,
     pub read_back: ReadBack,
-    /// The databases that are known to be live, by their sources: none of them is changed without a way back.
-    pub homes: Vec<(Name, Settings)>,
+    /// The databases that are known to be live, by their sources: none of them is changed without a way back. `None` where a
+    /// person wants none.
+    pub homes: Option<Vec<(Name, Settings)>>,
     pub control: Arc<Control>,
 }
 
@@ -196,7 +197,8 @@ impl Room {
         {
             let hint = match source == record.name {
                 true => format!(
-                    "name another database, or change it with a way back: strongroom restore {} {} --in-place",
+                    "name another database, or add --no-safety where there need be no way back; with one: \
+                     strongroom restore {} {} --in-place",
                     manifest.id.short(),
                     shell_word(source.as_str())
                 ),
@@ -218,8 +220,9 @@ impl Room {
 /// The source that lives in the database that is restored into, if one does. A server is known by what it says of itself, and
 /// where it cannot be asked, by its name.
 fn whose(server: &mut Server, manifest: &Manifest, request: &Request) -> Result<Option<Name>, OpError> {
+    let Some(homes) = &request.homes else { return Ok(None) };
     let asked = server.identity()?;
-    for (source, home) in request.homes.iter().filter(|(_, home)| home.dbname == request.to.dbname) {
+    for (source, home) in homes.iter().filter(|(_, home)| home.dbname == request.to.dbname) {
         let is_it = match Server::of(home, &request.control).and_then(|mut server| server.identity()) {
             Ok(identity) => identity == asked,
             Err(error) if error.class() == Class::Interrupted => return Err(error.into()),

@@ -16,14 +16,16 @@ use strongroom::engine::postgres::settings::Settings;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::backup::Planned;
 use strongroom::ops::error::OpError;
+use strongroom::ops::restore;
 use strongroom::ops::restore::server::{self, Request};
+use strongroom::ops::show::Part;
 use strongroom::source::files::{FilesOptions, FilesSource};
 use strongroom::source::{Source, SourceError};
 
 use super::restore::{assert_same, home_of, made_by_us};
 use super::{backup, capture, source_of, text};
 use crate::support::postgres::{Cluster, cluster};
-use crate::support::vaults::{Lab, restore};
+use crate::support::vaults::{self, Lab};
 
 /// A folder that a snapshot calls a captured database.
 #[derive(Debug)]
@@ -65,7 +67,7 @@ fn into(lab: &Lab, manifest: &Manifest, url: &str, clean: bool) -> Result<server
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
     let to = Settings::of_url(url, &|_| None).unwrap();
     let (what, read_back, control) = (What::default(), ReadBack::Must, Arc::default());
-    let request = Request { part: None, to, what, clean, workers: Some(2), read_back, homes: Vec::new(), control };
+    let request = Request { part: None, to, what, clean, workers: Some(2), read_back, homes: None, control };
     server::restore(&unlocked, manifest, &request)
 }
 
@@ -76,7 +78,7 @@ fn honest(lab: &Lab, to: &str) -> PathBuf {
     let manifest = capture(lab, &cluster.url(&name));
     let folder = lab.path(to);
     let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
-    assert_eq!(restore(&unlocked, &manifest, &folder).unwrap().issues, []);
+    assert_eq!(vaults::restore(&unlocked, &manifest, &folder).unwrap().issues, []);
     folder
 }
 
@@ -153,7 +155,11 @@ fn a_forged_file_that_psql_would_obey_is_told_of_when_it_is_restored_to_a_folder
     let told = |number: u32| {
         let manifest = forged(&lab, &folder);
         let unlocked = lab.unlock(&lab.store, &lab.folders).unwrap();
-        let report = restore(&unlocked, &manifest, &lab.path(&format!("out-{number}"))).unwrap();
+        // By its name: of a database without tables it is asked whether it is meant.
+        let parts = vec![Part { source: Some("db".to_owned()), path: EntryPath::root() }];
+        let to = lab.path(&format!("out-{number}"));
+        let request = restore::Request { parts, to, numeric_ids: false, control: Arc::default() };
+        let report = restore::restore(&unlocked, &manifest, &request).unwrap();
         report.issues.into_iter().map(|issue| issue.path).collect::<Vec<_>>()
     };
     assert_eq!(told(0), Vec::<String>::new());

@@ -158,13 +158,13 @@ fn a_user_who_may_not_create_databases_replaces_what_is_in_one_in_one_transactio
     );
     let refused = home.fails(1, &["restore", "latest", "--in-place", "--no-safety"]);
     assert!(refused.contains("may not create databases") && refused.contains("--clean"), "{refused}");
-    home.ok(&["restore", "latest", "--to", &url, "--clean"]);
+    home.ok(&["restore", "latest", "--to", &url, "--clean", "--no-safety"]);
     assert!(cluster.dump(&name, &[]) == before, "{}", cluster.dump(&name, &["-s"]));
     // What fails half way has changed nothing.
     cluster.sql(&name, "SET ROLE tenant; UPDATE t SET x = 'again'");
     cluster.sql(&name, "SET ROLE postgres; CREATE SCHEMA foreign_to_tenant; CREATE TABLE foreign_to_tenant.t ()");
     let after = cluster.dump(&name, &[]);
-    home.fails(1, &["restore", "latest", "--to", &url, "--clean"]);
+    home.fails(1, &["restore", "latest", "--to", &url, "--clean", "--no-safety"]);
     assert!(cluster.dump(&name, &[]) == after);
 }
 
@@ -185,7 +185,7 @@ fn what_loses_a_row_while_it_is_made_takes_nothings_place() {
     cluster.sql(&name, &format!("SET ROLE eaten; {fill}"));
     home.ok(&["backup"]);
     cluster.sql(&name, "INSERT INTO t VALUES (3)");
-    let said = home.fails(1, &["restore", "latest", "--to", &url, "--clean"]);
+    let said = home.fails(1, &["restore", "latest", "--to", &url, "--clean", "--no-safety"]);
     assert!(said.contains("public.t has not the 2 rows that were captured"), "{said}");
     assert_eq!(cluster.sql(&name, "SELECT string_agg(id::text, ',' ORDER BY id) FROM t"), "1,2,3");
 }

@@ -85,7 +85,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     if let Some(url) = args.to.as_deref().and_then(server::url) {
         let how = (args.live.accept_damage, args.dry_run);
-        let homes = restore::server::homes(&places, &configured);
+        let homes = (!args.live.no_safety).then(|| restore::server::homes(&places, &configured));
         return server::into(&vault, &manifest, (parts, url, homes), &args.server, how, context);
     }
     args.server.refuse_elsewhere()?;

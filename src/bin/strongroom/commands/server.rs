@@ -99,7 +99,7 @@ pub fn refuse_password(option: &str, url: &str) -> Result<(), Failure> {
 pub fn into(
     vault: &UnlockedVault,
     manifest: &Manifest,
-    (parts, url, homes): (Vec<Part>, &str, Vec<(Name, Settings)>),
+    (parts, url, homes): (Vec<Part>, &str, Option<Vec<(Name, Settings)>>),
     args: &ServerArgs,
     (accept_damage, dry_run): (bool, bool),
     context: &Context,

@@ -83,7 +83,7 @@ impl Explain for LoadError {
             }
             Self::NotEmpty { .. } => "nothing was changed; --data-only fills tables that are empty",
             Self::MayNotCreate { .. } => {
-                "ALTER ROLE … CREATEDB lets it; or add --clean with --to: that replaces what is in a database"
+                "ALTER ROLE … CREATEDB lets it; or, with --to, add --clean --no-safety: that replaces what is in a database"
             }
             Self::Administrative { .. } => "name another database",
             Self::InUse { .. } => {
