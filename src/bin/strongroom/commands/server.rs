@@ -96,10 +96,13 @@ pub fn refuse_password(option: &str, url: &str) -> Result<(), Failure> {
     ))
 }
 
+/// The databases that sources live in.
+type Homes = Vec<(Name, Settings)>;
+
 pub fn into(
     vault: &UnlockedVault,
     manifest: &Manifest,
-    (parts, url, homes): (Vec<Part>, &str, Option<Vec<(Name, Settings)>>),
+    (parts, url, homes): (Vec<Part>, &str, Option<Homes>),
     args: &ServerArgs,
     (accept_damage, dry_run): (bool, bool),
     context: &Context,
