@@ -98,6 +98,8 @@ pub enum Rule {
     Cache,
     /// What a restore that was killed left unfinished.
     Partial,
+    /// What strongroom itself keeps on this host: the vault, its cache, its configuration, an identity.
+    Own,
 }
 
 /// Takes a capture, entry by entry in path order.
@@ -207,6 +209,8 @@ pub struct Capture {
     /// Have engines check what is captured of them, where that takes time of its own, and tell of what is asked for and is
     /// not there.
     pub check: bool,
+    /// What is never captured where it lies inside a source: by device and inode, so that no link hides it.
+    pub own: Arc<[(u64, u64)]>,
 }
 
 #[cfg(test)]

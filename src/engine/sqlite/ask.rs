@@ -123,7 +123,10 @@ impl Session {
     /// Makes the live database part of the session, read-only. Where that cannot be, whoever names it is told why.
     pub fn attach_live(&mut self, path: &Path) {
         let uri = format!("file:{}?vfs=unix&mode=ro", escaped(path));
-        let failed = self.attach_file(LIVE, &uri).err().map(|error| Absent::because(&words(&error)));
+        let failed = self.attach_file(LIVE, &uri).err().map(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Absent::busy(&words(&error)),
+            _ => Absent::because(&words(&error)),
+        });
         self.live = Some((path.display().to_string(), failed));
     }
 
@@ -208,6 +211,12 @@ impl Session {
             }
             _ => AskError::Sql { hint: self.hint(&message), message },
         }
+    }
+
+    /// The error of whoever asks for a table that is not there.
+    pub fn no_table(&self, name: &str) -> AskError {
+        let message = format!("no such table: {name}");
+        AskError::Sql { hint: self.hint(&message), message }
     }
 
     fn hint(&self, message: &str) -> String {

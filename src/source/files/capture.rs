@@ -34,7 +34,7 @@ use crate::source::files::handle::{Handle, Opener, raise_limit, trouble};
 use crate::source::files::links::{First, Links, Role};
 use crate::source::files::metadata::{Facts, Owners};
 use crate::source::files::read::{Outcome, Reader, Request, hash, promise, serve};
-use crate::source::files::scan::{Folder, Item, Terms};
+use crate::source::files::scan::{Folder, Item, Own, Terms, is_one_of};
 use crate::source::files::target::is_temporary;
 use crate::source::files::task::Task;
 use crate::source::files::walk::{Ahead, Found, Walk};
@@ -49,10 +49,10 @@ type Requests = Sender<(Request, Sender<Outcome>)>;
 
 /// Captures everything below the source's root.
 pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
-    let (ahead, parent, root) = start(source)?;
+    let (ahead, parent, root) = start(source, capture.own.clone())?;
     let place = source.options.path.canonicalize();
     let place = place.map_err(|cause| SourceError::Root { path: source.options.path.clone(), cause })?;
-    let Capture { cutter, recall, control, rescan, check } = capture;
+    let Capture { cutter, recall, control, rescan, check, own } = capture;
     let budget = Budget::new();
     let owners = Arc::new(Owners::default());
     thread::scope(|scope| {
@@ -74,6 +74,7 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
             ahead: &ahead,
             recall,
             rescan,
+            own,
             owners: &owners,
             requests,
             links: Links::default(),
@@ -87,7 +88,7 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
 }
 
 /// Opens the root. Links on the way to it are followed; below it, none is.
-pub(super) fn start(source: &FilesSource) -> Result<(Ahead, Arc<Handle>, Item), SourceError> {
+pub(super) fn start(source: &FilesSource, own: Own) -> Result<(Ahead, Arc<Handle>, Item), SourceError> {
     let options = &source.options;
     let failed = |cause| SourceError::Root { path: options.path.clone(), cause };
     let path = options.path.canonicalize().map_err(failed)?;
@@ -102,6 +103,7 @@ pub(super) fn start(source: &FilesSource) -> Result<(Ahead, Arc<Handle>, Item), 
         opener: Opener::new(),
         device: options.one_file_system.then_some(facts.device),
         cachedirs: options.cachedirs,
+        own,
         open,
     };
     let folder = (facts.kind == Kind::Dir).then(|| {
@@ -163,6 +165,7 @@ struct Run<'a> {
     ahead: &'a Ahead,
     recall: Peekable<Recall>,
     rescan: Rescan,
+    own: Own,
     owners: &'a Owners,
     requests: Requests,
     links: Links,
@@ -219,6 +222,10 @@ impl Run<'_> {
     fn take(&mut self, found: Found) -> Result<(), SourceError> {
         if is_temporary(found.name.to_bytes()) && !found.path.is_root() {
             self.left_out(&found.path, Rule::Partial);
+            return Ok(());
+        }
+        if !found.path.is_root() && found.facts.as_ref().is_ok_and(|facts| is_one_of(&self.own, facts)) {
+            self.left_out(&found.path, Rule::Own);
             return Ok(());
         }
         if found.is_cache {
