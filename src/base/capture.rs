@@ -74,12 +74,20 @@ pub struct Skip {
     /// All its bytes were captured: what they are is damaged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damage: bool,
+    /// Something else is there than was to be captured: that is lost, and not only out of reach. Not written down.
+    #[serde(skip)]
+    pub other: bool,
 }
 
 impl Skip {
     /// What is not in the capture as it should be.
     pub fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { path: path.into(), reason: reason.into(), damage: false }
+        Self { path: path.into(), reason: reason.into(), damage: false, other: false }
+    }
+
+    /// What is there is something else than was to be captured.
+    pub fn other(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { other: true, ..Self::new(path, reason) }
     }
 }
 

@@ -359,6 +359,10 @@ impl Run<'_> {
         self.deliver.push(Pending::LeftOut(LeftOut { path: path.to_string(), why }));
     }
 
+    fn skip_other(&mut self, path: &EntryPath, reason: String) {
+        self.deliver.push(Pending::Skip(Skip::other(path.to_string(), reason)));
+    }
+
     fn skip(&mut self, path: &EntryPath, reason: String) {
         self.deliver.push(Pending::Skip(Skip::new(path.to_string(), reason)));
     }

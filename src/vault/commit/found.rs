@@ -25,10 +25,10 @@ pub struct Uncaptured {
 
 impl Uncaptured {
     pub(super) fn of(record: &SourceRecord) -> Self {
-        let lost = record.skipped.iter().filter(|skip| !skip.damage);
+        let lost = record.skipped.iter().filter(|skip| !skip.damage && !skip.other);
         let paths: Vec<String> = lost.map(|skip| skip.path.clone()).collect();
-        let damaged = (record.skipped.len() - paths.len()) as u64;
-        Self { paths, count: record.skipped_count.saturating_sub(damaged) }
+        let told_otherwise = (record.skipped.len() - paths.len()) as u64;
+        Self { paths, count: record.skipped_count.saturating_sub(told_otherwise) }
     }
 
     /// Is it there, or below something that is?

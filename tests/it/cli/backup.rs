@@ -97,11 +97,8 @@ fn what_strongroom_keeps_itself_is_left_out_of_a_source_that_holds_it_and_told_i
     assert_eq!(first.code, 0, "{}", first.err);
     assert!(first.err.contains("left out: me: 3 items of strongroom itself: .cache/strongroom, …"), "{}", first.err);
     let again = home.json(&["backup", "me"]);
-    assert_eq!(
-        (&again["bytes_new"], &again["sources"][0]["left_out"][0]["why"]),
-        (&0.into(), &"own".into()),
-        "{again:#}"
-    );
+    assert!(again["bytes"].as_u64().unwrap() < 1000, "what it notes of its turns is little: {again:#}");
+    assert_eq!(again["sources"][0]["left_out"][0]["why"], "own", "{again:#}");
     let listing = home.ok(&["show", "latest", "me"]).out;
     for own in ["identity.txt", "vault.json", "writers", "catalogs"] {
         assert!(!listing.contains(own), "{own}: {listing}");

@@ -41,7 +41,7 @@ fn a_person_who_stops_at_the_question_for_a_passphrase_is_not_told_that_none_fit
     home.set("STRONGROOM_PASSPHRASE_FILE", home.path("secret").to_str().unwrap());
     home.ok(&["init", "--passphrase"]);
     home.unset("STRONGROOM_PASSPHRASE_FILE");
-    let ran = home.at_terminal(&["snapshots"], "\u{3}");
+    let ran = home.stopped_at_terminal(&["snapshots"]);
     assert!(ran.code == 130 && !ran.out.contains("no identity opens"), "{} {}{}", ran.code, ran.out, ran.err);
 }
 

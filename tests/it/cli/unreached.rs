@@ -28,7 +28,7 @@ fn a_locked_database_is_no_loss_and_nobody_is_told_to_disarm_the_alarm() {
     for command in [&["backup", "--wait", "1"][..], &["backup", "app", "--wait", "1"]] {
         let ran = home.run(command);
         assert_eq!(ran.code, 3, "{command:?}: {}{}", ran.out, ran.err);
-        assert!(ran.err.contains("database is locked"), "{command:?}: {}", ran.err);
+        assert!(ran.err.contains("is locked by another process"), "{command:?}: {}", ran.err);
         assert!(!ran.err.contains("alarm") && !ran.err.contains("allow_empty"), "{command:?}: {}", ran.err);
     }
     // The snapshots without it are not among those that have it, and a list of nothing is no answer.
