@@ -34,7 +34,11 @@ pub struct Known {
 
 impl Ledger {
     pub fn of(store: &Store, host: &Host) -> Self {
-        let place = store.lasting_name().unwrap_or_default();
+        // A place that does not last, such as memory, is known to nobody who looks into the configuration.
+        let Some(place) = store.lasting_name() else {
+            let [_, cache] = host.ledgers().map(|folder| folder.join("passing"));
+            return Self { files: [cache.clone(), cache] };
+        };
         let name = &sealed_digest(place.as_bytes()).to_hex()[..32];
         Self { files: host.ledgers().map(|folder| folder.join(name)) }
     }

@@ -152,11 +152,20 @@ impl Case<'_> {
             }
         };
         let report = verify_all(&unlocked, ALL_DATA).unwrap_or_else(|error| panic!("{context}: {error}"));
+        if self.cannot_be_known() {
+            return assert!(report.sound());
+        }
         assert!(!report.sound(), "{context}: verify found nothing");
         self.is_named(&report.damage);
         for (manifest, tree) in &self.scene.made {
             self.restores_only_what_was(&unlocked, manifest, tree, &report.damage);
         }
+    }
+
+    /// The newest manifest is referred to by nothing in the vault: only a host that committed it misses it.
+    fn cannot_be_known(&self) -> bool {
+        let newest = self.scene.lab.store.list(layout::SNAPSHOTS).unwrap().pop().unwrap().key;
+        !self.warm && *self.harm == Harm::Delete && *self.object == newest
     }
 
     /// A machine without keys sees all but what is missing.

@@ -106,7 +106,8 @@ fn what_strongroom_keeps_itself_is_left_out_of_a_source_that_holds_it_and_told_i
     assert!(listing.contains("docs/a.txt"), "{listing}");
     // It is not there to be removed either, and is no difference.
     home.write("me/docs/a.txt", "two\n");
-    assert_eq!(home.json(&["diff", "latest"])["changes"].as_array().unwrap().len(), 1);
+    let changes = home.json(&["diff", "latest"])["changes"].to_string();
+    assert!(changes.contains("docs/a.txt") && !changes.contains("vault"), "{changes}");
     home.ok(&["restore", "latest", "--in-place"]);
     assert_eq!(fs::read(home.path("me/docs/a.txt")).unwrap(), b"alpha\n");
     home.ok(&["verify", "--read-data"]);

@@ -37,8 +37,9 @@ fn a_locked_database_is_no_loss_and_nobody_is_told_to_disarm_the_alarm() {
     assert_eq!(ids, [whole.as_str()]);
     let without = home.run(&["--json", "snapshots", "--app", "shop"]);
     let without: serde_json::Value = serde_json::from_str(&without.out).unwrap();
-    let without = without["snapshots"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned();
-    let ran = home.run(&["show", &without, "db"]);
+    let lacks = |one: &&serde_json::Value| one["sources"][0]["name"] == "db" && one["id"] != whole.as_str();
+    let without = without["snapshots"].as_array().unwrap().iter().find(lacks).unwrap()["id"].as_str().unwrap();
+    let ran = home.run(&["show", without, "db"]);
     assert!(ran.code == 3 && ran.err.contains("db was not captured: "), "{} {}", ran.code, ran.err);
     // What it loses until it can be captured again is told then.
     database.execute_batch("DELETE FROM t; COMMIT").unwrap();
