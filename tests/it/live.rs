@@ -5,6 +5,7 @@ mod at_once;
 mod damaged;
 mod foreseen;
 mod metadata;
+mod names;
 mod odd;
 mod once;
 mod rot;

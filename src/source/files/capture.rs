@@ -198,6 +198,7 @@ impl Run<'_> {
         while self.deliver.len() > 0 {
             self.deliver.next()?;
         }
+        self.deliver.end();
         Ok(())
     }
 
@@ -248,8 +249,12 @@ impl Run<'_> {
             }
         }
         let known = self.known(&found, &facts);
-        match (self.links.meet(&found.path, &facts), known) {
-            (Role::Only, known) if self.may_belong_to_a_database(&found) => self.companion(found, &facts, known),
+        let role = self.links.meet(&found.path, &facts);
+        if self.may_belong_to_a_database(&found) {
+            self.companion(found, &facts, known, role);
+            return Ok(());
+        }
+        match (role, known) {
             (Role::Only, Some(known)) => self.deliver.push(Pending::Repeat { known, size: size_of(&facts) }),
             (Role::Only, None) => self.describe(found, &facts, None),
             (Role::First(first), Some(known)) => self.reuse(found, &facts, first, &known),
@@ -276,6 +281,8 @@ impl Run<'_> {
         // What was captured as something else than it would be now is looked at again.
         let now = match (known.database, self.source.options.databases) {
             (true, Databases::Plain) | (false, Databases::Demand(_)) => None,
+            // What stands beside its other names is part of it.
+            (true, _) if facts.names > 1 => None,
             (true, _) => database::fingerprint(facts, &found.parent, &found.name, before.size),
             (false, _) => Some(facts.fingerprint()),
         };
@@ -289,10 +296,18 @@ impl Run<'_> {
             && main_file(&found.path).is_some()
     }
 
-    fn companion(&mut self, found: Found, facts: &Facts, known: Option<Known>) {
+    fn companion(&mut self, found: Found, facts: &Facts, known: Option<Known>, role: Role) {
         let Some(main) = main_file(&found.path) else { return };
-        let request = self.request(found, facts);
-        self.deliver.push(Pending::Companion(Box::new(Companion { main, known, size: facts.size, request })));
+        let path = found.path.clone();
+        let (first, otherwise) = match (role, known) {
+            (Role::Only, Some(known)) => (None, Pending::Repeat { known, size: size_of(facts) }),
+            (Role::Only, None) => (None, Pending::Own(Box::new(self.request(found, facts)), None)),
+            (Role::First(first), _) => {
+                (Some(first.clone()), Pending::Own(Box::new(self.request(found, facts)), Some(first)))
+            }
+            (Role::Later(first), _) => (None, self.later(found, facts, first)),
+        };
+        self.deliver.push(Pending::Companion(Box::new(Companion { main, path, first, otherwise })));
     }
 
     /// A new or changed item.
@@ -343,9 +358,15 @@ impl Run<'_> {
 
     /// One more name of a file whose first name came before.
     fn link(&mut self, found: Found, facts: &Facts, first: First) {
+        let later = self.later(found, facts, first);
+        self.deliver.push(later);
+    }
+
+    fn later(&mut self, found: Found, facts: &Facts, first: First) -> Pending {
         let entry = facts.entry(found.path.clone(), self.owners);
         let request = (facts.kind == Kind::File).then(|| self.request(found, facts));
-        self.deliver.push(Pending::Link(Box::new(Later { entry, first, request, fingerprint: facts.fingerprint() })));
+        let (file, fingerprint) = ((facts.device, facts.inode), facts.fingerprint());
+        Pending::Link(Box::new(Later { file, entry, first, request, fingerprint }))
     }
 
     fn request(&mut self, found: Found, facts: &Facts) -> Request {

@@ -1,0 +1,41 @@
+//! What a database of somebody else may cost: its schema is a program, which SQLite runs when it checks and counts.
+//!
+//! Owns the limits of connections that only read such a database or judge its pages.
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+
+use crate::engine::sqlite::file::DatabaseFile;
+
+/// No value is larger than its database. Expressions of an index may make of it what is a few times as large.
+const TIMES: u64 = 4;
+/// So large a value may be in any database.
+const FLOOR: u64 = 32 << 20;
+/// What SQLite can do at most.
+const MOST: u64 = 1_000_000_000;
+/// Steps that one statement may have.
+const STEPS: i32 = 1_000_000;
+
+/// Bounds what a connection to a database of so many bytes may be made to do.
+pub(super) fn bound(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let most = bytes.saturating_mul(TIMES).clamp(FLOOR, MOST);
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(most).unwrap_or(i32::MAX))?;
+    connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, STEPS)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
+    Ok(())
+}
+
+/// Bounds a connection that only judges pages: what an app demands of its values is its own business, and no damage where it
+/// does not hold.
+pub(super) fn judge(connection: &Connection, file: &DatabaseFile) -> rusqlite::Result<()> {
+    bound(connection, length(file))?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.execute_batch("PRAGMA ignore_check_constraints = ON")
+}
+
+/// The length of a database with its log.
+fn length(file: &DatabaseFile) -> u64 {
+    let of = |file: &DatabaseFile| file.look().ok().flatten().and_then(|there| u64::try_from(there.st_size).ok());
+    of(file).unwrap_or_default().saturating_add(of(&file.companion("-wal")).unwrap_or_default())
+}
