@@ -201,7 +201,7 @@ impl Restorer<'_> {
             return Err(Problem::Interrupted.into());
         }
         let original = entry.path.clone();
-        if self.job.is_needless(&original, self.library)? {
+        if sides::is_needless(self.job.source, &original, self.library)? {
             self.tally.note(original.to_string(), sides::NEEDLESS.to_owned());
             return Ok(());
         }

@@ -140,6 +140,7 @@ impl Session {
         if let Some((one, other)) = self.other_encoding(&first) {
             return Err(AskError::Encodings { name: name.to_owned(), one, other });
         }
+        limits::widen(&self.connection, content.length()).map_err(|error| self.explain(error))?;
         let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
         let uri = shown.uri();
         self.shown.push(shown);
@@ -164,6 +165,7 @@ impl Session {
         if let Some((one, other)) = self.other_encoding(&first) {
             return Err(format!("its text encoding is {other}, and the snapshot's is {one}"));
         }
+        limits::widen(&self.connection, limits::length(&file)).map_err(|error| words(&error))?;
         let attached = file.uri().and_then(|uri| self.attach_file(LIVE, &uri));
         self.file = Some(file);
         attached.map_err(|error| words(&error))

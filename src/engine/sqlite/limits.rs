@@ -15,15 +15,23 @@ const FLOOR: u64 = 32 << 20;
 /// What SQLite can do at most.
 const MOST: u64 = 1_000_000_000;
 /// Steps that one statement may have.
-const STEPS: i32 = 1_000_000;
+const STEPS: i32 = 5_000_000;
 
 /// Bounds what a connection to a database of so many bytes may be made to do.
 pub(super) fn bound(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
-    let most = bytes.saturating_mul(TIMES).clamp(FLOOR, MOST);
-    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(most).unwrap_or(i32::MAX))?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, longest(bytes))?;
     connection.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, STEPS)?;
-    connection.set_limit(Limit::SQLITE_LIMIT_WORKER_THREADS, 0)?;
     Ok(())
+}
+
+/// Lets a connection read one more database, of so many bytes.
+pub(super) fn widen(connection: &Connection, bytes: u64) -> rusqlite::Result<()> {
+    let longest = longest(bytes).max(connection.limit(Limit::SQLITE_LIMIT_LENGTH)?);
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, longest).map(|_| ())
+}
+
+fn longest(bytes: u64) -> i32 {
+    i32::try_from(bytes.saturating_mul(TIMES).clamp(FLOOR, MOST)).unwrap_or(i32::MAX)
 }
 
 /// Bounds a connection that only judges pages: what an app demands of its values is its own business, and no damage where it
@@ -35,7 +43,7 @@ pub(super) fn judge(connection: &Connection, file: &DatabaseFile) -> rusqlite::R
 }
 
 /// The length of a database with its log.
-fn length(file: &DatabaseFile) -> u64 {
+pub(super) fn length(file: &DatabaseFile) -> u64 {
     let of = |file: &DatabaseFile| file.look().ok().flatten().and_then(|there| u64::try_from(there.st_size).ok());
     of(file).unwrap_or_default().saturating_add(of(&file.companion("-wal")).unwrap_or_default())
 }

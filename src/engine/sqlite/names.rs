@@ -62,8 +62,10 @@ impl Names {
     }
 
     fn best(&self) -> usize {
-        let most = self.named.iter().map(Named::weight).max().unwrap_or_default();
-        let is_best = |at: &usize| self.named[*at].weight() == most;
+        // Where one log has two names, its index may have one only: then that name is the one.
+        let weight = |named: &Named| (named.weight(), named.beside.len());
+        let most = self.named.iter().map(weight).max().unwrap_or_default();
+        let is_best = |at: &usize| weight(&self.named[*at]) == most;
         Some(self.asked).filter(is_best).or_else(|| (0..self.named.len()).find(is_best)).unwrap_or(self.asked)
     }
 

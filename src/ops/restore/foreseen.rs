@@ -16,7 +16,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::diff::{Change, Difference};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::{find, live_path};
-use crate::ops::restore::sides::{IN_USE, NEEDLESS};
+use crate::ops::restore::sides::{IN_USE, NEEDLESS, is_needless};
 use crate::ops::restore::{Issue, Job, Request, plan, spoken};
 use crate::source::files::target::{Found, Options, Target};
 use crate::vault::extents;
@@ -234,7 +234,7 @@ fn foresee_entry(
     seen: &mut Seen<'_>,
 ) -> Result<(), OpError> {
     let original = entry.path.clone();
-    if job.is_needless(&original, library)? {
+    if is_needless(job.source, &original, library)? {
         seen.note(original.to_string(), NEEDLESS.to_owned());
         return Ok(());
     }

@@ -3,6 +3,7 @@
 //! Owns what is done with each item: repeated as known, described, or read. Items wait in a queue of bounded length
 //! while readers work on those that need it; the one in front goes to the sink as soon as it is ready.
 
+mod beside;
 mod odd;
 
 use std::ffi::CString;
@@ -22,13 +23,12 @@ use crate::base::chunk::{Buffers, MAX_CHUNK};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::{EntryPath, encode};
-use crate::engine::sqlite::COMPANIONS;
 use crate::source::SourceError;
 use crate::source::files::FilesSource;
 use crate::source::files::attributes::{self, Attributes};
 use crate::source::files::budget::Budget;
 use crate::source::files::database::{self, Databases};
-use crate::source::files::deliver::{Companion, Deliver, Later, Pending};
+use crate::source::files::deliver::{Deliver, Later, Pending};
 use crate::source::files::exclude;
 use crate::source::files::handle::{Handle, Opener, raise_limit, trouble};
 use crate::source::files::links::{First, Links, Role};
@@ -289,27 +289,6 @@ impl Run<'_> {
         (now == Some(before)).then_some(known)
     }
 
-    /// Logs and journals are part of the database they are named for, if there is one.
-    fn may_belong_to_a_database(&self, found: &Found) -> bool {
-        matches!(self.source.options.databases, Databases::Recognise(_))
-            && matches!(&found.facts, Ok(facts) if facts.kind == Kind::File)
-            && main_file(&found.path).is_some()
-    }
-
-    fn companion(&mut self, found: Found, facts: &Facts, known: Option<Known>, role: Role) {
-        let Some(main) = main_file(&found.path) else { return };
-        let path = found.path.clone();
-        let (first, otherwise) = match (role, known) {
-            (Role::Only, Some(known)) => (None, Pending::Repeat { known, size: size_of(facts) }),
-            (Role::Only, None) => (None, Pending::Own(Box::new(self.request(found, facts)), None)),
-            (Role::First(first), _) => {
-                (Some(first.clone()), Pending::Own(Box::new(self.request(found, facts)), Some(first)))
-            }
-            (Role::Later(first), _) => (None, self.later(found, facts, first)),
-        };
-        self.deliver.push(Pending::Companion(Box::new(Companion { main, path, first, otherwise })));
-    }
-
     /// A new or changed item.
     fn describe(&mut self, found: Found, facts: &Facts, first: Option<First>) {
         if facts.kind == Kind::File {
@@ -386,12 +365,6 @@ impl Run<'_> {
     fn skip(&mut self, path: &EntryPath, reason: String) {
         self.deliver.push(Pending::Skip(Skip::new(path.to_string(), reason)));
     }
-}
-
-/// The database that a log or journal of this name belongs to.
-fn main_file(path: &EntryPath) -> Option<EntryPath> {
-    let main = COMPANIONS.iter().find_map(|end| path.as_bytes().strip_suffix(end.as_bytes()))?;
-    EntryPath::from_bytes(main).ok()
 }
 
 /// The first name of a shared file could not be captured: the next one has to carry the content.

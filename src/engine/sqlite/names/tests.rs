@@ -41,6 +41,11 @@ fn a_database_with_logs_beside_two_names_or_with_a_name_elsewhere_is_in_doubt() 
     fs::write(folder.path().join("other.db-wal"), "another log").unwrap();
     let doubt = DatabaseFile::at(&other).unwrap().doubt().unwrap();
     assert!(doubt.contains("app.db and other.db both have a log") || doubt.contains("other.db and app.db"), "{doubt}");
+    // One log by two names is one.
+    fs::remove_file(folder.path().join("other.db-wal")).unwrap();
+    fs::hard_link(folder.path().join("app.db-wal"), folder.path().join("other.db-wal")).unwrap();
+    assert_eq!(DatabaseFile::at(&other).unwrap().doubt(), None);
+    fs::remove_file(folder.path().join("other.db-wal")).unwrap();
     fs::create_dir(folder.path().join("away")).unwrap();
     fs::rename(&other, folder.path().join("away/other.db")).unwrap();
     let doubt = DatabaseFile::at(&path).unwrap().doubt().unwrap();
