@@ -8,6 +8,7 @@ mod since;
 pub use meant::{Meant, Since, meant};
 use since::{Looked, unchanged, unchanged_there};
 
+use crate::base::error::{Class, Explain};
 use crate::base::id::SnapshotId;
 use crate::base::time::Instant;
 use crate::engine::sqlite::apply;
@@ -54,7 +55,8 @@ pub fn undo(unlocked: &UnlockedVault, request: Request<'_>) -> Result<(Action, R
     let now = Now::of(unlocked, &all, &done, (force, &settings))?;
     let facts = Facts::of(done.touches.to_hex(), &done.parts, &turn);
     let taken_back = hooks::around(&settings, &facts, || now.take_back(configured));
-    if taken_back.is_err() && now.is_untouched() {
+    let is_final = |error: &OpError| !matches!(error.class(), Class::Busy | Class::Interrupted);
+    if taken_back.as_ref().is_err_and(is_final) && now.is_untouched() {
         // It would stand in the way of every undo that names none.
         settings.actions.keep(&done.failed())?;
         return Err(Problem::NothingBegun { action: done.id }.into());

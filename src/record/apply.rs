@@ -4,13 +4,15 @@
 //! back, references are checked, and whoever asked is told what was done before it lasts. Anything that goes wrong before
 //! takes everything back.
 
+mod check;
 mod relied;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::RandomState;
 use std::io::Write;
 
 use crate::base::error::{Explained, one_line};
-use crate::base::record::{Change, Ended, Key, PART, Records, Reference, Row, Rules, Table, Value, lies_in, like};
+use crate::base::record::{Change, Ended, Key, Records, Row, Rules, Table, Value, like};
 use crate::record::compare;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
@@ -18,7 +20,7 @@ use crate::record::fired;
 use crate::record::graph::{Graph, Link};
 use crate::record::identity::{Judge, Sides};
 use crate::record::model::Model;
-use crate::record::plan::{Act, Glimpse, Plan, Step, shown};
+use crate::record::plan::{Act, Plan, Step, shown};
 use crate::record::trace::{BeforeCommit, Trace, look_at};
 
 use relied::Relied;
@@ -45,7 +47,8 @@ pub fn apply(plan: &Plan, tools: Tools<'_>, told: &mut BeforeCommit<'_>) -> Resu
     let tables = written_to(plan);
     live.begin(Rules { triggers: plan.options.triggers, references, circles, tables: &tables, outlived: &[] })?;
     let moved = moved(plan, graph);
-    let mut work = Work { plan, graph, fits, model, snapshot, live, moved, meant: BTreeMap::new() };
+    let mut work =
+        Work { plan, graph, fits, model, snapshot, live, moved, meant: BTreeMap::new(), hasher: RandomState::new() };
     let done = work.run().and_then(|()| work.trace(model, fired));
     end(done, work.live, told)
 }
@@ -126,10 +129,12 @@ struct Work<'w> {
     moved: HashMap<(usize, Row), &'w Key>,
     /// What was written that has to be there again as the snapshot has it, by the place of its table.
     meant: BTreeMap<usize, Vec<Meant<'w>>>,
+    /// The same for as long as this runs, and kept nowhere.
+    hasher: RandomState,
 }
 
-/// A row that was written: its key, and what its columns are to hold.
-type Meant<'w> = (&'w Key, Vec<(usize, Glimpse)>);
+/// A row that was written: its key, and by what it is known again what its columns are to hold.
+type Meant<'w> = (&'w Key, Vec<(usize, u64)>);
 
 impl<'w> Work<'w> {
     fn run(&mut self) -> Result<(), RecordError> {
@@ -194,26 +199,6 @@ impl<'w> Work<'w> {
         }
     }
 
-    /// Does live data hold what was written? Whatever a store made of it on the way is noticed before it lasts.
-    fn read_back(&self) -> Result<(), RecordError> {
-        for (table, meant) in &self.meant {
-            let table = self.fits[*table].live.as_ref().expect("BUG: it was written to");
-            for some in meant.chunks(BATCH) {
-                let keys: Vec<Key> = some.iter().map(|(key, _)| (*key).clone()).collect();
-                let seen = compare::see(&*self.live, table, &keys)?;
-                for (key, values) in some {
-                    let held = seen.get(*key).map(|seen| &seen.columns);
-                    let is_other = |(at, value): &&(usize, Glimpse)| held.is_none_or(|held| held[*at] != *value);
-                    if let Some((at, _)) = values.iter().find(is_other) {
-                        let column = table.columns[*at].name.clone();
-                        return Err(RecordError::Altered { table: table.name.clone(), key: shown(key), column });
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn written(&self) -> impl Iterator<Item = &'w Step> + use<'w> {
         self.plan.steps.iter().filter(|step| step.act.writes())
     }
@@ -257,15 +242,14 @@ impl<'w> Work<'w> {
     /// Writes one row. Returns what is to be filled in when all rows are there.
     fn write(&mut self, step: &'w Step) -> Result<Option<(Vec<usize>, Row)>, RecordError> {
         let (fit, kept) = (&self.fits[step.table], &self.graph.tables[step.table]);
-        let (row, ties) = self.row(step, kept)?;
-        let was = row.clone();
-        let row = self.rewritten(step, row, &ties);
-        let same: Vec<usize> = (0..row.len()).filter(|&at| row[at] == was[at]).collect();
+        let (mut row, ties) = self.row(step, kept)?;
+        let others = self.rewrite(step, &mut row, &ties);
+        let same = (0..row.len()).filter(|at| !others.contains(at));
+        let same: BTreeSet<usize> = same.filter_map(|at| fit.unchanged(at, step.act == Act::Insert)).collect();
         let wrong =
             |why| RecordError::NotAsPlanned { table: kept.name.clone(), key: format!("{}: {why}", shown(&step.key)) };
         let inserted = step.act == Act::Insert;
         let (columns, mut values) = fit.row(kept, row, &*self.live, inserted).map_err(wrong)?;
-        let same: BTreeSet<usize> = same.into_iter().filter_map(|at| fit.unchanged(at, inserted)).collect();
         let table = self.live_table(step);
         let now = |name: &String| kept.column(name).and_then(|at| fit.to[at]);
         let wanted = match &step.act {
@@ -305,17 +289,6 @@ impl<'w> Work<'w> {
         Ok(None)
     }
 
-    /// Notes what a row is to hold, in those columns that get the very values of the snapshot.
-    fn mean<'v>(
-        &mut self,
-        step: &'w Step,
-        same: &BTreeSet<usize>,
-        values: impl Iterator<Item = (&'v usize, &'v Value)>,
-    ) {
-        let values = values.filter(|(at, _)| same.contains(at)).map(|(at, value)| (*at, compare::glimpse(value)));
-        self.meant.entry(step.table).or_default().push((step.live_key(), values.collect()));
-    }
-
     /// The row of the snapshot, and its ties.
     fn row(&self, step: &Step, kept: &Table) -> Result<(Row, Row), RecordError> {
         let all = self.graph.with_ties(step.table);
@@ -330,23 +303,26 @@ impl<'w> Work<'w> {
         found.ok_or_else(gone)
     }
 
-    /// The row under its own new key, and referring to the new keys of others.
-    fn rewritten(&self, step: &Step, mut row: Row, ties: &Row) -> Row {
+    /// Puts a row under its own new key, and has it refer to the new keys of others. Returns the columns that it may have
+    /// another value in.
+    fn rewrite(&self, step: &Step, row: &mut Row, ties: &Row) -> BTreeSet<usize> {
+        let mut others = BTreeSet::new();
+        let mut put = |row: &mut Row, column: usize, value: Value| {
+            others.insert(column);
+            row[column] = value;
+        };
         for link in self.graph.links.iter().filter(|link| link.child == step.table) {
             if self.graph.target(link, ties).is_some()
-                && let Some((columns, values)) = self.new_target(link, &row)
+                && let Some((columns, values)) = self.new_target(link, row)
             {
-                for (column, value) in columns.into_iter().zip(values) {
-                    row[column] = value;
-                }
+                columns.into_iter().zip(values).for_each(|(column, value)| put(row, column, value));
             }
         }
         if let Some(into) = &step.into {
-            for (column, value) in self.graph.tables[step.table].key.iter().zip(into) {
-                row[*column] = value.clone();
-            }
+            let key = self.graph.tables[step.table].key.iter().zip(into);
+            key.for_each(|(column, value)| put(row, *column, value.clone()));
         }
-        row
+        others
     }
 
     /// The columns of a link and what they are to hold, where what the row refers to has another key now.
@@ -359,61 +335,5 @@ impl<'w> Work<'w> {
         let meant = self.graph.meant(link.parent, parent, &key);
         let into = self.moved.get(&(link.parent, meant))?;
         Some((columns, key.iter().zip(*into).map(|(was, now)| like(was, now)).collect()))
-    }
-
-    /// Is what the written rows refer to there? The store's own check is not enough: it may be off, or be misled by what
-    /// was wrong before. A reference that was not written is as it was, whatever that is.
-    fn refer(&self) -> Result<(), RecordError> {
-        let mut keys: BTreeMap<(usize, usize), Vec<Key>> = BTreeMap::new();
-        for step in self.written().filter(|step| !step.dangling) {
-            let table = self.live_table(step);
-            let kept = &self.graph.tables[step.table];
-            let now = |name: &String| kept.column(name).and_then(|at| self.fits[step.table].to[at]);
-            let written: Option<BTreeSet<usize>> = match &step.act {
-                Act::Update { columns } => Some(columns.iter().filter_map(|name| table.column(name)).collect()),
-                Act::Relink { columns } => Some(columns.iter().filter_map(now).collect()),
-                _ => None,
-            };
-            for (at, reference) in table.references.iter().enumerate() {
-                let is_written = |columns: &BTreeSet<usize>| reference.columns.iter().any(|at| columns.contains(at));
-                if written.as_ref().is_none_or(is_written) {
-                    keys.entry((step.table, at)).or_default().push(step.live_key().clone());
-                }
-            }
-        }
-        for ((table, reference), keys) in keys {
-            let table = self.fits[table].live.as_ref().expect("BUG: it was written to");
-            keys.chunks(BATCH).try_for_each(|some| self.refers(table, &table.references[reference], some))?;
-        }
-        Ok(())
-    }
-
-    /// The same of some rows of a table and one of its references.
-    fn refers(&self, table: &Table, reference: &Reference, keys: &[Key]) -> Result<(), RecordError> {
-        let mut tables = self.fits.iter().filter_map(|fit| fit.live.as_ref());
-        let Some(to) = tables.find(|one| one.name.eq_ignore_ascii_case(&reference.to)) else { return Ok(()) };
-        let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
-        let Some(columns) = columns else { return Ok(()) };
-        let mut wanted: Vec<usize> = table.key.iter().chain(&reference.columns).copied().collect();
-        wanted.extend((!reference.parts.is_empty()).then_some(PART));
-        let mut held: BTreeMap<Row, Key> = BTreeMap::new();
-        let mut take = |mut key: Row| {
-            let mut values = key.split_off(table.key.len());
-            let part = values.split_off(reference.columns.len()).pop().unwrap_or(Value::Null);
-            if lies_in(&reference.parts, &part) && !values.iter().any(Value::is_null) {
-                held.insert(values, key);
-            }
-            Ok::<(), Explained>(())
-        };
-        self.live.find(table, &table.key, keys, &wanted, &mut take)?;
-        let (values, keys): (Vec<Row>, Vec<Key>) = held.into_iter().unzip();
-        let there = compare::there_in(&*self.live, to, (&columns, &reference.to_parts), &values)?;
-        match there.iter().position(|there| !there) {
-            None => Ok(()),
-            Some(at) => {
-                let (table, key) = (table.name.clone(), shown(&keys[at]));
-                Err(RecordError::Dangling { table, key, to: format!("{} {}", to.name, shown(&values[at])) })
-            }
-        }
     }
 }

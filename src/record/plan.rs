@@ -167,7 +167,7 @@ pub struct Difference {
 }
 
 /// A value, or how to tell it from others if it is long.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Glimpse {
     Long { bytes: u64, sha256: String },

@@ -8,6 +8,7 @@
 
 mod content;
 mod database;
+mod files;
 mod foreseen;
 mod walk;
 
@@ -21,18 +22,18 @@ use serde::Serialize;
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, Live, OnDamage};
+use crate::engine::sqlite::apply::{Applied, Live, OnDamage};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::actions::{Action, Touched};
 use crate::ops::error::{OpError, Problem};
-use crate::ops::restore::batch::{Batch, Tally};
+use crate::ops::restore::Report;
+use crate::ops::restore::batch::Tally;
 use crate::ops::restore::claims::Claims;
 use crate::ops::restore::ground::{Ground, is_alone};
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::Settings;
 use crate::ops::restore::server::KIND;
 use crate::ops::restore::swap::{Swapped, Swaps};
-use crate::ops::restore::{Job, Report, Restorer};
 use crate::source::files::target::{Options, Target, is_temporary, through_proc};
 use crate::vault::read::Library;
 use crate::vault::unlocked::UnlockedVault;
@@ -311,133 +312,5 @@ impl Work<'_> {
     /// Would something be lost that is nowhere else?
     fn is_unsaved(&self, path: &EntryPath, now: Option<&Entry>) -> bool {
         self.place.before.is_some() && now.is_none() && self.place.ground.look(path).is_some()
-    }
-
-    /// Everything that is no database.
-    fn files(&self, given: &mut Given) -> Result<(), OpError> {
-        let Some(record) = self.place.gives else { return self.remove(given) };
-        let target = self.target()?;
-        let ground = &self.place.ground;
-        let name = ground.named(&EntryPath::root());
-        let to = ground.folder().to_owned();
-        let job = Job { source: record, folder: self.place.part.path.clone(), to, name };
-        let control = &*self.change.settings.control;
-        let (tally, batch) = (self.tally, Batch::default());
-        let (library, careful) = (self.library, false);
-        let mut restorer = Restorer { library, job: &job, target: &target, tally, control, batch, careful };
-        // Folders that have to be made are made as they were.
-        for folder in &self.above {
-            if let Some(folder) = find(record, folder, self.library)? {
-                given.changed = true;
-                restorer.entry(folder)?;
-            }
-        }
-        let (mut walk, mut sides, mut blocked) = (self.walk(), Vec::new(), None::<EntryPath>);
-        for step in walk.by_ref() {
-            self.stopped()?;
-            let step = match step {
-                Ok(step) => step,
-                Err(walk::Trouble::Touched(error)) => {
-                    tally.issue(self.place.part.source.as_str(), &error);
-                    continue;
-                }
-                Err(walk::Trouble::Fatal(error)) => return Err(error),
-            };
-            let Some(wanted) = step.wanted else {
-                sides.extend(self.sides_of(&step.path, record)?);
-                continue;
-            };
-            if self.belongs_to_database(&step.path) || blocked.as_ref().is_some_and(|path| step.path.is_within(path)) {
-                continue;
-            }
-            if wanted.kind == Kind::Dir
-                && let Some(odd) = self.place.odd_for_folder(&step.path)
-            {
-                tally.note(self.place.shown(&step.path), odd);
-                blocked = Some(step.path);
-                continue;
-            }
-            if self.is_unsaved(&step.path, step.now.as_ref()) && wanted.kind != Kind::Dir {
-                tally.note(self.place.shown(&step.path), UNSAVED.to_owned());
-            } else if step.now.as_ref() == Some(&wanted) && wanted.kind != Kind::Dir {
-                target.leave(&wanted);
-                tally.identical(control, &wanted);
-            } else {
-                given.changed |= step.now.as_ref() != Some(&wanted);
-                restorer.entry(wanted)?;
-            }
-        }
-        restorer.flush()?;
-        if !walk.seen() {
-            return Err(self.place.no_path(self.change.touches));
-        }
-        self.remove(given)?;
-        // What had been left beside a database that was not there.
-        for side in sides {
-            given.changed = true;
-            restorer.entry(side)?;
-        }
-        restorer.flush()?;
-        for issue in target.seal() {
-            tally.note(issue.path, issue.reason);
-        }
-        // The action is marked as done next, which must not be true before it is.
-        Ok(target.sync()?)
-    }
-
-    /// A database, or what SQLite keeps beside one.
-    fn belongs_to_database(&self, path: &EntryPath) -> bool {
-        self.databases.contains(path) || stem(path).is_some_and(|stem| self.databases.contains(&stem))
-    }
-
-    /// Removes what is touched and not to be there: files as they come, folders when all in them is gone.
-    fn remove(&self, given: &mut Given) -> Result<(), OpError> {
-        if self.place.gives.is_some_and(|gives| gives.listing == self.place.touches.listing)
-            || self.place.ground.look(&EntryPath::root()).is_none()
-        {
-            return Ok(());
-        }
-        let target = self.target()?;
-        let mut folders: Vec<EntryPath> = Vec::new();
-        let mut take = |path: &EntryPath, folder: bool| -> Result<(), OpError> {
-            let database = !folder && self.place.was_database(path);
-            let live = self.place.ground.database(path).filter(|_| database);
-            if live.is_some_and(|live| apply::is_open_elsewhere(&live)) {
-                self.tally.note(self.place.shown(path), OPEN.to_owned());
-                return Ok(());
-            }
-            match target.remove(&self.place.ground.named(path), folder) {
-                Ok(there) => {
-                    given.removed += u64::from(there);
-                    if database && there {
-                        // SQLite closes it before its log goes: what was in that is in the safety snapshot.
-                        drop(self.going.borrow_mut().remove(path));
-                        self.remove_sides(path, &target)?;
-                    }
-                }
-                Err(error) if error.is_fatal() => return Err(error.into()),
-                Err(error) => self.tally.issue(&self.place.shown(path), &error),
-            }
-            Ok(())
-        };
-        for step in self.walk() {
-            self.stopped()?;
-            let Ok(step) = step else { continue };
-            while let Some(folder) = folders.pop_if(|folder| !step.path.is_within(folder)) {
-                take(&folder, true)?;
-            }
-            let known = step.now.is_some() || (self.place.before.is_none() && self.place.looks_given(&step.touched));
-            if step.wanted.is_some() || !known || (step.path.is_root() && !self.place.ground.alone) {
-                continue;
-            }
-            match step.touched.kind {
-                Kind::Dir => folders.push(step.path),
-                _ => take(&step.path, false)?,
-            }
-        }
-        while let Some(folder) = folders.pop() {
-            take(&folder, true)?;
-        }
-        Ok(())
     }
 }

@@ -110,7 +110,8 @@ fn outside_vault(job: &Job<'_>, vault: Option<&Path>, library: &Library<'_>) -> 
 
 /// Fails where a folder is a vault's or lies in one.
 pub(in crate::ops) fn no_vault(to: &Path) -> Result<(), OpError> {
-    let is_vault = |folder: &&Path| folder.join("vault.json").is_file() && folder.join("keys").is_dir();
+    let has = |folder: &Path| ["keys", "packs", "snapshots"].iter().any(|name| folder.join(name).is_dir());
+    let is_vault = |folder: &&Path| folder.join("vault.json").is_file() && has(folder);
     match real(to).ancestors().find(is_vault) {
         Some(vault) => Err(Problem::InVault { to: to.to_owned(), vault: vault.to_owned() }.into()),
         None => Ok(()),

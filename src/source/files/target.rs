@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat, accessat, fchmod, fstat, linkat, openat, unlinkat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, Stat, accessat, fchmod, fstat, linkat, openat, unlinkat};
 use rustix::io::Errno;
 
-use self::apply::{Handle, Meta, Now, apply, set_owner_and_mode};
+use self::apply::{Handle, Meta, Now, apply};
 use self::dirs::{Dirs, Missing};
 use self::issues::{Issues, Shortfall};
 use self::later::Later;
@@ -40,6 +40,7 @@ mod error;
 mod issues;
 mod later;
 mod look;
+mod metadata;
 mod owners;
 mod place;
 mod special;
@@ -259,73 +260,6 @@ impl Target {
             Err(Errno::NOENT) => Ok(false),
             Err(error) => Err(TargetError::system("remove", path, error)),
         }
-    }
-
-    /// A file is there as it should be, and stays so.
-    pub fn leave(&self, entry: &Entry) {
-        if entry.kind != Kind::File || entry.link.is_some() {
-            return;
-        }
-        let Ok(dir) = self.dirs.parent(&entry.path, Missing::Fail) else { return };
-        if let Ok(stat) = (Place { dir, path: entry.path.clone() }).look()
-            && stat.st_nlink > 1
-        {
-            self.is_first_name(&stat, &entry.path);
-        }
-    }
-
-    /// Gives a database that was changed where it lives its owner, mode and attributes, and the same owner and mode to
-    /// what SQLite keeps beside it. Its time stays: it was changed. Opens nothing, which would drop SQLite's locks.
-    pub fn dress_database(&self, entry: &Entry, sides: &[&str]) -> Result<(), TargetError> {
-        let dir = self.dirs.parent(&entry.path, Missing::Fail)?;
-        let failed = |error| TargetError::system("look at", &entry.path, error);
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        for side in std::iter::once(&"").chain(sides) {
-            let name = [entry.path.file_name(), side.as_bytes()].concat();
-            let handle = match rustix::fs::openat(&dir, name.as_slice(), flags, Mode::empty()) {
-                Err(Errno::NOENT) if !side.is_empty() => continue,
-                opened => opened.map_err(failed)?,
-            };
-            let stat = fstat(&handle).map_err(failed)?;
-            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-                continue;
-            }
-            let now = Now::existing(&stat);
-            let meta = Meta::of(entry, &self.owners)?.at_the_time_of(&now);
-            match side.is_empty() {
-                true => apply(Handle::Place(handle.as_fd()), &now, &meta, &entry.path, &self.issues),
-                false => set_owner_and_mode(Handle::Place(handle.as_fd()), &now, &meta, &entry.path, &self.issues),
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives an open file that has no name here yet what metadata the entry says.
-    pub fn dress(&self, entry: &Entry, file: impl AsFd) -> Result<(), TargetError> {
-        let meta = Meta::of(entry, &self.owners)?;
-        let stat = fstat(&file).map_err(|error| TargetError::system("look at", &entry.path, error))?;
-        apply(Handle::Open(file.as_fd()), &Now::existing(&stat), &meta, &entry.path, &self.issues);
-        Ok(())
-    }
-
-    /// Sets the metadata of folders, deepest first, and tells what fell short. Call it when all else is done.
-    pub fn seal(&self) -> Vec<Issue> {
-        let mut later = std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner));
-        while let Some((path, meta)) = later.pop() {
-            let path = EntryPath::from_bytes(&path).expect("BUG: a path that was one is none any more");
-            if let Err(error) = self.seal_folder(&path, &meta) {
-                let error = error.errno().unwrap_or(Errno::NOTDIR);
-                self.issues.note(&path, Shortfall::Folder, error);
-            }
-        }
-        self.issues.take()
-    }
-
-    fn seal_folder(&self, path: &EntryPath, meta: &Meta) -> Result<(), TargetError> {
-        let dir = self.dirs.itself(path, Missing::Fail)?;
-        let stat = fstat(&*dir).map_err(|error| TargetError::system("look at", path, error))?;
-        apply(Handle::Open(dir.as_fd()), &Now::existing(&stat), meta, path, &self.issues);
-        Ok(())
     }
 
     fn prepare(&self, entry: &Entry) -> Result<(Place, Meta), TargetError> {

@@ -30,7 +30,7 @@ pub struct ServerArgs {
     /// Only the rows of this table; definitions come whole (with --to URL; repeatable)
     #[arg(long, value_name = "SCHEMA.TABLE")]
     table: Vec<String>,
-    /// Replace what is in the database (with --to URL)
+    /// Replace what is in the database (with --to URL); with --no-safety also where a source lives in it
     #[arg(long)]
     clean: bool,
     /// How many connections work at once (with --to URL)

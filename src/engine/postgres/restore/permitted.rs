@@ -26,7 +26,7 @@ const SETTINGS: [&str; 14] = [
 ];
 
 /// What is made, by the words behind CREATE and what may stand between.
-const CREATED: [&str; 29] = [
+const CREATED: [&str; 31] = [
     "ACCESS METHOD",
     "AGGREGATE",
     "CAST",
@@ -56,8 +56,10 @@ const CREATED: [&str; 29] = [
     "TRANSFORM",
     "TRIGGER",
     "TYPE",
+    "USER MAPPING",
+    "VIEW",
 ];
-const CREATED_TOO: [&str; 2] = ["USER MAPPING", "VIEW"];
+/// What is changed, by the words behind ALTER.
 const ALTERED: [&str; 31] = [
     "AGGREGATE",
     "COLLATION",
@@ -104,7 +106,7 @@ pub fn is_definition(sql: &str) -> bool {
         words.words(&["OR", "REPLACE"]);
         let between = ["UNLOGGED", "UNIQUE", "CONSTRAINT", "TRUSTED", "PROCEDURAL", "DEFAULT", "RECURSIVE"];
         while between.iter().any(|word| words.word(word)) {}
-        return one_of(&mut words, &CREATED) || one_of(&mut words, &CREATED_TOO);
+        return one_of(&mut words, &CREATED);
     }
     if words.word("ALTER") {
         return one_of(&mut words, &ALTERED);

@@ -55,15 +55,11 @@ impl Server {
         Err(refused.expect("BUG: one of them was tried").into())
     }
 
-    /// What tells this running server from any other, by whatever way it is reached: a copy of its files has its identifier too,
-    /// and has not begun to run in the same microsecond.
+    /// What tells this running server from any other, by whatever way and as whomever it is reached: no two have begun to run
+    /// in the same microsecond.
     pub fn identity(&mut self) -> Result<String, LoadError> {
         let began = "SELECT extract(epoch FROM pg_postmaster_start_time())::text";
-        let began: String = self.session.query(began, &[])?.first().map(|row| row.get(0)).unwrap_or_default();
-        // Not everybody may ask for it everywhere.
-        let identifier = self.session.query("SELECT system_identifier::text FROM pg_control_system()", &[]);
-        let identifier = identifier.ok().and_then(|rows| rows.first().map(|row| row.get::<_, String>(0)));
-        Ok(format!("{} {began}", identifier.unwrap_or_default()))
+        Ok(self.session.query(began, &[])?[0].get(0))
     }
 
     pub fn version(&self) -> u32 {

@@ -9,6 +9,11 @@ use strongroom::record::model::{Columns, Relation};
 use super::super::random::Dice;
 use super::super::*;
 
+mod database;
+mod made;
+
+pub use database::{read, write};
+
 /// A column that refers to another table's key.
 #[derive(Clone)]
 pub struct Link {
@@ -180,96 +185,6 @@ impl Life {
         Self { tables, births: 0, kept: World { tables: vec![BTreeMap::new(); 9] }, by_hand: dice.is(30), slug: None }
     }
 
-    fn value(&mut self, fill: &Fill, dice: &mut Dice) -> Value {
-        let word = |dice: &mut Dice| WORDS[dice.roll(WORDS.len() as u64) as usize];
-        match fill {
-            Fill::Key | Fill::Ref => Value::Null,
-            Fill::Words(number) => {
-                let words: Vec<&str> = (0..*number).map(|_| word(dice)).collect();
-                if dice.is(8) { Value::Null } else { Value::text(&words.join(" ")) }
-            }
-            Fill::One(some) => Value::text(some[dice.roll(some.len() as u64) as usize]),
-            Fill::Unique(end) => Value::text(&format!("{} {}{end}", word(dice), word(dice))),
-            Fill::Day => Value::text(&format!("2024-03-{:02}", 1 + self.births / 20)),
-            Fill::Second => Value::text(&format!(
-                "2024-03-01 {:02}:{:02}:{:02}",
-                self.births / 3600,
-                self.births / 60 % 60,
-                self.births % 60
-            )),
-            Fill::Number => Value::Integer((1 + dice.roll(9) as i64) * 100),
-        }
-    }
-
-    /// Adds a row as an app would: with the number after the highest, and references to what is there.
-    fn add(&mut self, world: &mut World, table: usize, dice: &mut Dice) -> Option<Key> {
-        let spec = self.tables[table].clone();
-        self.births += 1;
-        let mut row: Vec<Value> = Vec::new();
-        for fill in &spec.fills {
-            row.push(self.value(fill, dice));
-        }
-        for link in &spec.links {
-            let there: Vec<&Key> = world.tables[link.to].keys().collect();
-            let empty = !link.required && (there.is_empty() || dice.is(40));
-            if !empty {
-                row[link.column] = there.get(dice.roll(there.len().max(1) as u64) as usize)?[0].clone();
-            }
-        }
-        if spec.key == 1 {
-            let highest = world.tables[table].keys().map(|key| number_of(&key[0])).max().unwrap_or(0);
-            row[0] = Value::Integer(highest + 1);
-        }
-        for (column, fill) in spec.fills.iter().enumerate().filter(|(_, fill)| matches!(fill, Fill::Unique(_))) {
-            if table == PROJECTS
-                && dice.is(50)
-                && let Some(slug) = self.slug.take()
-            {
-                row[column] = slug;
-            }
-            while world.tables[table].values().any(|one| one.row[column] == row[column]) {
-                row[column] = self.value(fill, dice);
-            }
-        }
-        let key = row[..spec.key].to_vec();
-        // What is made again with the same words under the same number is the same for everybody.
-        if let Some(was) = self.kept.tables[table].get(&key).cloned() {
-            for (column, fill) in spec.fills.iter().enumerate().filter(|(_, fill)| is_telling(fill)) {
-                while row[column] == was.row[column] && !row[column].is_null() {
-                    row[column] = self.value(fill, dice);
-                }
-            }
-        }
-        let record = Record { birth: self.births, row };
-        (!world.tables[table].contains_key(&key)).then(|| _ = world.tables[table].insert(key.clone(), record))?;
-        Some(key)
-    }
-
-    pub fn populate(&mut self, dice: &mut Dice) -> World {
-        let mut world = World { tables: vec![BTreeMap::new(); self.tables.len()] };
-        let numbers = [3, 2, 3, 5, 8, 3, 5, 6, 5];
-        for (table, most) in numbers.into_iter().enumerate() {
-            for _ in 0..1 + dice.roll(most) {
-                self.add(&mut world, table, dice);
-            }
-        }
-        if self.by_hand && dice.is(50) {
-            // It was not all well before either.
-            self.orphan(&mut world, dice);
-        }
-        world
-    }
-
-    /// A row refers to what is not there.
-    fn orphan(&mut self, world: &mut World, dice: &mut Dice) {
-        let table = [COMMENTS, FILES, NOTES][dice.roll(3) as usize];
-        let link = self.tables[table].links[0].clone();
-        let highest = world.tables[link.to].keys().map(|key| number_of(&key[0])).max().unwrap_or(0);
-        if let Some(record) = world.tables[table].values_mut().last() {
-            record.row[link.column] = Value::Integer(highest + 1);
-        }
-    }
-
     /// What will be asked for.
     pub fn chosen(&self, kept: &World, dice: &mut Dice) -> (usize, Key) {
         let table = if dice.is(60) { PROJECTS } else { dice.roll(self.tables.len() as u64) as usize };
@@ -406,77 +321,6 @@ impl Life {
             }
         }
     }
-
-    pub fn relations(&self) -> Vec<Relation> {
-        let columns = |table: &str, column: &str| Columns { table: table.to_owned(), columns: vec![column.to_owned()] };
-        let mut relations = Vec::new();
-        for spec in &self.tables {
-            for link in spec.links.iter().filter(|link| !link.declared) {
-                relations.push(Relation {
-                    source: "db".parse().unwrap(),
-                    to_source: None,
-                    from: columns(&spec.name, &spec.columns[link.column]),
-                    to: columns(&self.tables[link.to].name, "id"),
-                    when: Vec::new(),
-                    on_delete: link.on_delete,
-                });
-            }
-        }
-        relations
-    }
-
-    pub fn sql(&self, world: &World) -> String {
-        let mut sql = String::new();
-        for spec in &self.tables {
-            let column = |(at, name): (usize, &String)| {
-                let kind = match &spec.fills[at] {
-                    Fill::Key | Fill::Ref | Fill::Number => "INTEGER",
-                    _ => "TEXT",
-                };
-                let key = if spec.key == 1 && at == 0 { " PRIMARY KEY" } else { "" };
-                let required = spec.links.iter().any(|link| link.column == at && link.required);
-                let unique = if matches!(spec.fills[at], Fill::Unique(_)) { " UNIQUE" } else { "" };
-                format!("\"{name}\" {kind}{key}{unique}{}", if required && spec.key == 1 { " NOT NULL" } else { "" })
-            };
-            let mut parts: Vec<String> = spec.columns.iter().enumerate().map(column).collect();
-            if spec.key == 2 {
-                parts.push(format!("PRIMARY KEY(\"{}\", \"{}\")", spec.columns[0], spec.columns[1]));
-            }
-            for link in spec.links.iter().filter(|link| link.declared) {
-                let on_delete = match link.on_delete {
-                    OnDelete::Cascade => "CASCADE",
-                    OnDelete::SetNull => "SET NULL",
-                    _ => "RESTRICT",
-                };
-                let (own, to) = (&spec.columns[link.column], &self.tables[link.to].name);
-                parts.push(format!("FOREIGN KEY(\"{own}\") REFERENCES {to}(id) ON DELETE {on_delete}"));
-            }
-            let _ = writeln!(sql, "CREATE TABLE {}({});", spec.name, parts.join(", "));
-        }
-        sql + &self.rows(world)
-    }
-
-    fn rows(&self, world: &World) -> String {
-        let mut sql = String::new();
-        for (spec, records) in self.tables.iter().zip(&world.tables) {
-            for record in records.values() {
-                let values: Vec<String> = record.row.iter().map(literal).collect();
-                let _ = writeln!(sql, "INSERT INTO {} VALUES({});", spec.name, values.join(", "));
-            }
-        }
-        sql
-    }
-
-    pub fn shown(&self, world: &World) -> String {
-        let mut out = String::new();
-        for (spec, records) in self.tables.iter().zip(&world.tables) {
-            for record in records.values() {
-                let values: Vec<String> = record.row.iter().map(literal).collect();
-                let _ = writeln!(out, "  {} #{} {}", spec.name, record.birth, values.join(", "));
-            }
-        }
-        out
-    }
 }
 
 impl World {
@@ -494,41 +338,4 @@ fn is_telling(fill: &Fill) -> bool {
 fn number_of(value: &Value) -> i64 {
     let Value::Integer(number) = value else { panic!("{value:?}") };
     *number
-}
-
-fn literal(value: &Value) -> String {
-    match value {
-        Value::Null => "NULL".to_owned(),
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) => format!("'{}'", String::from_utf8_lossy(text)),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Makes the live database what a world holds.
-pub fn write(bench: &Bench, life: &Life, world: &World) {
-    let connection = Connection::open(bench.live()).unwrap();
-    let empty: String = life.tables.iter().map(|spec| format!("DELETE FROM {};", spec.name)).collect();
-    let sql = format!("PRAGMA foreign_keys = OFF; BEGIN; {empty} {} COMMIT", life.rows(world));
-    connection.execute_batch(&sql).unwrap_or_else(|error| panic!("{error}: {sql}"));
-}
-
-/// Every row of the live database.
-pub fn read(bench: &Bench, life: &Life) -> Vec<BTreeMap<Key, Vec<Value>>> {
-    let connection = Connection::open(bench.live()).unwrap();
-    let of = |spec: &Spec| {
-        let mut statement = connection.prepare(&format!("SELECT * FROM {}", spec.name)).unwrap();
-        let value = |cell: rusqlite::types::Value| match cell {
-            rusqlite::types::Value::Null => Value::Null,
-            rusqlite::types::Value::Integer(number) => Value::Integer(number),
-            rusqlite::types::Value::Text(text) => Value::text(&text),
-            other => panic!("{other:?}"),
-        };
-        let read = |row: &rusqlite::Row<'_>| {
-            (0..spec.columns.len()).map(|at| Ok(value(row.get(at)?))).collect::<rusqlite::Result<Vec<Value>>>()
-        };
-        let rows = statement.query_map([], read).unwrap().map(Result::unwrap);
-        rows.map(|row| (row[..spec.key].to_vec(), row)).collect()
-    };
-    life.tables.iter().map(of).collect()
 }
