@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of patterns such as `{id}/**`. A value never leads out of the source, and never means a pattern.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -116,16 +116,18 @@ pub(super) fn plan(
     let steps_of: Vec<&Step> = plan.steps.iter().filter(belongs).collect();
     let (moved, rows): (Vec<&Step>, Vec<&Step>) = steps_of.into_iter().partition(|step| step.into.is_some());
     let rows: Vec<(usize, &Key)> = rows.iter().map(|step| (step.table, &step.key)).collect();
+    let mut homes = Homes { kit, known: BTreeMap::new() };
     for (record, entries) in of(kit, closure, &rows, library)? {
         for entry in entries {
-            steps.push(step(kit, record, (entry, None), library)?);
+            steps.push(homes.of(record)?.step(record, (entry, None), kit, library)?);
         }
     }
     for one in moved {
         for (record, entry, to) in renamed(kit, closure, one, library)? {
+            let home = homes.of(record)?;
             steps.push(match to {
-                Some(to) => step(kit, record, (entry, Some(to)), library)?,
-                None => nowhere(kit, record, entry)?,
+                Some(to) => home.step(record, (entry, Some(to)), kit, library)?,
+                None => home.nowhere(record, entry),
             });
         }
     }
@@ -134,36 +136,59 @@ pub(super) fn plan(
     Ok(steps)
 }
 
-/// Where a source lives, without links.
-fn root_of(kit: &Kit<'_>, record: &SourceRecord) -> Result<String, OpError> {
-    let root = kit.request.places.root(kit.manifest, record, &kit.request.configured)?;
-    let (source, kind, path) = (record.name.clone(), record.kind.clone(), EntryPath::root());
-    let part = Touched { source, kind, root, path, swap: None };
-    Ok(encode(Ground::of(&part, record, false)?.root.as_os_str().as_encoded_bytes()))
+/// Where sources live, each looked up once.
+struct Homes<'k> {
+    kit: &'k Kit<'k>,
+    known: BTreeMap<&'k Name, Home>,
 }
 
-/// What is done with one file, and with one that gets another path.
-fn step(
-    kit: &Kit<'_>,
-    record: &SourceRecord,
-    (entry, to): (Entry, Option<EntryPath>),
-    library: &Library<'_>,
-) -> Result<FileStep, OpError> {
-    let root = root_of(kit, record)?;
-    let path = to.clone().unwrap_or_else(|| entry.path.clone());
-    let act = act(&entry, (&root, &path), library, kit.request.options.on_conflict)?;
-    let seen = tree(&root).and_then(|tree| seen(&tree, &path));
-    let from = to.map(|_| entry.path.clone());
-    Ok(FileStep { source: record.name.clone(), root, path, from, size: entry.size, act, missing: false, seen })
+/// Where a source lives, without links, and what is there.
+struct Home {
+    root: String,
+    tree: Option<Tree>,
 }
 
-/// A file whose place under the new key of its record nobody can tell.
-fn nowhere(kit: &Kit<'_>, record: &SourceRecord, entry: Entry) -> Result<FileStep, OpError> {
-    let why =
-        "its record has a new key, and its place below that is not known: take it out with restore --to".to_owned();
-    let root = root_of(kit, record)?;
-    let (source, act) = (record.name.clone(), FileAct::Leave { why });
-    Ok(FileStep { source, root, path: entry.path, from: None, size: entry.size, act, missing: true, seen: None })
+impl<'k> Homes<'k> {
+    fn of(&mut self, record: &'k SourceRecord) -> Result<&Home, OpError> {
+        Ok(match self.known.entry(&record.name) {
+            btree_map::Entry::Occupied(known) => known.into_mut(),
+            btree_map::Entry::Vacant(fresh) => fresh.insert(Home::of(self.kit, record)?),
+        })
+    }
+}
+
+impl Home {
+    fn of(kit: &Kit<'_>, record: &SourceRecord) -> Result<Self, OpError> {
+        let root = kit.request.places.root(kit.manifest, record, &kit.request.configured)?;
+        let (source, kind, path) = (record.name.clone(), record.kind.clone(), EntryPath::root());
+        let part = Touched { source, kind, root, path, swap: None };
+        let root = encode(Ground::of(&part, record, false)?.root.as_os_str().as_encoded_bytes());
+        let tree = tree(&root);
+        Ok(Self { root, tree })
+    }
+
+    /// What is done with one file, and with one that gets another path.
+    fn step(
+        &self,
+        record: &SourceRecord,
+        (entry, to): (Entry, Option<EntryPath>),
+        kit: &Kit<'_>,
+        library: &Library<'_>,
+    ) -> Result<FileStep, OpError> {
+        let path = to.clone().unwrap_or_else(|| entry.path.clone());
+        let act = act(&entry, (self.tree.as_ref(), &path), library, kit.request.options.on_conflict)?;
+        let seen = self.tree.as_ref().and_then(|tree| seen(tree, &path));
+        let from = to.map(|_| entry.path.clone());
+        let (source, root) = (record.name.clone(), self.root.clone());
+        Ok(FileStep { source, root, path, from, size: entry.size, act, missing: false, seen })
+    }
+
+    /// A file whose place under the new key of its record nobody can tell.
+    fn nowhere(&self, record: &SourceRecord, entry: Entry) -> FileStep {
+        let why = "its record has a new key, and its place below that is not known: take it out with restore --to";
+        let (source, root, act) = (record.name.clone(), self.root.clone(), FileAct::Leave { why: why.to_owned() });
+        FileStep { source, root, path: entry.path, from: None, size: entry.size, act, missing: true, seen: None }
+    }
 }
 
 /// A file of a source, and its path under a new key.
@@ -253,11 +278,11 @@ fn of<'k>(
 
 fn act(
     entry: &Entry,
-    (root, path): (&str, &EntryPath),
+    (tree, path): (Option<&Tree>, &EntryPath),
     library: &Library<'_>,
     on_conflict: OnConflict,
 ) -> Result<FileAct, OpError> {
-    let Some(tree) = tree(root) else { return Ok(FileAct::Add) };
+    let Some(tree) = tree else { return Ok(FileAct::Add) };
     let there = match tree.look(path) {
         Ok(Some(there)) => there,
         Ok(None) => return Ok(FileAct::Add),
@@ -267,9 +292,7 @@ fn act(
     let kind = FileType::from_raw_mode(there.st_mode);
     let is_file = kind == FileType::RegularFile;
     let same = match entry.kind {
-        Kind::File => {
-            is_file && u64::try_from(there.st_size) == Ok(entry.size) && is_as(entry, (&tree, path), library)?
-        }
+        Kind::File => is_file && u64::try_from(there.st_size) == Ok(entry.size) && is_as(entry, (tree, path), library)?,
         Kind::Symlink => kind == FileType::Symlink && tree.read_link(path) == entry.target.as_deref().and_then(decode),
         _ => true,
     };
