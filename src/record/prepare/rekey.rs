@@ -135,9 +135,13 @@ impl Work<'_> {
                 self.pass_on(*table);
             }
             if self.new_keys() == known {
-                break;
+                return Ok(());
             }
         }
+        self.refuse(
+            "which new keys rows get that refer to each other cannot be settled".to_owned(),
+            "recover fewer of them at once, or without --remap-keys",
+        );
         Ok(())
     }
 
