@@ -74,12 +74,20 @@ pub struct Skip {
     /// All its bytes were captured: what they are is damaged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub damage: bool,
+    /// Something else is there than was to be captured: that is lost, and not only out of reach. Not written down.
+    #[serde(skip)]
+    pub other: bool,
 }
 
 impl Skip {
     /// What is not in the capture as it should be.
     pub fn new(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { path: path.into(), reason: reason.into(), damage: false }
+        Self { path: path.into(), reason: reason.into(), damage: false, other: false }
+    }
+
+    /// What is there is something else than was to be captured.
+    pub fn other(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { other: true, ..Self::new(path, reason) }
     }
 }
 
@@ -98,6 +106,8 @@ pub enum Rule {
     Cache,
     /// What a restore that was killed left unfinished.
     Partial,
+    /// What strongroom itself keeps on this host: the vault, its cache, its configuration, an identity.
+    Own,
 }
 
 /// Takes a capture, entry by entry in path order.
@@ -210,6 +220,8 @@ pub struct Capture {
     /// Have engines check what is captured of them, where that takes time of its own, and tell of what is asked for and is
     /// not there.
     pub check: bool,
+    /// What is never captured where it lies inside a source: by device and inode, so that no link hides it.
+    pub own: Arc<[(u64, u64)]>,
 }
 
 #[cfg(test)]

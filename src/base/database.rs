@@ -12,6 +12,9 @@ pub const FREE_PAGES: &str = "free pages";
 /// The fact that a database was not checked, which takes longer than reading it.
 pub const UNCHECKED: (&str, &str) = ("check", "left out");
 
+/// The fact that it could not be captured since. Only hosts remember it: it stands in no manifest.
+const CARRIED: &str = "not captured since";
+
 /// A database among what a source captured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
@@ -37,6 +40,18 @@ pub struct Database {
 }
 
 impl Database {
+    /// The same, remembered beyond a capture that could not have it.
+    #[must_use]
+    pub fn carried(mut self) -> Self {
+        self.facts.insert(CARRIED.to_owned(), String::new());
+        self
+    }
+
+    /// Could the last capture not have it?
+    pub fn is_carried(&self) -> bool {
+        self.facts.contains_key(CARRIED)
+    }
+
     /// Did the engine's own check find nothing wrong?
     pub fn is_sound(&self) -> bool {
         self.damage.is_none() && !self.facts.contains_key(UNCHECKED.0)

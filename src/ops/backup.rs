@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::base::capture::{self, Capture};
 use crate::base::control::Control;
 use crate::base::error::{Class, Explain, one_line};
-use crate::base::name::Name;
+use crate::base::name::{Name, ObjectKey};
 use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::format::layout;
@@ -21,6 +21,7 @@ use crate::source::{Source, SourceError};
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
 use crate::vault::error::VaultError;
+use crate::vault::order;
 use crate::vault::recall::Remembered;
 use crate::vault::rotation::Rotation;
 
@@ -95,6 +96,10 @@ pub struct Report {
     pub failed: Vec<(Name, SourceError)>,
     /// Things the person should know that are no failures.
     pub warnings: Vec<String>,
+    /// Snapshots and keys that this host knows of and that are not in the vault any more.
+    pub gone: Vec<ObjectKey>,
+    /// There is nobody left who could open the vault.
+    pub sealed_to_nobody: bool,
 }
 
 /// Looks at what was captured of a source.
@@ -133,12 +138,13 @@ pub fn backup_if(vault: &Vault, request: &Request, will_do: &WillDo<'_>) -> Resu
     if let Err(error) = found {
         return abandon(draft, error);
     }
+    let (gone, sealed_to_nobody) = (draft.gone().to_vec(), draft.is_sealed_to_nobody());
     let committed = draft.commit()?;
     // What cannot be noted is read once more.
     rotations.iter().for_each(|rotation| _ = rotation.keep());
     let unusable = vault.host().notices().take_unusable();
     warnings.extend(unusable.or(committed.not_noted.map(|error| one_line(&error))).map(cache_warning));
-    Ok(Report { manifest: committed.manifest, failed, warnings })
+    Ok(Report { manifest: committed.manifest, failed, warnings, gone, sealed_to_nobody })
 }
 
 /// What was captured stays, catalogued, for the next backup; the reason to stop is what is told.
@@ -173,14 +179,14 @@ fn capture(
 ) -> Result<Option<SourceError>, OpError> {
     let Planned { name, source } = planned;
     let control = request.control.clone();
-    let cutter = Arc::new(draft.file_cutter());
+    let (cutter, own) = (Arc::new(draft.file_cutter()), draft.own_places());
     let (mut sink, remembered) =
         draft.source(name, source.kind(), &source.root(), &source.memory(), control.clone())?;
     let Remembered { recall, extent: expected, databases, manifest, snapshot, .. } = remembered;
     let before = alarms::Before { extent: expected, databases, kept: manifest.map(|name| (name, snapshot)) };
     control.bytes_expected.add(expected.bytes);
     control.items_expected.add(expected.entries);
-    let capture = Capture { cutter, recall, control: control.clone(), rescan, check: request.check };
+    let capture = Capture { cutter, recall, control: control.clone(), rescan, check: request.check, own };
     let counting = Control::default();
     let captured = std::thread::scope(|scope| {
         if request.estimate && expected.entries == 0 {
@@ -232,11 +238,12 @@ fn cache_warning(why: String) -> String {
     format!("{why}; went on without it: the snapshot is complete, and the next backup may read every file again")
 }
 
-/// A clock that runs behind makes snapshots that sort before older ones: nothing is lost, but `latest` is another.
+/// A clock that runs behind makes snapshots that sort before older ones: nothing is lost, but `latest` is another. Where the
+/// two are far apart, which was made later is known all the same.
 fn clock_warning(draft: &Draft<'_>) -> Option<String> {
     let newest = layout::manifest_time(draft.previous()?)?;
     let now: Instant = draft.started();
-    (newest > now).then(|| {
-        format!("this host's clock ({now}) is behind the newest snapshot ({newest}): latest will not mean this one")
-    })
+    let ahead = order::is_ahead(newest, now);
+    let what = if ahead { "one of the two is wrong" } else { "latest will not mean this one" };
+    (newest > now).then(|| format!("this host's clock ({now}) is behind the newest snapshot ({newest}): {what}"))
 }

@@ -22,7 +22,7 @@ use crate::ops::holders::{self, Has, Holders};
 use crate::ops::recover;
 use crate::ops::show::{self, Part};
 use crate::vault::random::Desk;
-use crate::vault::select::{self, Doubt, Filter, Selected};
+use crate::vault::select::{self, Doubt, Filter, SelectError, Selected};
 use crate::vault::snapshots::{Snapshot, Snapshots};
 use crate::vault::unlocked::UnlockedVault;
 
@@ -66,6 +66,14 @@ impl<'v> Chooser<'v> {
 
     /// The snapshot that is meant.
     pub fn choose(&self, selector: &Selector, named: &Named) -> Result<Selected<'v>, OpError> {
+        self.filter.must_be_known(self.snapshots)?;
+        self.choose_among(selector, named).map_err(|error| match error {
+            OpError::Select(error) => error.beside(self.snapshots).into(),
+            error => error,
+        })
+    }
+
+    fn choose_among(&self, selector: &Selector, named: &Named) -> Result<Selected<'v>, OpError> {
         let all = &self.snapshots.readable;
         let any = || select::select(all, selector, &self.filter, &self.now, |_| Ok::<_, OpError>(true));
         if matches!((selector, named), (Selector::Prefix(_), _) | (_, Named::Nothing)) {
@@ -106,6 +114,27 @@ impl<'v> Chooser<'v> {
     /// What may be meant instead of `chosen`, and cannot be read.
     pub fn doubts(&self, selector: &Selector, chosen: &Snapshot) -> Result<Vec<Doubt<'v>>, OpError> {
         Ok(select::doubts(self.snapshots, selector, chosen, &self.now)?)
+    }
+
+    /// Refuses a source that no snapshot has, by name or, where a snapshot has but one, as a path in it.
+    pub fn must_have(&self, text: &OsStr) -> Result<(), OpError> {
+        let bytes = text.as_bytes();
+        let name = bytes.split(|&byte| byte == b':').next().unwrap_or_default();
+        if name.is_empty() || self.sources.iter().any(|source| source.as_bytes() == name) {
+            return Ok(());
+        }
+        for snapshot in self.snapshots.readable.iter().filter(|snapshot| self.filter.admits(snapshot)) {
+            if self.has_part(&self.part_by_name(text, &snapshot.manifest)?, &snapshot.manifest)? {
+                return Ok(());
+            }
+        }
+        let (name, known) = (String::from_utf8_lossy(name).into_owned(), self.sources.iter().cloned().collect());
+        Err(SelectError::Unknown { what: "source", name, known }.into())
+    }
+
+    /// How many snapshots are gone that were made before `chosen`, and so are not meant instead of it.
+    pub fn gone_before(&self, chosen: &Snapshot) -> u64 {
+        self.snapshots.gone.iter().filter(|object| **object < chosen.key).count() as u64
     }
 
     /// `SOURCE`, `SOURCE:PATH`, `SOURCE/PATH`, `:PATH`; or just a path, where the snapshot has one source that is not

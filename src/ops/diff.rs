@@ -84,7 +84,7 @@ pub fn live(
     let (unchanged, skipped) = (HashSet::new(), Vec::new());
     let mut sink = Comparison { merge, library: &library, unchanged, skipped, rows, line: Vec::new() };
     let rescan = if rescan { Rescan::Everything } else { Rescan::Nothing };
-    let capture = Capture { cutter, recall, control: control.clone(), rescan, check: false };
+    let capture = Capture { cutter, recall, control: control.clone(), rescan, check: false, own: vault.own_places() };
     source.capture(capture, &mut sink)?;
     sink.merge.rest()?;
     Ok(sink.skipped)

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::base::control::Control;
 use crate::base::entry::Content;
-use crate::base::error::Explained;
+use crate::base::error::{Class, Explain, Explained, one_line};
 use crate::base::id::SnapshotId;
 use crate::base::record::{Key, Records, Row, Table};
 use crate::base::time::Instant;
@@ -59,6 +59,9 @@ pub struct Report {
     pub database: Option<String>,
     /// Is it in live data? Unknown where that is not on this host.
     pub live: Option<bool>,
+    /// Why live data could not be looked at, though it is known where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live_unseen: Option<String>,
     /// Snapshots that have such a database, and those whose database had to be read.
     pub snapshots: u64,
     pub read: u64,
@@ -111,7 +114,11 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
         }
     }
     if let Some((place, manifest)) = states.last() {
-        report.live = live(place, manifest, request)?;
+        match live(place, manifest, request)? {
+            Live::Has(it) => report.live = Some(it),
+            Live::Elsewhere => {}
+            Live::Unseen(why) => report.live_unseen = Some(why),
+        }
     }
     report.fetched = desk.library().fetched();
     Ok(report)
@@ -279,11 +286,33 @@ pub(in crate::ops) fn typed(
     Ok(columns.iter().zip(&parts).map(one).collect::<Result<_, Explained>>()?)
 }
 
+/// What is known of live data.
+enum Live {
+    Has(bool),
+    /// It is not on this host, or not there any more.
+    Elsewhere,
+    /// It is there, and could not be looked at.
+    Unseen(String),
+}
+
 /// Is it in live data?
-fn live(place: &Place<'_>, manifest: &Manifest, request: &Request<'_>) -> Result<Option<bool>, OpError> {
+fn live(place: &Place<'_>, manifest: &Manifest, request: &Request<'_>) -> Result<Live, OpError> {
     let place = recover::live_place(manifest, place, &request.configured, &request.places);
-    let Ok(database) = place else { return Ok(None) };
-    let Ok(live) = database.open(std::time::Duration::from_secs(5), &request.control) else { return Ok(None) };
+    let Ok(database) = place else { return Ok(Live::Elsewhere) };
+    if database.path().is_some_and(|path| !path.exists()) {
+        return Ok(Live::Elsewhere);
+    }
+    let why = |error: &dyn Explain| format!("{database}: {}", one_line(error));
+    let live = match database.open(std::time::Duration::from_secs(5), &request.control) {
+        Ok(live) => live,
+        Err(error) if error.class() == Class::Interrupted => return Err(Problem::Content(error).into()),
+        Err(error) => return Ok(Live::Unseen(why(&*error))),
+    };
     let model = &request.model;
-    Ok(Some(look(&*live, request, &|name| model.table_now(name))?.rows > 0))
+    match look(&*live, request, &|name| model.table_now(name)) {
+        Ok(sight) => Ok(Live::Has(sight.rows > 0)),
+        // Somebody holds it, or the server is gone: what snapshots hold is known all the same.
+        Err(error) if matches!(error.class(), Class::Busy | Class::Failed) => Ok(Live::Unseen(why(&error))),
+        Err(error) => Err(error),
+    }
 }

@@ -73,6 +73,8 @@ pub struct Query {
     session: Session,
     desk: Arc<Desk>,
     request: (String, Vec<String>),
+    /// The table whose statements are asked for.
+    table: Option<String>,
     pub snapshot: SnapshotId,
     /// The database, as the command line names it.
     pub database: String,
@@ -90,15 +92,38 @@ impl Query {
             false => over_pages(&place, &request, &desk, &mut warnings)?,
         };
         let (snapshot, database) = (request.manifest.id, place.label());
+        let table = match &request.statement {
+            Statement::Schema(table) => table.clone(),
+            _ => None,
+        };
         let asked = asked(request.statement, request.values, place.is_postgres());
-        Ok(Self { session, desk, request: asked, snapshot, database, warnings })
+        Ok(Self { session, desk, request: asked, table, snapshot, database, warnings })
     }
 
     /// Hands the answer to `rows` as it comes.
     pub fn answer(&self, rows: &mut dyn Rows) -> Result<Report, OpError> {
         let (sql, values) = &self.request;
+        // No statement made a table that is not there: that is no answer.
+        if let Some(table) = &self.table
+            && self.session.ask(sql, values, &mut Unheard)? == 0
+        {
+            return Err(self.session.no_table(table).into());
+        }
         let rows = self.session.ask(sql, values, rows)?;
         Ok(Report { rows, fetched: self.desk.library().fetched() })
+    }
+}
+
+/// Takes an answer that nobody wants to see.
+struct Unheard;
+
+impl Rows for Unheard {
+    fn columns(&mut self, _: &[String]) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, _: &[ask::Cell<'_>]) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ use crate::engine::sqlite::rows::{Row, Table};
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::holders::{Has, Holders};
 use crate::ops::restore::live::live_path;
 use crate::ops::safety;
 use crate::ops::side;
@@ -59,6 +60,23 @@ pub fn differences(
         false => of_sqlite(request, &desk, each)?,
     };
     Ok(Report { tables, fetched: desk.library().fetched() })
+}
+
+/// Has a database of these snapshots such a table, as far as is known? `source` is the only one that is looked at.
+pub fn is_there(
+    unlocked: &UnlockedVault,
+    snapshots: &[&Manifest],
+    source: Option<&str>,
+    table: &str,
+    control: &Arc<Control>,
+) -> Result<bool, OpError> {
+    let mut holders = Holders::new(Desk::new(unlocked.library()?.owned()), control.clone());
+    let mut has = |manifest: &Manifest| {
+        let places = Place::all(manifest).into_iter();
+        let mut wanted = places.filter(|place| source.is_none_or(|name| place.source.name.as_str() == name));
+        wanted.any(|place| holders.has(&place, manifest, table) != Has::No)
+    };
+    Ok(snapshots.iter().any(|manifest| has(manifest)))
 }
 
 fn of_postgres(

@@ -16,6 +16,8 @@ use crate::base::control::Control;
 use crate::base::name::ObjectKey;
 use crate::ops::error::OpError;
 use crate::store::Store;
+use crate::vault::LockedVault;
+use crate::vault::ledger::Known;
 use crate::vault::snapshots::Snapshot;
 use crate::vault::unlocked::UnlockedVault;
 
@@ -54,6 +56,9 @@ pub struct Report {
     /// Manifests of a newer format: they could not be checked.
     pub newer: Vec<ObjectKey>,
     pub damage: Vec<Damage>,
+    /// Packs that are damaged or gone, and of which everything lies elsewhere too: no snapshot needs them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub spare: Vec<Damage>,
 }
 
 /// How many of how many, and how long they are.
@@ -72,7 +77,12 @@ impl Report {
 
 /// Every object against its name. Needs no key, only a copy of the vault.
 pub fn stored(store: &Store, control: &Control) -> Result<Report, OpError> {
-    stored::verify(store, control)
+    stored::verify(store, &Known::default(), control)
+}
+
+/// The same, and whether everything is there that this host knows of.
+pub fn stored_known(vault: &LockedVault, control: &Control) -> Result<Report, OpError> {
+    stored::verify(vault.store(), &vault.ledger().read(), control)
 }
 
 /// With keys: structure, and if asked for the data itself.

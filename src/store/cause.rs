@@ -36,11 +36,17 @@ pub(super) enum Kind {
 pub struct Cause {
     text: String,
     hint: Option<&'static str>,
+    nowhere: bool,
 }
 
 impl Cause {
     pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), hint: None }
+        Self { text: text.into(), hint: None, nowhere: false }
+    }
+
+    /// Does nobody know a server of that name?
+    pub(super) fn nowhere(&self) -> bool {
+        self.nowhere
     }
 
     pub(super) fn hint(&self) -> Option<&'static str> {
@@ -79,7 +85,7 @@ pub(super) fn read(error: &object_store::Error) -> (Kind, Cause) {
             HttpErrorKind::Connect | HttpErrorKind::Request => Kind::Unreachable,
             _ => Kind::Other,
         };
-        return (kind, of_deepest(deepest));
+        return (kind, Cause { nowhere: is_name(error), ..of_deepest(deepest) });
     }
     if chain(error).any(|cause| cause.is::<Interrupted>()) {
         return (Kind::Interrupted, of_deepest(deepest));
@@ -138,6 +144,11 @@ fn of_io(io: &io::Error, error: &object_store::Error, text: &str) -> (Kind, Caus
         _ => of_variant(error),
     };
     (kind, cause)
+}
+
+/// Could the name of a server not be found out? The connector of hyper-util says so in these words, and has no other way.
+fn is_name(error: &(dyn Error + 'static)) -> bool {
+    chain(error).any(|cause| cause.to_string() == "dns error")
 }
 
 fn of_deepest(error: &(dyn Error + 'static)) -> Cause {
@@ -200,7 +211,7 @@ impl<'a> Answer<'a> {
             ),
             _ => None,
         };
-        Cause { text, hint }
+        Cause { text, hint, nowhere: false }
     }
 }
 

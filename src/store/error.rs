@@ -100,6 +100,11 @@ impl StoreError {
         matches!(self, Self::Unreachable { .. })
     }
 
+    /// Does nobody know a server of that name?
+    pub(super) fn is_nowhere(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.nowhere())
+    }
+
     /// Was an object asked for that is not there, or a place that does not exist?
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. } | Self::NoFolder { .. })

@@ -69,6 +69,16 @@ impl Store {
         Self::open(location, options)
     }
 
+    /// What [`Store::lasting_name`] says of a folder, be it there or not. `None` for other places.
+    pub fn lasting_name_of(location: &str) -> Option<String> {
+        match parse(location).ok()? {
+            Location::Folder(folder) => {
+                Some(format!("file://{}", lasting(&std::path::absolute(folder).ok()?, 0).display()))
+            }
+            _ => None,
+        }
+    }
+
     fn at(location: &str, medium: Medium, objects: Arc<dyn ObjectStore>) -> Self {
         let place = Arc::new(Place { location: location.to_owned(), medium });
         Self { objects, place, faults: None, patience: None }
@@ -164,6 +174,18 @@ fn open_folder(location: &str, folder: &Path) -> Result<Store, StoreError> {
     })?;
     let marker = Some(root.join(MARKER)).filter(|marker| marker.exists());
     Ok(Store::at(location, Medium::Folder { folder: root, marker }, Arc::new(objects.with_fsync(true))))
+}
+
+/// A path with its links followed, as far as it is there: a link to a disk that is not mounted leads nowhere.
+fn lasting(path: &Path, links: u8) -> PathBuf {
+    if let Ok(whole) = fs::canonicalize(path) {
+        return whole;
+    }
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return path.to_owned() };
+    match fs::read_link(path) {
+        Ok(target) if links < 40 => lasting(&parent.join(target), links + 1),
+        _ => lasting(parent, links).join(name),
+    }
 }
 
 /// Makes a folder and those above it, each durable in the one it stands in.

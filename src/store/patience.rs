@@ -18,7 +18,7 @@ const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(10);
 /// Storage that was waited for in vain is not asked again for so long: whoever still wants something of it is refused.
 const REST: Duration = Duration::from_secs(20);
-/// Storage that has never answered may not be there at all: a name mistyped, say.
+/// A server that has never answered and whose name nobody knows may not be there at all: a name mistyped, say.
 const STRANGE: Duration = Duration::from_secs(20);
 
 /// The world that waiting happens in.
@@ -26,8 +26,8 @@ pub trait Watch: Send + Sync {
     /// Has somebody asked to stop?
     fn stopped(&self) -> bool;
 
-    /// The storage has been away for so long, for this reason. Called before each pause.
-    fn waiting(&self, away: Duration, error: &StoreError);
+    /// The storage has been away for so long, for this reason, and is waited for so much longer. Called before each pause.
+    fn waiting(&self, away: Duration, left: Duration, error: &StoreError);
 
     /// It answers again, after so long. Called only after [`Watch::waiting`].
     fn back(&self, away: Duration);
@@ -91,7 +91,8 @@ impl Patience {
             return Verdict::Interrupted;
         }
         let now = self.watch.now();
-        let most = if self.has_answered.load(Ordering::Relaxed) { self.most } else { self.most.min(STRANGE) };
+        let is_strange = error.is_nowhere() && !self.has_answered.load(Ordering::Relaxed);
+        let most = if is_strange { self.most.min(STRANGE) } else { self.most };
         let (away, over) = {
             let mut outage = self.outage();
             let outage = outage.get_or_insert(Outage { since: begun, given_up: None });
@@ -104,7 +105,7 @@ impl Patience {
             self.watch.given_up(away);
             return Verdict::GiveUp;
         }
-        self.watch.waiting(away, error);
+        self.watch.waiting(away, most.saturating_sub(away), error);
         let pause = FIRST.saturating_mul(1 << tries.min(8)).min(LONGEST);
         self.watch.pause(pause.min(most.saturating_sub(away)));
         if self.watch.stopped() { Verdict::Interrupted } else { Verdict::Again }

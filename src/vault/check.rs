@@ -25,14 +25,15 @@ use crate::vault::check::pages::PageClaims;
 use crate::vault::error::VaultError;
 use crate::vault::host;
 use crate::vault::index::{Index, catalog_digest};
+use crate::vault::ledger::Known;
 use crate::vault::read::Library;
 use crate::vault::unlocked::UnlockedVault;
 
 /// What a vault holds, by what its store and its catalogs say.
 pub struct Census {
     pub manifests: Vec<ObjectKey>,
-    /// The snapshot this host committed last, before anything was looked at.
-    pub last_commit: Option<ObjectKey>,
+    /// What this host knew of the vault before anything was looked at.
+    pub known: Known,
     pub keys: Vec<ObjectKey>,
     pub packs: BTreeMap<SealedDigest, u64>,
     pub catalogs: usize,
@@ -48,7 +49,7 @@ impl Census {
     /// yet referred to, never the other way round.
     pub fn take(unlocked: &UnlockedVault) -> Result<Self, VaultError> {
         let vault = &unlocked.vault;
-        let last_commit = vault.last_commit().filter(|_| vault.committed_here());
+        let known = vault.ledger().read();
         let manifests = vault.manifest_keys()?;
         let mut damaged = Vec::new();
         let keys: Vec<ObjectKey> = vault.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
@@ -75,7 +76,7 @@ impl Census {
         let packs = listed.into_iter().filter_map(|object| Some((object.key.digest()?, object.size))).collect();
         Ok(Self {
             manifests,
-            last_commit,
+            known,
             keys,
             packs,
             catalogs: catalogs.len(),

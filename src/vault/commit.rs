@@ -5,7 +5,7 @@
 mod found;
 mod source;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,12 +24,8 @@ use crate::vault::ingest::Ingest;
 use crate::vault::places::{self, Place as CapturedPlace};
 use crate::vault::recall::{self, Place, RecallWriter};
 
-pub use found::Found;
+pub use found::{Found, Uncaptured};
 pub use source::SourceDraft;
-
-/// Where this host notes what it committed, and where.
-const COMMITTED: &str = "committed";
-const PLACE: &str = "place";
 
 /// What a snapshot says about itself.
 #[derive(Clone, Debug)]
@@ -51,6 +47,7 @@ pub struct Draft<'v> {
     started: Instant,
     manifests: Vec<ObjectKey>,
     keys: Vec<ObjectKey>,
+    gone: Vec<ObjectKey>,
     sources: Vec<(SourceRecord, Arc<AtomicU64>)>,
     memories: Vec<(RecallWriter, recall::Extent, Vec<Database>)>,
     alarms: Vec<Alarm>,
@@ -67,20 +64,15 @@ pub struct Committed {
 impl Vault {
     /// Begins a snapshot. With `recheck` every catalog is read and compared with its name first.
     pub fn begin(&self, label: Label, recheck: bool) -> Result<Draft<'_>, VaultError> {
+        // Before the lists: what another process commits in between is on them and not missed.
+        let known = self.ledger().read();
         let manifests = self.manifest_keys()?;
-        let keys = self.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
+        let keys: Vec<ObjectKey> = self.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
+        let gone = known.gone(&manifests.iter().chain(&keys).cloned().collect::<BTreeSet<_>>());
         let ingest = Ingest::start(self, recheck)?;
         let (sources, memories, alarms) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Draft { vault: self, ingest, label, started: Instant::now(), manifests, keys, sources, memories, alarms })
-    }
-
-    /// Was the last snapshot that this host committed to the vault committed here? A copy elsewhere may not have it yet.
-    pub(super) fn committed_here(&self) -> bool {
-        self.host.folder(COMMITTED).read(PLACE).is_none_or(|place| place == self.place().as_bytes())
-    }
-
-    fn place(&self) -> String {
-        self.store.lasting_name().unwrap_or_default()
+        let started = Instant::now();
+        Ok(Draft { vault: self, ingest, label, started, manifests, keys, gone, sources, memories, alarms })
     }
 
     /// Cuts the content of files.
@@ -101,8 +93,23 @@ impl<'v> Draft<'v> {
         self.manifests.last()
     }
 
+    /// Snapshots and keys that this host knows of and that were not there when this one began.
+    pub fn gone(&self) -> &[ObjectKey] {
+        &self.gone
+    }
+
+    /// Is there nobody left who could open the vault?
+    pub fn is_sealed_to_nobody(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     pub fn file_cutter(&self) -> Chunker {
         self.vault.file_cutter()
+    }
+
+    /// What is never captured: see [`Vault::own_places`].
+    pub fn own_places(&self) -> Arc<[(u64, u64)]> {
+        self.vault.own_places()
     }
 
     pub fn started(&self) -> Instant {
@@ -144,10 +151,7 @@ impl<'v> Draft<'v> {
         let known = recall::Vouched { catalogs: self.ingest.catalogs(), absent: self.ingest.absent() };
         let memories = self.memories.into_iter();
         memories.for_each(|(memory, extent, databases)| memory.keep((key, id), known, extent, databases));
-        self.vault.remember_commit(key)?;
-        let committed = self.vault.host.folder(COMMITTED);
-        committed.noted(committed.replace(PLACE, self.vault.place().as_bytes()));
-        Ok(())
+        self.vault.ledger().add(self.keys.iter().chain([key]))
     }
 
     fn manifest(&mut self) -> Manifest {

@@ -12,6 +12,10 @@ use crate::store::StoreError;
 pub enum VaultError {
     #[error("no vault at {location}")]
     NoVault { location: String },
+    #[error("no vault at {location}, where this host met vault {}", .known.join(" and vault "))]
+    VaultGone { location: String, known: Vec<String> },
+    #[error("vault {location} is sealed to nobody any more: keys/ is empty")]
+    NoKeys { location: String },
     #[error("{location} already holds a vault")]
     VaultExists { location: String },
     #[error("{location} is not empty and holds no vault")]
@@ -107,7 +111,8 @@ impl VaultError {
 impl Explain for VaultError {
     fn class(&self) -> Class {
         match self {
-            Self::NoVault { .. } => Class::NoVault,
+            Self::NoVault { .. } | Self::VaultGone { .. } => Class::NoVault,
+            Self::NoKeys { .. } => Class::Damaged,
             Self::VaultExists { .. } | Self::NotEmpty { .. } => Class::Usage,
             Self::Object { source, .. } => source.class(),
             Self::Damaged { .. } | Self::UnknownChunk { .. } | Self::BadChunk { .. } => Class::Damaged,
@@ -131,6 +136,12 @@ impl Explain for VaultError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoVault { .. } => Some("check --vault, or make one with strongroom init".into()),
+            Self::VaultGone { .. } => Some(
+                "mount its disk, or bring it back from a copy; if it is gone for good, make a new one with strongroom init".into(),
+            ),
+            Self::NoKeys { .. } => {
+                Some("bring keys/ back from a copy of the vault: without it nothing in the vault can be read".into())
+            }
             Self::VaultExists { .. } => Some("use it as it is, or name another place with --vault".into()),
             Self::NotEmpty { .. } => Some("name an empty folder or prefix".into()),
             Self::Object { source, .. } => {

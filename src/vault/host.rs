@@ -41,6 +41,9 @@ pub struct Host {
     writer: PathBuf,
     known: PathBuf,
     places: PathBuf,
+    ledger: PathBuf,
+    /// What strongroom keeps on this host beside the vault.
+    own: Vec<PathBuf>,
     cache: PathBuf,
     notices: Notices,
     marks: PathBuf,
@@ -54,6 +57,8 @@ impl Host {
             writer: folders.config.join("writers").join(format!("{vault}.json")),
             known: folders.known(),
             places: folders.config.join("places").join(vault.to_string()),
+            own: vec![folders.config.clone(), folders.cache.clone()],
+            ledger: folders.config.join("committed").join(vault.to_string()),
             cache: folders.cache.join(vault.to_string()),
             notices: Notices::default(),
             marks: folders.config.join("marks").join(vault.to_string()),
@@ -73,6 +78,23 @@ impl Host {
     /// The folder of what is remembered of the places that were captured.
     pub fn places(&self) -> &Path {
         &self.places
+    }
+
+    /// The folders of what is known of objects, the better one first.
+    pub(super) fn ledgers(&self) -> [PathBuf; 2] {
+        [self.ledger.clone(), self.cache.join("committed")]
+    }
+
+    /// A file that is strongroom's own as well: an identity that lies elsewhere.
+    #[must_use]
+    pub fn owning(mut self, file: PathBuf) -> Self {
+        self.own.push(file);
+        self
+    }
+
+    /// What strongroom keeps on this host beside the vault.
+    pub fn own(&self) -> &[PathBuf] {
+        &self.own
     }
 
     /// What this host marks its catalogs with. Lies in the configuration, or in the cache where nothing can be written
@@ -221,10 +243,15 @@ pub fn write_secret(file: &Path, text: &str) -> Result<(), VaultError> {
     if let Some(folder) = file.parent() {
         make_private_folder(folder)?;
     }
+    // Whole or not at all: half a secret would keep the next one from being made.
+    let partial = partial_of(file);
     let write = || {
-        let mut out = create_private(file)?;
+        let mut out = create_private(&partial)?;
         out.write_all(text.as_bytes())?;
-        out.sync_all()
+        out.sync_all()?;
+        fs::hard_link(&partial, file)
     };
-    write().map_err(VaultError::host(file))
+    let written = write();
+    let _ = fs::remove_file(&partial);
+    written.map_err(VaultError::host(file))
 }

@@ -27,6 +27,14 @@ pub fn check(store: &Store, found: &VaultFile, folders: &Folders) -> Result<(), 
     Err(VaultError::OtherVault { location: store.location().to_owned(), found, file })
 }
 
+/// The vaults that were met here, if any was: by id. Where there is none now, another one is made by nobody who was not
+/// asked to.
+pub fn met(place: Option<String>, folders: &Folders) -> Option<Vec<String>> {
+    let text = fs::read_to_string(file_at(&place?, &folders.known())).ok()?;
+    let ids = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_whitespace().next());
+    Some(ids.map(str::to_owned).collect::<Vec<_>>()).filter(|ids| !ids.is_empty())
+}
+
 /// Remembers a vault that somebody has shown a key for, at a place never met. A configuration folder that cannot be
 /// written keeps nobody from restoring.
 pub fn remember(store: &Store, vault: &VaultFile, host: &Host) {
@@ -49,6 +57,9 @@ fn line(vault: &VaultFile) -> String {
 
 fn file_of(store: &Store, folder: &Path) -> Option<(PathBuf, String)> {
     let place = store.lasting_name()?;
-    let name = &sealed_digest(place.as_bytes()).to_hex()[..32];
-    Some((folder.join(name), place))
+    Some((file_at(&place, folder), place))
+}
+
+fn file_at(place: &str, folder: &Path) -> PathBuf {
+    folder.join(&sealed_digest(place.as_bytes()).to_hex()[..32])
 }

@@ -22,7 +22,9 @@ mod index;
 mod ingest;
 mod journal;
 mod known;
+pub mod ledger;
 pub mod limits;
+pub mod order;
 mod pack_writer;
 mod page_index;
 pub mod page_match;
@@ -41,6 +43,10 @@ pub mod snapshots;
 pub mod stream;
 pub mod unlocked;
 
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crate::base::id::VaultId;
 use crate::base::name::ObjectKey;
 use crate::format::error::FormatError;
@@ -50,6 +56,7 @@ use crate::format::vault_file::VaultFile;
 use crate::store::Store;
 use crate::vault::error::VaultError;
 use crate::vault::host::{Folders, Host};
+use crate::vault::ledger::Ledger;
 use crate::vault::limits::Limits;
 
 /// A vault that can be appended to: it holds no key that reads a snapshot.
@@ -77,7 +84,11 @@ impl LockedVault {
         let bytes = match store.get(&object) {
             Ok(bytes) => bytes,
             Err(error) if error.is_not_found() => {
-                return Err(VaultError::NoVault { location: store.location().to_owned() });
+                let location = store.location().to_owned();
+                return Err(match known::met(store.lasting_name(), folders) {
+                    Some(known) => VaultError::VaultGone { location, known },
+                    None => VaultError::NoVault { location },
+                });
             }
             Err(error) => return Err(error.into()),
         };
@@ -85,6 +96,11 @@ impl LockedVault {
         known::check(&store, &file, folders)?;
         let host = Host::new(folders, file.vault);
         Ok(Self { store, file, host })
+    }
+
+    /// The vaults that this host met at a place, which need not be there any more: by id.
+    pub fn met(location: &str, folders: &Folders) -> Option<Vec<String>> {
+        known::met(Store::lasting_name_of(location), folders)
     }
 
     pub fn id(&self) -> VaultId {
@@ -97,6 +113,17 @@ impl LockedVault {
 
     pub fn host(&self) -> &Host {
         &self.host
+    }
+
+    /// The same, where an identity lies that is strongroom's own.
+    #[must_use]
+    pub fn owning(self, identity: PathBuf) -> Self {
+        Self { host: self.host.owning(identity), ..self }
+    }
+
+    /// What this host knows of objects that may be gone. Asked before what is there is listed.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(&self.store, &self.host)
     }
 
     /// Has this host what it needs to append?
@@ -134,9 +161,22 @@ impl Vault {
         &self.host
     }
 
+    /// What this host knows of objects that may be gone. Asked before what is there is listed.
+    pub fn ledger(&self) -> Ledger {
+        Ledger::of(&self.store, &self.host)
+    }
+
     /// With other limits: for tests, which want many small packs.
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
+    }
+
+    /// What is never captured: the vault itself and what this host keeps for it, by device and inode. A vault that holds
+    /// itself would grow by its own size each time.
+    pub fn own_places(&self) -> Arc<[(u64, u64)]> {
+        let places = self.store.folder().into_iter().chain(self.host.own().iter().map(PathBuf::as_path));
+        let there = places.filter_map(|place| std::fs::metadata(place).ok());
+        there.map(|metadata| (metadata.dev(), metadata.ino())).collect()
     }
 
     /// The names of all manifests, oldest first. Needs no key.

@@ -1,5 +1,8 @@
 //! Choosing a snapshot: pure, over manifests that were read already.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use jiff::Zoned;
 
 use crate::base::error::{Class, Explain};
@@ -27,17 +30,45 @@ impl Filter {
         let manifest = &snapshot.manifest;
         self.app.as_ref().is_none_or(|app| manifest.app.as_str() == app)
             && self.host.as_ref().is_none_or(|host| manifest.host == *host)
-            && self
-                .source
-                .as_ref()
-                .is_none_or(|name| manifest.sources.iter().any(|s| s.name.as_str() == name && s.failed.is_none()))
+            && self.source.as_ref().is_none_or(|name| {
+                manifest.sources.iter().any(|s| s.name.as_str() == name && manifest.absence(s).is_none())
+            })
     }
+}
+
+impl Filter {
+    /// Refuses an app, a host or a source that no snapshot has: whoever mistypes one is not told that all is well. Where
+    /// manifests could not be read, nobody knows.
+    pub fn must_be_known(&self, snapshots: &Snapshots) -> Result<(), SelectError> {
+        if snapshots.readable.is_empty() || Unread::of(snapshots).class().is_some() {
+            return Ok(());
+        }
+        let manifests = || snapshots.readable.iter().map(|snapshot| &snapshot.manifest);
+        let apps = || manifests().map(|manifest| manifest.app.to_string()).collect();
+        let hosts = || manifests().map(|manifest| manifest.host.clone()).collect();
+        let sources =
+            || manifests().flat_map(|manifest| &manifest.sources).map(|source| source.name.to_string()).collect();
+        known("app", self.app.as_ref(), apps)?;
+        known("host", self.host.as_ref(), hosts)?;
+        known("source", self.source.as_ref(), sources)
+    }
+}
+
+fn known(what: &'static str, name: Option<&String>, all: impl FnOnce() -> BTreeSet<String>) -> Result<(), SelectError> {
+    let Some(name) = name else { return Ok(()) };
+    let known = all();
+    if known.contains(name) {
+        return Ok(());
+    }
+    Err(SelectError::Unknown { what, name: name.clone(), known: known.into_iter().collect() })
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum SelectError {
-    #[error("no snapshot fits {selector}")]
-    None { selector: Selector, newest: Option<String> },
+    #[error("no snapshot has the {what} {name}")]
+    Unknown { what: &'static str, name: String, known: Vec<String> },
+    #[error("no snapshot fits {selector}{unread}")]
+    None { selector: Selector, newest: Option<String>, unread: Unread },
     #[error("{selector} fits {} snapshots", .candidates.len())]
     Ambiguous { selector: Selector, candidates: Vec<String> },
     #[error(transparent)]
@@ -47,19 +78,68 @@ pub enum SelectError {
 impl Explain for SelectError {
     fn class(&self) -> Class {
         match self {
-            Self::None { .. } => Class::Failed,
-            Self::Ambiguous { .. } | Self::Point(_) => Class::Usage,
+            Self::None { unread, .. } => unread.class().unwrap_or(Class::Failed),
+            Self::Ambiguous { .. } | Self::Point(_) | Self::Unknown { .. } => Class::Usage,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::None { unread, .. } if unread.class().is_some() => {
+                Some("what it meant may be among them: see strongroom verify".into())
+            }
             Self::None { newest: None, .. } => Some("there is no snapshot yet; make one with strongroom backup".into()),
             Self::None { newest: Some(newest), .. } => {
                 Some(format!("see strongroom snapshots; the newest is {newest}"))
             }
+            Self::Unknown { known, .. } => Some(format!("there are {}", known.join(", "))),
             Self::Ambiguous { candidates, .. } => Some(format!("write more of one of {}", candidates.join(", "))),
             Self::Point(error) => error.hint(),
+        }
+    }
+}
+
+/// How many manifests could not be looked at: with them it is not certain that there is no such snapshot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unread {
+    pub damaged: u64,
+    pub newer: u64,
+    pub gone: u64,
+}
+
+impl Unread {
+    pub fn of(snapshots: &Snapshots) -> Self {
+        let count = |length: usize| length as u64;
+        let Snapshots { damaged, newer, gone, .. } = snapshots;
+        Self { damaged: count(damaged.len()), newer: count(newer.len()), gone: count(gone.len()) }
+    }
+
+    /// How a run ends that found no snapshot beside them.
+    pub fn class(&self) -> Option<Class> {
+        match self {
+            Self { damaged: 0, newer: 0, gone: 0 } => None,
+            Self { damaged: 0, gone: 0, .. } => Some(Class::Incomplete),
+            _ => Some(Class::Damaged),
+        }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { damaged, newer, gone } = self;
+        let counts = [(damaged, "damaged"), (newer, "of a newer format"), (gone, "gone")];
+        let told: Vec<String> =
+            counts.iter().filter(|(count, _)| **count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+        if told.is_empty() { Ok(()) } else { write!(f, " among those that can be read: {}", told.join(", ")) }
+    }
+}
+
+impl SelectError {
+    /// The same, told together with what could not be looked at. An id that fits nothing may be one of those too.
+    pub fn beside(self, snapshots: &Snapshots) -> Self {
+        match self {
+            Self::None { selector, newest, .. } => Self::None { selector, newest, unread: Unread::of(snapshots) },
+            other => other,
         }
     }
 }
@@ -188,5 +268,5 @@ fn by_prefix<'s>(
 
 fn none(snapshots: &[Snapshot], selector: &Selector) -> SelectError {
     let newest = snapshots.last().map(|snapshot| snapshot.manifest.id.short());
-    SelectError::None { selector: selector.clone(), newest }
+    SelectError::None { selector: selector.clone(), newest, unread: Unread::default() }
 }

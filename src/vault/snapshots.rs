@@ -1,14 +1,14 @@
 //! Reading manifests: which snapshots there are.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use crate::base::name::ObjectKey;
+use crate::base::time::Instant;
 use crate::format::layout;
 use crate::format::manifest::Manifest;
 use crate::vault::error::VaultError;
 use crate::vault::unlocked::UnlockedVault;
-use crate::vault::{Vault, bad_object, host};
+use crate::vault::{bad_object, order};
 
 /// A manifest with the object that holds it.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Snapshots {
     pub damaged: Vec<(ObjectKey, VaultError)>,
     /// Those of a format that this version does not know: nothing is wrong with them.
     pub newer: Vec<(ObjectKey, VaultError)>,
-    /// Those that are known to have been there, by this host's last commit or by another manifest, and are not.
+    /// Those that are known to have been there, by what this host committed or by another manifest, and are not.
     pub gone: Vec<ObjectKey>,
 }
 
@@ -47,15 +47,25 @@ impl UnlockedVault {
     /// All of them. One that is damaged, or newer than this version, does not hide the others.
     pub fn snapshots(&self) -> Result<Snapshots, VaultError> {
         // Before the list: what is committed in between is on the list and not missed.
-        let last = self.vault.last_commit().filter(|_| self.vault.committed_here());
+        let noted = self.vault.ledger().read();
         let there = self.vault.manifest_keys()?;
         let mut snapshots = self.snapshots_of(&there)?;
         let previous =
             snapshots.readable.iter().filter_map(|snapshot| snapshot.manifest.previous.as_ref()?.parse().ok());
-        let known: BTreeSet<ObjectKey> = last.into_iter().chain(previous).collect();
+        let own = noted.expected().iter().filter(|object| layout::manifest_time(object).is_some()).cloned();
+        let known: BTreeSet<ObjectKey> = own.chain(previous).collect();
+        snapshots.readable = order::by_making(std::mem::take(&mut snapshots.readable), Instant::now());
         let there: BTreeSet<ObjectKey> = there.into_iter().collect();
-        snapshots.gone = known.difference(&there).cloned().collect();
+        snapshots.gone = known.difference(&there).filter(|object| !noted.is_accepted(object)).cloned().collect();
         Ok(snapshots)
+    }
+
+    /// Keys that this host knows of and that are not there any more.
+    pub fn gone_keys(&self) -> Result<Vec<ObjectKey>, VaultError> {
+        let noted = self.vault.ledger().read();
+        let there = self.vault.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
+        let gone = noted.gone(&there).into_iter();
+        Ok(gone.filter(|object| object.as_str().starts_with("keys/")).collect())
     }
 
     /// Those that these manifests hold.
@@ -71,21 +81,5 @@ impl UnlockedVault {
             }
         }
         Ok(snapshots)
-    }
-}
-
-const COMMITTED: &str = "last";
-
-impl Vault {
-    /// Notes on this host which snapshot it committed last: its loss can be noticed without any other snapshot.
-    pub(super) fn remember_commit(&self, key: &ObjectKey) -> Result<(), VaultError> {
-        let file = self.host.cache("committed")?.join(COMMITTED);
-        host::replace(&file, key.as_str().as_bytes())
-    }
-
-    /// The snapshot this host committed last, as far as its cache knows.
-    pub fn last_commit(&self) -> Option<ObjectKey> {
-        let file = self.host.cache("committed").ok()?.join(COMMITTED);
-        fs::read_to_string(file).ok()?.parse().ok()
     }
 }

@@ -60,7 +60,11 @@ impl LockedVault {
         let mut damaged = None;
         // Keys of a vault that an interrupted init began here: they open nothing.
         let mut strange = None;
-        for listed in self.store.list(layout::KEYS)? {
+        let listed = self.store.list(layout::KEYS)?;
+        if listed.is_empty() {
+            return Err(VaultError::NoKeys { location: self.store.location().to_owned() });
+        }
+        for listed in listed {
             let sealed = self.store.get(&listed.key)?;
             if listed.key.digest() != Some(crate::base::chunk::sealed_digest(&sealed)) {
                 damaged = Some(listed.key);

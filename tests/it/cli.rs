@@ -16,6 +16,8 @@ mod output;
 mod quiet;
 mod reading;
 mod spoken;
+mod unreached;
+mod vanished;
 
 fn small() -> Home {
     let home = Home::new();

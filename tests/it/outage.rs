@@ -53,7 +53,7 @@ impl Watch for Clock {
         self.0.stops.as_ref().is_some_and(|control| control.stopped())
     }
 
-    fn waiting(&self, _: Duration, error: &StoreError) {
+    fn waiting(&self, _: Duration, _: Duration, error: &StoreError) {
         assert!(error.is_away());
         self.say("waiting");
     }
@@ -157,6 +157,18 @@ fn whoever_waits_for_storage_stops_when_asked_to() {
 }
 
 #[test]
+fn storage_that_refuses_connections_from_the_start_is_waited_for_as_long_as_storage_that_goes_away() {
+    let lab = Lab::in_memory();
+    let faults = Faults::new();
+    faults.away_from(0);
+    let clock = Clock::new(None, None);
+    let store = lab.store.clone().with_faults(faults).with_patience(Patience::new(MINUTES, clock.clone()));
+    let error = store.get(&"vault.json".parse().unwrap()).unwrap_err();
+    assert!(error.is_away());
+    assert!(clock.waited() >= MINUTES && clock.waited() < 2 * MINUTES, "{:?}", clock.waited());
+}
+
+#[test]
 fn every_operation_waits_for_a_folder_that_is_unmounted_for_a_while() {
     let lab = Lab::in_folder();
     let place = lab.path("vault");
@@ -201,7 +213,7 @@ impl Watch for Mounting {
         false
     }
 
-    fn waiting(&self, _: Duration, _: &StoreError) {}
+    fn waiting(&self, _: Duration, _: Duration, _: &StoreError) {}
 
     fn back(&self, _: Duration) {}
 

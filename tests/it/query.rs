@@ -70,6 +70,22 @@ fn values_are_bound_by_place_and_by_name() {
 }
 
 #[test]
+fn a_value_for_a_parameter_that_is_not_there_is_a_mistake_and_no_value_of_another() {
+    let (home, _live) = shop();
+    for (sql, value) in
+        [("SELECT * FROM projects WHERE id = :id", "idd=1"), ("SELECT :a", "b=1"), ("SELECT @a", ":b=1")]
+    {
+        let said = home.fails(2, &["query", "latest", sql, "--bind", value]);
+        assert!(said.contains("the statement has no parameter ") && said.contains("it has "), "{sql}: {said}");
+    }
+    // What is no name is a value, and so is anything for a parameter without one.
+    for (sql, value) in [("SELECT ?", "b=1"), ("SELECT :a", "x y=1"), ("SELECT :a", "a=b=1")] {
+        let found = home.json(&["query", "latest", sql, "--bind", value]);
+        assert_eq!(found["rows"][0][0], value.strip_prefix("a=").unwrap_or(value), "{sql}");
+    }
+}
+
+#[test]
 fn mistakes_and_attempts_to_write_end_with_2_and_a_way_out() {
     let (home, _live) = shop();
     for (sql, expected) in [

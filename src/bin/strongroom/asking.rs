@@ -4,8 +4,10 @@
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use age::secrecy::SecretString;
+use strongroom::base::control::Control;
 use strongroom::vault::error::VaultError;
 use strongroom::vault::host;
 
@@ -39,12 +41,17 @@ pub fn read_passphrase(prompt: &str) -> Result<Option<SecretString>, VaultError>
     if !std::io::stdin().is_terminal() {
         return Ok(None);
     }
-    Ok(waiting(|| rpassword::prompt_password(prompt)).ok().map(SecretString::from))
+    match waiting(|| rpassword::prompt_password(prompt)) {
+        Ok(text) => Ok(Some(SecretString::from(text))),
+        // Somebody was asked, and meant to stop.
+        Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Err(VaultError::Interrupted),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Asks what an encrypted ssh key needs.
 #[derive(Clone)]
-pub struct Prompt;
+pub struct Prompt(pub Arc<Control>);
 
 impl age::Callbacks for Prompt {
     fn display_message(&self, _: &str) {}
@@ -61,6 +68,10 @@ impl age::Callbacks for Prompt {
         if !std::io::stdin().is_terminal() {
             return None;
         }
-        waiting(|| rpassword::prompt_password(format!("{description}: "))).ok().map(SecretString::from)
+        let typed = waiting(|| rpassword::prompt_password(format!("{description}: ")));
+        if typed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::Interrupted) {
+            self.0.stop();
+        }
+        typed.ok().map(SecretString::from)
     }
 }

@@ -3,7 +3,9 @@
 use strongroom::base::error::one_line;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::counted;
+use strongroom::base::time::Instant;
 use strongroom::ops::choose::{Chooser, Named};
+use strongroom::vault::order;
 use strongroom::vault::select::Filter;
 use strongroom::vault::snapshots::{Snapshot, Snapshots};
 use strongroom::vault::unlocked::UnlockedVault;
@@ -33,6 +35,12 @@ impl Context {
         for object in &snapshots.gone {
             self.alarm(&format!("warning: {object} was left out: it is gone"));
         }
+        self.tell_ahead(snapshots.readable.iter());
+    }
+
+    /// Names the snapshots that cannot have been made when they say.
+    pub fn tell_ahead<'s>(&self, snapshots: impl Iterator<Item = &'s Snapshot>) {
+        snapshots.filter_map(ahead).for_each(|line| self.warn(&line));
     }
 
     /// The snapshot that a selector means, of those that have what is named beside it. Says what should be known of the
@@ -49,6 +57,22 @@ impl Context {
             let why = doubt.error.map_or_else(|| format!("{} is gone", doubt.object), |error| one_line(error));
             self.alarm(&format!("warning: {selector} may be newer than {id} of {time}: {why}"));
         }
+        let older = chooser.gone_before(chosen.snapshot);
+        if older > 0 && !matches!(selector, Selector::Prefix(_)) {
+            let gone = counted(older, "older snapshot");
+            let verb = if older == 1 { "is" } else { "are" };
+            self.alarm(&format!("warning: {gone} {verb} gone from the vault: strongroom snapshots tells which"));
+        }
+        ahead(chosen.snapshot).iter().for_each(|line| self.alarm(line));
         Ok(chosen.snapshot.clone())
     }
+}
+
+/// What is to be said of a snapshot that cannot have been made when it says.
+fn ahead(snapshot: &Snapshot) -> Option<String> {
+    let (manifest, now) = (&snapshot.manifest, Instant::now());
+    let (id, time, clock) = (manifest.id.short(), local_with_zone(manifest.time), local_with_zone(now));
+    order::is_ahead(manifest.time, now).then(|| {
+        format!("warning: snapshot {id} says {time}, and it is {clock} by this host's clock: one of the two is wrong")
+    })
 }

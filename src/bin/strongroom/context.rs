@@ -16,8 +16,9 @@ use strongroom::base::name::Name;
 use strongroom::ops::actions::Actions;
 use strongroom::ops::config::{self, Config};
 use strongroom::ops::turns::Turns;
-use strongroom::store::{Options, Store};
+use strongroom::store::{Options, Store, StoreError};
 use strongroom::vault::cache::Notices;
+use strongroom::vault::error::VaultError;
 use strongroom::vault::host::{self, Folders};
 use strongroom::vault::people::Credentials;
 use strongroom::vault::unlocked::UnlockedVault;
@@ -274,7 +275,13 @@ impl Context {
 
     /// A vault's place, waited for when it is away.
     pub fn open_store(&self, location: &str) -> Result<Store, Failure> {
-        self.patient(waiting(|| Store::open(location, &self.store_options()))?)
+        let opened = waiting(|| Store::open(location, &self.store_options()));
+        if matches!(opened, Err(StoreError::NoFolder { .. }))
+            && let Some(known) = LockedVault::met(location, &self.folders()?)
+        {
+            return Err(VaultError::VaultGone { location: location.to_owned(), known }.into());
+        }
+        self.patient(opened?)
     }
 
     pub fn patient(&self, store: Store) -> Result<Store, Failure> {
@@ -307,7 +314,7 @@ impl Context {
     }
 
     pub fn open_at(&self, store: Store) -> Result<LockedVault, Failure> {
-        let locked = LockedVault::open(store, &self.folders()?)?;
+        let locked = LockedVault::open(store, &self.folders()?)?.owning(self.identity_file()?);
         self.notices.borrow_mut().push(locked.host().notices().clone());
         Ok(locked)
     }
@@ -331,7 +338,7 @@ impl Context {
     }
 
     pub fn unlocked(&self) -> Result<UnlockedVault, Failure> {
-        Ok(self.locked()?.unlock(&self.credentials()?)?)
+        self.unlock(self.locked()?)
     }
 
     /// For appending: with the writer file of this host, or with an identity where there is none.
@@ -343,7 +350,18 @@ impl Context {
         if credentials.labels().is_empty() && !self.interactive() && passphrase_file().is_none() {
             return Ok(locked.into_vault()?);
         }
-        Ok(locked.unlock(&credentials)?.into_vault())
+        Ok(self.unlock_with(locked, &credentials)?.into_vault())
+    }
+
+    fn unlock(&self, locked: LockedVault) -> Result<UnlockedVault, Failure> {
+        self.unlock_with(locked, &self.credentials()?)
+    }
+
+    /// Whoever stops while being asked for a passphrase lacks none.
+    fn unlock_with(&self, locked: LockedVault, credentials: &Credentials) -> Result<UnlockedVault, Failure> {
+        let unlocked = locked.unlock(credentials);
+        let stopped = unlocked.is_err() && self.control.stopped();
+        if stopped { Err(VaultError::Interrupted.into()) } else { Ok(unlocked?) }
     }
 
     /// Without anybody being asked for anything.
@@ -353,7 +371,7 @@ impl Context {
 
     /// What the identity file named, or the usual one, holds; and a way to ask for a passphrase.
     pub fn credentials(&self) -> Result<Credentials, Failure> {
-        let mut credentials = self.identities(Prompt)?;
+        let mut credentials = self.identities(Prompt(self.control.clone()))?;
         credentials.ask_with(Box::new(|| read_passphrase("passphrase of the vault: ")));
         Ok(credentials)
     }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use strongroom::base::error::{Class, Explain};
 
+use crate::closed;
 use crate::context::{Context, to_stderr};
 use crate::output::{Failed, Output};
 use crate::terminal::Lines;
@@ -158,6 +159,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         return Class::Usage.exit_code().into();
     }
     let output = Output::default();
-    let _ = output.note(error.print().and_then(|()| std::io::stdout().flush()));
+    let open = if closed::is_stdout() { Err(std::io::Error::other("it is closed")) } else { Ok(()) };
+    let _ = output.note(open.and_then(|()| error.print()).and_then(|()| std::io::stdout().flush()));
     output.failed().map_or(ExitCode::SUCCESS, |failed| unwritten(&failed, ExitCode::SUCCESS))
 }

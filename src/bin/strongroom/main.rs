@@ -6,6 +6,7 @@ mod answer;
 mod arguments;
 mod asking;
 mod choosing;
+mod closed;
 mod commands;
 mod context;
 mod exit;

@@ -36,7 +36,6 @@ struct Watcher {
     control: Arc<Control>,
     outages: Arc<Outages>,
     interactive: bool,
-    most: Duration,
 }
 
 /// How long to wait, of a setting that may be empty.
@@ -53,7 +52,7 @@ pub fn patience(
         })?,
         None => USUAL,
     };
-    let watcher = Watcher { control: control.clone(), outages: outages.clone(), interactive, most };
+    let watcher = Watcher { control: control.clone(), outages: outages.clone(), interactive };
     Ok(Patience::new(most, watcher))
 }
 
@@ -73,9 +72,8 @@ impl Watch for Watcher {
         self.control.stopped()
     }
 
-    fn waiting(&self, away: Duration, error: &StoreError) {
-        let left = self.most.saturating_sub(away).as_secs();
-        let waits = format!("{}; trying again for another {left} s", one_line(error));
+    fn waiting(&self, away: Duration, left: Duration, error: &StoreError) {
+        let waits = format!("{}; trying again for another {} s", one_line(error), left.as_secs());
         // A terminal shows it where the progress is.
         if !self.interactive && away >= SHORT && !self.outages.told.swap(true, Ordering::Relaxed) {
             say(&format!("waiting: {waits} ({VARIABLE})\n"));

@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Write};
 
 use strongroom::base::error::reason;
 
+use crate::closed;
+
 /// How standard output failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failed {
@@ -66,6 +68,10 @@ impl Write for Writer<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.failed().is_some() {
             return Err(ErrorKind::BrokenPipe.into());
+        }
+        // What is written then goes where nobody reads it.
+        if closed::is_stdout() && !bytes.is_empty() {
+            return self.0.note(Err(io::Error::other("it is closed")));
         }
         self.0.note(io::stdout().lock().write(bytes))
     }

@@ -146,22 +146,26 @@ impl Session {
 
     /// Makes the live database at a path without links part of the session, read-only. Where that cannot be, whoever names it is told why.
     pub fn attach_live(&mut self, path: &Path) {
-        let failed = self.attach_at(path).err().map(|reason| Absent::because(&reason));
+        let failed = self.attach_at(path).err();
         self.live = Some((path.display().to_string(), failed));
     }
 
-    fn attach_at(&mut self, path: &Path) -> Result<(), String> {
-        let file = DatabaseFile::direct(path).map_err(|error| reason(&error))?;
+    fn attach_at(&mut self, path: &Path) -> Result<(), Absent> {
+        let unread = |error: std::io::Error| Absent::because(&reason(&error));
+        let file = DatabaseFile::direct(path).map_err(unread)?;
         let mut first = [0; HEADER_LENGTH];
-        let beginning = file.open().map(PlainFile::from).map_err(|error| reason(&error))?;
+        let beginning = file.open().map(PlainFile::from).map_err(unread)?;
         // What is shorter says nothing of itself: SQLite tells what is wrong with it.
         let _ = rustix::io::pread(&beginning, &mut first, 0);
         if let Some((one, other)) = self.other_encoding(&first) {
-            return Err(format!("its text encoding is {other}, and the snapshot's is {one}"));
+            return Err(Absent::because(&format!("its text encoding is {other}, and the snapshot's is {one}")));
         }
         let attached = file.uri().and_then(|uri| self.attach_file(LIVE, &uri));
         self.file = Some(file);
-        attached.map_err(|error| words(&error))
+        attached.map_err(|error| match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Absent::busy(&words(&error)),
+            _ => Absent::because(&words(&error)),
+        })
     }
 
     /// The text encodings of the session and of a database that begins so, where they differ: SQLite knows one at a time.
@@ -251,6 +255,12 @@ impl Session {
             }
             _ => AskError::Sql { hint: self.hint(&message), message },
         }
+    }
+
+    /// The error of whoever asks for a table that is not there.
+    pub fn no_table(&self, name: &str) -> AskError {
+        let message = format!("no such table: {name}");
+        AskError::Sql { hint: self.hint(&message), message }
     }
 
     fn hint(&self, message: &str) -> String {

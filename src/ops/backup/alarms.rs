@@ -5,6 +5,7 @@
 use crate::base::database::Database;
 use crate::base::id::SnapshotId;
 use crate::base::name::Name;
+use crate::base::path::EntryPath;
 use crate::format::manifest::{Alarm, Lost};
 use crate::source::Source;
 use crate::vault::commit::Found;
@@ -52,17 +53,22 @@ pub fn of(name: &Name, source: &dyn Source, before: &Before, found: &Found, shar
         kept: kept.clone(),
         snapshot,
     };
-    if found.empty && !source.may_be_empty() {
+    // What could not be captured is told as that, and is no loss.
+    if found.empty && found.uncaptured.count == 0 && !source.may_be_empty() {
         let tables = "its databases have no tables".to_owned();
         let why = Some(if found.extent.files == 0 { source.nothing() } else { tables });
         return vec![Alarm { why, ..blank(Lost::Empty, before.extent.files, found.extent.files) }];
     }
     let (had, has) = (&before.extent, &found.extent);
+    let files = has.files + found.uncaptured.count;
+    let all_out_of_reach = found.uncaptured.covers(&EntryPath::root());
+    // How long such a database is, nobody knows.
+    let bytes_known = !before.databases.iter().any(|old| is_out_of_reach(old, found));
     let mut alarms: Vec<Alarm> = before.databases.iter().flat_map(|old| rows(old, found, shares, &blank)).collect();
-    if is_loss(had.files, has.files, shares.files_lost, HANDFUL) {
+    if !all_out_of_reach && is_loss(had.files, files, shares.files_lost, HANDFUL) {
         alarms.push(blank(Lost::Files, had.files, has.files));
     }
-    if is_loss(had.bytes, has.bytes, shares.bytes_lost, LITTLE) {
+    if !all_out_of_reach && bytes_known && is_loss(had.bytes, has.bytes, shares.bytes_lost, LITTLE) {
         alarms.push(blank(Lost::Bytes, had.bytes, has.bytes));
     }
     alarms
@@ -73,14 +79,22 @@ fn is_loss(before: u64, after: u64, share: u8, least: u64) -> bool {
     lost >= least && u128::from(lost) * 100 > u128::from(before) * u128::from(share)
 }
 
+/// Could a database not be captured, so that nobody knows what it has?
+fn is_out_of_reach(old: &Database, found: &Found) -> bool {
+    found.uncaptured.covers(&old.path) && !found.databases.iter().any(|new| new.path == old.path)
+}
+
 /// Tables of a database that have lost rows; the database itself, when it is gone or none of its rows is left.
 fn rows(old: &Database, found: &Found, shares: Shares, blank: &dyn Fn(Lost, u64, u64) -> Alarm) -> Vec<Alarm> {
-    let alarm = |table: Option<&String>, before, after| Alarm {
-        path: Some(old.path.clone()),
-        table: table.cloned(),
-        ..blank(Lost::Rows, before, after)
+    let alarm = |table: Option<&String>, before, after| {
+        let alarm = Alarm { path: Some(old.path.clone()), table: table.cloned(), ..blank(Lost::Rows, before, after) };
+        // The snapshot before has nothing of it: an earlier one has, and which is not remembered.
+        if old.is_carried() { Alarm { kept: None, snapshot: None, ..alarm } } else { alarm }
     };
     let sum = |database: &Database| database.rows.values().fold(0, |sum: u64, rows| sum.saturating_add(*rows));
+    if is_out_of_reach(old, found) {
+        return Vec::new();
+    }
     let Some(new) = found.databases.iter().find(|new| new.path == old.path) else {
         let gone = is_loss(sum(old), 0, shares.rows_lost, HANDFUL);
         return gone.then(|| alarm(None, sum(old), 0)).into_iter().collect();

@@ -1,18 +1,22 @@
 //! Every object against the digest in its name: what a machine without keys can check.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::base::chunk::sealed_digest;
 use crate::base::control::Control;
+use crate::base::name::ObjectKey;
 use crate::format::layout;
 use crate::format::vault_file::VaultFile;
 use crate::ops::error::{OpError, Problem};
-use crate::ops::verify::{Checked, Damage, Report};
+use crate::ops::verify::{Checked, Damage, Report, structure};
 use crate::store::{Listed, Store};
 use crate::vault::error::VaultError;
+use crate::vault::ledger::Known;
 
-pub(super) fn verify(store: &Store, control: &Control) -> Result<Report, OpError> {
+/// With what this host knows of the vault, which was asked before.
+pub(super) fn verify(store: &Store, known: &Known, control: &Control) -> Result<Report, OpError> {
     // What is in no folder of the format belongs to somebody else, or is a probe that could not be removed.
     let folders = [layout::PACKS, layout::CATALOGS, layout::SNAPSHOTS, layout::KEYS];
     let is_ours = |object: &Listed| {
@@ -47,8 +51,27 @@ pub(super) fn verify(store: &Store, control: &Control) -> Result<Report, OpError
             .collect::<Result<Vec<()>, _>>()
     })?;
     let mut report = report.into_inner().expect("BUG: nothing panics while holding it");
+    report.damage.extend(missing(&objects, known));
     report.damage.sort_by(|a, b| a.object.cmp(&b.object));
     Ok(report)
+}
+
+/// What is not there, as far as that can be told without a key: what this host knows of, and all of `keys/`.
+fn missing(objects: &[Listed], known: &Known) -> Vec<Damage> {
+    let there: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
+    let damage = |object, what| Damage { object, what, missing: true, harmed: Vec::new() };
+    let mut missing: Vec<Damage> = known
+        .gone(&there)
+        .into_iter()
+        .map(|object| {
+            let what = structure::known(&object);
+            damage(object, what)
+        })
+        .collect();
+    if !there.iter().any(|object| object.as_str().starts_with("keys/")) {
+        missing.push(damage(layout::vault_file(), "nobody can open the vault: keys/ is empty".to_owned()));
+    }
+    missing
 }
 
 /// What is wrong with an object, if anything.

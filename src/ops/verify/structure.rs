@@ -123,9 +123,10 @@ impl<'a> Check<'a> {
                 self.missing(missing, manifest);
             }
         }
-        if let Some(last) = self.census.last_commit.as_ref().filter(|key| !names.contains(key.as_str())) {
-            self.missing.insert(last.clone());
-            self.findings.insert(last.clone(), "it is not there; this host committed it".to_owned());
+        let is_gone = |object: &&ObjectKey| !names.contains(object.as_str()) && !keys.contains(object.as_str());
+        for object in self.census.known.expected().iter().filter(is_gone) {
+            self.missing.insert(object.clone());
+            self.findings.insert(object.clone(), known(object));
         }
         let total = self.census.manifests.len() as u64;
         self.report.snapshots = Checked { checked: snapshots.len() as u64, total, bytes: 0 };
@@ -135,7 +136,7 @@ impl<'a> Check<'a> {
     }
 
     fn missing(&mut self, name: &str, manifest: &Manifest) {
-        if let Ok(object) = name.parse::<ObjectKey>() {
+        if let Some(object) = name.parse().ok().filter(|object| !self.census.known.is_accepted(object)) {
             let what = format!("it is not there; snapshot {} knew of it", manifest.id.short());
             self.missing.insert(object.clone());
             self.findings.insert(object, what);
@@ -323,6 +324,8 @@ impl<'a> Check<'a> {
             })?;
         }
         self.note_doubts()?;
+        let had_losses: HashSet<ObjectKey> =
+            self.lost.iter().filter(|(_, lost)| !lost.is_empty()).map(|(object, _)| object.clone()).collect();
         self.forgive_what_is_elsewhere()?;
         let manifests: Vec<Manifest> = snapshots.iter().map(|snapshot| snapshot.manifest.clone()).collect();
         let mut harmed = harm::find(&self.library, &manifests, &self.lost);
@@ -334,7 +337,12 @@ impl<'a> Check<'a> {
             let mut harmed = harmed.remove(&object).unwrap_or_default();
             harmed.extend(from_unresolved);
             let missing = self.missing.contains(&object);
-            self.report.damage.push(Damage { object, what, missing, harmed });
+            let is_spare = had_losses.contains(&object)
+                && object.as_str().starts_with(layout::PACKS)
+                && self.lost.get(&object).is_none_or(HashSet::is_empty)
+                && harmed.is_empty();
+            let found = if is_spare { &mut self.report.spare } else { &mut self.report.damage };
+            found.push(Damage { object, what, missing, harmed });
         }
         Ok(self.report)
     }
@@ -373,6 +381,12 @@ impl Check<'_> {
         self.lost.values_mut().for_each(|lost| lost.retain(|digest| !whole.contains(digest)));
         Ok(())
     }
+}
+
+/// What is said of an object that this host knows and that is gone.
+pub(super) fn known(object: &ObjectKey) -> String {
+    let how = if layout::manifest_time(object).is_some() { "committed" } else { "saw" };
+    format!("it is not there; this host {how} it")
 }
 
 fn listing_error(why: &str) -> VaultError {

@@ -35,7 +35,7 @@ use crate::source::files::links::{First, Links, Role};
 use crate::source::files::metadata::{Facts, Owners};
 use crate::source::files::read::{Outcome, Reader, Request, hash, promise, serve};
 use crate::source::files::root::{self, Absent, trusted};
-use crate::source::files::scan::{Folder, Item, Terms};
+use crate::source::files::scan::{Folder, Item, Own, Terms, is_one_of};
 use crate::source::files::target::is_temporary;
 use crate::source::files::task::Task;
 use crate::source::files::walk::{Ahead, Found, Walk};
@@ -50,11 +50,11 @@ type Requests = Sender<(Request, Sender<Outcome>)>;
 
 /// Captures everything below the source's root.
 pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySink) -> Result<(), SourceError> {
-    let Start { ahead, parent, root, place } = start(source)?;
+    let Start { ahead, parent, root, place } = start(source, capture.own.clone())?;
     if place != source.options.path {
         sink.led_to(&encode(place.as_os_str().as_bytes()));
     }
-    let Capture { cutter, recall, control, rescan, check } = capture;
+    let Capture { cutter, recall, control, rescan, check, own } = capture;
     let budget = Budget::new();
     let owners = Arc::new(Owners::default());
     thread::scope(|scope| {
@@ -76,6 +76,7 @@ pub(super) fn run(source: &FilesSource, capture: Capture, sink: &mut dyn EntrySi
             ahead: &ahead,
             recall,
             rescan,
+            own,
             owners: &owners,
             requests,
             links: Links::default(),
@@ -98,7 +99,7 @@ pub(super) struct Start {
 }
 
 /// Opens the root. Links on the way to it are followed, once; below it, none is.
-pub(super) fn start(source: &FilesSource) -> Result<Start, SourceError> {
+pub(super) fn start(source: &FilesSource, own: Own) -> Result<Start, SourceError> {
     let options = &source.options;
     let failed = |cause| SourceError::Root { path: options.path.clone(), cause };
     let path = trusted(&options.path).map_err(failed)?.path;
@@ -113,6 +114,7 @@ pub(super) fn start(source: &FilesSource) -> Result<Start, SourceError> {
         opener: Opener::new(),
         device: options.one_file_system.then_some(facts.device),
         cachedirs: options.cachedirs,
+        own,
         open,
     };
     let folder = (facts.kind == Kind::Dir).then(|| {
@@ -173,6 +175,7 @@ struct Run<'a> {
     ahead: &'a Ahead,
     recall: Peekable<Recall>,
     rescan: Rescan,
+    own: Own,
     owners: &'a Owners,
     requests: Requests,
     links: Links,
@@ -229,6 +232,10 @@ impl Run<'_> {
     fn take(&mut self, found: Found) -> Result<(), SourceError> {
         if is_temporary(found.name.to_bytes()) && !found.path.is_root() {
             self.left_out(&found.path, Rule::Partial);
+            return Ok(());
+        }
+        if !found.path.is_root() && found.facts.as_ref().is_ok_and(|facts| is_one_of(&self.own, facts)) {
+            self.left_out(&found.path, Rule::Own);
             return Ok(());
         }
         if found.is_cache {
@@ -360,6 +367,10 @@ impl Run<'_> {
 
     fn left_out(&mut self, path: &EntryPath, why: Rule) {
         self.deliver.push(Pending::LeftOut(LeftOut { path: path.to_string(), why }));
+    }
+
+    fn skip_other(&mut self, path: &EntryPath, reason: String) {
+        self.deliver.push(Pending::Skip(Skip::other(path.to_string(), reason)));
     }
 
     fn skip(&mut self, path: &EntryPath, reason: String) {

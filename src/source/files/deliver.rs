@@ -167,6 +167,10 @@ impl<'a> Deliver<'a> {
                 self.skip(path, reason);
                 false
             }
+            Outcome::Other(what) => {
+                self.sink.skip(Skip::other(path.to_string(), what));
+                false
+            }
             Outcome::Whole { captured, chunk, lease } => {
                 self.control.bytes.add(captured.entry.size);
                 let content = self.small(chunk)?;

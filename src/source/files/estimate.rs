@@ -8,10 +8,11 @@ use crate::base::control::Control;
 use crate::base::entry::Kind;
 use crate::source::files::FilesSource;
 use crate::source::files::capture::{Start, start};
+use crate::source::files::scan::Own;
 use crate::source::files::walk::Walk;
 
 pub(super) fn run(source: &FilesSource, control: &Control) {
-    let Ok(Start { ahead, parent, root, .. }) = start(source) else { return };
+    let Ok(Start { ahead, parent, root, .. }) = start(source, Own::default()) else { return };
     let (mut items, mut bytes) = (0, 0);
     let mut shared = HashSet::new();
     for found in Walk::new(&ahead, parent, root) {

@@ -27,6 +27,9 @@ impl Rules {
         let bad = |problem: String| ConfigError::Value { key: "exclude", problem };
         let mut builder = GitignoreBuilder::new(".");
         for glob in globs {
+            if has_unclosed_class(glob) {
+                return Err(bad(format!("{glob:?} has a [ without a ]")));
+            }
             builder.add_line(None, glob).map_err(|error| bad(error.to_string()))?;
         }
         let globs = builder.build().map_err(|error| bad(error.to_string()))?;
@@ -36,6 +39,26 @@ impl Rules {
         }
         Ok(Self { globs, ignore_files: ignore_files.to_vec() })
     }
+}
+
+/// Is there a `[` that no `]` closes? git takes it for a pattern that fits nothing; whoever wrote it meant something.
+fn has_unclosed_class(glob: &str) -> bool {
+    let mut letters = glob.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '[' => {
+                letters.next_if(|next| matches!(next, '!' | '^'));
+                // A bracket that comes first is one of the letters meant.
+                letters.next_if_eq(&']');
+                if !letters.any(|next| next == ']') {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// The rules that hold inside one folder.

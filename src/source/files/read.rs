@@ -54,6 +54,8 @@ pub(super) enum Outcome {
     Gone,
     /// It could not be read, for this reason.
     Failed(String),
+    /// It is something else than what was wanted.
+    Other(&'static str),
 }
 
 /// A file as it was read, without its content.
@@ -184,7 +186,7 @@ impl Reader {
         }
         if !sqlite::is_database(beginning) {
             let what = if beginning.is_empty() { "is empty: no database yet" } else { "is not a SQLite database" };
-            return demanded.then(|| Outcome::Failed(what.to_owned()));
+            return demanded.then(|| Outcome::Other(what));
         }
         let captured = self.captured(request, file, facts, facts.size, true);
         let (facts, request) = (facts.clone(), request.clone());

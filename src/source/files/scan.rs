@@ -32,8 +32,17 @@ pub(super) struct Terms {
     pub device: Option<u64>,
     /// Capture marked cache folders in full.
     pub cachedirs: bool,
+    /// What strongroom keeps itself is not walked into.
+    pub own: Own,
     /// How many directories are open now.
     pub open: Arc<AtomicUsize>,
+}
+
+/// Devices and inodes of what strongroom keeps itself.
+pub(super) type Own = Arc<[(u64, u64)]>;
+
+pub(super) fn is_one_of(own: &Own, facts: &Facts) -> bool {
+    own.contains(&(facts.device, facts.inode))
 }
 
 /// A folder to list.
@@ -136,6 +145,7 @@ impl Place {
         }
         // What a killed restore left is named, not looked into.
         let is_folder = is_folder && !is_temporary(name.to_bytes());
+        let is_folder = is_folder && !found.is_some_and(|facts| is_one_of(&terms.own, facts));
         let walked = found.filter(|facts| is_folder && terms.device.is_none_or(|device| device == facts.device));
         let folder = walked.map(|facts| {
             Arc::new(Folder {

@@ -190,6 +190,7 @@ fn capture_with(
         control: control.clone(),
         rescan: Default::default(),
         check: true,
+        own: Default::default(),
     };
     FilesSource::new(options).unwrap().capture(capture, sink)
 }

@@ -18,7 +18,7 @@ use crate::base::path::EntryPath;
 use crate::format::listing::{self, MAX_LINE};
 use crate::format::manifest::SourceRecord;
 use crate::vault::commit::Draft;
-use crate::vault::commit::found::{self, Found};
+use crate::vault::commit::found::{self, Found, Uncaptured};
 use crate::vault::content::{ChunkSink, ContentWriter, LineWriter};
 use crate::vault::error::{SourceFailure, VaultError};
 use crate::vault::page_memory::PageMemory;
@@ -136,11 +136,18 @@ impl SourceDraft<'_, '_> {
         let extent = recall::Extent { bytes, entries, files };
         let databases = self.record.databases.clone();
         let empty = found::is_empty(&self.record, self.things);
-        if !empty || may_be_empty || self.before.files == 0 {
-            self.draft.memories.push((self.memory, extent, databases.clone()));
+        let uncaptured = Uncaptured::of(&self.record);
+        let as_it_was = empty && self.before.files > 0 && (!may_be_empty || uncaptured.count > 0);
+        if !as_it_was {
+            // A database that could not be captured this time is remembered: what it loses meanwhile is told then.
+            let is_there = |path: &EntryPath| databases.iter().any(|database| database.path == *path);
+            let kept = self.before.databases.iter().filter(|(path, _)| uncaptured.covers(path) && !is_there(path));
+            let kept = kept.map(|(_, database)| database.clone().carried());
+            let remembered = databases.iter().cloned().chain(kept).collect();
+            self.draft.memories.push((self.memory, extent, remembered));
         }
         self.draft.sources.push((self.record, self.account));
-        Ok(Found { extent, databases, empty })
+        Ok(Found { extent, databases, uncaptured, empty })
     }
 
     /// The source could not be captured: nothing of what it has handed over is kept, and it is remembered as it was.

@@ -86,3 +86,56 @@ fn an_interrupted_backup_ends_with_130_and_leaves_a_sound_vault() {
     home.ok(&["backup", "big"]);
     home.ok(&["restore", "latest", "--to", "out"]);
 }
+
+#[test]
+fn what_strongroom_keeps_itself_is_left_out_of_a_source_that_holds_it_and_told_in_a_line() {
+    let mut home = small();
+    let me = home.path("me");
+    home.write("me/docs/a.txt", "alpha\n");
+    home.set("HOME", me.to_str().unwrap());
+    let first = home.run(&["backup", "me"]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    assert!(first.err.contains("left out: me: 3 items of strongroom itself: .cache/strongroom, …"), "{}", first.err);
+    let again = home.json(&["backup", "me"]);
+    assert!(again["bytes"].as_u64().unwrap() < 1000, "what it notes of its turns is little: {again:#}");
+    assert_eq!(again["sources"][0]["left_out"][0]["why"], "own", "{again:#}");
+    let listing = home.ok(&["show", "latest", "me"]).out;
+    for own in ["identity.txt", "vault.json", "writers", "catalogs"] {
+        assert!(!listing.contains(own), "{own}: {listing}");
+    }
+    assert!(listing.contains("docs/a.txt"), "{listing}");
+    // It is not there to be removed either, and is no difference.
+    home.write("me/docs/a.txt", "two\n");
+    let changes = home.json(&["diff", "latest"])["changes"].to_string();
+    assert!(changes.contains("docs/a.txt") && !changes.contains("vault"), "{changes}");
+    home.ok(&["restore", "latest", "--in-place"]);
+    assert_eq!(fs::read(home.path("me/docs/a.txt")).unwrap(), b"alpha\n");
+    home.ok(&["verify", "--read-data"]);
+    // A vault or an identity elsewhere in it, by whatever name.
+    std::os::unix::fs::symlink(home.path("app/kept"), home.path("way")).unwrap();
+    let (vault, identity) = (home.path("way"), home.path("app/own.txt"));
+    fs::create_dir(home.path("app/kept")).unwrap();
+    let own = ["--vault", vault.to_str().unwrap(), "--identity", identity.to_str().unwrap()];
+    home.ok(&[&own[..], &["init"]].concat());
+    home.ok(&[&own[..], &["backup", "app"]].concat());
+    let listing = home.ok(&[&own[..], &["show", "latest", "app"]].concat()).out;
+    assert!(!listing.contains("kept") && !listing.contains("own.txt") && listing.contains("readme.md"), "{listing}");
+}
+
+#[test]
+fn a_pattern_that_fits_nothing_for_want_of_a_bracket_is_a_mistake() {
+    let home = small();
+    for glob in ["[", "docs/[a-", "a[!]"] {
+        let said = home.fails(2, &["backup", "app", "--exclude", glob]);
+        assert!(said.contains("has a [ without a ]"), "{glob}: {said}");
+        home.write(
+            "strongroom.toml",
+            format!("[source.app]\nkind = \"files\"\npath = \"app\"\nexclude = ['{glob}']\n"),
+        );
+        assert!(home.fails(2, &["backup"]).contains("has a [ without a ]"), "{glob}");
+        fs::remove_file(home.path("strongroom.toml")).unwrap();
+    }
+    for glob in ["[ab].txt", "[]a]", "[^a]", "\\["] {
+        home.ok(&["backup", "app", "--exclude", glob]);
+    }
+}

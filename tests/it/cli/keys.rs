@@ -1,6 +1,7 @@
 //! Who may open a vault, and what is said to who may not.
 
 use super::*;
+use crate::support::disk::Disk;
 
 #[test]
 fn a_host_without_the_identity_still_backs_up_and_deduplicates_but_reads_nothing() {
@@ -16,6 +17,32 @@ fn a_host_without_the_identity_still_backs_up_and_deduplicates_but_reads_nothing
     let away = home.path("away.txt");
     let list = home.json(&["--identity", away.to_str().unwrap(), "snapshots"]);
     assert_eq!(list["snapshots"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn an_init_on_a_full_disk_leaves_no_identity_that_holds_nothing() {
+    let mut home = small();
+    let Some(disk) = Disk::mount(home.path("full"), "64k") else { return };
+    home.set("HOME", disk.0.to_str().unwrap());
+    fs::create_dir_all(disk.0.join(".config/strongroom")).unwrap();
+    fs::write(disk.0.join("filler"), vec![1; 1 << 20]).unwrap_err();
+    let ran = home.run(&["--vault", "kept", "init"]);
+    assert!(ran.code == 1 && ran.err.contains("no space left"), "{} {}", ran.code, ran.err);
+    assert!(fs::read_dir(disk.0.join(".config/strongroom")).unwrap().next().is_none());
+    fs::remove_file(disk.0.join("filler")).unwrap();
+    home.ok(&["--vault", "kept", "init"]);
+}
+
+#[test]
+fn a_person_who_stops_at_the_question_for_a_passphrase_is_not_told_that_none_fits() {
+    let mut home = small();
+    home.write("secret", "correct horse\n");
+    fs::set_permissions(home.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    home.set("STRONGROOM_PASSPHRASE_FILE", home.path("secret").to_str().unwrap());
+    home.ok(&["init", "--passphrase"]);
+    home.unset("STRONGROOM_PASSPHRASE_FILE");
+    let ran = home.stopped_at_terminal(&["snapshots"]);
+    assert!(ran.code == 130 && !ran.out.contains("no identity opens"), "{} {}{}", ran.code, ran.out, ran.err);
 }
 
 #[test]

@@ -103,6 +103,37 @@ fn a_full_standard_output_is_an_error_in_every_command() {
 }
 
 #[test]
+fn a_closed_standard_output_is_an_error_in_every_command() {
+    let home = populated();
+    let mut wrong = Vec::new();
+    for run in runs(&home) {
+        let (code, said) = run_closed(&home, &run);
+        let told = said.contains("error: could not write to standard output: it is closed");
+        let own = run.contains(&"latest~99".to_owned()) && said.contains("error: ");
+        if code == 0 || !(told || own) {
+            wrong.push(format!("{run:?}: {code} {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // What prints nothing needs none.
+    let quiet = ["--quiet".to_owned(), "backup".to_owned()];
+    assert_eq!(run_closed(&home, &quiet).0, 0);
+}
+
+/// Runs with standard output closed, as `>&-` of a shell does it.
+fn run_closed(home: &Home, run: &[String]) -> (i32, String) {
+    let fresh = fs::read_dir(home.path("")).unwrap().count().to_string();
+    let words: Vec<&str> = run.iter().map(|word| if word == FRESH { &fresh } else { word.as_str() }).collect();
+    let program = home.command(&words);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(program.get_program()).args(program.get_args());
+    shell.current_dir(home.path("")).env_clear().stdin(Stdio::null());
+    shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = shell.output().unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_every_command_quietly_and_not_as_a_success() {
     let home = populated();
     let mut wrong = Vec::new();

@@ -24,7 +24,7 @@ fn every_selector_finds_its_snapshot() {
     }
     assert_eq!(home.run(&["show", "newest"]).code, 2);
     assert!(home.fails(2, &["show", "@soon"]).contains("is not a point in time"));
-    assert!(home.fails(1, &["show", "latest", "--host", "elsewhere"]).contains("no snapshot fits"));
+    assert!(home.fails(2, &["show", "latest", "--host", "elsewhere"]).contains("no snapshot has the host elsewhere"));
 }
 
 #[test]

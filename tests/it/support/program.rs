@@ -91,8 +91,8 @@ impl Home {
         serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", ran.out))
     }
 
-    /// Runs at a terminal, where somebody types this. What is printed comes with what was typed.
-    pub fn at_terminal(&self, arguments: &[&str], typed: &str) -> Ran {
+    /// Starts at a terminal.
+    fn terminal(&self, arguments: &[&str]) -> std::process::Child {
         let program = self.command(arguments);
         let words = std::iter::once(program.get_program()).chain(program.get_args());
         let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
@@ -100,7 +100,23 @@ impl Home {
         terminal.args(["-qefc", &words.join(" "), "/dev/null"]).current_dir(self.path("")).env_clear();
         terminal.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("TERM", "dumb");
         terminal.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut running = terminal.spawn().expect("script is missing: it is part of util-linux");
+        terminal.spawn().expect("script is missing: it is part of util-linux")
+    }
+
+    /// Runs at a terminal, where somebody presses Control and C until it ends.
+    pub fn stopped_at_terminal(&self, arguments: &[&str]) -> Ran {
+        let mut running = self.terminal(arguments);
+        let mut keyboard = running.stdin.take().unwrap();
+        while running.try_wait().unwrap().is_none() {
+            let _ = keyboard.write_all(b"\x03").and_then(|()| keyboard.flush());
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        Ran::of(running.wait_with_output().unwrap())
+    }
+
+    /// Runs at a terminal, where somebody types this. What is printed comes with what was typed.
+    pub fn at_terminal(&self, arguments: &[&str], typed: &str) -> Ran {
+        let mut running = self.terminal(arguments);
         running.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
         Ran::of(running.wait_with_output().unwrap())
     }

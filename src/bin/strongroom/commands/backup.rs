@@ -15,8 +15,8 @@ use strongroom::ops::config::Config;
 use strongroom::ops::turns::{Place, Purpose, Taken, Turn, TurnError};
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::source::sqlite::SqliteSource;
-use strongroom::vault::Vault;
 use strongroom::vault::commit::Label;
+use strongroom::vault::{LockedVault, Vault};
 
 use crate::commands::verify::percent;
 use crate::commands::{init, live};
@@ -124,6 +124,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     drop(progress);
     tell(&report, context);
     let well = report.manifest.complete() && report.manifest.alarms.is_empty();
+    let well = well && report.gone.is_empty() && !report.sealed_to_nobody;
     Ok(if well { Ending::Done } else { Ending::Incomplete })
 }
 
@@ -212,7 +213,10 @@ fn free_name(name: Name, taken: &[Planned]) -> Name {
 fn open_or_make(context: &Context, location: &str, is_default: bool) -> Result<Vault, Failure> {
     let locked = match context.locked_at(location) {
         Ok(locked) => locked,
-        Err(failure) if is_default && failure.is_no_vault() => {
+        // One that was there and is gone is not made anew by a backup: it may only be a disk that is not mounted.
+        Err(failure)
+            if is_default && failure.is_no_vault() && LockedVault::met(location, &context.folders()?).is_none() =>
+        {
             let made = init::make(context, location, Vec::new(), true)?;
             context.say(&made.words(location));
             context.locked_at(location)?
@@ -273,6 +277,7 @@ fn left_out(source: &SourceRecord, rule: Rule) -> Option<String> {
     let number = of_rule.len() as u64;
     let what = match rule {
         Rule::Cache => format!("{} marked by a CACHEDIR.TAG", counted(number, "cache folder")),
+        Rule::Own => format!("{} of strongroom itself", counted(number, "item")),
         Rule::Partial => format!("{} of restores that were killed", counted(number, "unfinished file")),
     };
     let first = if number == 1 { (*first).to_owned() } else { format!("{first}, …") };
@@ -285,6 +290,7 @@ fn warn(report: &Report, context: &Context) {
     for warning in &report.warnings {
         context.warn(&format!("warning: {warning}"));
     }
+    warn_of_gone(report, context);
     for (name, error) in &report.failed {
         context.warn(&format!("not captured: {name}: {}", one_line(error)));
         error.hint().into_iter().for_each(|hint| context.warn(&format!("hint: {hint}")));
@@ -302,13 +308,30 @@ fn warn(report: &Report, context: &Context) {
     }
 }
 
+/// Says what the vault has lost, however well it took this snapshot.
+fn warn_of_gone(report: &Report, context: &Context) {
+    if report.sealed_to_nobody {
+        context.warn("warning: nobody can open the vault any more: keys/ is empty");
+        context.warn("hint: bring keys/ back from a copy of the vault: without it nothing in the vault can be read");
+    }
+    let lines = report.gone.iter().map(|object| format!("{object} is not in the vault any more"));
+    context.warn_some("gone", lines, report.gone.len() as u64);
+    if !report.gone.is_empty() {
+        context.warn(GONE);
+    }
+}
+
+/// What to do about what this host knows of and is gone.
+pub const GONE: &str =
+    "hint: bring it back from a copy of the vault; if it is meant to be gone: strongroom snapshots --accept-gone";
+
 /// One line for each rule; every path with `--verbose`.
 fn warn_of_left_out(source: &SourceRecord, context: &Context) {
     if context.verbose() {
         let lines = source.left_out.iter().map(|left| format!("{}/{}", source.name, left.path));
         return context.warn_some("left out", lines, source.left_out_count);
     }
-    for line in [Rule::Cache, Rule::Partial].into_iter().filter_map(|rule| left_out(source, rule)) {
+    for line in [Rule::Cache, Rule::Partial, Rule::Own].into_iter().filter_map(|rule| left_out(source, rule)) {
         context.warn(&format!("left out: {line}"));
     }
 }
@@ -332,6 +355,7 @@ fn tell(report: &Report, context: &Context) {
         }
         document["complete"] = manifest.complete().into();
         document["warnings"] = report.warnings.clone().into();
+        document["gone"] = report.gone.iter().map(ToString::to_string).collect::<Vec<_>>().into();
         context.print_json(&document);
         return;
     }

@@ -14,6 +14,7 @@ use strongroom::engine::sqlite::ask::AskError;
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
 use strongroom::format::manifest::{Manifest, SourceRecord};
 use strongroom::ops::backup::is_its_own;
+use strongroom::ops::databases::Place;
 use strongroom::ops::diff::{self, Change, Difference};
 use strongroom::ops::error::{OpError, Problem};
 use strongroom::ops::places::Places;
@@ -70,6 +71,21 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let select = |selector: &Selector| Ok::<_, Failure>(context.select(&vault, selector, &filter)?.manifest);
     let (before, after) = (select(&args.before)?, after.as_ref().map(select).transpose()?);
     let (summary, table, rescan) = (args.summary, args.table.as_deref(), args.rescan);
+    // A table that is nowhere has no row that differs, and that is no answer. One that is new in live data is found below.
+    let nowhere = |table: &str| {
+        let databases: Vec<String> = Place::all(&before).iter().map(Place::label).collect();
+        Failure::from(Problem::NoHolder { snapshot: before.id.short(), table: table.to_owned(), databases })
+    };
+    let sides: Vec<&Manifest> = std::iter::once(&before).chain(&after).collect();
+    let is_there = |name: &str| rows::is_there(&vault, &sides, only.as_deref(), name, &context.control);
+    let unknown = match table {
+        Some(name) if !is_there(name)? => Some(name),
+        _ => None,
+    };
+    if let Some(name) = unknown.filter(|_| after.is_some()) {
+        return Err(nowhere(name));
+    }
+    let mut tables_told = 0;
     let told = Told { context, summary, all: table.is_some() };
     let mut output = Output { context, summary, changes: Vec::new(), skipped: 0 };
     let root = EntryPath::root();
@@ -132,6 +148,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                 if let Some(server) = server {
                     let tables = server.finish();
                     tables_changed = tables.len();
+                    tables_told += tables.len();
                     if !tables.is_empty() || changed.pop().is_some() {
                         gathered.tell(&tables);
                     }
@@ -152,7 +169,11 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                     context.warn(&format!("rows not compared: {}/{path}: {}", source.name, one_line(&error)));
                     output.skipped += 1;
                 }
-                tables => tables_changed += if source.kind == "postgres" { tables? } else { tables.map(|_| 0)? },
+                tables => {
+                    let tables = tables?;
+                    tables_told += tables;
+                    tables_changed += if source.kind == "postgres" { tables } else { 0 };
+                }
             }
         }
         let words = match (tables_changed as u64, counts.none()) {
@@ -161,6 +182,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
             (tables, false) => format!("{} changed   {}", counted(tables, "table"), counts.words()),
         };
         context.print(&format!("{}: {words}\n", source.name));
+    }
+    if let Some(name) = unknown.filter(|_| tables_told == 0) {
+        return Err(nowhere(name));
     }
     if context.json() {
         document.finish(&output.changes);

@@ -1,9 +1,10 @@
 use std::ffi::OsString;
 
+use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, printable, shell_word};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::find::{self, Change, Report, Request, Wanted, What};
-use strongroom::vault::select::Filter;
+use strongroom::vault::select::{Filter, SelectError, Unread};
 
 use crate::commands::places::PlaceArgs;
 use crate::context::Context;
@@ -50,16 +51,24 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let all = vault.snapshots()?;
     let manifests: Vec<&Manifest> =
         all.readable.iter().filter(|snapshot| filter.admits(snapshot)).map(|snapshot| &snapshot.manifest).collect();
+    filter.must_be_known(&all)?;
     if manifests.is_empty() {
-        return Err(Failure::other("there are no snapshots", Some("make one with strongroom backup".to_owned())));
+        // The same as a selector that fits none.
+        let newest = all.readable.last().map(|snapshot| snapshot.manifest.id.short());
+        let none = SelectError::None { selector: Selector::Latest(0), newest, unread: Unread::default() };
+        return Err(none.beside(&all).into());
     }
     let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
     let chooser = context.chooser(&vault, &all, filter);
+    args.source.as_deref().map(|text| chooser.must_have(text)).transpose()?;
     let part = |manifest: &Manifest| args.source.as_deref().map(|text| chooser.part(text, manifest)).transpose();
     let (places, control) = (args.places.places(&vault, &manifests)?, context.control.clone());
     let request = Request { wanted: wanted(&args), part: Box::new(part), model, configured, places, control };
     context.tell_unread(&all);
     let report = find::find(&vault, &manifests, &request)?;
+    if let Some(why) = &report.live_unseen {
+        context.alarm(&format!("warning: live data could not be looked at: {why}"));
+    }
     if context.json() {
         context.print_json(&report);
     } else {
@@ -97,6 +106,7 @@ fn words(report: &Report, args: &Args) -> Lines {
         (Some(true), _) => "in live data",
         (Some(false), Some(_)) => "gone from live data",
         (Some(false), None) => "not in live data",
+        (None, _) if report.live_unseen.is_some() => "live data could not be looked at",
         (None, _) => "live data is not here",
     };
     let (snapshots, read) = (counted(report.snapshots, "snapshot"), count(report.read));

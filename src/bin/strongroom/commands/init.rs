@@ -7,6 +7,7 @@ use strongroom::base::name::Name;
 use strongroom::ops::discover;
 use strongroom::ops::overlap::overlapping;
 use strongroom::store::Store;
+use strongroom::vault::LockedVault;
 use strongroom::vault::create::{self, Created};
 use strongroom::vault::host;
 use strongroom::vault::people::{Person, shorten};
@@ -161,6 +162,9 @@ pub fn make(context: &Context, location: &str, mut people: Vec<Person>, with_ide
     let names = people.iter().map(|person| person.name.to_string()).collect();
     let store = context.patient(Store::create(location, &context.store_options())?)?;
     create::refuse_occupied(&store)?;
+    for known in LockedVault::met(location, &context.folders()?).into_iter().flatten() {
+        context.warn(&format!("warning: vault {known} was at {location} and is gone: a new one takes its place"));
+    }
     let (mut identity, mut identity_is_new) = (None, false);
     if with_identity {
         let file = context.identity_file()?;

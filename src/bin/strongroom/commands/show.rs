@@ -44,6 +44,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let named = Named::Parts(args.part.iter().cloned().collect());
     let snapshot = context.choose(&chooser, &args.snapshot, &named)?;
     let part = args.part.as_deref().map(|text| chooser.part(text, &snapshot.manifest)).transpose()?;
+    part.iter().for_each(|part| tell_absence(&snapshot, part, context));
     match part {
         Some(part) if args.cat => cat(&vault, &snapshot, &part, context)?,
         Some(part) if context.json() => list_json(&vault, &snapshot, &part, context)?,
@@ -52,6 +53,15 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         None => context.print(&overview(&snapshot)),
     }
     Ok(Ending::Done)
+}
+
+/// Says of a source that the snapshot has nothing of it, though it should: a list of nothing looks like an answer.
+fn tell_absence(snapshot: &Snapshot, part: &Part, context: &Context) {
+    let manifest = &snapshot.manifest;
+    let Ok(source) = part.source_of(manifest) else { return };
+    if let Some(why) = manifest.absence(source) {
+        context.alarm(&format!("warning: snapshot {}: {} {why}", manifest.id.short(), source.name));
+    }
 }
 
 fn overview(snapshot: &Snapshot) -> Lines {

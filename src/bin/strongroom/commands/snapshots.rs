@@ -7,6 +7,7 @@ use strongroom::vault::select::SAFETY;
 use strongroom::vault::snapshots::Snapshot;
 
 use crate::commands::FilterArgs;
+use crate::commands::backup::GONE;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
 use crate::render::{Lean, Lines, Table, Tone, local, paint, zone};
@@ -21,12 +22,22 @@ pub struct Args {
     /// Only snapshots with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
+    /// What this host knows of and is gone from the vault is meant to be gone: it is not told any more
+    #[arg(long)]
+    accept_gone: bool,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
-    let all = vault.snapshots()?;
+    let mut all = vault.snapshots()?;
     let filter = args.filter.filter();
+    filter.must_be_known(&all)?;
+    if args.accept_gone {
+        let gone = [&all.gone[..], &vault.gone_keys()?].concat();
+        vault.vault().ledger().accept(gone.iter())?;
+        gone.iter().for_each(|object| context.warn(&format!("accepted: {object} is gone")));
+        all.gone.clear();
+    }
     let tagged = |snapshot: &Snapshot| args.tag.as_ref().is_none_or(|tag| snapshot.manifest.tags.contains(tag));
     let chosen: Vec<&Snapshot> = all.readable.iter().filter(|s| filter.admits(s) && tagged(s)).collect();
     for (object, error) in &all.damaged {
@@ -35,13 +46,21 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     for (object, error) in &all.newer {
         context.warn(&format!("not listed: {object}: {}; use a newer strongroom", one_line(error)));
     }
+    for object in &all.gone {
+        context.alarm(&format!("gone: {object} is not in the vault any more"));
+    }
+    if !all.gone.is_empty() {
+        context.warn(GONE);
+    }
+    context.tell_ahead(chosen.iter().copied());
     if context.json() {
         let list: Vec<_> = chosen.iter().map(|snapshot| document(snapshot)).collect();
         let names = |some: &[(ObjectKey, VaultError)]| -> Vec<ObjectKey> {
             some.iter().map(|(object, _)| object.clone()).collect()
         };
-        let (damaged, newer) = (names(&all.damaged), names(&all.newer));
-        context.print_json(&serde_json::json!({ "snapshots": list, "damaged": damaged, "newer": newer }));
+        let (damaged, newer, gone) = (names(&all.damaged), names(&all.newer), &all.gone);
+        let document = serde_json::json!({ "snapshots": list, "damaged": damaged, "newer": newer, "gone": gone });
+        context.print_json(&document);
     } else {
         context.print(&table(&chosen));
         context.print(&summary(&chosen));

@@ -2,6 +2,7 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::ops::verify::deep::{self, Deep, Finding, Weight};
 use strongroom::ops::verify::{self, Checked, Damage, Depth, Report};
+use strongroom::vault::select::Filter;
 
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
@@ -52,10 +53,21 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let report = if args.stored {
         let location = context.location(context.config()?.as_ref())?;
         let store = context.open_store(&location)?;
-        verify::stored(&store, &context.control)?
+        match context.open_at(store.clone()) {
+            Ok(vault) => verify::stored_known(&vault, &context.control)?,
+            Err(failure) if failure.is_no_vault() => return Err(failure),
+            // A vault whose own file is damaged, or that is another than was met here, is looked at all the same.
+            Err(_) => verify::stored(&store, &context.control)?,
+        }
     } else {
         let vault = context.unlocked()?;
         let filter = args.filter.filter();
+        if only_some(&filter) && args.snapshot.is_none() && !args.deep {
+            return Err(Failure::usage(
+                "--app, --host and --source choose a snapshot, and none is asked for",
+                "name one, such as strongroom verify latest --app NAME, or leave them out: everything is checked",
+            ));
+        }
         let only = args.snapshot.as_ref().map(|selector| context.select(&vault, selector, &filter)).transpose()?;
         let depth = if args.read_data { Depth::Data { sample: args.sample } } else { Depth::Structure };
         let report = verify::unlocked(&vault, only.as_ref(), depth, &context.control)?;
@@ -84,6 +96,12 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     for damage in &report.damage {
         context.warn(&tell(damage));
     }
+    for spare in &report.spare {
+        context.warn(&format!(
+            "not needed: {}: {}; all it held was stored again since, and no snapshot needs it",
+            spare.object, spare.what
+        ));
+    }
     for object in &report.newer {
         context.warn(&format!("not checked: {object}: it was written by a newer strongroom"));
     }
@@ -99,6 +117,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         (false, true) => Ending::Incomplete,
         (false, false) => Ending::Done,
     })
+}
+
+fn only_some(filter: &Filter) -> bool {
+    filter.app.is_some() || filter.host.is_some() || filter.source.is_some()
 }
 
 fn words(report: &Report, deep: Option<&Deep>, damaged: bool, args: &Args, milliseconds: u64) -> Lines {

@@ -41,6 +41,8 @@ pub enum AskError {
     Interrupted,
 }
 
+const LET_GO: &str = "something holds it exclusively: let it finish, or stop it";
+
 /// Why there is no live database.
 #[derive(Clone, Debug)]
 pub struct Absent {
@@ -52,6 +54,11 @@ pub struct Absent {
 impl Absent {
     pub fn because(reason: &str) -> Self {
         Self { reason: reason.to_owned(), class: Class::Failed, hint: None }
+    }
+
+    /// Somebody holds it just now.
+    pub fn busy(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), class: Class::Busy, hint: Some(LET_GO.to_owned()) }
     }
 
     #[must_use]
@@ -113,7 +120,7 @@ impl Explain for AskError {
                 "SQLite cannot compare them: ask them one at a time, or restore both and compare them"
             }
             Self::Unsound { .. } => "it was captured like this; an earlier snapshot may be sound",
-            Self::Busy { .. } => "something holds it exclusively: let it finish, or stop it",
+            Self::Busy { .. } => LET_GO,
             Self::Full { .. } => "narrow the question, or restore the database and ask the copy",
             Self::NoLive { why, .. } => return why.hint.clone(),
             Self::Sqlite(_) | Self::Output(_) | Self::Interrupted => return None,

@@ -16,6 +16,13 @@ pub fn bind(statement: &mut Statement<'_>, values: &[String]) -> Result<(), AskE
     for text in values {
         let named = text.split_once('=').and_then(|(name, value)| Some((position(&names, name)?, value)));
         let next = bound.iter().position(Option::is_none);
+        // Where parameters have names, a name that is mistyped is no value of another.
+        if let (None, Some(next), Some((name, _))) = (&named, next, text.split_once('='))
+            && is_named(&names[next])
+            && is_a_name(name)
+        {
+            return Err(unknown(name, &names));
+        }
         let (at, value) = match (named, next) {
             (Some(named), _) => named,
             (None, Some(next)) => (next, &**text),
@@ -35,6 +42,22 @@ pub fn bind(statement: &mut Statement<'_>, values: &[String]) -> Result<(), AskE
         statement.raw_bind_parameter(at + 1, value).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Is it one that has a name, and not only a place?
+fn is_named(name: &Option<String>) -> bool {
+    name.as_deref().is_some_and(|name| !name.starts_with('?'))
+}
+
+/// Could it be one?
+fn is_a_name(text: &str) -> bool {
+    let text = text.strip_prefix([':', '@', '$', '?']).unwrap_or(text);
+    !text.is_empty() && text.chars().all(|letter| letter.is_alphanumeric() || letter == '_')
+}
+
+fn unknown(name: &str, names: &[Option<String>]) -> AskError {
+    let known: Vec<&str> = names.iter().flatten().map(String::as_str).collect();
+    AskError::Parameters { what: format!("the statement has no parameter {name}; it has {}", known.join(", ")) }
 }
 
 /// The parameter that is called so, with or without the sign it begins with.

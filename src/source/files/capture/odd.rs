@@ -36,7 +36,7 @@ impl Run<'_> {
     pub(super) fn leave(&mut self, next: Option<&EntryPath>) {
         while let Some(folder) = self.folders.pop_if(|folder| !next.is_some_and(|next| next.is_within(&folder.path))) {
             if self.source.only.as_ref().is_some_and(|only| only.means_a_file(&folder.path)) {
-                self.skip(&folder.path, format!("is a folder, not {}", self.wanted()));
+                self.skip_other(&folder.path, format!("is a folder, not {}", self.wanted()));
             }
         }
     }
@@ -45,7 +45,7 @@ impl Run<'_> {
     pub(super) fn tell_odd(&mut self, found: &Found) {
         let Ok(facts) = &found.facts else { return };
         if facts.kind != Kind::File && matches!(self.source.options.databases, Databases::Demand(_)) {
-            self.skip(&found.path, format!("is {}, not a database", noun(facts.kind)));
+            self.skip_other(&found.path, format!("is {}, not a database", noun(facts.kind)));
         }
     }
 

@@ -101,7 +101,7 @@ fn a_folder_replaced_by_a_file_is_reported() {
     let root = TempDir::new().unwrap();
     fs::create_dir(root.path().join("folder")).unwrap();
     let source = FilesSource::new(options(root.path())).unwrap();
-    let Start { ahead, parent, root: item, .. } = start(&source).unwrap();
+    let Start { ahead, parent, root: item, .. } = start(&source, Default::default()).unwrap();
     let mut walk = crate::source::files::walk::Walk::new(&ahead, parent, item);
     assert!(walk.next().unwrap().opened.is_some());
     // It was seen as a folder with its siblings, and is opened only when the walk comes to it.
@@ -222,6 +222,7 @@ fn an_error_of_the_sink_ends_the_capture() {
         control: Arc::default(),
         rescan: Default::default(),
         check: true,
+        own: Default::default(),
     };
     let error = FilesSource::new(options(root.path())).unwrap().capture(capture, &mut Full).unwrap_err();
     assert!(matches!(error, SourceError::Sink(_)));

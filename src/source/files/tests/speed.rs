@@ -99,6 +99,7 @@ fn speed_of_a_first_and_of_an_unchanged_capture() {
             control: Arc::default(),
             rescan: Default::default(),
             check: true,
+            own: Default::default(),
         };
         let mut sink = Counter::default();
         let (before, start) = (used().0, Instant::now());
