@@ -183,9 +183,14 @@ pub(in crate::ops) fn some(
 pub(in crate::ops) fn alone(entry: Entry, source: &SourceRecord, library: &Library<'_>) -> Result<Entry, OpError> {
     let Some(first) = &entry.link else { return Ok(entry) };
     match live::find(source, first, library)? {
-        Some(first) => Ok(Entry { content: first.content, size: first.size, link: None, ..entry }),
+        Some(first) => Ok(apart(entry, first)),
         None => Ok(entry),
     }
+}
+
+/// Another name of something, as a thing of its own.
+fn apart(entry: Entry, first: Entry) -> Entry {
+    Entry { content: first.content, size: first.size, target: first.target, link: None, ..entry }
 }
 
 struct Restorer<'r> {
@@ -205,6 +210,10 @@ impl Restorer<'_> {
             return Err(Problem::Interrupted.into());
         }
         let original = entry.path.clone();
+        if sides::is_needless(self.job.source, &original, self.library)? {
+            self.tally.note(original.to_string(), sides::NEEDLESS.to_owned());
+            return Ok(());
+        }
         let entry = self.job.standing_alone(self.job.named(entry), self.library)?;
         if self.careful && !self.make_room(&entry, &original)? {
             return Ok(());

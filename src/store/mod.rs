@@ -13,7 +13,7 @@ mod probe;
 mod wait;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::future::Future;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -288,6 +288,7 @@ impl Store {
     }
 
     fn size(&self, key: &ObjectKey) -> Result<Option<u64>, StoreError> {
+        self.openable(key).map_err(|error| self.explain("look at", key, error))?;
         let path = path(key);
         match self.wait(|objects| async move { objects.head(&path).await }) {
             Ok(meta) => Ok(Some(meta.size)),
@@ -296,7 +297,20 @@ impl Store {
         }
     }
 
+    /// Opening a FIFO waits for somebody who writes to it, and opening a device can set it in motion: neither is an object.
+    fn openable(&self, key: &ObjectKey) -> object_store::Result<()> {
+        let there = self.folder().and_then(|folder| fs::metadata(folder.join(key.as_str())).ok());
+        match there {
+            Some(there) if !there.is_file() && !there.is_dir() => {
+                let source = "it is no regular file".into();
+                Err(object_store::Error::Generic { store: "LocalFileSystem", source })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn fetch(&self, key: &ObjectKey, range: Option<Range<u64>>) -> object_store::Result<Bytes> {
+        self.openable(key)?;
         let path = path(key);
         self.wait(|objects| async move {
             match range {

@@ -5,6 +5,7 @@ mod at_once;
 mod damaged;
 mod foreseen;
 mod metadata;
+mod names;
 mod nothing;
 mod odd;
 mod once;

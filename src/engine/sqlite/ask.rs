@@ -24,6 +24,7 @@ use crate::engine::sqlite::error::words;
 use crate::engine::sqlite::facts::quoted;
 use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::PlainFile;
+use crate::engine::sqlite::limits;
 use crate::engine::sqlite::vfs::{self, Shown};
 use crate::engine::sqlite::vtab::{self, Failure, Virtual};
 
@@ -84,7 +85,7 @@ pub struct Session {
 impl Session {
     /// Opens content as a database. `label` is what people call it.
     pub fn open(content: Arc<dyn RandomRead>, label: &str, control: Arc<Control>) -> Result<Self, AskError> {
-        let encoding = encoding(&beginning(&*content)?);
+        let (encoding, length) = (encoding(&beginning(&*content)?), content.length());
         let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
         let opened = Connection::open_with_flags_and_vfs(shown.path(), flags, vfs::NAME);
@@ -92,7 +93,8 @@ impl Session {
             (_, Some(failure)) => return Err(AskError::Content(failure)),
             (opened, None) => opened.map_err(|error| unopened(label, &error))?,
         };
-        let authority = restrict(&mut connection, control).map_err(|error| unopened(label, &error))?;
+        let restricted = limits::bound(&connection, length).and_then(|()| restrict(&mut connection, control));
+        let authority = restricted.map_err(|error| unopened(label, &error))?;
         Ok(Self {
             connection,
             label: label.to_owned(),
@@ -138,6 +140,7 @@ impl Session {
         if let Some((one, other)) = self.other_encoding(&first) {
             return Err(AskError::Encodings { name: name.to_owned(), one, other });
         }
+        limits::widen(&self.connection, content.length()).map_err(|error| self.explain(error))?;
         let shown = Shown::new(content).map_err(|error| AskError::Sqlite(error.to_string()))?;
         let uri = shown.uri();
         self.shown.push(shown);
@@ -152,7 +155,10 @@ impl Session {
 
     fn attach_at(&mut self, path: &Path) -> Result<(), Absent> {
         let unread = |error: std::io::Error| Absent::because(&reason(&error));
-        let file = DatabaseFile::direct(path).map_err(unread)?;
+        let file = DatabaseFile::direct(path).map_err(unread)?.in_use();
+        if let Some(doubt) = file.doubt() {
+            return Err(Absent::because(&format!("it {doubt}")));
+        }
         let mut first = [0; HEADER_LENGTH];
         let beginning = file.open().map(PlainFile::from).map_err(unread)?;
         // What is shorter says nothing of itself: SQLite tells what is wrong with it.
@@ -160,6 +166,7 @@ impl Session {
         if let Some((one, other)) = self.other_encoding(&first) {
             return Err(Absent::because(&format!("its text encoding is {other}, and the snapshot's is {one}")));
         }
+        limits::widen(&self.connection, limits::length(&file)).map_err(|error| Absent::because(&words(&error)))?;
         let attached = file.uri().and_then(|uri| self.attach_file(LIVE, &uri));
         self.file = Some(file);
         attached.map_err(|error| match error.sqlite_error_code() {
@@ -316,7 +323,8 @@ fn restrict(connection: &mut Connection, control: Arc<Control>) -> rusqlite::Res
     // Views and indexes of a database that somebody forged call nothing that has effects.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.busy_timeout(PATIENCE)?;
-    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cell_size_check = ON")?;
+    connection
+        .execute_batch("PRAGMA query_only = ON; PRAGMA cell_size_check = ON; PRAGMA ignore_check_constraints = ON")?;
     connection.execute_batch(&format!("PRAGMA cache_size = -{PAGES}"))?;
     connection.progress_handler(GLANCE, Some(move || control.stopped()))?;
     let authority = Authority::default();

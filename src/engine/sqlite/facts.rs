@@ -12,6 +12,8 @@ use crate::engine::sqlite::live::Reader;
 
 /// Tables beyond this many are not counted.
 const MOST_TABLES: usize = 10_000;
+/// So many rows belong together at most, where a tool keeps its last migration in several.
+const MOST_MIGRATIONS: usize = 1000;
 
 impl Reader {
     /// Ends [`Reader::facts`] from another thread.
@@ -42,7 +44,13 @@ fn read(connection: &Connection, path: EntryPath, check: bool) -> rusqlite::Resu
         facts: settings(connection)?,
     };
     if check {
-        database.damage = keep_going(quick_check(connection))?;
+        match quick_check(connection) {
+            // What an expression makes of a value is too large: that says nothing of the pages.
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::TooBig) => {
+                database.facts.insert(UNCHECKED.0.to_owned(), UNCHECKED.1.to_owned());
+            }
+            found => database.damage = keep_going(found)?,
+        }
     } else {
         database.facts.insert(UNCHECKED.0.to_owned(), UNCHECKED.1.to_owned());
     }
@@ -51,7 +59,7 @@ fn read(connection: &Connection, path: EntryPath, check: bool) -> rusqlite::Resu
         Ok(rows) => database.rows = rows,
         Err(error) => database.damage = database.damage.or(keep_going(Err(error))?),
     }
-    let place = |table: &str| database.rows.contains_key(table).then(|| quoted(table));
+    let place = |table: &str| (database.rows.contains_key(table) && is_plain(connection, table)).then(|| quoted(table));
     database.revision = revision::find(place, |sql| first_column(connection, sql).ok());
     Ok(database)
 }
@@ -110,6 +118,12 @@ pub(super) fn rows(connection: &Connection) -> rusqlite::Result<BTreeMap<String,
     names.into_iter().map(count).collect()
 }
 
+/// Does a table hold nothing but what was written to it? What is computed may cost whatever its database says.
+fn is_plain(connection: &Connection, table: &str) -> bool {
+    let sql = "SELECT count(*) FROM pragma_table_xinfo(?) WHERE hidden <> 0";
+    connection.query_row(sql, [table], |row| row.get::<_, i64>(0)).is_ok_and(|computed| computed == 0)
+}
+
 /// What a query answers in its first column; numbers and texts only.
 fn first_column(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(sql)?;
@@ -117,7 +131,7 @@ fn first_column(connection: &Connection, sql: &str) -> rusqlite::Result<Vec<Stri
         let value = row.get_ref(0)?;
         Ok(value.as_str().map(str::to_owned).or_else(|_| value.as_i64().map(|number| number.to_string()))?)
     })?;
-    rows.collect()
+    rows.take(MOST_MIGRATIONS).collect()
 }
 
 /// A name as SQL takes it, whatever is in it.

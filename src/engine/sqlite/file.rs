@@ -83,6 +83,11 @@ impl DatabaseFile {
         &self.shown
     }
 
+    /// Its name in its folder.
+    pub fn name(&self) -> &OsStr {
+        &self.name
+    }
+
     /// The name by which this process reaches it, for as long as this lives.
     pub fn path(&self) -> PathBuf {
         let mut path = PathBuf::from(format!("{FOLDERS}{}", self.folder.as_raw_fd()));

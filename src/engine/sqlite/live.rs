@@ -15,6 +15,7 @@ use crate::base::control::Control;
 use crate::engine::sqlite::error::SqliteError;
 use crate::engine::sqlite::file::{DatabaseFile, is_regular};
 use crate::engine::sqlite::held::PlainFile;
+use crate::engine::sqlite::limits;
 
 /// How long a reader waits for a writer that keeps it out, unless somebody wants it to wait for longer. With a write-ahead
 /// log none does.
@@ -109,7 +110,7 @@ fn stamp(there: &Stat) -> Stamp {
 }
 
 /// Does the file say that it is written to through a write-ahead log?
-fn keeps_a_log(file: &DatabaseFile) -> bool {
+pub(super) fn keeps_a_log(file: &DatabaseFile) -> bool {
     const VERSIONS: u64 = 18;
     let Ok(file) = file.open().map(PlainFile::from) else { return false };
     let mut versions = [0; 2];
@@ -137,6 +138,7 @@ impl Reader {
     /// Ready to be read from.
     fn settled(self) -> Result<Self, SqliteError> {
         // Pages can be read even where the schema cannot.
+        limits::judge(&self.connection, &self.file).map_err(|error| SqliteError::of(self.path(), error))?;
         self.batch("PRAGMA query_only = ON; PRAGMA writable_schema = ON; PRAGMA temp_store = MEMORY")?;
         Ok(self)
     }

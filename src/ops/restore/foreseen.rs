@@ -16,7 +16,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::diff::{Change, Difference};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::{find, live_path};
-use crate::ops::restore::sides::IN_USE;
+use crate::ops::restore::sides::{IN_USE, NEEDLESS, is_needless};
 use crate::ops::restore::{Issue, Job, Request, plan, spoken};
 use crate::source::files::target::{Found, Options, Target};
 use crate::vault::extents;
@@ -234,6 +234,10 @@ fn foresee_entry(
     seen: &mut Seen<'_>,
 ) -> Result<(), OpError> {
     let original = entry.path.clone();
+    if is_needless(job.source, &original, library)? {
+        seen.note(original.to_string(), NEEDLESS.to_owned());
+        return Ok(());
+    }
     let entry = job.standing_alone(job.named(entry), library)?;
     if let Some((place, strangers)) = job.strangers((&entry, &original), target, library)? {
         if is_open_elsewhere(&place) {

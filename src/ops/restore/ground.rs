@@ -138,7 +138,7 @@ impl Ground {
             Some(stat) if stat.st_size > 0 && !begins_like_a_database(&file) => {
                 Some("a file stands there that is no database".to_owned())
             }
-            _ => None,
+            _ => file.doubt().map(|doubt| format!("it {doubt}")),
         }
     }
 

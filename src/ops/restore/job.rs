@@ -8,7 +8,7 @@ use crate::base::path::{self, EntryPath};
 use crate::base::text::counted;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
-use crate::ops::restore::{Issue, Request, live, server};
+use crate::ops::restore::{Issue, Request, apart, live, server};
 use crate::ops::show::{self, Part};
 use crate::vault::read::{self, Library};
 
@@ -57,9 +57,7 @@ impl Job<'_> {
             return Ok(entry);
         };
         match read::entries(&self.source.listing, first, library).next() {
-            Some(Ok(original)) if original.path == *first => {
-                Ok(Entry { content: original.content, size: original.size, link: None, ..entry })
-            }
+            Some(Ok(original)) if original.path == *first => Ok(apart(entry, original)),
             Some(Err(error)) => Err(error.into()),
             _ => Ok(entry),
         }

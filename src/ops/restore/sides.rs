@@ -6,14 +6,38 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::apply::{SIDES, is_in_use};
 use crate::engine::sqlite::file::DatabaseFile;
+use crate::format::manifest::SourceRecord;
 use crate::ops::error::OpError;
-use crate::ops::restore::live::{find, is_database};
+use crate::ops::restore::live::{find, is_database, stem};
 use crate::ops::restore::{Job, Restorer};
 use crate::source::files::target::Target;
 use crate::vault::read::Library;
 
 /// Said of a database whose log would be removed.
 pub(super) const IN_USE: &str = "left alone: an app has it open; stop the app, or restore it with --in-place";
+
+/// Said of a log that an earlier version captured as a file of its own.
+pub(in crate::ops) const NEEDLESS: &str =
+    "left out: the database it belongs to was captured as one moment, which a log of another moment would spoil";
+
+/// Is it the log of a database that was captured as such? That one has in it what its log held.
+pub(in crate::ops) fn is_needless(
+    source: &SourceRecord,
+    path: &EntryPath,
+    library: &Library<'_>,
+) -> Result<bool, OpError> {
+    let Some(stem) = stem(path) else { return Ok(false) };
+    // One that SQLite could not open is kept as it lay there, and nothing is known of it.
+    let is_whole = |path: &EntryPath| {
+        let mut databases = source.databases.iter();
+        databases.any(|known| known.path == *path && known.engine == "sqlite" && !known.facts.is_empty())
+    };
+    if is_whole(path) || is_whole(&stem) {
+        return Ok(!is_whole(path));
+    }
+    let first = find(source, &stem, library)?.and_then(|named| named.link);
+    Ok(first.is_some_and(|first| is_whole(&first)))
+}
 
 impl Job<'_> {
     /// What stands where a database is to be restored, and the logs of another database beside it; nothing where no log

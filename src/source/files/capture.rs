@@ -3,6 +3,7 @@
 //! Owns what is done with each item: repeated as known, described, or read. Items wait in a queue of bounded length
 //! while readers work on those that need it; the one in front goes to the sink as soon as it is ready.
 
+mod beside;
 mod odd;
 
 use std::ffi::CString;
@@ -22,13 +23,12 @@ use crate::base::chunk::{Buffers, MAX_CHUNK};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Kind};
 use crate::base::path::{EntryPath, encode};
-use crate::engine::sqlite::COMPANIONS;
 use crate::source::SourceError;
 use crate::source::files::FilesSource;
 use crate::source::files::attributes::{self, Attributes};
 use crate::source::files::budget::Budget;
 use crate::source::files::database::{self, Databases};
-use crate::source::files::deliver::{Companion, Deliver, Later, Pending};
+use crate::source::files::deliver::{Deliver, Later, Pending};
 use crate::source::files::exclude;
 use crate::source::files::handle::{Handle, Opener, raise_limit, trouble};
 use crate::source::files::links::{First, Links, Role};
@@ -201,6 +201,7 @@ impl Run<'_> {
         while self.deliver.len() > 0 {
             self.deliver.next()?;
         }
+        self.deliver.end();
         Ok(())
     }
 
@@ -255,8 +256,12 @@ impl Run<'_> {
             }
         }
         let known = self.known(&found, &facts);
-        match (self.links.meet(&found.path, &facts), known) {
-            (Role::Only, known) if self.may_belong_to_a_database(&found) => self.companion(found, &facts, known),
+        let role = self.links.meet(&found.path, &facts);
+        if self.may_belong_to_a_database(&found) {
+            self.companion(found, &facts, known, role);
+            return Ok(());
+        }
+        match (role, known) {
             (Role::Only, Some(known)) => self.deliver.push(Pending::Repeat { known, size: size_of(&facts) }),
             (Role::Only, None) => self.describe(found, &facts, None),
             (Role::First(first), Some(known)) => self.reuse(found, &facts, first, &known),
@@ -283,23 +288,12 @@ impl Run<'_> {
         // What was captured as something else than it would be now is looked at again.
         let now = match (known.database, self.source.options.databases) {
             (true, Databases::Plain) | (false, Databases::Demand(_)) => None,
+            // What stands beside its other names is part of it.
+            (true, _) if facts.names > 1 => None,
             (true, _) => database::fingerprint(facts, &found.parent, &found.name, before.size),
             (false, _) => Some(facts.fingerprint()),
         };
         (now == Some(before)).then_some(known)
-    }
-
-    /// Logs and journals are part of the database they are named for, if there is one.
-    fn may_belong_to_a_database(&self, found: &Found) -> bool {
-        matches!(self.source.options.databases, Databases::Recognise(_))
-            && matches!(&found.facts, Ok(facts) if facts.kind == Kind::File)
-            && main_file(&found.path).is_some()
-    }
-
-    fn companion(&mut self, found: Found, facts: &Facts, known: Option<Known>) {
-        let Some(main) = main_file(&found.path) else { return };
-        let request = self.request(found, facts);
-        self.deliver.push(Pending::Companion(Box::new(Companion { main, known, size: facts.size, request })));
     }
 
     /// A new or changed item.
@@ -350,9 +344,15 @@ impl Run<'_> {
 
     /// One more name of a file whose first name came before.
     fn link(&mut self, found: Found, facts: &Facts, first: First) {
+        let later = self.later(found, facts, first);
+        self.deliver.push(later);
+    }
+
+    fn later(&mut self, found: Found, facts: &Facts, first: First) -> Pending {
         let entry = facts.entry(found.path.clone(), self.owners);
         let request = (facts.kind == Kind::File).then(|| self.request(found, facts));
-        self.deliver.push(Pending::Link(Box::new(Later { entry, first, request, fingerprint: facts.fingerprint() })));
+        let (file, fingerprint) = ((facts.device, facts.inode), facts.fingerprint());
+        Pending::Link(Box::new(Later { file, entry, first, request, fingerprint }))
     }
 
     fn request(&mut self, found: Found, facts: &Facts) -> Request {
@@ -376,12 +376,6 @@ impl Run<'_> {
     fn skip(&mut self, path: &EntryPath, reason: String) {
         self.deliver.push(Pending::Skip(Skip::new(path.to_string(), reason)));
     }
-}
-
-/// The database that a log or journal of this name belongs to.
-fn main_file(path: &EntryPath) -> Option<EntryPath> {
-    let main = COMPANIONS.iter().find_map(|end| path.as_bytes().strip_suffix(end.as_bytes()))?;
-    EntryPath::from_bytes(main).ok()
 }
 
 /// The first name of a shared file could not be captured: the next one has to carry the content.

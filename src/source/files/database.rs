@@ -129,7 +129,10 @@ fn read(
         };
         let known = match asking {
             Some(asking) => wait(asking, control, &interrupt),
-            None => reader.facts(path.clone(), check),
+            None => {
+                let path = path.clone();
+                wait(scope.spawn(move || reader.facts(path, check)), control, &interrupt)
+            }
         };
         Ok(Captured { content, length: shape.length(), known: known? })
     })
@@ -194,9 +197,19 @@ pub(super) fn fingerprint(facts: &Facts, parent: impl AsFd, name: &CStr, length:
         // Its ctime tells nothing: whoever opens the log as root sets its owner, to what it was.
         hasher.update(&log.inode.to_le_bytes()).update(&log.size.to_le_bytes());
         hasher.update(&log.last_written()?.to_le_bytes());
+        // Whoever begins the log anew changes its header, whatever becomes of its length and time.
+        hasher.update(&log_header(&parent, name)?);
     }
     let digest: [u8; 8] = hasher.finalize().as_bytes()[..8].try_into().expect("BUG: a digest has 32 bytes");
     Some(Fingerprint { size: length, inode: u64::from_le_bytes(digest), ..own })
+}
+
+/// The beginning of a database's log. SQLite keeps its locks on other files.
+fn log_header(parent: impl AsFd, name: &CStr) -> Option<[u8; 32]> {
+    let shown = Path::new(OsStr::from_bytes(name.to_bytes()));
+    let database = DatabaseFile::within(parent, shown.as_os_str(), shown).ok()?;
+    let (log, mut header) = (database.companion("-wal").open().ok()?, [0; 32]);
+    (rustix::io::pread(&log, &mut header, 0) == Ok(header.len())).then_some(header)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! are in `databases`.
 
 mod databases;
+mod several;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,28 +22,40 @@ use crate::base::path::EntryPath;
 use crate::source::SourceError;
 use crate::source::files::budget::Budget;
 use crate::source::files::handle::trouble;
-use crate::source::files::links::First;
+use crate::source::files::links::{FileId, First};
 use crate::source::files::read::{Captured, Outcome, Reader, Request, promise};
 use crate::source::files::stream::Part;
 
 pub(super) use databases::Companion;
+use several::Several;
 
 /// How long to wait before looking whether to stop.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// An item on its way to the sink.
 pub(super) enum Pending {
-    Repeat { known: Known, size: u64 },
+    Repeat {
+        known: Known,
+        size: u64,
+    },
     Entry(Box<Entry>, Option<Fingerprint>),
     Skip(Skip),
     LeftOut(LeftOut),
-    Read { path: EntryPath, ticket: u64, outcome: Receiver<Outcome>, first: Option<First> },
+    Read {
+        path: EntryPath,
+        ticket: u64,
+        outcome: Receiver<Outcome>,
+        first: Option<First>,
+    },
     Link(Box<Later>),
+    /// A file that is read only when its turn comes.
+    Own(Box<Request>, Option<First>),
     Companion(Box<Companion>),
 }
 
 /// A later name of a file with several.
 pub(super) struct Later {
+    pub file: FileId,
     pub entry: Entry,
     pub first: First,
     /// How to read the file, should the first name have failed.
@@ -62,6 +75,8 @@ pub(super) struct Deliver<'a> {
     check: bool,
     /// Databases that logs and journals may still come of.
     databases: VecDeque<EntryPath>,
+    /// Databases with several names, until all of those were looked at.
+    several: HashMap<FileId, Several>,
 }
 
 impl Drop for Deliver<'_> {
@@ -78,7 +93,8 @@ impl<'a> Deliver<'a> {
         reader: Arc<Reader>,
         (root, check): (PathBuf, bool),
     ) -> Self {
-        Self { sink, control, budget, reader, queue: VecDeque::new(), root, check, databases: VecDeque::new() }
+        let (queue, databases, several) = (VecDeque::new(), VecDeque::new(), HashMap::new());
+        Self { sink, control, budget, reader, queue, root, check, databases, several }
     }
 
     pub fn len(&self) -> usize {
@@ -105,7 +121,13 @@ impl<'a> Deliver<'a> {
         }
         match self.queue.pop_front() {
             None => Ok(()),
-            Some(Pending::Repeat { known, size }) => {
+            Some(pending) => self.hand_over(pending),
+        }
+    }
+
+    fn hand_over(&mut self, pending: Pending) -> Result<(), SourceError> {
+        match pending {
+            Pending::Repeat { known, size } => {
                 if known.database {
                     self.note_database(&known.path);
                 }
@@ -113,24 +135,23 @@ impl<'a> Deliver<'a> {
                 self.count(size);
                 Ok(())
             }
-            Some(Pending::Entry(entry, fingerprint)) => {
+            Pending::Entry(entry, fingerprint) => {
                 self.entry(&entry, fingerprint)?;
                 self.control.bytes.add(entry.size);
                 Ok(())
             }
-            Some(Pending::Skip(skip)) => {
+            Pending::Skip(skip) => {
                 self.sink.skip(skip);
                 Ok(())
             }
-            Some(Pending::LeftOut(left_out)) => {
+            Pending::LeftOut(left_out) => {
                 self.sink.left_out(left_out);
                 Ok(())
             }
-            Some(Pending::Read { path, ticket, outcome, first }) => {
-                self.read(&path, ticket, &outcome, first).map(|_| ())
-            }
-            Some(Pending::Link(later)) => self.link(*later),
-            Some(Pending::Companion(companion)) => self.companion(*companion),
+            Pending::Read { path, ticket, outcome, first } => self.read(&path, ticket, &outcome, first).map(|_| ()),
+            Pending::Link(later) => self.link(*later),
+            Pending::Own(request, first) => self.read_now(*request, first).map(|_| ()),
+            Pending::Companion(companion) => self.companion(*companion),
         }
     }
 
@@ -240,9 +261,9 @@ impl<'a> Deliver<'a> {
     }
 
     fn link(&mut self, later: Later) -> Result<(), SourceError> {
-        let Later { mut entry, first, request, fingerprint } = later;
+        let Later { file, mut entry, first, request, fingerprint } = later;
         let carrier = first.borrow().clone();
-        if carrier.is_some() {
+        if carrier.is_some() && !self.has_another_log(file, &entry.path, request.as_ref())? {
             entry.link = carrier;
             return self.entry(&entry, Some(fingerprint));
         }

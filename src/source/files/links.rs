@@ -13,8 +13,11 @@ use crate::source::files::metadata::Facts;
 /// The entry that carries a shared file's content; none when its capture failed and the next name has to.
 pub(super) type First = Rc<RefCell<Option<EntryPath>>>;
 
+/// A device, and a file's number on it.
+pub(super) type FileId = (u64, u64);
+
 #[derive(Default)]
-pub(super) struct Links(HashMap<(u64, u64), (First, u64)>);
+pub(super) struct Links(HashMap<FileId, (First, u64)>);
 
 /// What a name is to its file.
 pub(super) enum Role {

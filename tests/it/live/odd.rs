@@ -364,3 +364,24 @@ fn folders_and_links_that_change_places_all_the_time_lead_no_undo_and_no_recover
         }
     });
 }
+
+#[test]
+fn what_is_no_regular_file_in_the_place_of_an_object_is_told_and_nothing_is_waited_for() {
+    let home = small();
+    for folder in ["packs", "catalogs", "snapshots", "keys"] {
+        let objects = walkdir::WalkDir::new(home.vault().join(folder)).into_iter().map(Result::unwrap);
+        let object = objects.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).next();
+        let object = object.unwrap_or_else(|| panic!("no {folder}"));
+        let kept = home.path("kept");
+        fs::rename(&object, &kept).unwrap();
+        fifo(&object);
+        for arguments in [&["verify", "--read-data"][..], &["restore", "latest", "--to", "out"]] {
+            let ran = ends(&home, arguments);
+            assert_ne!(ran.code, 0, "{folder}, {arguments:?}: {}{}", ran.out, ran.err);
+            assert!(!ran.err.is_empty(), "{folder}, {arguments:?}: {}", ran.out);
+        }
+        fs::remove_file(&object).unwrap();
+        fs::rename(&kept, &object).unwrap();
+    }
+    home.ok(&["verify", "--read-data"]);
+}

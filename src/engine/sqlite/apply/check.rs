@@ -8,6 +8,7 @@ use crate::base::control::Control;
 use crate::engine::sqlite::apply::Checked;
 use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::file::DatabaseFile;
+use crate::engine::sqlite::limits;
 
 /// So many findings are told.
 const FINDINGS: usize = 5;
@@ -71,6 +72,7 @@ fn words(error: &rusqlite::Error) -> String {
 /// Checks a file that nobody else has.
 pub(super) fn alone(file: &DatabaseFile, control: &Arc<Control>, told: &Told<'_>) -> Result<Checked, ApplyError> {
     let mut connection = file.connect_alone().map_err(told.sqlite("check"))?;
+    limits::judge(&connection, file).map_err(told.sqlite("check"))?;
     let control = control.clone();
     let checked = connected(&mut connection, move || control.stopped()).map_err(told.sqlite("check"))?;
     checked.ok_or(ApplyError::Interrupted)

@@ -13,6 +13,7 @@ use crate::engine::sqlite::apply::error::{ApplyError, Told};
 use crate::engine::sqlite::apply::reach;
 use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::HeldFile;
+use crate::engine::sqlite::limits;
 
 /// A database at a place, which need not be there.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ pub(super) fn connect(live: &DatabaseFile, wait: Duration) -> Result<Connection,
     connection.busy_handler(Some(patience(wait))).map_err(&failed)?;
     let prepare = || {
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        limits::judge(&connection, live)?;
         // A schema that cannot be read does not keep its pages from being replaced.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_WRITABLE_SCHEMA, true)?;
         // All pages come by, most of them twice and none soon again: a cache that the processor can hold is faster than

@@ -93,6 +93,33 @@ fn links_in_the_place_of_a_database_or_of_its_folder_are_not_followed() {
 }
 
 #[test]
+fn links_in_the_place_of_a_log_or_journal_are_not_followed() {
+    for end in ["-wal", "-journal"] {
+        let mode = if end == "-wal" { "wal" } else { "delete" };
+        let (_other, theirs) = scene(mode);
+        let app = Connection::open(&theirs).unwrap();
+        app.execute_batch("PRAGMA wal_autocheckpoint = 0; BEGIN; UPDATE t SET a = 'marker'").unwrap();
+        app.cache_flush().unwrap();
+        if mode == "wal" {
+            app.execute_batch("COMMIT").unwrap();
+        }
+        // The file is a copy of theirs as it lies there: what they have not put into it would be read, or rolled back.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("app.db");
+        fs::copy(&theirs, &path).unwrap();
+        symlink(beside(&theirs, end), beside(&path, end)).unwrap();
+        let file = DatabaseFile::at(&path).unwrap();
+        let error = file.connect(READ_WRITE).unwrap_err();
+        assert!(error.to_string().contains(&format!("app.db{end} is a link")), "{error}");
+        // Nor if nobody looked beforehand.
+        let opened = Connection::open_with_flags_and_vfs(file.path(), READ_WRITE, system::NAME);
+        let answer = opened.and_then(|connection| value(&connection));
+        assert!(answer.is_err(), "{end}: {answer:?}");
+        assert!(beside(&theirs, end).exists());
+    }
+}
+
+#[test]
 fn another_file_than_the_one_that_was_meant_is_refused() {
     let (folder, path) = scene("wal");
     let meant = DatabaseFile::at(&path).unwrap();

@@ -73,3 +73,20 @@ fn commits_into_the_log_leave_what_is_read_at_rest_one_moment_and_those_into_the
     app.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
     assert!(!rest.is_undisturbed());
 }
+
+#[test]
+fn what_a_schema_computes_is_bounded_by_what_its_database_can_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.db");
+    let large = "length(replace(hex(zeroblob(450000000)), '0', '1'))";
+    let sql = format!(
+        "CREATE TABLE t(x, y AS ({large}) NOT NULL); CREATE TABLE alembic_version(x, version_num AS ({large}));
+         INSERT INTO t VALUES (1); INSERT INTO alembic_version VALUES (1)"
+    );
+    // What keeps a value from being written here is what is looked for.
+    let _ = Connection::open(&path).unwrap().execute_batch(&sql);
+    let (reader, _) = open(&DatabaseFile::at(&path).unwrap(), &Control::default()).unwrap();
+    assert!(reader.number(&format!("SELECT {large}")).is_err());
+    let facts = reader.facts(crate::base::path::EntryPath::root(), true).unwrap();
+    assert_eq!((facts.damage, facts.revision), (None, None));
+}

@@ -219,8 +219,13 @@ impl Change for Live {
     }
 }
 
+/// By the name that is in use, whichever is named.
 fn file(path: &Path) -> Result<DatabaseFile, RecordsError> {
-    DatabaseFile::direct(path).map_err(|error| unusable(path, &error))
+    let file = DatabaseFile::direct(path).map_err(|error| unusable(path, &error))?.in_use();
+    match file.doubt() {
+        None => Ok(file),
+        Some(doubt) => Err(RecordsError::Sqlite { path: path.to_owned(), reason: format!("it {doubt}") }),
+    }
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> RecordsError {

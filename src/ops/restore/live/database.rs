@@ -1,6 +1,7 @@
 //! Databases among what is given back: which entries are some, and how each is given back.
 
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 
 use crate::base::database::{Database as Captured, FREE_PAGES};
 use crate::base::entry::{Entry, Kind};
@@ -225,7 +226,10 @@ impl Work<'_> {
             None => origin.pages(wanted, &live, |pages| apply::apply(&mut held, pages, &options))?,
         };
         if applied.way != Way::Created {
-            let named = Entry { path: ground.named(&wanted.path), ..wanted.clone() };
+            // What stands beside it stands beside the name in use.
+            let path = ground.named(&wanted.path);
+            let path = path.parent().map(|folder| folder.child(live.name().as_bytes())).unwrap_or(path);
+            let named = Entry { path, ..wanted.clone() };
             target.dress_database(&named, &SIDES)?;
         }
         for issue in target.seal() {

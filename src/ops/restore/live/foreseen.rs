@@ -22,6 +22,7 @@ use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::database::is_database;
 use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
 use crate::ops::restore::live::{Change, OPEN, Place, UNSAVED, places};
+use crate::ops::restore::sides::{NEEDLESS, is_needless};
 use crate::ops::safety::is_captured;
 use crate::source::files::target::{Found, Options, Target, is_temporary};
 use crate::vault::read::Library;
@@ -103,6 +104,10 @@ impl Looking<'_> {
         let (Some(record), Some(wanted)) = (place.gives, step.wanted) else { return Ok(None) };
         if let Some(database) = place.database_beside(&step.path, record, library)? {
             return self.database(&database).map(|()| None);
+        }
+        if is_needless(record, &step.path, library)? {
+            self.seen.note(place.shown(&step.path), NEEDLESS.to_owned());
+            return Ok(None);
         }
         if wanted.kind == Kind::Dir
             && let Some(odd) = place.odd_for_folder(&step.path)

@@ -4,24 +4,27 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use crate::base::capture::Known;
 use crate::base::database::{Database, FREE_PAGES};
 use crate::base::error::reason;
 use crate::base::path::{self, EntryPath};
 use crate::engine::sqlite::error::SqliteError;
 use crate::engine::sqlite::file::DatabaseFile;
+use crate::engine::sqlite::names::Names;
 use crate::engine::sqlite::pages::Free;
 use crate::source::SourceError;
 use crate::source::files::database::{self, Databases, Failure};
-use crate::source::files::deliver::Deliver;
+use crate::source::files::deliver::{Deliver, Pending};
+use crate::source::files::links::First;
 use crate::source::files::read::{Recognised, Request};
 
-/// A file named like a log or journal: part of a database, or a file of its own if there is no such database.
+/// A file named like a log or journal: part of a database, or something of its own if there is no such database.
 pub struct Companion {
     pub main: EntryPath,
-    pub known: Option<Known>,
-    pub size: u64,
-    pub request: Request,
+    pub path: EntryPath,
+    /// It is the first name of a file with several.
+    pub first: Option<First>,
+    /// What it is of its own.
+    pub otherwise: Pending,
 }
 
 impl Deliver<'_> {
@@ -32,7 +35,9 @@ impl Deliver<'_> {
             Databases::Recognise(free) | Databases::Demand(free) => free,
             Databases::Plain => Free::Keep,
         };
-        let fingerprint = database::fingerprint(&facts, &request.parent, &request.name, 0);
+        // What stands beside other names is looked at every time.
+        let fingerprint = Some(&facts).filter(|facts| facts.names == 1);
+        let fingerprint = fingerprint.and_then(|facts| database::fingerprint(facts, &request.parent, &request.name, 0));
         let shown = database::file_of(&self.root, &request.path);
         let file = match DatabaseFile::within(&*request.parent, OsStr::from_bytes(request.name.to_bytes()), &shown) {
             Ok(file) => file.that_is((facts.device, facts.inode)),
@@ -41,7 +46,9 @@ impl Deliver<'_> {
                 return Ok(false);
             }
         };
-        let mut done = match database::capture(&file, &request.path, (free, self.check), self.sink, self.control) {
+        let names = file.names();
+        let file = names.as_ref().map_or(&file, Names::in_use);
+        let mut done = match database::capture(file, &request.path, (free, self.check), self.sink, self.control) {
             Ok(done) => done,
             Err(Failure::Sink(error)) => return Err(SourceError::Sink(error)),
             Err(Failure::Database(SqliteError::Interrupted)) => return Err(SourceError::Interrupted),
@@ -61,6 +68,9 @@ impl Deliver<'_> {
         self.note_database(&request.path);
         self.sink.database(done.known);
         self.keep(captured, done.content)?;
+        if let Some(names) = names {
+            self.has_several((facts.device, facts.inode), &request.path, &names);
+        }
         damage.iter().for_each(|damage| self.damaged(&request.path, damage));
         Ok(true)
     }
@@ -86,24 +96,19 @@ impl Deliver<'_> {
     }
 
     pub(super) fn companion(&mut self, companion: Companion) -> Result<(), SourceError> {
-        let Companion { main, known, size, request } = companion;
+        let Companion { main, path, first, otherwise } = companion;
         let last = |database: &EntryPath| [database.as_bytes(), b"-wal"].concat();
-        while self
-            .databases
-            .front()
-            .is_some_and(|database| path::compare(&last(database), request.path.as_bytes()).is_lt())
-        {
+        while self.databases.front().is_some_and(|database| path::compare(&last(database), path.as_bytes()).is_lt()) {
             self.databases.pop_front();
         }
-        if self.databases.contains(&main) {
-            return Ok(());
+        if !self.databases.contains(&main) {
+            return self.hand_over(otherwise);
         }
-        if let Some(known) = known {
-            self.sink.repeat(&known).map_err(SourceError::Sink)?;
-            self.count(size);
-            return Ok(());
+        // Should it have other names that belong to no database, one of those has to carry the content.
+        if let Some(first) = first {
+            *first.borrow_mut() = None;
         }
-        self.read_now(request, None).map(|_| ())
+        Ok(())
     }
 }
 

@@ -45,10 +45,10 @@ impl Tree {
         }
     }
 
-    /// The database at a path, which need not be there; nothing where not even its folder is.
+    /// The database at a path, which need not be there, by the name it is in use by; nothing where not even its folder is.
     pub fn database(&self, path: &EntryPath) -> Result<Option<DatabaseFile>, TargetError> {
         match self.dirs.parent(path, Missing::Look) {
-            Ok(folder) => database(&folder, path, &self.root).map(Some),
+            Ok(folder) => database(&folder, path, &self.root).map(|file| Some(file.in_use())),
             Err(error) if error.errno() == Some(Errno::NOENT) => Ok(None),
             Err(error) => Err(error),
         }
@@ -117,13 +117,14 @@ impl Tree {
 }
 
 impl Target {
-    /// The database that is to be at a path; its folder is made where it is not there. `root` is what people call the
+    /// The database that is to be at a path, by the name it is in use by; its folder is made where it is not there. `root` is what people call the
     /// target.
     pub fn database(&self, path: &EntryPath, root: &Path) -> Result<DatabaseFile, TargetError> {
-        database(&*self.dirs.parent(path, Missing::Make)?, path, root)
+        database(&*self.dirs.parent(path, Missing::Make)?, path, root).map(DatabaseFile::in_use)
     }
 
-    /// The database at a path, which need not be there; nothing where its folder cannot be reached.
+    /// The file at a path that a database takes the place of, whatever other names it has; nothing where its folder cannot be
+    /// reached.
     pub fn database_there(&self, path: &EntryPath, root: &Path) -> Option<DatabaseFile> {
         database(&*self.dirs.parent(path, Missing::Look).ok()?, path, root).ok()
     }

@@ -24,11 +24,15 @@ fn scene() -> (TempDir, TempDir) {
     write(tree.path().join("a"), "first");
     database(&elsewhere.path().join("app.db"), MARKER);
     symlink(elsewhere.path(), tree.path().join("link")).unwrap();
+    symlink(elsewhere.path().join("app.db"), tree.path().join("link.db")).unwrap();
     (tree, elsewhere)
 }
 
-fn swap(tree: &Path) {
-    renameat_with(CWD, tree.join("d"), CWD, tree.join("link"), RenameFlags::EXCHANGE).unwrap();
+/// A folder, or a database in it, and a link that leads to another one.
+const SWAPS: [(&str, &str); 2] = [("d", "link"), ("d/app.db", "link.db")];
+
+fn swap(tree: &Path, (one, two): (&str, &str)) {
+    renameat_with(CWD, tree.join(one), CWD, tree.join(two), RenameFlags::EXCHANGE).unwrap();
 }
 
 fn holds_marker(sink: &Recorder) -> bool {
@@ -42,7 +46,7 @@ fn a_folder_that_becomes_a_link_while_it_is_captured_leaks_no_database_of_anothe
     let mut sink = Recorder {
         before: Some(Box::new(move |entry| {
             if entry.path.to_string() == "d" {
-                swap(&place);
+                swap(&place, SWAPS[0]);
             }
         })),
         ..Recorder::default()
@@ -56,24 +60,26 @@ fn a_folder_that_becomes_a_link_while_it_is_captured_leaks_no_database_of_anothe
 
 #[test]
 fn folders_and_links_that_change_places_all_the_time_leak_nothing() {
-    let (tree, _elsewhere) = scene();
-    let stop = AtomicBool::new(false);
-    let leaks = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                swap(tree.path());
-            }
+    for names in SWAPS {
+        let (tree, _elsewhere) = scene();
+        let stop = AtomicBool::new(false);
+        let leaks = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    swap(tree.path(), names);
+                }
+            });
+            let leaks = |_: &usize| {
+                let mut sink = Recorder::default();
+                let captured = capture_with(options(tree.path()), Vec::new(), &mut sink, &Arc::default());
+                captured.is_err() || holds_marker(&sink)
+            };
+            let leaks = (0..ROUNDS).filter(leaks).count();
+            stop.store(true, Ordering::Relaxed);
+            leaks
         });
-        let leaks = |_: &usize| {
-            let mut sink = Recorder::default();
-            let captured = capture_with(options(tree.path()), Vec::new(), &mut sink, &Arc::default());
-            captured.is_err() || holds_marker(&sink)
-        };
-        let leaks = (0..ROUNDS).filter(leaks).count();
-        stop.store(true, Ordering::Relaxed);
-        leaks
-    });
-    assert_eq!(leaks, 0, "of {ROUNDS} captures");
+        assert_eq!(leaks, 0, "of {ROUNDS} captures, {names:?}");
+    }
 }
 
 #[test]
