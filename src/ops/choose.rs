@@ -87,13 +87,18 @@ impl<'v> Chooser<'v> {
         }
     }
 
+    /// Was it said on which host the snapshot was made?
+    pub fn names_a_host(&self) -> bool {
+        self.filter.host.is_some()
+    }
+
     /// The snapshot that would be meant if only those counted that captured a source as `fits` says. Of an id, it is the newest
     /// of those.
     pub fn among(
         &self,
         selector: &Selector,
         named: &Named,
-        fits: &dyn Fn(&SourceRecord) -> bool,
+        fits: &dyn Fn(&Manifest, &SourceRecord) -> bool,
     ) -> Result<Option<&'v Manifest>, OpError> {
         let latest = Selector::Latest(0);
         let selector = if matches!(selector, Selector::Prefix(_)) { &latest } else { selector };
@@ -101,7 +106,8 @@ impl<'v> Chooser<'v> {
         let holds = |snapshot: &Snapshot| {
             let manifest = &snapshot.manifest;
             // Nobody means the snapshot made just before something was given back.
-            let is_one = manifest.reason != select::SAFETY && manifest.sources.iter().any(fits);
+            let is_one =
+                manifest.reason != select::SAFETY && manifest.sources.iter().any(|record| fits(manifest, record));
             Ok(is_one && self.holds(manifest, named, &mut holders)?)
         };
         match select::select(&self.snapshots.readable, selector, &self.filter, &self.now, holds) {

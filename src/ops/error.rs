@@ -7,6 +7,7 @@ use crate::engine::sqlite::apply::ApplyError;
 use crate::engine::sqlite::ask::AskError;
 use crate::ops::actions::ActionError;
 use crate::ops::places::Unknown;
+use crate::ops::restore::whose::Hosts;
 use crate::ops::turns::TurnError;
 use crate::record::error::RecordError;
 use crate::source::SourceError;
@@ -155,6 +156,8 @@ pub enum Problem {
     OtherPlace { to: std::path::PathBuf, source_name: String, snapshot: String, root: String, hint: String },
     #[error("{source_name} was captured in several places, and {selector} may mean any of them")]
     WhichPlace { source_name: String, selector: String, found: Vec<(String, String)> },
+    #[error("{} was captured on {host} and on this host, and {} is of {host}", .0.source_name, .0.selector, host = text::printable(&.0.host))]
+    WhichHost(Box<Hosts>),
     #[error("there is no source {source_name} that --place could be of")]
     NoSuchPlace { source_name: crate::base::name::Name, sources: Vec<String> },
     #[error("{} is in the folder of a vault, {}", .to.display(), .vault.display())]
@@ -201,7 +204,9 @@ impl Explain for Problem {
             Self::OtherEngine { .. } | Self::NoHolder { .. } | Self::WhichHolder { .. } => Class::Usage,
             Self::BadPart { .. } | Self::WhichApp { .. } => Class::Usage,
             Self::UnknownPlace(_) | Self::LiveData { .. } | Self::LiveServer { .. } => Class::Usage,
-            Self::OtherPlace { .. } | Self::WhichPlace { .. } | Self::NoSuchPlace { .. } => Class::Usage,
+            Self::OtherPlace { .. } | Self::WhichPlace { .. } | Self::WhichHost(_) | Self::NoSuchPlace { .. } => {
+                Class::Usage
+            }
             Self::InVault { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::AnotherRecovery | Self::Removed { .. } => Class::Busy,
@@ -258,6 +263,12 @@ impl Explain for Problem {
                 let all: Vec<String> = found.iter().map(one).collect();
                 Some(format!("name the snapshot by its id: {}", all.join(", ")))
             }
+            Self::WhichHost(hosts) => Some(format!(
+                "add --host {} for the newest of this host, {}; or name {} by its id",
+                text::shell_word(&hosts.own_host),
+                hosts.own,
+                hosts.snapshot
+            )),
             Self::NoSuchPlace { sources, .. } => Some(format!("there is {}", quoted(sources))),
             Self::InVault { .. } => Some("name another folder: nothing but strongroom backup writes there".into()),
             Self::NothingBegun { .. } => Some("it is passed over from now on; see strongroom undo --list".into()),

@@ -1,10 +1,26 @@
 //! Folders with one last name are different sources, and nothing of a vault or of live data is written to by mistake.
 
 use std::fs;
+use std::process::Command;
 
 use rusqlite::Connection;
 
-use crate::support::program::Home;
+use crate::support::disk::not_tested;
+use crate::support::program::{Home, Ran};
+
+/// Runs the program where the host is called so; `None` where this machine does not allow that.
+fn on_host(home: &Home, host: &str, arguments: &[&str]) -> Option<Ran> {
+    let inner = home.command(arguments);
+    let name = format!("echo {host} > /proc/sys/kernel/hostname && exec \"$@\"");
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--uts", "--", "sh", "-c", &name, "sh"]);
+    command.arg(inner.get_program()).args(inner.get_args()).env_clear();
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(inner.get_current_dir().unwrap());
+    let ran = Ran::of(command.output().unwrap());
+    let refused = ran.err.contains("unshare:") || ran.err.contains("/proc/sys/kernel/hostname");
+    (!refused).then_some(ran)
+}
 
 /// Two folders called `app`, captured one after the other, and what was made of them since.
 fn two() -> Home {
@@ -234,4 +250,39 @@ fn a_restore_without_a_target_names_both_ways() {
     let home = shop();
     let said = home.fails(2, &["restore", "latest"]);
     assert!(said.contains("--to DIR") && said.contains("--in-place"), "{said}");
+}
+
+#[test]
+fn live_data_of_this_host_does_not_become_what_another_host_captured_unless_that_is_said() {
+    let home = Home::new();
+    home.write("app/notes.txt", "mine\n");
+    home.ok(&["backup", "app"]);
+    home.write("app/notes.txt", "of the other\n");
+    let Some(other) = on_host(&home, "other", &["backup", "app"]) else {
+        return not_tested("hosts that share a vault: this machine lets nobody have a host name of their own");
+    };
+    assert_eq!(other.code, 0, "{}", other.err);
+    home.write("app/notes.txt", "newer\n");
+    for command in [
+        &["restore", "latest", "--in-place"][..],
+        &["restore", "latest", "app:notes.txt", "--in-place", "--dry-run"],
+        &["restore", "latest", "--to", "app"],
+        &["recover", "latest", "--file", "notes.txt"],
+    ] {
+        let said = home.fails(2, command);
+        assert!(
+            said.contains("app was captured on other and on this host, and latest is of other"),
+            "{command:?}: {said}"
+        );
+        assert_eq!(fs::read_to_string(home.path("app/notes.txt")).unwrap(), "newer\n");
+    }
+    let said = home.fails(2, &["restore", "latest", "--in-place"]);
+    let option = said.split_once("add ").unwrap().1.split(" for ").next().unwrap();
+    home.shell(&format!("strongroom restore latest --in-place {option}"));
+    assert_eq!(fs::read_to_string(home.path("app/notes.txt")).unwrap(), "mine\n");
+    home.ok(&["restore", "latest", "--in-place", "--host", "other"]);
+    assert_eq!(fs::read_to_string(home.path("app/notes.txt")).unwrap(), "of the other\n");
+    // A host that has none of its own takes what there is.
+    let ran = on_host(&home, "third", &["restore", "latest", "--in-place", "--dry-run"]).unwrap();
+    assert_eq!(ran.code, 0, "{}", ran.err);
 }

@@ -25,6 +25,19 @@ pub struct Chosen<'c, 'v> {
     pub chooser: &'c Chooser<'v>,
     pub selector: &'c Selector,
     pub named: &'c Named,
+    /// The name of this host.
+    pub host: &'c str,
+}
+
+/// A snapshot of another host, and the one of this host that may be meant instead.
+#[derive(Debug)]
+pub struct Hosts {
+    pub source_name: String,
+    pub selector: String,
+    pub host: String,
+    pub snapshot: String,
+    pub own_host: String,
+    pub own: String,
 }
 
 impl Chosen<'_, '_> {
@@ -35,7 +48,7 @@ impl Chosen<'_, '_> {
 
     /// The snapshot that would be chosen of those that captured the source there.
     pub(super) fn at(&self, source: &Name, real_path: &Path) -> Result<Option<&Manifest>, OpError> {
-        let is_there = |record: &SourceRecord| {
+        let is_there = |_: &Manifest, record: &SourceRecord| {
             record.name == *source && !record.root.contains("://") && real(&place(&record.root)) == real_path
         };
         self.chooser.among(self.selector, self.named, &is_there)
@@ -52,11 +65,8 @@ impl Chosen<'_, '_> {
         if self.is_exact() {
             return Ok(());
         }
-        let records: Vec<&SourceRecord> = match parts {
-            [] => manifest.sources.iter().collect(),
-            some => some.iter().map(|part| part.source_of(manifest)).collect::<Result<_, _>>()?,
-        };
-        for record in records.into_iter().filter(|record| !places.names(&record.name)) {
+        self.must_be_of_this_host(manifest, parts)?;
+        for record in meant(manifest, parts)?.into_iter().filter(|record| !places.names(&record.name)) {
             // Where the configuration says which one is meant, snapshots of that one are.
             let own = configured.iter().find(|planned| planned.name == record.name).map(|own| own.source.root());
             let roots: Vec<String> = match own {
@@ -65,7 +75,7 @@ impl Chosen<'_, '_> {
             };
             let mut found = vec![(manifest.id.short(), record.root.clone())];
             for root in roots.iter().filter(|root| !is_same(root, &record.root)) {
-                let is_there = |one: &SourceRecord| one.name == record.name && is_same(&one.root, root);
+                let is_there = |_: &Manifest, one: &SourceRecord| one.name == record.name && is_same(&one.root, root);
                 let other = self.chooser.among(self.selector, self.named, &is_there)?;
                 found.extend(other.map(|other| (other.id.short(), root.clone())));
             }
@@ -75,6 +85,37 @@ impl Chosen<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses what another host captured where this host has captured its own: hosts may share a vault, and the names of what
+    /// they capture. A server is the same from every host.
+    pub fn must_be_of_this_host(&self, manifest: &Manifest, parts: &[Part]) -> Result<(), OpError> {
+        if self.is_exact() || manifest.host == self.host || self.chooser.names_a_host() {
+            return Ok(());
+        }
+        for record in meant(manifest, parts)?.into_iter().filter(|record| !record.root.contains("://")) {
+            let is_own = |one: &Manifest, source: &SourceRecord| one.host == self.host && source.name == record.name;
+            if let Some(own) = self.chooser.among(self.selector, self.named, &is_own)? {
+                return Err(Problem::WhichHost(Box::new(Hosts {
+                    source_name: record.name.to_string(),
+                    selector: self.selector.to_string(),
+                    host: manifest.host.clone(),
+                    snapshot: manifest.id.short(),
+                    own_host: self.host.to_owned(),
+                    own: own.id.short(),
+                }))
+                .into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The sources that these parts are of; all of them where there are no parts.
+fn meant<'m>(manifest: &'m Manifest, parts: &[Part]) -> Result<Vec<&'m SourceRecord>, OpError> {
+    match parts {
+        [] => Ok(manifest.sources.iter().collect()),
+        some => some.iter().map(|part| part.source_of(manifest)).collect(),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::commands::foreseen;
 use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::selector;
-use crate::context::Context;
+use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 use crate::render::{duration, local_with_zone};
 
@@ -221,7 +221,8 @@ fn certain(
     let config = context.config()?;
     let named = named(args, config.as_ref());
     let configured = config.map(|config| config.sources).unwrap_or_default();
-    let chosen = Chosen { chooser, selector, named: &named };
+    let host = host_name();
+    let chosen = Chosen { chooser, selector, named: &named, host: &host };
     Ok(chosen.must_be_certain(manifest, parts, (places, &configured))?)
 }
 

@@ -19,7 +19,7 @@ use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::server::{self, ServerArgs};
 use crate::commands::{FilterArgs, selector};
-use crate::context::Context;
+use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
 use crate::render::{duration, local_with_zone};
@@ -79,7 +79,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let chooser = context.chooser(&vault, &snapshots, args.filter.filter());
     let named = Named::Parts(args.parts.clone());
     let manifest = context.choose(&chooser, &args.snapshot, &named)?.manifest;
-    let chosen = Chosen { chooser: &chooser, selector: &args.snapshot, named: &named };
+    let host = host_name();
+    let chosen = Chosen { chooser: &chooser, selector: &args.snapshot, named: &named, host: &host };
     let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<Vec<_>, _>>()?;
     let places = args.places.places(&vault, &[&manifest])?;
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
@@ -101,6 +102,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         }
         Way::Beside => beside(&vault, &manifest, &request, context),
         Way::InPlace => {
+            chosen.must_be_of_this_host(&manifest, &request.parts)?;
             context.say(&format!("{} is where it lives: restoring in place", request.to.display()));
             in_place(&vault, &manifest, (request.parts, places), &args, context)
         }
