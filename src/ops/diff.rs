@@ -14,7 +14,7 @@ use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::format::listing;
 use crate::format::manifest::{Manifest, SourceRecord};
-use crate::ops::error::{OpError, Problem};
+use crate::ops::error::OpError;
 use crate::ops::rows::ServerRows;
 use crate::source::Source;
 use crate::vault::error::VaultError;
@@ -88,14 +88,6 @@ pub fn live(
     source.capture(capture, &mut sink)?;
     sink.merge.rest()?;
     Ok(sink.skipped)
-}
-
-/// The record of a source by name.
-pub fn source<'m>(manifest: &'m Manifest, name: &str) -> Result<&'m SourceRecord, OpError> {
-    manifest.sources.iter().find(|source| source.name.as_str() == name).ok_or_else(|| {
-        let sources = manifest.sources.iter().map(|source| source.name.to_string()).collect();
-        Problem::NoSource { snapshot: manifest.id.short(), source_name: name.to_owned(), sources }.into()
-    })
 }
 
 fn all<'r>(source: &SourceRecord, library: &'r Library<'r>) -> read::Entries<'r> {

@@ -108,6 +108,32 @@ fn parts_single_files_and_impossible_targets() {
 }
 
 #[test]
+fn a_source_that_one_of_two_snapshots_knows_nothing_of_is_named_by_diff_and_the_others_are_compared() {
+    let home = Home::new();
+    for name in ["old", "both", "new"] {
+        home.write(&format!("{name}/a"), "1\n");
+    }
+    let backup = |names: [&str; 2]| {
+        home.write("both/a", names.concat());
+        home.ok(&["backup", names[0], names[1], "--app", "shop"]);
+    };
+    backup(["old", "both"]);
+    backup(["both", "new"]);
+    let ran = home.ok(&["diff", "latest~1", "latest"]);
+    for line in ["  M both/a", "both: 1 changed", "old: only in snapshot ", "new: only in snapshot "] {
+        assert!(ran.out.contains(line), "{line}: {}", ran.out);
+    }
+    let ids = ["latest~1", "latest"].map(|snapshot| home.json(&["show", snapshot])["id"].clone());
+    let document = home.json(&["diff", "latest~1", "latest"]);
+    assert_eq!(
+        document["only_in"],
+        serde_json::json!([{ "source": "old", "snapshot": ids[0] }, { "source": "new", "snapshot": ids[1] }])
+    );
+    assert_eq!(document["changes"].as_array().unwrap().len(), 1, "{document}");
+    assert!(home.json(&["diff", "latest", "latest"])["only_in"].is_null());
+}
+
+#[test]
 fn diff_tells_what_was_added_removed_changed_and_only_touched() {
     let home = backed_up();
     home.write("app/new.txt", "new\n");

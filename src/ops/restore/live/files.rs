@@ -1,11 +1,12 @@
 //! Files among what is given back, and what is removed because it was not there.
 
-use crate::base::entry::Kind;
+use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::apply;
 use crate::ops::error::OpError;
 use crate::ops::restore::batch::Batch;
-use crate::ops::restore::live::{Given, OPEN, UNSAVED, Work, find, stem, walk};
+use crate::ops::restore::live::walk::{Step, Trouble};
+use crate::ops::restore::live::{Given, OPEN, UNSAVED, Work, find, stem};
 use crate::ops::restore::{Job, Restorer};
 
 impl Work<'_> {
@@ -31,14 +32,7 @@ impl Work<'_> {
         let (mut walk, mut sides, mut blocked) = (self.walk(), Vec::new(), None::<EntryPath>);
         for step in walk.by_ref() {
             self.stopped()?;
-            let step = match step {
-                Ok(step) => step,
-                Err(walk::Trouble::Touched(error)) => {
-                    tally.issue(self.place.part.source.as_str(), &error);
-                    continue;
-                }
-                Err(walk::Trouble::Fatal(error)) => return Err(error),
-            };
+            let Some(step) = self.readable(step)? else { continue };
             let Some(wanted) = step.wanted else {
                 sides.extend(self.sides_of(&step.path, record)?);
                 continue;
@@ -46,22 +40,13 @@ impl Work<'_> {
             if self.belongs_to_database(&step.path) || blocked.as_ref().is_some_and(|path| step.path.is_within(path)) {
                 continue;
             }
-            if wanted.kind == Kind::Dir
-                && let Some(odd) = self.place.odd_for_folder(&step.path)
-            {
+            let odd = (wanted.kind == Kind::Dir).then(|| self.place.odd_for_folder(&step.path)).flatten();
+            if let Some(odd) = odd {
                 tally.note(self.place.shown(&step.path), odd);
                 blocked = Some(step.path);
                 continue;
             }
-            if self.is_unsaved(&step.path, step.now.as_ref()) && wanted.kind != Kind::Dir {
-                tally.note(self.place.shown(&step.path), UNSAVED.to_owned());
-            } else if step.now.as_ref() == Some(&wanted) && wanted.kind != Kind::Dir {
-                target.leave(&wanted);
-                tally.identical(control, &wanted);
-            } else {
-                given.changed |= step.now.as_ref() != Some(&wanted);
-                restorer.entry(wanted)?;
-            }
+            self.give(wanted, (&step.path, step.now.as_ref()), &mut restorer, given)?;
         }
         restorer.flush()?;
         if !walk.seen() {
@@ -79,6 +64,40 @@ impl Work<'_> {
         }
         // The action is marked as done next, which must not be true before it is.
         Ok(target.sync()?)
+    }
+
+    /// A step, if it could be read; what could not be is told.
+    fn readable(&self, step: Result<Step, Trouble>) -> Result<Option<Step>, OpError> {
+        match step {
+            Ok(step) => Ok(Some(step)),
+            Err(Trouble::Touched(error)) => {
+                self.tally.issue(self.place.part.source.as_str(), &error);
+                Ok(None)
+            }
+            Err(Trouble::Fatal(error)) => Err(error),
+        }
+    }
+
+    /// Gives one thing back, unless it is there as it should be, or what is there is in no safety snapshot.
+    fn give(
+        &self,
+        wanted: Entry,
+        (path, now): (&EntryPath, Option<&Entry>),
+        restorer: &mut Restorer<'_>,
+        given: &mut Given,
+    ) -> Result<(), OpError> {
+        let (is_folder, is_there) = (wanted.kind == Kind::Dir, now == Some(&wanted));
+        if !is_folder && self.is_unsaved(path, now) {
+            self.tally.note(self.place.shown(path), UNSAVED.to_owned());
+            return Ok(());
+        }
+        if !is_folder && is_there {
+            restorer.target.leave(&wanted);
+            self.tally.identical(&self.change.settings.control, &wanted);
+            return Ok(());
+        }
+        given.changed |= !is_there;
+        restorer.entry(wanted)
     }
 
     /// A database, or what SQLite keeps beside one.

@@ -9,7 +9,7 @@ use strongroom::base::path::EntryPath;
 use strongroom::engine::sqlite::rows::{Row, Table, Value};
 use strongroom::format::manifest::SourceRecord;
 
-use crate::commands::diff::shown;
+use crate::commands::diff::rows::shown;
 use crate::context::Context;
 use crate::terminal::json;
 
@@ -89,7 +89,7 @@ impl<'c> Document<'c> {
     }
 
     /// Writes the rest.
-    pub fn finish(mut self, changes: &[Json]) {
+    pub fn finish(mut self, changes: &[Json], only_in: &[Json]) {
         if self.databases == 0 {
             self.waiting += &format!("{{\"before\":{},\"databases\":[", serde_json::json!(self.before));
         }
@@ -100,7 +100,11 @@ impl<'c> Document<'c> {
                 self.flush();
             }
         }
-        self.waiting += "\n]}\n";
+        self.waiting += "\n]";
+        if !only_in.is_empty() {
+            self.waiting += &format!(",\"only_in\":{}", Json::from(only_in));
+        }
+        self.waiting += "}\n";
         self.flush();
     }
 
