@@ -5,7 +5,7 @@
 //! what is missing.
 
 use std::cell::{OnceCell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
@@ -45,6 +45,9 @@ pub enum Named {
 pub struct Chooser<'v> {
     unlocked: &'v UnlockedVault,
     snapshots: &'v Snapshots,
+    /// What was asked for.
+    asked: Filter,
+    /// The same, of the app that the configuration is of if no other is asked for.
     filter: Filter,
     /// The names of all sources there are.
     sources: BTreeSet<String>,
@@ -56,17 +59,24 @@ pub struct Chooser<'v> {
 }
 
 impl<'v> Chooser<'v> {
-    pub fn new(unlocked: &'v UnlockedVault, snapshots: &'v Snapshots, filter: Filter, control: Arc<Control>) -> Self {
+    /// `app` is the one of the configuration. An id means its snapshot whatever app that is of.
+    pub fn new(
+        unlocked: &'v UnlockedVault,
+        snapshots: &'v Snapshots,
+        (asked, app): (Filter, Option<String>),
+        control: Arc<Control>,
+    ) -> Self {
+        let filter = Filter { app: asked.app.clone().or(app), ..asked.clone() };
         let admitted = snapshots.readable.iter().filter(|snapshot| filter.admits(snapshot));
         let names = admitted.flat_map(|snapshot| &snapshot.manifest.sources).map(|source| source.name.to_string());
         let sources = names.collect();
         let (now, desk, found) = (Zoned::now(), OnceCell::new(), RefCell::default());
-        Self { unlocked, snapshots, filter, sources, control, now, desk, found }
+        Self { unlocked, snapshots, asked, filter, sources, control, now, desk, found }
     }
 
     /// The snapshot that is meant.
     pub fn choose(&self, selector: &Selector, named: &Named) -> Result<Selected<'v>, OpError> {
-        self.filter.must_be_known(self.snapshots)?;
+        self.of(selector).must_be_known(self.snapshots)?;
         self.choose_among(selector, named).map_err(|error| match error {
             OpError::Select(error) => error.beside(self.snapshots).into(),
             error => error,
@@ -75,16 +85,39 @@ impl<'v> Chooser<'v> {
 
     fn choose_among(&self, selector: &Selector, named: &Named) -> Result<Selected<'v>, OpError> {
         let all = &self.snapshots.readable;
-        let any = || select::select(all, selector, &self.filter, &self.now, |_| Ok::<_, OpError>(true));
+        let filter = self.of(selector);
+        let any = || select::select(all, selector, filter, &self.now, |_| Ok::<_, OpError>(true));
         if matches!((selector, named), (Selector::Prefix(_), _) | (_, Named::Nothing)) {
             return any();
         }
         let mut holders = None;
         let holds = |snapshot: &Snapshot| self.holds(&snapshot.manifest, named, &mut holders);
-        match select::select(all, selector, &self.filter, &self.now, holds) {
+        match select::select(all, selector, filter, &self.now, holds) {
             Err(OpError::Select(_)) => any(),
             chosen => chosen,
         }
+    }
+
+    /// Which snapshots a selector may mean.
+    fn of(&self, selector: &Selector) -> &Filter {
+        if matches!(selector, Selector::Prefix(_)) { &self.asked } else { &self.filter }
+    }
+
+    /// The apps that have a snapshot which may be meant, each with its own, where nobody says of which app it is.
+    pub fn apps(&self, selector: &Selector, named: &Named) -> Result<BTreeMap<String, &'v Manifest>, OpError> {
+        if self.filter.app.is_some() || matches!(selector, Selector::Prefix(_)) {
+            return Ok(BTreeMap::new());
+        }
+        let all = self.snapshots.readable.iter().map(|snapshot| snapshot.manifest.app.to_string());
+        let all: BTreeSet<String> = all.collect();
+        let mut apps = BTreeMap::new();
+        for app in all {
+            let is_its_own = |manifest: &Manifest, _: &SourceRecord| manifest.app.as_str() == app;
+            if let Some(manifest) = self.among(selector, named, &is_its_own)? {
+                apps.insert(app, manifest);
+            }
+        }
+        Ok(apps)
     }
 
     /// Was it said on which host the snapshot was made?
@@ -92,8 +125,8 @@ impl<'v> Chooser<'v> {
         self.filter.host.is_some()
     }
 
-    /// The snapshot that would be meant if only those counted that captured a source as `fits` says. Of an id, it is the newest
-    /// of those.
+    /// The snapshot that would be meant if only those counted that captured a source as `fits` says. Of an id, and of `latest~N`,
+    /// it is the newest of those.
     pub fn among(
         &self,
         selector: &Selector,
@@ -101,7 +134,7 @@ impl<'v> Chooser<'v> {
         fits: &dyn Fn(&Manifest, &SourceRecord) -> bool,
     ) -> Result<Option<&'v Manifest>, OpError> {
         let latest = Selector::Latest(0);
-        let selector = if matches!(selector, Selector::Prefix(_)) { &latest } else { selector };
+        let selector = if matches!(selector, Selector::Prefix(_) | Selector::Latest(_)) { &latest } else { selector };
         let mut holders = None;
         let holds = |snapshot: &Snapshot| {
             let manifest = &snapshot.manifest;
@@ -143,10 +176,22 @@ impl<'v> Chooser<'v> {
         self.snapshots.gone.iter().filter(|object| **object < chosen.key).count() as u64
     }
 
-    /// `SOURCE`, `SOURCE:PATH`, `SOURCE/PATH`, `:PATH`; or just a path, where the snapshot has one source that is not
-    /// called so.
+    /// `SOURCE`, `SOURCE:PATH`, `SOURCE/PATH`, `:PATH`; or just a path, where no source is called so. Of a path without a source
+    /// it is the only source that has it.
     pub fn part(&self, text: &OsStr, manifest: &Manifest) -> Result<Part, OpError> {
         let part = self.part_by_name(text, manifest)?;
+        if part.source.is_none() && manifest.sources.len() > 1 {
+            let having = self.having(&part.path, manifest)?;
+            let [only] = &having[..] else {
+                let snapshot = manifest.id.short();
+                return Err(match having.is_empty() {
+                    true => Problem::NowhereIn { snapshot, path: part.path.to_string() },
+                    false => Problem::WhichSource { snapshot, sources: having },
+                }
+                .into());
+            };
+            return Ok(Part { source: Some(only.clone()), ..part });
+        }
         let is_absent = part.source.is_some() && part.source_of(manifest).is_err();
         if !is_absent || manifest.sources.len() != 1 || text.as_bytes().contains(&b':') {
             return Ok(part);
@@ -166,7 +211,15 @@ impl<'v> Chooser<'v> {
         };
         let name = String::from_utf8_lossy(name).into_owned();
         let is_source = self.sources.contains(&name) || manifest.sources.iter().any(|one| one.name.as_str() == name);
-        let (source, path) = match !name.is_empty() && !is_source && manifest.sources.len() == 1 {
+        if bytes.is_empty() {
+            return Err(Problem::EmptyPart.into());
+        }
+        let is_path = || match (&manifest.sources[..], typed(bytes)) {
+            ([_], _) => Ok(true),
+            (_, Ok(path)) => Ok::<_, OpError>(!self.having(&path, manifest)?.is_empty()),
+            (_, Err(_)) => Ok(false),
+        };
+        let (source, path) = match !name.is_empty() && !is_source && is_path()? {
             true => (None, bytes),
             false => ((!name.is_empty()).then_some(name), rest),
         };
@@ -264,7 +317,22 @@ impl<'v> Chooser<'v> {
         places.any(|place| !holders::named_in(sql, vec![place]).is_empty())
     }
 
+    /// The sources that have a path.
+    fn having(&self, path: &EntryPath, manifest: &Manifest) -> Result<Vec<String>, OpError> {
+        let mut having = Vec::new();
+        for source in &manifest.sources {
+            let part = Part { source: Some(source.name.to_string()), path: path.clone() };
+            if self.has_part(&part, manifest)? {
+                having.push(source.name.to_string());
+            }
+        }
+        Ok(having)
+    }
+
     fn has_part(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {
+        if part.source.is_none() && manifest.sources.len() > 1 {
+            return Ok(!self.having(&part.path, manifest)?.is_empty());
+        }
         let Ok(source) = part.source_of(manifest) else { return Ok(false) };
         // What could not be captured, or was gone, is not what anybody wants back.
         if manifest.absence(source).or_else(|| manifest.emptied(source)).is_some() {

@@ -85,6 +85,10 @@ pub enum Problem {
     NoSource { snapshot: String, source_name: String, sources: Vec<String> },
     #[error("snapshot {snapshot} has several sources; name one")]
     WhichSource { snapshot: String, sources: Vec<String> },
+    #[error("{path} is in no source of snapshot {snapshot}")]
+    NowhereIn { snapshot: String, path: String },
+    #[error("nothing stands where a source or path is to be named")]
+    EmptyPart,
     #[error("{path} is not in {source_name} of snapshot {snapshot}")]
     NoPath { snapshot: String, source_name: String, path: String },
     #[error("{} is not a folder", .path.display())]
@@ -111,6 +115,8 @@ pub enum Problem {
     WhichHolder { table: String, databases: Vec<String> },
     #[error("databases of several apps have a table {table}; name one app")]
     WhichApp { table: String, apps: Vec<String> },
+    #[error("{selector} may be of several apps")]
+    AnyApp { selector: String, apps: Vec<String> },
     #[error("{part} is not a path inside a source")]
     BadPart { part: String },
     #[error("the rows that {path} holds are not in the snapshot")]
@@ -202,7 +208,7 @@ impl Explain for Problem {
             Self::WhichSource { .. } | Self::Nothing | Self::NotAFile { .. } | Self::Unreadable { .. } => Class::Usage,
             Self::WhichDatabase { .. } | Self::NotADatabase { .. } | Self::NoDatabase { .. } => Class::Usage,
             Self::OtherEngine { .. } | Self::NoHolder { .. } | Self::WhichHolder { .. } => Class::Usage,
-            Self::BadPart { .. } | Self::WhichApp { .. } => Class::Usage,
+            Self::BadPart { .. } | Self::EmptyPart | Self::AnyApp { .. } | Self::WhichApp { .. } => Class::Usage,
             Self::UnknownPlace(_) | Self::LiveData { .. } | Self::LiveServer { .. } => Class::Usage,
             Self::OtherPlace { .. } | Self::WhichPlace { .. } | Self::WhichHost(_) | Self::NoSuchPlace { .. } => {
                 Class::Usage
@@ -242,7 +248,11 @@ impl Explain for Problem {
                 "list the tables with strongroom query {snapshot} --source {} .tables",
                 databases.first().map_or("SOURCE".to_owned(), |label| text::shell_word(label))
             )),
-            Self::WhichApp { apps, .. } => Some(format!("pass --app with one of {}", listed(apps))),
+            Self::WhichApp { apps, .. } | Self::AnyApp { apps, .. } => {
+                Some(format!("pass --app with one of {}", listed(apps)))
+            }
+            Self::EmptyPart => Some("name one, or leave it out: everything is meant then".into()),
+            Self::NowhereIn { snapshot, .. } => Some(format!("list what it holds with strongroom show {snapshot}")),
             Self::BadPart { .. } => Some("paths are relative to the source and never hold ..".into()),
             Self::WhichDatabase { databases, .. } | Self::WhichHolder { databases, .. } => {
                 Some(format!("pass --source with one of {}", listed(databases)))

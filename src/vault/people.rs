@@ -27,8 +27,11 @@ enum Lock {
 /// A public key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BadRecipient {
-    #[error("{text:?} is not an age or ssh public key")]
-    Unknown { text: String },
+    /// Its text is never quoted: it may come from a file that holds a secret.
+    #[error("the recipient {name} is not an age or ssh public key")]
+    Unknown { name: Name },
+    #[error("the recipient {name} is a secret key, and a public one is wanted")]
+    Secret { name: Name },
     #[error("ssh key type {kind} cannot be used for encryption")]
     SshKind { kind: String },
 }
@@ -39,7 +42,12 @@ impl Explain for BadRecipient {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("use age1…, ssh-ed25519 … or ssh-rsa …".into())
+        Some(match self {
+            Self::Secret { .. } => {
+                "age-keygen -y FILE prints the public key of an age identity; of an ssh key, FILE.pub is it".into()
+            }
+            _ => "use age1…, ssh-ed25519 … or ssh-rsa …".into(),
+        })
     }
 }
 
@@ -47,7 +55,10 @@ impl Person {
     /// Somebody who holds the private part of `recipient`: `age1…`, `ssh-ed25519 …` or `ssh-rsa …`.
     pub fn with_recipient(name: Name, recipient: &str) -> Result<Self, BadRecipient> {
         let text = recipient.trim();
-        let unknown = || BadRecipient::Unknown { text: text.chars().take(40).collect() };
+        if ["AGE-SECRET-KEY-", "PRIVATE KEY-"].iter().any(|secret| text.to_uppercase().contains(secret)) {
+            return Err(BadRecipient::Secret { name });
+        }
+        let unknown = || BadRecipient::Unknown { name: name.clone() };
         let lock = if text.starts_with("ssh-") || text.starts_with("ecdsa-") || text.starts_with("sk-") {
             let kind = text.split_whitespace().next().unwrap_or_default().to_owned();
             match text.parse::<age::ssh::Recipient>() {

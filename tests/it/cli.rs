@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use crate::support::program::Home;
 
 mod absent;
+mod apps;
 mod backup;
 mod choosing;
 mod discover;

@@ -1,30 +1,69 @@
 //! Which snapshot is meant, and what should be known of the choice.
 
+use std::path::Path;
+
 use strongroom::base::error::one_line;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::counted;
 use strongroom::base::time::Instant;
+use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::{Chooser, Named};
 use strongroom::vault::order;
 use strongroom::vault::select::Filter;
 use strongroom::vault::snapshots::{Snapshot, Snapshots};
 use strongroom::vault::unlocked::UnlockedVault;
 
-use crate::context::Context;
+use crate::context::{Context, name_of};
 use crate::exit::Failure;
 use crate::render::local_with_zone;
 
 impl Context {
     /// Chooses among snapshots.
-    pub fn chooser<'v>(&self, vault: &'v UnlockedVault, snapshots: &'v Snapshots, filter: Filter) -> Chooser<'v> {
-        Chooser::new(vault, snapshots, filter, self.control.clone())
+    pub fn chooser<'v>(
+        &self,
+        vault: &'v UnlockedVault,
+        snapshots: &'v Snapshots,
+        filter: Filter,
+    ) -> Result<Chooser<'v>, Failure> {
+        let app = self.configured_app(snapshots)?;
+        Ok(Chooser::new(vault, snapshots, (filter, app), self.control.clone()))
+    }
+
+    /// The app whose snapshots are meant where nobody names one: the configuration's. One that says nothing of it is of the app
+    /// that its folder is called, if there is such a one.
+    pub fn configured_app(&self, snapshots: &Snapshots) -> Result<Option<String>, Failure> {
+        let Some(config) = self.config()? else { return Ok(None) };
+        if let Some(app) = config.app {
+            return Ok(Some(app.to_string()));
+        }
+        let app = name_of(Path::new("."));
+        let is_known = || snapshots.readable.iter().any(|snapshot| snapshot.manifest.app == app);
+        Ok((!config.sources.is_empty() && is_known()).then(|| app.to_string()))
     }
 
     /// The snapshot that a selector means, whatever it holds.
     pub fn select(&self, vault: &UnlockedVault, selector: &Selector, filter: &Filter) -> Result<Snapshot, Failure> {
         let snapshots = vault.snapshots()?;
-        let chooser = self.chooser(vault, &snapshots, filter.clone());
-        self.choose(&chooser, selector, &Named::Nothing)
+        let chooser = self.chooser(vault, &snapshots, filter.clone())?;
+        let chosen = self.choose(&chooser, selector, &Named::Nothing)?;
+        self.tell_app(&chooser, (selector, &Named::Nothing), &chosen.manifest)?;
+        Ok(chosen)
+    }
+
+    /// Says of which app a snapshot is, where it might have been of another and nothing is changed that lives.
+    pub fn tell_app(
+        &self,
+        chooser: &Chooser<'_>,
+        (selector, named): (&Selector, &Named),
+        manifest: &Manifest,
+    ) -> Result<(), Failure> {
+        let mut apps = chooser.apps(selector, named)?;
+        let app = &manifest.app;
+        if apps.remove(app.as_str()).is_some() && !apps.is_empty() {
+            let others = apps.into_keys().collect::<Vec<_>>().join(", ");
+            self.warn(&format!("note: {selector} is of the app {app}; with --app it is of {others}"));
+        }
+        Ok(())
     }
 
     /// Says which snapshots could not be looked at, where all of them are looked at.
@@ -51,7 +90,7 @@ impl Context {
         if chosen.without > 0 {
             let newer = counted(chosen.without, "newer snapshot");
             let verb = if chosen.without == 1 { "does" } else { "do" };
-            self.say(&format!("note: {selector} is {id} of {time}: {newer} {verb} not have what was asked for"));
+            self.warn(&format!("note: {selector} is {id} of {time}: {newer} {verb} not have what was asked for"));
         }
         for doubt in chooser.doubts(selector, chosen.snapshot)? {
             let why = doubt.error.map_or_else(|| format!("{} is gone", doubt.object), |error| one_line(error));

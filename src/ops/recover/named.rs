@@ -11,7 +11,7 @@ use crate::vault::unlocked::UnlockedVault;
 /// So many are named where several fit.
 const NAMED: usize = 10;
 
-/// The only file whose path is this, or ends with it. `part` may name the source.
+/// The only file whose path ends with this. Where the source is named, the file of just this path goes before others.
 pub fn named(unlocked: &UnlockedVault, manifest: &Manifest, part: &Part) -> Result<Part, OpError> {
     let library = unlocked.library()?;
     let wanted = part.path.as_bytes();
@@ -24,7 +24,7 @@ pub fn named(unlocked: &UnlockedVault, manifest: &Manifest, part: &Part) -> Resu
             if entry.kind == Kind::Dir || !ends_with(entry.path.as_bytes(), wanted) {
                 continue;
             }
-            if entry.path == part.path {
+            if entry.path == part.path && part.source.is_some() {
                 return Ok(Part { source: Some(source.name.to_string()), path: entry.path });
             }
             fits.push((source.name.to_string(), entry.path));

@@ -47,6 +47,8 @@ pub fn way(
     let own: Vec<PathBuf> = own.collect::<Result<_, _>>()?;
     let at_home = |(job, own): &(&Job<'_>, &PathBuf)| **own == real(&job.root());
     if !jobs.is_empty() && jobs.iter().zip(&own).all(|both| at_home(&both)) {
+        let own_snapshot = |job: &Job<'_>| captured_there(job, (manifest, chosen), request);
+        jobs.iter().try_for_each(own_snapshot)?;
         // Where nothing is, nothing can be lost: on a new host it is filled without a question.
         let nothing_there = jobs.iter().all(|job| is_empty(&job.root()));
         return Ok(if nothing_there { Way::Beside } else { Way::InPlace });
@@ -59,15 +61,8 @@ pub fn way(
         if is_anothers && nothing_there && chosen.is_exact() {
             continue;
         }
-        if is_anothers && let Some(other) = chosen.at(&job.source.name, &target)? {
-            let (to, source_name, root) = (job.root(), job.source.name.to_string(), job.source.root.clone());
-            let (snapshot, own) = (manifest.id.short(), other.id.short());
-            let named = shell_word(&format!("{source_name}={}", target.display()));
-            let hint = format!(
-                "that one is in snapshot {own}: strongroom restore {own} {}--in-place --place {named}",
-                asked(request)
-            );
-            return Err(Problem::OtherPlace { to, source_name, snapshot, root, hint }.into());
+        if is_anothers {
+            of_another_place(job, (manifest, chosen), request)?;
         }
         if let Some(home) = homes.iter().find(|home| home.is_touched(job, &library)) {
             let (to, source_name, root) = (job.root(), home.source.clone(), home.path.clone());
@@ -79,6 +74,32 @@ pub fn way(
         }
     }
     Ok(Way::Beside)
+}
+
+/// Fails where the folder is where the source lives and the snapshot captured it elsewhere, though there are some of this place.
+fn captured_there(
+    job: &Job<'_>,
+    (manifest, chosen): (&Manifest, &Chosen<'_, '_>),
+    request: &Request,
+) -> Result<(), OpError> {
+    let is_there = real(&place(&job.source.root)) == real(&job.root());
+    if is_there || chosen.is_exact() { Ok(()) } else { of_another_place(job, (manifest, chosen), request) }
+}
+
+/// Fails where there is a snapshot of the source as it is in that folder, which this one is not.
+fn of_another_place(
+    job: &Job<'_>,
+    (manifest, chosen): (&Manifest, &Chosen<'_, '_>),
+    request: &Request,
+) -> Result<(), OpError> {
+    let target = real(&job.root());
+    let Some(other) = chosen.at(&job.source.name, &target)? else { return Ok(()) };
+    let (to, source_name, root) = (job.root(), job.source.name.to_string(), job.source.root.clone());
+    let (snapshot, own) = (manifest.id.short(), other.id.short());
+    let named = shell_word(&format!("{source_name}={}", target.display()));
+    let hint =
+        format!("that one is in snapshot {own}: strongroom restore {own} {}--in-place --place {named}", asked(request));
+    Err(Problem::OtherPlace { to, source_name, snapshot, root, hint }.into())
 }
 
 /// Where a restore in place would write. Where nobody confirms what the snapshot says, it is asked for later.

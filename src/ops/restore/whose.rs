@@ -65,6 +65,7 @@ impl Chosen<'_, '_> {
         if self.is_exact() {
             return Ok(());
         }
+        self.must_be_of_one_app(manifest, parts)?;
         self.must_be_of_this_host(manifest, parts)?;
         for record in meant(manifest, parts)?.into_iter().filter(|record| !places.names(&record.name)) {
             // Where the configuration says which one is meant, snapshots of that one are.
@@ -76,7 +77,12 @@ impl Chosen<'_, '_> {
             let mut found = vec![(manifest.id.short(), record.root.clone())];
             for root in roots.iter().filter(|root| !is_same(root, &record.root)) {
                 let is_there = |_: &Manifest, one: &SourceRecord| one.name == record.name && is_same(&one.root, root);
-                let other = self.chooser.among(self.selector, self.named, &is_there)?;
+                let among = |selector: &Selector| self.chooser.among(selector, self.named, &is_there);
+                let other = match among(self.selector)? {
+                    // What the configuration means has snapshots, if not one of this tag or time.
+                    None if configured.iter().any(|own| own.name == record.name) => among(&Selector::Latest(0))?,
+                    other => other,
+                };
                 found.extend(other.map(|other| (other.id.short(), root.clone())));
             }
             if found.len() > 1 {
@@ -85,6 +91,24 @@ impl Chosen<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Refuses where nobody says of which app a snapshot is meant and several have one. Apps that captured the same are no
+    /// doubt: it is one place.
+    fn must_be_of_one_app(&self, manifest: &Manifest, parts: &[Part]) -> Result<(), OpError> {
+        let apps = self.chooser.apps(self.selector, self.named)?;
+        let record_of = |other: &Manifest, record: &SourceRecord| {
+            other.sources.iter().any(|one| one.name == record.name && is_same(&one.root, &record.root))
+        };
+        let records = meant(manifest, parts)?;
+        let is_same_place = |other: &&Manifest| {
+            let is_whole = !parts.is_empty() || other.sources.len() == records.len();
+            is_whole && records.iter().all(|record| record_of(other, record))
+        };
+        if apps.values().all(is_same_place) {
+            return Ok(());
+        }
+        Err(Problem::AnyApp { selector: self.selector.to_string(), apps: apps.into_keys().collect() }.into())
     }
 
     /// Refuses what another host captured where this host has captured its own: hosts may share a vault, and the names of what

@@ -1,29 +1,29 @@
+mod told;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use strongroom::base::capture::Rule;
-use strongroom::base::database::Database;
-use strongroom::base::error::{Explain, one_line};
 use strongroom::base::name::Name;
-use strongroom::base::text::{count, counted, is_obeyed, size};
+use strongroom::base::text::is_obeyed;
 use strongroom::engine::regular;
 use strongroom::engine::sqlite::HEADER;
-use strongroom::format::manifest::{Alarm, Lost, Manifest, SourceRecord};
-use strongroom::ops::backup::{self, Planned, Report, Request, Rescan};
+use strongroom::ops::backup::{self, Planned, Request, Rescan};
 use strongroom::ops::config::Config;
+use strongroom::ops::error::Problem;
 use strongroom::ops::turns::{Place, Purpose, Taken, Turn, TurnError};
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::commit::Label;
 use strongroom::vault::{LockedVault, Vault};
 
+use crate::commands::backup::told::tell;
+pub use crate::commands::backup::told::{GONE, alarm};
 use crate::commands::verify::percent;
 use crate::commands::{init, live};
 use crate::context::{Context, host_name, name_of, user_name};
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
-use crate::render::{Lean, Table, Tone, duration, local_with_zone, paint};
 
 /// How long a restore is waited for that changes what is to be captured.
 const WAIT: Duration = Duration::from_secs(300);
@@ -85,6 +85,19 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((word(key)?, word(value)?))
 }
 
+fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut labels = BTreeMap::new();
+    for (key, value) in given {
+        if let Some(other) = labels.insert(key.clone(), value.clone()) {
+            return Err(Failure::usage(
+                format!("--label {key} is given twice"),
+                format!("one of them says {other}: leave one out"),
+            ));
+        }
+    }
+    Ok(labels)
+}
+
 /// Text that shows on a terminal as what it is.
 fn word(text: &str) -> Result<String, String> {
     if text.chars().any(is_obeyed) { Err("control characters are not allowed".to_owned()) } else { Ok(text.to_owned()) }
@@ -96,23 +109,13 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let is_default = context.location_is_default(config.as_ref());
     let alarms = Some(config.as_ref().map_or_else(Default::default, |config| config.alarms));
     let rescan_within = config.as_ref().and_then(|config| config.rescan_within);
+    refuse_misplaced_share(&args)?;
     let (app, sources) = plan(&args, config)?;
+    if sources.is_empty() {
+        return Err(Problem::Nothing.into());
+    }
+    let (label, rescan) = (marks(&args, app)?, rescan(args.rescan, rescan_within));
     let vault = open_or_make(context, &location, is_default)?;
-    let label = Label {
-        host: host_name(),
-        user: user_name(),
-        app,
-        tags: args.tag,
-        labels: args.label.into_iter().collect::<BTreeMap<_, _>>(),
-        reason: args.reason,
-        tool: concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned(),
-    };
-    let rescan = match (args.rescan, rescan_within) {
-        (Some(share), _) if share >= 100.0 => Rescan::Everything,
-        (Some(share), _) => Rescan::Share(share / 100.0),
-        (None, Some(within)) => Rescan::Within(within),
-        (None, None) => Rescan::Nothing,
-    };
     let control = context.control.clone();
     control.wait.set(args.wait.max(1));
     let estimate = context.interactive();
@@ -126,6 +129,37 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let well = report.manifest.complete() && report.manifest.alarms.is_empty();
     let well = well && report.gone.is_empty() && !report.sealed_to_nobody;
     Ok(if well { Ending::Done } else { Ending::Incomplete })
+}
+
+/// Refuses a share that stands apart from its option, and would be taken for a path.
+fn refuse_misplaced_share(args: &Args) -> Result<(), Failure> {
+    let is_share = |what: &PathBuf| what.to_str().is_some_and(|text| text.ends_with('%')) && !what.exists();
+    match args.rescan.is_some() && args.what.iter().any(is_share) {
+        true => Err(Failure::usage("--rescan takes its share behind =", "write it as in --rescan=5%")),
+        false => Ok(()),
+    }
+}
+
+/// What is said of the snapshot.
+fn marks(args: &Args, app: Name) -> Result<Label, Failure> {
+    Ok(Label {
+        host: host_name(),
+        user: user_name(),
+        app,
+        tags: args.tag.clone(),
+        labels: labels(&args.label)?,
+        reason: args.reason.clone(),
+        tool: concat!("strongroom ", env!("CARGO_PKG_VERSION")).to_owned(),
+    })
+}
+
+fn rescan(asked: Option<f64>, within: Option<Duration>) -> Rescan {
+    match (asked, within) {
+        (Some(share), _) if share >= 100.0 => Rescan::Everything,
+        (Some(share), _) => Rescan::Share(share / 100.0),
+        (None, Some(within)) => Rescan::Within(within),
+        (None, None) => Rescan::Nothing,
+    }
 }
 
 /// Waits until nobody changes what is captured: half of a restore is nothing anybody wants back.
@@ -145,6 +179,7 @@ fn turn(sources: &[Planned], context: &Context) -> Result<Option<Turn>, Failure>
 fn plan(args: &Args, config: Option<Config>) -> Result<(Name, Vec<Planned>), Failure> {
     let (configured_app, mut configured) = config.map_or((None, Vec::new()), |config| (config.app, config.sources));
     let mut sources = Vec::new();
+    refuse_options_of_paths(args, &configured)?;
     for what in &args.what {
         match configured.iter().position(|planned| Path::new(planned.name.as_str()) == what) {
             Some(at) => sources.push(configured.remove(at)),
@@ -159,6 +194,29 @@ fn plan(args: &Args, config: Option<Config>) -> Result<(Name, Vec<Planned>), Fai
         _ => name_of(Path::new(".")),
     });
     Ok((app, sources))
+}
+
+/// What is said of paths does not hold for sources of the configuration, and is not passed over.
+fn refuse_options_of_paths(args: &Args, configured: &[Planned]) -> Result<(), Failure> {
+    let given = [
+        (!args.exclude.is_empty(), "--exclude", "exclude"),
+        (!args.ignore_file.is_empty(), "--ignore-file", "ignore_files"),
+        (args.one_file_system, "--one-file-system", "one_file_system"),
+        (args.cachedirs, "--cachedirs", "cachedirs"),
+        (args.allow_empty, "--allow-empty", "allow_empty"),
+        (args.plain, "--plain", "plain"),
+    ];
+    let is_meant = |planned: &&Planned| {
+        args.what.is_empty() || args.what.iter().any(|what| Path::new(planned.name.as_str()) == what)
+    };
+    let Some(planned) = configured.iter().find(is_meant) else { return Ok(()) };
+    match given.iter().find(|(is_given, ..)| *is_given) {
+        Some((_, option, setting)) => Err(Failure::usage(
+            format!("{option} is for paths, and {} is a source of the configuration", planned.name),
+            format!("say {setting} in [source.{}] of the configuration, or name its path", planned.name),
+        )),
+        None => Ok(()),
+    }
 }
 
 fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planned]) -> Result<Planned, Failure> {
@@ -218,180 +276,11 @@ fn open_or_make(context: &Context, location: &str, is_default: bool) -> Result<V
             if is_default && failure.is_no_vault() && LockedVault::met(location, &context.folders()?).is_none() =>
         {
             let made = init::make(context, location, Vec::new(), true)?;
-            context.say(&made.words(location));
+            // Without the identity nobody can open it: that is said to whoever is told nothing else.
+            context.warn(&made.words(location));
             context.locked_at(location)?
         }
         Err(failure) => return Err(failure),
     };
     context.writable(locked)
-}
-
-/// So many databases among the files are named one by one.
-const DATABASES_NAMED: usize = 10;
-
-/// What is worth saying of a source beside its sizes.
-fn remark(source: &SourceRecord) -> String {
-    match &source.databases[..] {
-        [only] if only.path.is_root() => about(only),
-        [] => counted(source.files, "file"),
-        _ if source.files == source.databases.len() as u64 => counted(source.files, "database"),
-        _ => format!("{}, {}", counted(source.files, "file"), counted(source.databases.len() as u64, "database")),
-    }
-}
-
-fn about(database: &Database) -> String {
-    let rows = counted(database.rows.values().sum(), "row");
-    let revision = database.revision.as_ref().map(|revision| format!("{} {}", revision.tool, revision.id));
-    let damage = database.damage.as_ref().map(|_| paint(Tone::Lost, "damaged"));
-    [damage, revision, Some(rows)].into_iter().flatten().collect::<Vec<_>>().join(" · ")
-}
-
-/// An alarm in words, with the snapshot that still has what is lost.
-pub fn alarm(alarm: &Alarm) -> String {
-    let Alarm { source, path, table, before, after, .. } = alarm;
-    let name = match path {
-        Some(path) if !path.is_root() => format!("{source}/{path}"),
-        _ => source.to_string(),
-    };
-    let what = match (alarm.what, table) {
-        (Lost::Empty, _) => {
-            let why = alarm.why.as_deref().unwrap_or("there is nothing in it");
-            let were = if *before == 1 { "was" } else { "were" };
-            let had = (*before > 0).then(|| format!(", where there {were} {}", counted(*before, "file")));
-            format!("{why}{}", had.unwrap_or_default())
-        }
-        (Lost::Rows, Some(table)) => format!("table {table} had {} and has {}", counted(*before, "row"), count(*after)),
-        (Lost::Rows, None) => format!("the database is gone, with {}", counted(*before, "row")),
-        (Lost::Files, _) => format!("{} before, {} now", counted(*before, "file"), count(*after)),
-        (Lost::Bytes, _) => format!("{} before, {} now", size(*before), size(*after)),
-    };
-    let kept = alarm.snapshot.map(|id| format!("; the snapshot before is {}", id.short()));
-    format!("alarm: {name}: {what}{}", kept.unwrap_or_default())
-}
-
-/// What was left out on purpose, in words: how much, and the first of it.
-fn left_out(source: &SourceRecord, rule: Rule) -> Option<String> {
-    let of_rule: Vec<&str> = source.left_out.iter().filter(|left| left.why == rule).map(|left| &*left.path).collect();
-    let first = of_rule.first()?;
-    let cut = if source.left_out_count > source.left_out.len() as u64 { "at least " } else { "" };
-    let number = of_rule.len() as u64;
-    let what = match rule {
-        Rule::Cache => format!("{} marked by a CACHEDIR.TAG", counted(number, "cache folder")),
-        Rule::Own => format!("{} of strongroom itself", counted(number, "item")),
-        Rule::Partial => format!("{} of restores that were killed", counted(number, "unfinished file")),
-    };
-    let first = if number == 1 { (*first).to_owned() } else { format!("{first}, …") };
-    Some(format!("{}: {cut}{what}: {first}", source.name))
-}
-
-/// Says what a person must know of a snapshot that was made: what it lacks, and what was lost.
-fn warn(report: &Report, context: &Context) {
-    let manifest = &report.manifest;
-    for warning in &report.warnings {
-        context.warn(&format!("warning: {warning}"));
-    }
-    warn_of_gone(report, context);
-    for (name, error) in &report.failed {
-        context.warn(&format!("not captured: {name}: {}", one_line(error)));
-        error.hint().into_iter().for_each(|hint| context.warn(&format!("hint: {hint}")));
-    }
-    for source in &manifest.sources {
-        let lines = source.skipped.iter().map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason));
-        context.warn_some("not captured as it should be", lines, source.skipped_count);
-        warn_of_left_out(source, context);
-    }
-    for alarm in &manifest.alarms {
-        context.warn(&paint(Tone::Lost, &self::alarm(alarm)));
-    }
-    if let Some(hint) = hint_for_empty(manifest) {
-        context.warn(&hint);
-    }
-}
-
-/// Says what the vault has lost, however well it took this snapshot.
-fn warn_of_gone(report: &Report, context: &Context) {
-    if report.sealed_to_nobody {
-        context.warn("warning: nobody can open the vault any more: keys/ is empty");
-        context.warn("hint: bring keys/ back from a copy of the vault: without it nothing in the vault can be read");
-    }
-    let lines = report.gone.iter().map(|object| format!("{object} is not in the vault any more"));
-    context.warn_some("gone", lines, report.gone.len() as u64);
-    if !report.gone.is_empty() {
-        context.warn(GONE);
-    }
-}
-
-/// What to do about what this host knows of and is gone.
-pub const GONE: &str =
-    "hint: bring it back from a copy of the vault; if it is meant to be gone: strongroom snapshots --accept-gone";
-
-/// One line for each rule; every path with `--verbose`.
-fn warn_of_left_out(source: &SourceRecord, context: &Context) {
-    if context.verbose() {
-        let lines = source.left_out.iter().map(|left| format!("{}/{}", source.name, left.path));
-        return context.warn_some("left out", lines, source.left_out_count);
-    }
-    for line in [Rule::Cache, Rule::Partial, Rule::Own].into_iter().filter_map(|rule| left_out(source, rule)) {
-        context.warn(&format!("left out: {line}"));
-    }
-}
-
-/// How one says that a source may be empty.
-fn hint_for_empty(manifest: &Manifest) -> Option<String> {
-    let empty = manifest.alarms.iter().find(|alarm| alarm.what == Lost::Empty)?;
-    Some(format!(
-        "hint: if that is right, write allow_empty = true under [source.{}] in strongroom.toml (for paths: --allow-empty)",
-        empty.source
-    ))
-}
-
-fn tell(report: &Report, context: &Context) {
-    let manifest = &report.manifest;
-    warn(report, context);
-    if context.json() {
-        let mut document = serde_json::to_value(manifest).expect("BUG: plain fields");
-        for source in document["sources"].as_array_mut().into_iter().flatten() {
-            source.as_object_mut().map(|fields| fields.remove("listing"));
-        }
-        document["complete"] = manifest.complete().into();
-        document["warnings"] = report.warnings.clone().into();
-        document["gone"] = report.gone.iter().map(ToString::to_string).collect::<Vec<_>>().into();
-        context.print_json(&document);
-        return;
-    }
-    use Lean::{Left, Right};
-    let mut table = Table::new(&[Left, Left, Right, Right, Right, Right, Left]);
-    for source in &manifest.sources {
-        if source.failed.is_some() {
-            let cells = [source.name.to_string(), source.kind.clone(), paint(Tone::Look, "not captured")];
-            table.row(cells.to_vec());
-            continue;
-        }
-        // Something may be gone all the same.
-        let nothing_new = source.bytes_new == 0;
-        table.row(vec![
-            source.name.to_string(),
-            source.kind.clone(),
-            size(source.bytes),
-            if nothing_new { "nothing new".to_owned() } else { format!("{} new", size(source.bytes_new)) },
-            if nothing_new { String::new() } else { format!("{} stored", size(source.bytes_stored)) },
-            duration(source.milliseconds),
-            remark(source),
-        ]);
-        for database in source.databases.iter().filter(|database| !database.path.is_root()).take(DATABASES_NAMED) {
-            let name = format!("{}/{}", source.name, database.path);
-            let blank = String::new;
-            table.row(vec![name, database.engine.clone(), blank(), blank(), blank(), blank(), about(database)]);
-        }
-    }
-    context.print(&table.render());
-    let took = manifest.finished.timestamp().as_millisecond() - manifest.time.timestamp().as_millisecond();
-    let mut words = vec![format!("snapshot {}", manifest.id.short()), manifest.app.to_string()];
-    words.extend((!manifest.tags.is_empty()).then(|| manifest.tags.join(" ")));
-    words.push(local_with_zone(manifest.time));
-    words.push(duration(took.max(0) as u64));
-    if !manifest.complete() {
-        words.push(paint(Tone::Look, "incomplete"));
-    }
-    context.print(&format!("{}\n", words.join(" · ")));
 }

@@ -47,8 +47,9 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let config = context.config()?;
-    let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
     let all = vault.snapshots()?;
+    let app = args.app.clone().map_or_else(|| context.configured_app(&all), |app| Ok(Some(app)))?;
+    let filter = Filter { app, host: args.host.clone(), source: None };
     let manifests: Vec<&Manifest> =
         all.readable.iter().filter(|snapshot| filter.admits(snapshot)).map(|snapshot| &snapshot.manifest).collect();
     filter.must_be_known(&all)?;
@@ -59,7 +60,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         return Err(none.beside(&all).into());
     }
     let (model, configured) = config.map(|config| (config.model, config.sources)).unwrap_or_default();
-    let chooser = context.chooser(&vault, &all, filter);
+    let chooser = context.chooser(&vault, &all, filter)?;
     args.source.as_deref().map(|text| chooser.must_have(text)).transpose()?;
     let part = |manifest: &Manifest| args.source.as_deref().map(|text| chooser.part(text, manifest)).transpose();
     let (places, control) = (args.places.places(&vault, &manifests)?, context.control.clone());

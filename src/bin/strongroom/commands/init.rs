@@ -218,7 +218,7 @@ fn recipient(text: &str, number: usize) -> Result<Person, Failure> {
 
 /// An ssh key's comment, or the beginning of the key.
 fn default_name(key: &str, number: usize) -> Name {
-    match key.split_whitespace().nth(2) {
+    match key.split_whitespace().nth(2).filter(|_| key.starts_with("ssh-")) {
         Some(comment) => Name::lossy(comment),
         None if key.starts_with("age1") => Name::lossy(&shorten(key).replace('…', "_")),
         None => Name::lossy(&format!("recipient_{}", number + 1)),
@@ -233,7 +233,7 @@ fn new_passphrase() -> Result<SecretString, Failure> {
         )
     };
     let first = read_passphrase("new passphrase: ")?.ok_or_else(missing)?;
-    if first.expose_secret().is_empty() {
+    if first.expose_secret().trim().is_empty() {
         return Err(Failure::usage("the passphrase is empty", "use several words"));
     }
     let again = read_passphrase("again: ")?.ok_or_else(missing)?;

@@ -69,10 +69,14 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let snapshots = vault.snapshots()?;
     let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
-    let chooser = context.chooser(&vault, &snapshots, filter);
+    let chooser = context.chooser(&vault, &snapshots, filter)?;
     let statement = statement(&args)?;
     let named = Named::Question { sql: statement.names().to_owned(), of: args.source.clone() };
-    let find = |selector: &Selector| Ok::<_, Failure>(context.choose(&chooser, selector, &named)?.manifest);
+    let find = |selector: &Selector| {
+        let manifest = context.choose(&chooser, selector, &named)?.manifest;
+        context.tell_app(&chooser, (selector, &named), &manifest)?;
+        Ok::<_, Failure>(manifest)
+    };
     let manifest = find(&args.snapshot)?;
     let found = |(_, other): &(String, Selector)| Ok((other.to_string(), find(other)?));
     let others: BTreeMap<String, Manifest> = args.attach.iter().map(found).collect::<Result<_, Failure>>()?;

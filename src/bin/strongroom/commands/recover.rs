@@ -155,7 +155,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let given = args.plan.as_deref().map(kept::read).transpose()?;
     let snapshots = vault.snapshots()?;
     let filter = Filter { app: args.app.clone(), host: args.host.clone(), source: None };
-    let chooser = context.chooser(&vault, &snapshots, filter);
+    let chooser = context.chooser(&vault, &snapshots, filter)?;
     let manifest = match &given {
         Some(recovery) => kept::snapshot(recovery, &snapshots)?,
         None => {
@@ -177,6 +177,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let mut places = args.places.places(&vault, &[&manifest])?;
     if given.is_none() && args.into.is_none() && args.export.is_none() {
         certain(&chooser, (&args, &manifest), &[], &places, context)?;
+    } else if let Some(selector) = &args.snapshot {
+        context.tell_app(&chooser, (selector, &named(&args, context.config()?.as_ref())), &manifest)?;
     }
     let request = |places: &Places| request(&args, given.as_ref(), part.clone(), places.clone(), context);
     if let Some(export) = &args.export {

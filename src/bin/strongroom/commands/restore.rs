@@ -74,9 +74,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
             "add --to DIR for a folder of its own, or --in-place for where it lives",
         ));
     }
+    args.to.as_deref().map(server::refuse_other).transpose()?;
     let vault = context.unlocked()?;
     let snapshots = vault.snapshots()?;
-    let chooser = context.chooser(&vault, &snapshots, args.filter.filter());
+    let chooser = context.chooser(&vault, &snapshots, args.filter.filter())?;
     let named = Named::Parts(args.parts.clone());
     let manifest = context.choose(&chooser, &args.snapshot, &named)?.manifest;
     let host = host_name();
@@ -84,6 +85,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<Vec<_>, _>>()?;
     let places = args.places.places(&vault, &[&manifest])?;
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
+    if args.to.is_some() {
+        context.tell_app(&chooser, (&args.snapshot, &named), &manifest)?;
+    }
     if let Some(url) = args.to.as_deref().and_then(server::url) {
         let how = (args.live.accept_damage, args.dry_run);
         let homes = (!args.live.no_safety).then(|| restore::server::homes(&places, &configured));

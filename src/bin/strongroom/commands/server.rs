@@ -3,7 +3,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use strongroom::base::name::Name;
-use strongroom::base::text::{counted, size};
+use strongroom::base::text::{counted, printable, size};
 use strongroom::engine::postgres::restore::{Loaded, ReadBack, What};
 use strongroom::engine::postgres::settings::Settings;
 use strongroom::format::manifest::Manifest;
@@ -82,6 +82,18 @@ pub fn url(to: &Path) -> Option<&str> {
     // Some name their driver too: postgresql+asyncpg.
     let is_known = |scheme: &str| matches!(scheme.split('+').next(), Some("postgres" | "postgresql"));
     to.to_str().filter(|to| to.split_once("://").is_some_and(|(scheme, _)| is_known(scheme)))
+}
+
+/// Refuses an address of something else than a server that can be restored into: a folder of that name is not meant.
+pub fn refuse_other(to: &Path) -> Result<(), Failure> {
+    let scheme = to.to_str().and_then(|to| to.split_once("://")).map(|(scheme, _)| scheme);
+    match scheme.filter(|_| url(to).is_none()) {
+        Some(scheme) => Err(Failure::usage(
+            format!("nothing can be restored to {}://…", printable(scheme)),
+            "name a folder, or a database as postgres://HOST/NAME",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// A command line is no place for a password: every user of the machine can read it, and shells remember it.

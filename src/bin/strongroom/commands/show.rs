@@ -40,9 +40,10 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let snapshots = vault.snapshots()?;
-    let chooser = context.chooser(&vault, &snapshots, args.filter.filter());
+    let chooser = context.chooser(&vault, &snapshots, args.filter.filter())?;
     let named = Named::Parts(args.part.iter().cloned().collect());
     let snapshot = context.choose(&chooser, &args.snapshot, &named)?;
+    context.tell_app(&chooser, (&args.snapshot, &named), &snapshot.manifest)?;
     let part = args.part.as_deref().map(|text| chooser.part(text, &snapshot.manifest)).transpose()?;
     part.iter().for_each(|part| tell_absence(&snapshot, part, context));
     match part {

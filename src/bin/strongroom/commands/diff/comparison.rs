@@ -162,6 +162,10 @@ impl<'c> Comparison<'c> {
                 self.databases(&mut seen, Some((after, later)), "")?;
             }
             None => {
+                // Nothing beside nothing is no change, and not what anybody hopes to hear.
+                if let Some(why) = before.emptied(source) {
+                    self.told.context.alarm(&format!("warning: {} {why}", source.name));
+                }
                 let Some(root) = self.live(&mut seen)? else { return Ok(()) };
                 self.databases(&mut seen, None, &root)?;
             }
