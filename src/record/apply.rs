@@ -158,6 +158,7 @@ impl<'w> Work<'w> {
         // What an app's triggers make of it is the app's affair.
         if !self.plan.options.triggers {
             self.read_back()?;
+            self.bound()?;
         }
         self.refer()
     }

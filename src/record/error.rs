@@ -32,6 +32,8 @@ pub enum RecordError {
     NotAsPlanned { table: String, key: String },
     #[error("{table} {key} would not hold in {column} what the snapshot has: the database makes something else of it")]
     Altered { table: String, key: String, column: String },
+    #[error("{table} {key} would lie in {part}: {what}")]
+    Elsewhere { table: String, key: String, part: String, what: String },
     #[error("--set {given}: {why}")]
     Set { given: String, why: String },
     #[error("{table} {key} is newer than what would be taken back")]
@@ -111,6 +113,9 @@ impl Explain for RecordError {
             Self::NotAsPlanned { .. } => "make the plan again",
             Self::Altered { .. } => {
                 "nothing was written; take it out with --export, and see what a type or a rule makes of it"
+            }
+            Self::Elsewhere { .. } => {
+                "nothing was written; recover it without --remap-keys, or take it out with --export"
             }
             Self::Set { .. } => "write --set TABLE.COLUMN=VALUE",
             Self::KeyLength { .. } => "give one value for each column of the key, with commas between them",

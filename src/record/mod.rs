@@ -5,6 +5,7 @@
 //! every kind of database has the same rules. Never knows a vault's layout, a command line or a terminal.
 
 pub mod apply;
+mod bound;
 pub mod closure;
 pub mod compare;
 pub mod drift;

@@ -5,11 +5,13 @@
 mod clash;
 mod decide;
 mod dependents;
+mod elsewhere;
 mod follow;
 mod notes;
 mod numbered;
 mod rekey;
 mod relink;
+mod steps;
 mod stranger;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -18,6 +20,7 @@ use crate::base::error::Explained;
 use crate::base::id::SnapshotId;
 use crate::base::record::{Change, Key, Records, Row, Table};
 use crate::base::text::counted;
+use crate::record::bound::Bonds;
 use crate::record::closure::{Closure, Seeds, Walk, Why};
 use crate::record::compare::{self, glimpse, title};
 use crate::record::drift::Fit;
@@ -26,7 +29,7 @@ use crate::record::graph::{Graph, Link};
 use crate::record::identity::{Judge, Kin, Pair, Sides, Standing};
 use crate::record::model::Model;
 use crate::record::order;
-use crate::record::plan::{Act, Difference, Glimpse, Options, Plan, Refusal, Step, TablePlan, Taken, VERSION, shown};
+use crate::record::plan::{Act, Difference, Glimpse, Options, Plan, Refusal, TablePlan, Taken, VERSION, shown};
 use crate::record::prepare::decide::Compared;
 
 /// Rows that are compared together.
@@ -129,6 +132,7 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     work.again(&tables)?;
     work.at = None;
     work.rekey()?;
+    work.refuse_misplaced()?;
     let placed = order::order(ground.graph, closure);
     work.empty();
     work.astray();
@@ -166,6 +170,10 @@ struct Work<'w> {
     /// The next number for each table that gets new ones, and those that were given.
     numbers: HashMap<usize, i64>,
     given: HashMap<(usize, Key), i64>,
+    /// For each table, what binds its rows by where they lie.
+    bonds: Vec<Option<Bonds>>,
+    /// Rows that no new number leaves bound as they were: why.
+    unplaced: HashMap<(usize, Key), String>,
     /// Of the rows that are looked at, those without a key: where else live data has the same.
     twins: numbered::Twins,
     /// Live rows that stand for a row already, of the table that is looked at.
@@ -189,6 +197,8 @@ impl<'w> Work<'w> {
             doubts: Vec::new(),
             numbers: HashMap::new(),
             given: HashMap::new(),
+            bonds: (0..closure.members.len()).map(|table| Bonds::of(ground.graph, ground.fits, table)).collect(),
+            unplaced: HashMap::new(),
             twins: HashMap::new(),
             taken: HashSet::new(),
             order: order::tables(ground.graph),
@@ -352,44 +362,5 @@ impl<'w> Work<'w> {
             kins[place] = Some(kin);
         }
         Ok(kins)
-    }
-
-    fn steps(&self, placed: &[order::Placed]) -> Vec<Step> {
-        let graph = self.ground.graph;
-        let dangling: HashSet<(usize, &Key)> =
-            self.closure.dangling.iter().map(|(table, key, _)| (*table, key)).collect();
-        let step = |row: &order::Placed| {
-            let draft = self.drafts[row.table].get(&row.key)?.clone();
-            let names = |columns: Vec<usize>| -> Vec<String> {
-                graph.tables[row.table].names(&columns).into_iter().map(str::to_owned).collect()
-            };
-            let mut act = draft.act;
-            if let Act::Update { columns } = &mut act {
-                let emptied = names(draft.emptied.iter().copied().collect());
-                columns.retain(|column| !emptied.contains(column));
-            }
-            if act == (Act::Update { columns: Vec::new() }) {
-                act = Act::Leave { why: "it has changed since".to_owned() };
-            }
-            let inserted = act == Act::Insert;
-            let later = row.later.iter().flat_map(|link| graph.links[*link].emptied(graph));
-            let later: BTreeSet<usize> = later.filter(|column| !draft.emptied.contains(column)).collect();
-            Some(Step {
-                table: row.table,
-                key: row.key.clone(),
-                title: draft.title,
-                into: draft.into,
-                why: self.closure.members[row.table][&row.key].why.clone(),
-                act,
-                seen: draft.seen,
-                taken: draft.taken,
-                dangling: dangling.contains(&(row.table, &row.key)),
-                circular: row.circular,
-                differs: draft.differs,
-                emptied: if inserted { names(draft.emptied.into_iter().collect()) } else { Vec::new() },
-                later: if inserted { names(later.into_iter().collect()) } else { Vec::new() },
-            })
-        };
-        placed.iter().filter_map(step).collect()
     }
 }

@@ -203,6 +203,11 @@ impl<S: Change + ?Sized> Change for Several<S> {
         self.store(at).converted(&table, column, value)
     }
 
+    fn place(&self, table: &Table, columns: &[usize], values: &[Value]) -> Result<Option<Value>, Explained> {
+        let (at, table) = self.own(table)?;
+        self.store(at).place(&table, columns, values)
+    }
+
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained> {
         let (at, table) = self.own(table)?;
         self.store(at).next_number(&table, column)

@@ -105,6 +105,11 @@ pub trait Change: Records {
     /// What this column would make of a value of another kind, or why it cannot keep it without loss.
     fn converted(&self, table: &Table, column: usize, value: &Value) -> Result<Value, String>;
 
+    /// The part that a row with these values would lie in; nothing where the store cannot tell before it is written.
+    fn place(&self, _table: &Table, _columns: &[usize], _values: &[Value]) -> Result<Option<Value>, Explained> {
+        Ok(None)
+    }
+
     /// A number above every one that this column holds or has held.
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained>;
 

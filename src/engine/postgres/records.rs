@@ -12,6 +12,7 @@ pub mod kept;
 mod live;
 mod making;
 mod parts;
+mod place;
 mod rules;
 pub mod schema;
 pub mod value;

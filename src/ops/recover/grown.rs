@@ -132,6 +132,10 @@ impl Change for Grown {
         self.live.converted(table, column, value)
     }
 
+    fn place(&self, table: &Table, columns: &[usize], values: &[Value]) -> Result<Option<Value>, Explained> {
+        if self.lacks(table) { Ok(None) } else { self.live.place(table, columns, values) }
+    }
+
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained> {
         if self.lacks(table) { Ok(1) } else { self.live.next_number(table, column) }
     }

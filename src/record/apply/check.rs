@@ -6,9 +6,10 @@ use std::hash::BuildHasher;
 use crate::base::error::Explained;
 use crate::base::record::{Key, PART, Reference, Row, Table, Value, lies_in};
 use crate::record::apply::{BATCH, Work};
+use crate::record::bound::{Bonds, named, parts};
 use crate::record::compare;
 use crate::record::error::RecordError;
-use crate::record::plan::{Act, Step, shown};
+use crate::record::plan::{Act, Glimpse, Step, shown};
 
 impl<'w> Work<'w> {
     /// Does live data hold what was written? Whatever a store made of it on the way is noticed before it lasts.
@@ -26,6 +27,36 @@ impl<'w> Work<'w> {
                     if let Some((at, _)) = values.iter().find(is_other) {
                         let column = table.columns[*at].name.clone();
                         return Err(RecordError::Altered { table: table.name.clone(), key: shown(key), column });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Do rows that were added lie where the same references bind them as in the snapshot? Where a row comes to lie is not always
+    /// known before it is written.
+    pub(super) fn bound(&self) -> Result<(), RecordError> {
+        let mut added: BTreeMap<usize, Vec<&Step>> = BTreeMap::new();
+        for step in self.written().filter(|step| step.act == Act::Insert) {
+            added.entry(step.table).or_default().push(step);
+        }
+        for (at, steps) in added {
+            let (kept, Some(live)) = (&self.graph.tables[at], &self.fits[at].live) else { continue };
+            let Some(bonds) = Bonds::of(self.graph, self.fits, at) else { continue };
+            for some in steps.chunks(BATCH) {
+                let (keys, live_keys): (Vec<Key>, Vec<Key>) =
+                    some.iter().map(|step| (step.key.clone(), step.live_key().clone())).unzip();
+                let was = parts(self.snapshot, kept, &keys)?;
+                let now = parts(&*self.live, live, &live_keys)?;
+                for (step, (was, now)) in some.iter().zip(was.iter().zip(&now)).filter(|(_, (was, now))| was != now) {
+                    let key = step.live_key();
+                    let seen = compare::see(&*self.live, live, std::slice::from_ref(key))?.remove(key);
+                    let null = Glimpse::Value(Value::Null);
+                    let is_empty = |at: usize| seen.as_ref().is_some_and(|seen| seen.columns[at] == null);
+                    if let Some(what) = bonds.differ(was, now, &is_empty) {
+                        let (table, key, part) = (kept.name.clone(), shown(&step.key), named(now));
+                        return Err(RecordError::Elsewhere { table, key, part, what });
                     }
                 }
             }

@@ -16,6 +16,9 @@ pub(super) struct Compared<'c> {
     pub values: &'c [Glimpse],
 }
 
+/// So many numbers are tried for a row that is to lie in the part it lay in.
+const TRIES: usize = 100;
+
 impl Compared<'_> {
     pub fn differences(&self, live: &Table, seen: &Seen) -> Vec<Difference> {
         let differ = |(column, kept): (&usize, &Glimpse)| {
@@ -90,8 +93,10 @@ impl Work<'_> {
         Draft { act, ..draft }
     }
 
-    /// A key that nobody has: the next number.
-    pub(super) fn fresh_key(&mut self, at: usize, live: &Table, key: &Key) -> Result<Option<Key>, RecordError> {
+    /// A key that nobody has: the next number. Where parts of the table are bound by other references, one that leaves the row
+    /// where the same bind it; nothing if there is none.
+    pub(super) fn fresh_key(&mut self, live: &Table, row: &Compared<'_>) -> Result<Option<Key>, RecordError> {
+        let (at, key) = (row.at, row.key);
         let ([column], [Value::Integer(_)]) = (&live.key[..], &key[..]) else { return Ok(None) };
         // Rows that are looked at again keep the key they got.
         if let Some(number) = self.given.get(&(at, key.clone())) {
@@ -108,13 +113,30 @@ impl Work<'_> {
                 self.ground.live.next_number(live, *column)?.max(highest)
             }
         };
-        let mut next = next;
-        while self.is_spoken_for(at, next)? {
-            next = next.saturating_add(1);
-        }
+        let Some(next) = self.fitting(live, row, next)? else { return Ok(None) };
         self.numbers.insert(at, next.saturating_add(1));
         self.given.insert((at, key.clone()), next);
         Ok(Some(vec![Value::Integer(next)]))
+    }
+
+    /// The first number from here on that no live row refers to and that leaves the row bound as it was.
+    fn fitting(&mut self, live: &Table, row: &Compared<'_>, mut next: i64) -> Result<Option<i64>, RecordError> {
+        let was = self.part_of(row.at, row.key)?;
+        for _ in 0..TRIES {
+            while self.is_spoken_for(row.at, next)? {
+                next = next.saturating_add(1);
+            }
+            let into = vec![Value::Integer(next)];
+            let is_empty = |at: usize| row.value(at) == Some(&Glimpse::Value(Value::Null));
+            let Some(why) = self.bound_otherwise(row.at, live, &was, &into, &is_empty)? else {
+                self.unplaced.remove(&(row.at, row.key.clone()));
+                return Ok(Some(next));
+            };
+            let first = format!("a new one, {}, {why}", shown(&into));
+            self.unplaced.entry((row.at, row.key.clone())).or_insert(first);
+            next = next.saturating_add(1);
+        }
+        Ok(None)
     }
 
     fn is_let_go(&self, row: &Compared<'_>, difference: &Difference) -> bool {

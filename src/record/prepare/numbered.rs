@@ -37,7 +37,7 @@ impl Work<'_> {
         if !differs.iter().any(is_tied) || differs.iter().all(is_empty) {
             return Ok(None);
         }
-        let fresh = self.fresh_key(row.at, live, row.key)?;
+        let fresh = self.fresh_key(live, row)?;
         Ok(fresh.map(|fresh| Draft { into: Some(fresh), ..Draft::new(Act::Insert) }))
     }
 

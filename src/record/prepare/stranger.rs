@@ -25,7 +25,7 @@ impl Work<'_> {
                 differs.retain(|one| one.live == Glimpse::Value(Value::Null));
                 return Ok(Draft { into: Some(key), seen: Some(seen.digest()), differs, ..draft });
             }
-            if let Some(fresh) = self.fresh_key(row.at, live, row.key)? {
+            if let Some(fresh) = self.fresh_key(live, row)? {
                 return Ok(Draft { into: Some(fresh), ..Draft::new(Act::Insert) });
             }
         }
@@ -33,7 +33,11 @@ impl Work<'_> {
             Taken::Another => "its key was used again: it is another record's now",
             Taken::Unsure => "its key may be another record's now",
         };
-        let act = Act::Leave { why: why.to_owned() };
+        let why = match self.unplaced.get(&(row.at, row.key.clone())) {
+            Some(more) => format!("{why}; {more}"),
+            None => why.to_owned(),
+        };
+        let act = Act::Leave { why };
         Ok(Draft { act, there: false, taken: Some(taken), ..draft })
     }
 
@@ -57,7 +61,8 @@ impl Work<'_> {
                 (Taken::Unsure, false) => ("may be another record now: too little of what it holds is the same", SAY),
                 (Taken::Unsure, true) => ("may be another record now: too little of what it holds is the same", TRUST),
             };
-            self.refuse(format!("{name} {} {what}", shown(&key)), hint);
+            let more = self.unplaced.get(&(table, key.clone())).map(|more| format!("; {more}")).unwrap_or_default();
+            self.refuse(format!("{name} {} {what}{more}", shown(&key)), hint);
         }
     }
 

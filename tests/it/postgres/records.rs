@@ -25,6 +25,7 @@ use strongroom::record::trace::Trace;
 use crate::support::postgres::{Cluster, cluster};
 
 mod bound;
+mod elsewhere;
 mod fired;
 mod grown;
 mod hard;

@@ -209,6 +209,11 @@ impl Change for Live {
         self.convert(table, column, value)
     }
 
+    fn place(&self, table: &Table, columns: &[usize], values: &[Value]) -> Result<Option<Value>, Explained> {
+        self.flush()?;
+        Ok(self.would_lie(table, columns, values)?)
+    }
+
     fn next_number(&self, table: &Table, column: usize) -> Result<i64, Explained> {
         self.flush()?;
         let explain = self.explained(Some(&table.name));

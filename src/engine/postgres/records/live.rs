@@ -22,6 +22,7 @@ use crate::engine::postgres::moment;
 use crate::engine::postgres::records::change::Pending;
 use crate::engine::postgres::records::compared::{self, Condition};
 use crate::engine::postgres::records::error::LiveError;
+use crate::engine::postgres::records::place::Bounds;
 use crate::engine::postgres::records::rules::Transaction;
 use crate::engine::postgres::records::schema::{self, Described};
 use crate::engine::postgres::records::value::{Kind, literal, text_of};
@@ -48,6 +49,8 @@ pub struct Live {
     pub(super) wait: Duration,
     /// What is known of the tables, by their names in records.
     pub(super) tables: RefCell<Rc<BTreeMap<String, Described>>>,
+    /// How the partitions of tables are told from each other, by the names of the tables in records.
+    pub(super) bounds: RefCell<BTreeMap<String, Option<Rc<Bounds>>>>,
     pub(super) pending: RefCell<Option<Pending>>,
     pub(super) transaction: Option<Transaction>,
     as_apps: OnceCell<AsApps>,
@@ -66,8 +69,9 @@ impl Live {
         moment::pin(&session)?;
         let milliseconds = wait.as_millis().clamp(1, i32::MAX as u128);
         session.batch(&format!("SET lock_timeout = {milliseconds}"))?;
-        let (tables, pending, savepoints) = (RefCell::default(), RefCell::default(), Cell::default());
-        Ok(Self { session, wait, tables, pending, transaction: None, as_apps: OnceCell::new(), savepoints })
+        let (tables, bounds, pending) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let (as_apps, savepoints) = (OnceCell::new(), Cell::default());
+        Ok(Self { session, wait, tables, bounds, pending, transaction: None, as_apps, savepoints })
     }
 
     pub(super) fn database(&self) -> String {
@@ -102,6 +106,7 @@ impl Live {
         let tables = schema::read(&self.session)?;
         let known = Rc::new(tables.into_iter().map(|table| (schema::name(&table.name), table)).collect());
         *self.tables.borrow_mut() = Rc::clone(&known);
+        self.bounds.borrow_mut().clear();
         Ok(known)
     }
 
