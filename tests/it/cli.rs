@@ -10,6 +10,7 @@ mod absent;
 mod backup;
 mod choosing;
 mod discover;
+mod harmed;
 mod keys;
 mod kindness;
 mod output;
