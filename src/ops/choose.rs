@@ -288,7 +288,11 @@ impl<'v> Chooser<'v> {
             Named::Question { sql, of } => {
                 let places = self.places(of.as_deref(), manifest)?;
                 let of_any = of.is_some() || !self.is_of_tables(sql);
-                Ok(if of_any { !places.is_empty() } else { !holders::named_in(sql, places).is_empty() })
+                if of_any {
+                    return Ok(!places.is_empty());
+                }
+                Ok(places.iter().any(|place| self.may_be_asked(sql, place))
+                    || !holders::named_in(sql, places).is_empty())
             }
         }
     }
@@ -327,6 +331,15 @@ impl<'v> Chooser<'v> {
             }
         }
         Ok(having)
+    }
+
+    /// Is a database damaged, so that its tables were not counted, and has another snapshot such a table in it?
+    fn may_be_asked(&self, sql: &str, place: &Place<'_>) -> bool {
+        let is_uncounted = place.known.is_some_and(|known| known.damage.is_some() && known.rows.is_empty());
+        let admitted = || self.snapshots.readable.iter().filter(|snapshot| self.filter.admits(snapshot));
+        let mut same = admitted().flat_map(|snapshot| Place::all(&snapshot.manifest));
+        is_uncounted
+            && same.any(|other| other.label() == place.label() && !holders::named_in(sql, vec![other]).is_empty())
     }
 
     fn has_part(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {

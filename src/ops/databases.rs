@@ -79,6 +79,11 @@ impl<'m> Place<'m> {
         if self.path.is_root() { self.source.name.to_string() } else { format!("{}:{}", self.source.name, self.path) }
     }
 
+    /// It as a part of its snapshot.
+    pub fn part(&self) -> Part {
+        Part { source: Some(self.source.name.to_string()), path: self.path.clone() }
+    }
+
     /// Where it was captured from.
     pub fn live(&self) -> PathBuf {
         let root = path::decode(&self.source.root).unwrap_or_default();

@@ -16,6 +16,7 @@ use crate::base::record::{Key, Records, Row, Table};
 use crate::base::time::Instant;
 use crate::format::manifest::Manifest;
 use crate::ops::backup::Planned;
+use crate::ops::damaged::Damaged;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::places::Places;
@@ -62,10 +63,21 @@ pub struct Report {
     /// Why live data could not be looked at, though it is known where it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live_unseen: Option<String>,
+    /// Snapshots whose database could not be looked into, or may lack what is not found in it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
     /// Snapshots that have such a database, and those whose database had to be read.
     pub snapshots: u64,
     pub read: u64,
     pub fetched: u64,
+}
+
+/// A snapshot of which nobody knows what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unread {
+    pub snapshot: SnapshotId,
+    pub time: Instant,
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -99,17 +111,34 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
             return Err(Problem::Interrupted.into());
         }
         report.snapshots += 1;
-        let (held, open) = content_of(place, manifest, &desk, request)?;
-        if content.as_ref() != Some(&held) {
+        let (held, now) = match state((place, manifest), content.as_ref(), &desk, request) {
+            Ok(seen) => seen,
+            Err(error) if is_its_own(&error, place, manifest) => {
+                report.unread(manifest, one_line(&error));
+                content = None;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let damaged = Damaged::of(place, manifest);
+        if let Some(now) = now {
             report.read += 1;
-            let side = open.map_or_else(|| Side::open(place, manifest, &desk, &request.control), Ok)?;
-            let now = look(side.records(), request, &|name| name)?;
+            // What is not found in a database that is damaged may be in what is lost of it.
+            if let Some(damaged) = damaged.as_ref().filter(|_| before.rows > 0 && now.rows < before.rows) {
+                report.unread(manifest, damaged.to_string());
+                content = None;
+                continue;
+            }
             report.note(manifest, &before, &now);
             before = now;
-            content = Some(held);
         }
-        // One that was made before a change is a way back, but seldom what people look for.
-        if before.rows > 0 && (manifest.reason != SAFETY || report.last.is_none()) {
+        content = Some(held);
+        if let Some(damaged) = &damaged {
+            report.unread(manifest, damaged.to_string());
+        }
+        // One that was made before a change is a way back, but seldom what people look for; nor is one that is damaged.
+        let is_seldom = manifest.reason == SAFETY || damaged.is_some();
+        if before.rows > 0 && (!is_seldom || report.last.is_none()) {
             (report.last, report.database) = (Some(manifest.id), Some(place.label()));
         }
     }
@@ -122,6 +151,32 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
     }
     report.fetched = desk.library().fetched();
     Ok(report)
+}
+
+/// What a state of the database consists of; and what is in it, where that is something else than `before`.
+fn state(
+    (place, manifest): (&Place<'_>, &Manifest),
+    before: Option<&Vec<Content>>,
+    desk: &Arc<Desk>,
+    request: &Request<'_>,
+) -> Result<(Vec<Content>, Option<Sight>), OpError> {
+    let (held, open) = content_of(place, manifest, desk, request)?;
+    if before == Some(&held) {
+        return Ok((held, None));
+    }
+    let side = open.map_or_else(|| Side::open(place, manifest, desk, &request.control), Ok)?;
+    let now = look(side.records(), request, &|name| name)?;
+    Ok((held, Some(now)))
+}
+
+/// Is what keeps a database from being looked into a matter of this one snapshot? Others tell what they hold all the same.
+fn is_its_own(error: &OpError, place: &Place<'_>, manifest: &Manifest) -> bool {
+    let is_unsound = || Damaged::of(place, manifest).is_some() || Damaged::behind(error, &[manifest]).is_some();
+    match error.class() {
+        Class::Damaged => true,
+        Class::Failed => is_unsound(),
+        _ => false,
+    }
 }
 
 /// What has to be the same for a record to be: the whole database where it is one file, and the rows of the table where
@@ -150,6 +205,10 @@ fn content_of(
 }
 
 impl Report {
+    fn unread(&mut self, manifest: &Manifest, why: String) {
+        self.unread.push(Unread { snapshot: manifest.id, time: manifest.time, why });
+    }
+
     fn note(&mut self, manifest: &Manifest, before: &Sight, now: &Sight) {
         let what = match (before.rows, now.rows) {
             (0, 0) => return,

@@ -6,6 +6,7 @@ pub mod actions;
 pub mod backup;
 pub mod choose;
 pub mod config;
+pub mod damaged;
 pub mod databases;
 pub mod diff;
 pub mod discover;

@@ -78,6 +78,8 @@ pub struct Query {
     pub snapshot: SnapshotId,
     /// The database, as the command line names it.
     pub database: String,
+    /// The same as a part of its snapshot; and behind it those of the further snapshots.
+    pub parts: Vec<Part>,
     /// Things the person should know that are no failures.
     pub warnings: Vec<String>,
 }
@@ -92,12 +94,14 @@ impl Query {
             false => over_pages(&place, &request, &desk, &mut warnings)?,
         };
         let (snapshot, database) = (request.manifest.id, place.label());
+        let attached = request.attach.iter().map(|(_, manifest)| Ok(beside(&place, manifest)?.part()));
+        let parts = std::iter::once(Ok(place.part())).chain(attached).collect::<Result<_, OpError>>()?;
         let table = match &request.statement {
             Statement::Schema(table) => table.clone(),
             _ => None,
         };
         let asked = asked(request.statement, request.values, place.is_postgres());
-        Ok(Self { session, desk, request: asked, table, snapshot, database, warnings })
+        Ok(Self { session, desk, request: asked, table, snapshot, database, parts, warnings })
     }
 
     /// Hands the answer to `rows` as it comes.
@@ -246,14 +250,9 @@ fn attach_live(session: &mut Session, place: &Place<'_>, request: &Request<'_>) 
 }
 
 fn warning(place: &Place<'_>, manifest: &Manifest, desk: &Desk) -> Result<Option<String>, OpError> {
-    let log = place.log_beside(desk)?;
     let told = |log| {
         let (label, id) = (place.label(), manifest.id.short());
         format!("{label} of {id} was captured as a plain file: what is in {log} beside it is not seen")
     };
-    let damage = place.known.and_then(|known| known.damage.as_ref());
-    let damaged = damage.map(|damage| {
-        format!("{} of {} was damaged when it was captured: {damage}", place.label(), manifest.id.short())
-    });
-    Ok(log.map(told).or(damaged))
+    Ok(place.log_beside(desk)?.map(told))
 }

@@ -17,10 +17,16 @@ use crate::ops::backup::{self, Planned, Request, Rescan};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::claims::real;
 use crate::ops::restore::ground::Odd;
+use crate::ops::restore::live::stem;
 use crate::ops::restore::server::KIND;
+use crate::ops::show;
 use crate::source;
-use crate::vault::Vault;
 use crate::vault::commit::Label;
+use crate::vault::read::Library;
+use crate::vault::unlocked::UnlockedVault;
+
+/// The kind of source that is a folder, of which a snapshot may lack something that is there now.
+const FILES: &str = "files";
 
 /// Where a source lives on this host.
 pub fn place(root: &str) -> PathBuf {
@@ -72,16 +78,18 @@ pub(in crate::ops) fn plan(
 
 impl Plan {
     /// Takes the snapshot, of all that is there at this time. Where it would lack something that is touched, there is none.
-    pub fn take(&self, vault: &Vault) -> Result<Manifest, OpError> {
-        let will_do = |source: &SourceRecord| match self.missing(source) {
+    /// `named` are the snapshots that say what is touched.
+    pub fn take(&self, unlocked: &UnlockedVault, named: &[&Manifest]) -> Result<Manifest, OpError> {
+        let library = unlocked.library()?;
+        let will_do = |source: &SourceRecord| match self.missing(source, named, &library) {
             None => Ok(()),
             Some(why) => Err(Problem::NoSafety { why, source: None }.into()),
         };
-        Ok(backup::backup_if(vault, &self.request, &will_do).map_err(refused)?.manifest)
+        Ok(backup::backup_if(unlocked.vault(), &self.request, &will_do).map_err(refused)?.manifest)
     }
 
     /// What is not in a snapshot of what is touched. A damaged database is in it, as it lies there.
-    fn missing(&self, source: &SourceRecord) -> Option<String> {
+    fn missing(&self, source: &SourceRecord, named: &[&Manifest], library: &Library<'_>) -> Option<String> {
         let stays = |skip: &Skip| self.odd.databases.contains(&(source.name.clone(), skip.path.clone()));
         let is_kept = |skip: &&Skip| stays(skip) || skip.damage;
         let (kept, skipped): (Vec<&Skip>, Vec<&Skip>) = source.skipped.iter().partition(is_kept);
@@ -89,7 +97,8 @@ impl Plan {
         let unnamed = source.skipped_count > (kept.len() + skipped.len()) as u64;
         let is_touched = |skip: &&&Skip| {
             let own = self.touched.iter().filter(|(name, _)| *name == source.name);
-            own.map(|(_, path)| path).any(|path| source.kind == KIND || concerns(skip, path))
+            let concerned = own.map(|(_, path)| path).any(|path| source.kind == KIND || concerns(skip, path));
+            concerned && named.iter().any(|manifest| is_named(skip, source, manifest, library))
         };
         let first = skipped.iter().find(is_touched).or(skipped.first().filter(|_| unnamed));
         first.map(|skip| format!("{}/{}: {}", source.name, skip.path, skip.reason))
@@ -100,6 +109,17 @@ impl Plan {
 fn concerns(skip: &Skip, path: &EntryPath) -> bool {
     let skipped = path::decode(&skip.path).and_then(|bytes| EntryPath::from_bytes(&bytes).ok());
     skipped.is_none_or(|skipped| skipped.is_within(path) || path.is_within(&skipped))
+}
+
+/// Does a snapshot have something at this path, or a database whose log it would be? What it lacks is left alone, with all
+/// that is below it.
+fn is_named(skip: &Skip, source: &SourceRecord, manifest: &Manifest, library: &Library<'_>) -> bool {
+    let Some(record) = manifest.sources.iter().find(|record| record.name == source.name) else { return false };
+    let skipped = path::decode(&skip.path).and_then(|bytes| EntryPath::from_bytes(&bytes).ok());
+    // What cannot be told is touched.
+    let Some(skipped) = skipped.filter(|_| source.kind == FILES) else { return true };
+    let has = |path: &EntryPath| show::is_there(library, record, path).unwrap_or(true);
+    has(&skipped) || stem(&skipped).is_some_and(|database| has(&database))
 }
 
 pub(in crate::ops) fn refused(error: OpError) -> OpError {

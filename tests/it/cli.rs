@@ -11,6 +11,7 @@ mod apps;
 mod backup;
 mod choosing;
 mod discover;
+mod harmed;
 mod keys;
 mod kindness;
 mod output;

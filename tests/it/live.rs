@@ -9,6 +9,7 @@ mod names;
 mod nothing;
 mod odd;
 mod once;
+mod read_only;
 mod rot;
 mod undone;
 

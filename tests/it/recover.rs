@@ -16,6 +16,7 @@ mod fired;
 mod into;
 pub mod killed;
 mod links;
+mod refused;
 mod reuse;
 
 const SCHEMA: &str = "

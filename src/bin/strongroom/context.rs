@@ -131,6 +131,12 @@ impl Context {
         self.warn(text);
     }
 
+    /// The same of many things, as [`Self::warn_some`] tells them.
+    pub fn alarm_some(&self, what: &str, lines: impl Iterator<Item = String>, count: u64) {
+        self.alarmed.set(self.alarmed.get() || count > 0);
+        self.warn_some(what, lines, count);
+    }
+
     /// Was anything said that a person must know?
     pub fn alarmed(&self) -> bool {
         self.alarmed.get()

@@ -64,6 +64,11 @@ impl Failure {
         serde_json::json!({ "error": self.message, "cause": self.cause, "hint": self.hint, "code": code })
     }
 
+    /// The same with another way out.
+    pub fn hinting(self, hint: String) -> Self {
+        Self { hint: Some(hint), ..self }
+    }
+
     /// The same, once a document has told of it.
     pub fn told(self) -> Self {
         Self { told: true, ..self }
@@ -75,14 +80,15 @@ impl Failure {
         hint: Option<String>,
         class: Class,
     ) -> Self {
-        let mut causes = Vec::new();
+        let mut causes: Vec<String> = Vec::new();
         let mut next = cause;
         while let Some(cause) = next {
             let text = match cause.downcast_ref::<std::io::Error>() {
                 Some(error) => strongroom::base::error::reason(error),
                 None => cause.to_string(),
             };
-            if !causes.contains(&text) && !message.ends_with(&text) {
+            // An error that passes on what another says has it in its message already.
+            if !message.contains(&text) && !causes.iter().any(|cause| cause.contains(&text)) {
                 causes.push(text);
             }
             next = cause.source();

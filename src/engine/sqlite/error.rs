@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 
 use crate::base::error::{Class, Explain};
+use crate::engine::sqlite::vfs::system::FOLDERS;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteError {
@@ -38,6 +39,19 @@ impl SqliteError {
 
 /// SQLite's own message, without the number that rusqlite may put before it.
 pub fn words(error: &rusqlite::Error) -> String {
+    unnamed(message(error))
+}
+
+/// A message without the name by which this process reaches the file, which says nothing to people.
+fn unnamed(mut message: String) -> String {
+    if let Some(at) = message.find(FOLDERS) {
+        let before = message[..at].trim_end_matches("file:").trim_end_matches([':', ' ']);
+        message.truncate(before.len());
+    }
+    message
+}
+
+fn message(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(_, Some(message)) => message.clone(),
         rusqlite::Error::SqliteFailure(failure, None) => failure.to_string().to_lowercase(),

@@ -22,7 +22,7 @@ use crate::ops::live_database::LiveDatabase;
 use crate::ops::places::Places;
 use crate::ops::recover::grown::{Grown, Lacking};
 use crate::ops::recover::together::{self, Joined, Together};
-use crate::ops::recover::{Asked, Recovery, Request, files};
+use crate::ops::recover::{Asked, FileStep, Recovery, Request, files};
 use crate::ops::restore::ground::Ground as Lives;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
@@ -57,6 +57,8 @@ pub struct Case<'m> {
     /// What should be known of those that do not.
     note: Option<String>,
     pub(super) part: Place<'m>,
+    /// The databases of the snapshot that rows are read from.
+    read: Vec<Part>,
 }
 
 impl<'m> Case<'m> {
@@ -87,7 +89,18 @@ impl<'m> Case<'m> {
         }
         let live = live.map_or_else(|| together::open(&database, &others, wait, control), Ok)?;
         let note = together.note();
-        Ok(Self { manifest, request, desk, side, graph, model, live, lacking, database, others, note, part })
+        let read = std::iter::once(part.part()).chain(together.parts()).collect();
+        Ok(Self { manifest, request, desk, side, graph, model, live, lacking, database, others, note, part, read })
+    }
+
+    /// What of the snapshot is read for this: databases, and files that come back.
+    pub fn read(&self, recovery: &Recovery) -> Vec<Part> {
+        let files = recovery.files.iter().filter(|file| file.act.writes());
+        let part = |file: &FileStep| Part {
+            source: Some(file.source.to_string()),
+            path: file.from.as_ref().unwrap_or(&file.path).clone(),
+        };
+        self.read.iter().cloned().chain(files.map(part)).collect()
     }
 
     /// Bytes of packs that were fetched so far.

@@ -21,6 +21,7 @@ use crate::ops::recover::case::{Kit, meant};
 use crate::ops::recover::files;
 use crate::ops::recover::together::Together;
 use crate::ops::restore;
+use crate::ops::show::Part;
 use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::{Graph, Link};
@@ -47,6 +48,9 @@ pub struct Exported {
     pub needed: BTreeMap<String, u64>,
     pub files: u64,
     pub bytes: u64,
+    /// What of the snapshot was read for it.
+    #[serde(skip)]
+    pub read: Vec<Part>,
 }
 
 /// Writes what belongs to the records that were asked for into a folder.
@@ -81,6 +85,7 @@ pub fn export(
         out.row(table, &placed.key, kept)?;
     }
     let mut done = out.finish()?;
+    done.read.extend(std::iter::once(place.part()).chain(together.parts()));
     linked(&kit, &closure, &desk, folder, &mut done)?;
     Ok(done)
 }
@@ -102,6 +107,8 @@ fn linked(kit: &Kit<'_>, closure: &Closure, desk: &Desk, folder: &Path, done: &m
             return Err(Problem::Linked { path: issue.path.clone(), reason: issue.reason.clone() }.into());
         }
         done.files += entries.len() as u64;
+        let source = Some(record.name.to_string());
+        done.read.extend(paths.into_iter().map(|path| Part { source: source.clone(), path }));
         done.bytes += entries.iter().map(|entry| entry.size).sum::<u64>();
     }
     Ok(())

@@ -46,6 +46,11 @@ pub fn take_back(
     }
     let (database, others) = (was.database(configured)?, was.joined(configured)?);
     let mut live = together::open(&database, &others, settings.wait, &settings.control)?;
+    let mut images = safety::images(unlocked, before, settings.actions, done)?;
+    // What is refused is refused before anything is made for it. It is asked again once nobody else can write.
+    if !trace.written.is_empty() {
+        inverse::refusal(rows_in(&mut images)?, &*live, &trace, force)?;
+    }
     let action = Action {
         id: Actions::fresh_id(),
         time: Instant::now(),
@@ -70,11 +75,7 @@ pub fn take_back(
         trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
     let source = database_source(before);
     work.keep_safe(&source, (&database, &others, &*live), &rows, false)?;
-    let mut images = safety::images(unlocked, before, settings.actions, done)?;
-    work.commit(!rows.is_empty(), |told| match &mut images {
-        Some(images) => inverse::restore(images, &mut *live, &trace, force, told),
-        None => Err(RecordError::Image("the safety snapshot has no rows".to_owned())),
-    })?;
+    work.commit(!rows.is_empty(), |told| inverse::restore(rows_in(&mut images)?, &mut *live, &trace, force, told))?;
     if done.state == State::Begun {
         // It waits for nothing any more.
         was.clear();
@@ -105,9 +106,8 @@ pub fn foresee(
     if !trace.written.is_empty() {
         let (database, others) = (was.database(configured)?, was.joined(configured)?);
         let live = together::open(&database, &others, settings.wait, &settings.control)?;
-        let images = safety::images(unlocked, before, settings.actions, done)?;
-        let mut images = images.ok_or_else(|| RecordError::Image("the safety snapshot has no rows".to_owned()))?;
-        inverse::refusal(&mut images, &*live, &trace, force)?;
+        let mut images = safety::images(unlocked, before, settings.actions, done)?;
+        inverse::refusal(rows_in(&mut images)?, &*live, &trace, force)?;
         let mut tables: BTreeMap<&String, u64> = BTreeMap::new();
         trace.written.iter().for_each(|written| *tables.entry(&written.table).or_default() += 1);
         foreseen.rows.extend(tables.into_iter().map(|(table, rows)| Rows { table: table.clone(), rows }));
@@ -127,6 +127,11 @@ pub fn foresee(
         );
     }
     Ok(foreseen)
+}
+
+/// The images that there have to be where rows were written.
+fn rows_in<I>(images: &mut Option<I>) -> Result<&mut I, RecordError> {
+    images.as_mut().ok_or_else(|| RecordError::Image("the safety snapshot has no rows".to_owned()))
 }
 
 /// What the source was called whose rows these are.

@@ -69,6 +69,11 @@ impl<'m> Together<'m> {
         Ok(Self { first, places, absent, left })
     }
 
+    /// Their databases, as parts of the snapshot.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        self.places.iter().map(Place::part)
+    }
+
     /// What the configuration says of all of them.
     pub fn model(&self, request: &Request) -> Model {
         let there = self.places.iter().map(|place| &place.source.name);

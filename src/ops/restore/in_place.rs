@@ -286,11 +286,11 @@ pub(in crate::ops) fn save(
             match safety::plan((parts, odd), configured, label, (settings.trust_times, &settings.control))? {
                 None => Before { holding: Holding::Nothing, guard, ..Before::default() },
                 Some(plan) => {
-                    let mut made = plan.take(unlocked.vault())?;
+                    let mut made = plan.take(unlocked, &named)?;
                     (settings.told)(Step::Reached("saved"));
                     let written = !guard.hold(settings)?;
                     if written {
-                        made = plan.take(unlocked.vault())?;
+                        made = plan.take(unlocked, &named)?;
                     }
                     Before { holding: Holding::Snapshot(made.id), manifest: Some(made), guard, written }
                 }

@@ -104,13 +104,19 @@ pub(in crate::ops) struct Progress {
     databases: BTreeSet<(usize, EntryPath)>,
     /// The databases of servers that changed places.
     swapped: usize,
-    files: bool,
+    /// The numbers of the parts of which something may be changed that is no database.
+    files: BTreeSet<usize>,
 }
 
 impl Progress {
     /// Was nothing changed yet?
     pub fn is_none(&self) -> bool {
-        self.databases.is_empty() && self.swapped == 0 && !self.files
+        self.databases.is_empty() && self.swapped == 0 && self.files.is_empty()
+    }
+
+    /// Was something of this part changed?
+    fn reached(&self, number: usize) -> bool {
+        self.files.contains(&number) || self.databases.iter().any(|(part, _)| *part == number)
     }
 }
 
@@ -127,9 +133,15 @@ pub(in crate::ops) fn give(change: &Change<'_>, progress: &mut Progress) -> Resu
     }
     change.guard.release();
     change.swaps.forward(&mut given.swapped, &mut progress.swapped)?;
-    progress.files = true;
-    for work in &works {
-        work.files(&mut given)?;
+    for (number, work) in works.iter().enumerate() {
+        let (changed, removed) = (std::mem::take(&mut given.changed), given.removed);
+        let done = work.files(&mut given);
+        // Where nothing could be begun, on a file system that is read-only, there is nothing to take back.
+        if given.changed || given.removed > removed {
+            progress.files.insert(number);
+        }
+        given.changed |= changed;
+        done?;
     }
     drop(works);
     tally.add_to(&mut given.files);
@@ -149,10 +161,11 @@ pub(in crate::ops) fn take_back(change: &Change<'_>, progress: &Progress) -> Res
         let changed = |path: &EntryPath| progress.databases.contains(&(number, path.clone()));
         let mut back = || {
             work.databases(&mut given, &changed, &mut |_| ())?;
-            if progress.files { work.files(&mut given) } else { work.remove(&mut given) }
+            if progress.files.contains(&number) { work.files(&mut given) } else { work.remove(&mut given) }
         };
-        // What cannot be taken back of one source keeps none of the others from it.
-        if let Err(error) = back() {
+        // What cannot be taken back of one source keeps none of the others from it; of one that was not changed, nothing
+        // need be.
+        if let (Err(error), true) = (back(), progress.reached(number)) {
             failed.get_or_insert(error);
         }
     }

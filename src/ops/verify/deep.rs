@@ -51,8 +51,10 @@ pub enum Weight {
     Damage,
     /// It could not be checked.
     Unchecked,
-    /// It was like that when it was captured, and that was known or is its owner's business.
+    /// It was damaged when it was captured, and that is known: the vault is sound, and the database is not.
     Known,
+    /// It was like that when it was captured, and is its owner's business.
+    Remark,
 }
 
 impl Deep {
@@ -153,9 +155,11 @@ fn told(health: &Health, place: &Place<'_>) -> Found {
         found.push((weight, format!("{first}{more}")));
         return found;
     }
+    // What the manifest knows is told, whatever this check makes of it.
+    found.extend(place.known.and_then(|known| Some((Weight::Known, known.damage.clone()?))));
     for (table, rows) in &health.dangling {
         let rows = counted(*rows, "reference");
-        found.push((Weight::Known, format!("{rows} of {table} to rows that are not there")));
+        found.push((Weight::Remark, format!("{rows} of {table} to rows that are not there")));
     }
     let expected = place.known.map(|known| &known.rows).filter(|rows| !rows.is_empty());
     found.extend(expected.into_iter().flat_map(|expected| differences(expected, &health.rows)));

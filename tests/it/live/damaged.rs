@@ -20,7 +20,8 @@ fn a_damaged_database_is_kept_as_it_is_and_then_given_back() {
         let report = home.json(&["restore", "latest", "--in-place"])["report"].clone();
         assert_eq!(report["databases"][0]["checked"]["result"], "sound", "{what}: {report}");
         assert_same(&home, "whole");
-        home.ok(&["restore", report["safety"].as_str().unwrap(), "--to", what]);
+        let ran = home.run(&["restore", report["safety"].as_str().unwrap(), "--to", what]);
+        assert!(ran.code == 3 && ran.err.contains("was damaged when it was captured"), "{what}: {}", ran.err);
         assert!(fs::read(home.path(what).join("shop.db")).unwrap() == damaged, "{what}");
         // It is there for whoever wants to mend it. To live by it is another matter.
         let said = home.fails(1, &["undo"]);

@@ -105,6 +105,27 @@ fn what_cannot_be_captured_beside_what_is_touched_does_not_keep_that_from_coming
 }
 
 #[test]
+fn what_is_locked_and_not_in_the_snapshot_is_no_obstacle_and_the_dry_run_says_the_same() {
+    let home = Home::new();
+    home.write("app/a.txt", "captured");
+    home.ok(&["backup", "app"]);
+    home.write("app/a.txt", "newer");
+    for name in ["app/new.db", "app/made/new.db"] {
+        fs::create_dir_all(home.path("app/made")).unwrap();
+        sql(&home.path(name), "CREATE TABLE t (x); INSERT INTO t VALUES ('newer')");
+    }
+    let held = ["app/new.db", "app/made/new.db"].map(|name| Connection::open(home.path(name)).unwrap());
+    held.iter().for_each(|held| held.execute_batch("BEGIN EXCLUSIVE").unwrap());
+    home.ok(&["restore", "latest", "--in-place", "--wait", "0", "--dry-run"]);
+    home.ok(&["restore", "latest", "--in-place", "--wait", "0"]);
+    assert_eq!(fs::read_to_string(home.path("app/a.txt")).unwrap(), "captured");
+    home.ok(&["undo", "--wait", "0"]);
+    assert_eq!(fs::read_to_string(home.path("app/a.txt")).unwrap(), "newer");
+    drop(held);
+    assert_eq!(value(&home, "app/made/new.db"), "newer");
+}
+
+#[test]
 fn a_restore_that_is_refused_for_want_of_a_safety_snapshot_leaves_none_behind() {
     let home = databases();
     home.ok(&["backup"]);

@@ -84,7 +84,7 @@ fn references_to_rows_that_are_not_there_are_told_and_are_their_owners_business(
     let found = verify(&lab, newest(&lab));
     assert_eq!(found.findings.len(), 1);
     assert_eq!(found.findings[0].what, "2 references of b to rows that are not there");
-    assert_eq!(found.findings[0].weight, Weight::Known);
+    assert_eq!(found.findings[0].weight, Weight::Remark);
 }
 
 #[test]

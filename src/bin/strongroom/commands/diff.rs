@@ -3,11 +3,15 @@ mod document;
 mod rows;
 
 use strongroom::base::selector::Selector;
+use strongroom::ops::choose::Named;
+use strongroom::ops::damaged::Damaged;
 use strongroom::ops::databases::Place;
 use strongroom::ops::error::Problem;
 use strongroom::ops::rows::is_there;
+use strongroom::ops::show::Part;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::damaged;
 use crate::commands::diff::comparison::{Asked, Comparison, Homes, Sides};
 use crate::commands::places::PlaceArgs;
 use crate::commands::{FilterArgs, selector};
@@ -49,7 +53,13 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let vault = context.unlocked()?;
     let only = args.filter.source.clone();
     let filter = args.filter.filter();
-    let select = |selector: &Selector| Ok::<_, Failure>(context.select(&vault, selector, &filter)?.manifest);
+    let snapshots = vault.snapshots()?;
+    let chooser = context.chooser(&vault, &snapshots, filter)?;
+    let select = |selector: &Selector| {
+        let manifest = context.choose(&chooser, selector, &Named::Nothing)?.manifest;
+        context.tell_app(&chooser, (selector, &Named::Nothing), &manifest)?;
+        Ok::<_, Failure>(manifest)
+    };
     let (before, after) = (select(&args.before)?, after.as_ref().map(select).transpose()?);
     let sides = Sides { before: &before, after: after.as_ref() };
     let (table, summary, rescan) = (args.table.as_deref(), args.summary, args.rescan);
@@ -58,6 +68,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     if let Some(table) = unknown.filter(|_| after.is_some()) {
         return Err(nowhere(table, sides));
     }
+    let part = only.clone().map(|source| Part { source: Some(source), ..Part::whole() });
+    let harmed = std::iter::once(&before).chain(&after).flat_map(|one| Damaged::among(one, part.as_slice()));
+    damaged::tell(&harmed.collect::<Vec<_>>(), &snapshots, context);
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     let homes = Homes { places: args.places.places(&vault, &[&before])?, configured };
     let mut comparison = Comparison::new(&vault, (sides, asked), homes, context);

@@ -9,7 +9,7 @@ use strongroom::vault::select::{Filter, SelectError, Unread};
 use crate::commands::places::PlaceArgs;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Lines, Table, local, width, wrapped, zone};
+use crate::render::{Lean, Lines, Table, local, local_with_zone, width, wrapped, zone};
 use crate::terminal::safe;
 
 /// Tell which snapshots hold a record: since when, when it changed, and since when it is gone
@@ -67,6 +67,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let request = Request { wanted: wanted(&args), part: Box::new(part), model, configured, places, control };
     context.tell_unread(&all);
     let report = find::find(&vault, &manifests, &request)?;
+    let unread = report.unread.iter().map(|unread| {
+        format!("snapshot {} of {}: {}", unread.snapshot.short(), local_with_zone(unread.time), unread.why)
+    });
+    context.alarm_some("could not be looked into as a whole", unread, report.unread.len() as u64);
     if let Some(why) = &report.live_unseen {
         context.alarm(&format!("warning: live data could not be looked at: {why}"));
     }

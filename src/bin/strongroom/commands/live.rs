@@ -6,6 +6,7 @@ use strongroom::base::text::{count, counted, printable, size};
 use strongroom::engine::sqlite::apply::{Applied, Checked, OnDamage, Way};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::actions::{Actions, Holding, Touched};
+use strongroom::ops::damaged::Damaged;
 use strongroom::ops::hooks::Hooks;
 use strongroom::ops::recover;
 use strongroom::ops::restore::Report;
@@ -14,10 +15,11 @@ use strongroom::ops::restore::swap::Swapped;
 use strongroom::ops::show::Part;
 use strongroom::ops::turns::Taken;
 use strongroom::vault::commit::Label;
+use strongroom::vault::snapshots::Snapshots;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::backup::alarm as words_of;
-use crate::commands::server;
+use crate::commands::{damaged, server};
 use crate::context::{Context, host_name, user_name};
 use crate::exit::{Ending, Failure};
 use crate::render::{Lean, Lines, Table, Tone, duration, paint};
@@ -117,8 +119,8 @@ pub fn lives(part: &Touched) -> String {
     }
 }
 
-/// Says what had been lost when the snapshot was taken, of what is given back.
-pub fn alarms(manifest: &Manifest, parts: &[Part], context: &Context) {
+/// Says what had been lost or was damaged when the snapshot was taken, of what is given back.
+pub fn alarms((manifest, parts): (&Manifest, &[Part]), snapshots: &Snapshots, context: &Context) {
     let sources: Vec<&str> = match parts {
         [] => manifest.sources.iter().map(|source| source.name.as_str()).collect(),
         some => some.iter().filter_map(|part| Some(part.source_of(manifest).ok()?.name.as_str())).collect(),
@@ -126,6 +128,7 @@ pub fn alarms(manifest: &Manifest, parts: &[Part], context: &Context) {
     for alarm in manifest.alarms.iter().filter(|alarm| sources.contains(&alarm.source.as_str())) {
         context.warn(&format!("warning: snapshot {} was taken with an {}", manifest.id.short(), words_of(alarm)));
     }
+    damaged::tell(&Damaged::among(manifest, parts), snapshots, context);
 }
 
 /// How a change of live data is taken back, behind what was done.
@@ -206,6 +209,12 @@ pub fn last_line(what: &str, ending: Ending) -> String {
 pub fn ending(report: &in_place::Report, context: &Context) -> Ending {
     let swapped = report.given.swapped.iter().filter_map(|swapped| swapped.loaded.as_ref());
     let incomplete = swapped.map(|loaded| server::ending(loaded, context)).any(|ending| ending != Ending::Done);
+    let accepted = report.given.databases.iter().filter_map(|database| match &database.applied.checked {
+        Checked::Damaged { findings } => Some(format!("{} is damaged: {findings}", database.path)),
+        _ => None,
+    });
+    let accepted: Vec<String> = accepted.collect();
+    context.alarm_some("warning", accepted.iter().cloned(), accepted.len() as u64);
     match issues(&report.given.files, context) {
         Ending::Done if incomplete => Ending::Incomplete,
         Ending::Done if report.hooks.iter().any(|ran| ran.failure.is_some()) => Ending::Incomplete,

@@ -1,6 +1,7 @@
 //! The commands. One file and one line here each.
 
 mod changes;
+mod damaged;
 mod foreseen;
 mod live;
 mod places;

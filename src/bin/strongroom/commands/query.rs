@@ -3,14 +3,17 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use strongroom::base::selector::Selector;
+use strongroom::base::text::shell_word;
 use strongroom::engine::sqlite::ask::{AskError, Cell, Rows};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::Named;
+use strongroom::ops::damaged::Damaged;
 use strongroom::ops::error::OpError;
 use strongroom::ops::query::{Query, Request, Statement};
 use strongroom::vault::select::Filter;
 
 use crate::answer::{Answer, Format};
+use crate::commands::damaged;
 use crate::commands::places::PlaceArgs;
 use crate::commands::selector;
 use crate::context::Context;
@@ -87,9 +90,26 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     let places = args.places.places(&vault, &[&manifest])?;
     let request = Request { manifest: &manifest, part, attach, statement, values, configured, places, control };
-    let query = Query::open(&vault, request)?;
+    let in_order: Vec<&Manifest> =
+        std::iter::once(&manifest).chain(args.attach.iter().map(|(_, other)| &others[&other.to_string()])).collect();
+    let explained = |error| damaged::explained(error, &in_order, &snapshots, |sound| again(&args, sound));
+    let query = Query::open(&vault, request).map_err(explained)?;
     query.warnings.iter().for_each(|warning| context.warn(&format!("warning: {warning}")));
-    answer(&query, &args, context)
+    for (manifest, part) in in_order.iter().zip(&query.parts) {
+        damaged::tell(&Damaged::among(manifest, std::slice::from_ref(part)), &snapshots, context);
+    }
+    answer(&query, &args, &explained, context)
+}
+
+/// The same question to another snapshot.
+fn again(args: &Args, snapshot: &str) -> String {
+    let mut words = vec!["strongroom query".to_owned(), snapshot.to_owned()];
+    words.extend(args.source.as_ref().map(|source| format!("--source {}", shell_word(&source.to_string_lossy()))));
+    words
+        .extend(args.attach.iter().map(|(name, other)| format!("--attach {}", shell_word(&format!("{name}={other}")))));
+    words.push(shell_word(&args.sql));
+    words.extend(args.values.iter().map(|value| format!("--bind {}", shell_word(value))));
+    words.join(" ")
 }
 
 /// What is meant.
@@ -107,19 +127,24 @@ fn statement(args: &Args) -> Result<Statement, Failure> {
     }
 }
 
-fn answer(query: &Query, args: &Args, context: &Context) -> Result<Ending, Failure> {
+fn answer(
+    query: &Query,
+    args: &Args,
+    explained: &dyn Fn(OpError) -> Failure,
+    context: &Context,
+) -> Result<Ending, Failure> {
     let format = args.format.unwrap_or(if context.json() { Format::Json } else { Format::Table });
     let mut out = context.out(64 << 10);
     if format == Format::Table && args.sql.trim().starts_with(".schema") {
         let mut statements = Statements { out: &mut out };
         let answered = query.answer(&mut statements);
-        return done(answered.and_then(|_| out.flush().map_err(output)));
+        return done(answered.and_then(|_| out.flush().map_err(output)), explained);
     }
     let head = serde_json::json!({ "snapshot": query.snapshot, "database": query.database });
     let mut answer = Answer::new(&mut out, format, width(), &head);
     let answered = query.answer(&mut answer).and_then(|_| answer.finish().map_err(output));
     let cut = answer.cut;
-    let ending = done(answered)?;
+    let ending = done(answered, explained)?;
     if cut > 0 {
         let cells = strongroom::base::text::counted(cut, "value");
         context.warn(&format!("{cells} cut to fit; --format csv or json writes everything"));
@@ -132,10 +157,10 @@ fn output(error: std::io::Error) -> OpError {
 }
 
 /// Where the output itself failed, it knows, and decides how the run ends.
-fn done(answered: Result<(), OpError>) -> Result<Ending, Failure> {
+fn done(answered: Result<(), OpError>, explained: &dyn Fn(OpError) -> Failure) -> Result<Ending, Failure> {
     match answered {
         Err(OpError::Ask(AskError::Output(_))) => Ok(Ending::Done),
-        result => Ok(result.map(|()| Ending::Done)?),
+        result => result.map(|()| Ending::Done).map_err(explained),
     }
 }
 

@@ -10,6 +10,8 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{count, counted, size};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::Chooser;
+use strongroom::ops::damaged::Damaged;
+use strongroom::ops::error::OpError;
 use strongroom::ops::places::Places;
 use strongroom::ops::recover::{self, BUDGET, Case, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
@@ -18,10 +20,12 @@ use strongroom::ops::show::Part;
 use strongroom::record::drift::Given;
 use strongroom::record::plan::{Act, OnConflict};
 use strongroom::vault::select::Filter;
+use strongroom::vault::snapshots::Snapshots;
 use strongroom::vault::unlocked::UnlockedVault;
 
-use request::{named, request};
+use request::{again, form, named, request};
 
+use crate::commands::damaged;
 use crate::commands::foreseen;
 use crate::commands::live::{self, LiveArgs};
 use crate::commands::places::{PlaceArgs, confirmed};
@@ -168,7 +172,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         let meant = recover::named(&vault, &manifest, &meant)?;
         let mut places = args.places.places(&vault, &[&manifest])?;
         certain(&chooser, (&args, &manifest), std::slice::from_ref(&meant), &places, context)?;
-        return file((meant, &mut places), &vault, &manifest, &args, context);
+        return file((meant, &mut places), (&vault, &snapshots), &manifest, &args, context);
     }
     let part = |text: &OsStr| chooser.part(text, &manifest);
     let own = args.source.as_deref().map(part).transpose()?;
@@ -180,20 +184,24 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     } else if let Some(selector) = &args.snapshot {
         context.tell_app(&chooser, (selector, &named(&args, context.config()?.as_ref())), &manifest)?;
     }
+    let explained = |error| damaged::explained(error, &[&manifest], &snapshots, |sound| again(&args, sound));
     let request = |places: &Places| request(&args, given.as_ref(), part.clone(), places.clone(), context);
     if let Some(export) = &args.export {
-        return written_down(export, &vault, &manifest, &request(&places)?, context);
+        let done = written_down(export, &vault, &manifest, (form(&export[0])?, &request(&places)?), context);
+        let read = done.map_err(explained)?;
+        damaged::tell(&Damaged::among(&manifest, &read), &snapshots, context);
+        return Ok(Ending::Done);
     }
     let clock = Instant::now();
     let planned = confirmed(&mut places, context, |places| match request(places) {
         Err(failure) => Ok(Err(failure)),
-        Ok(request) => {
-            let case = Case::open(&vault, &manifest, request)?;
-            let recovery = given.clone().map_or_else(|| case.plan(), Ok)?;
-            Ok(Ok((case, recovery)))
-        }
+        Ok(request) => match planned((&vault, &manifest), request, given.as_ref()) {
+            Err(error) if Damaged::behind(&error, &[&manifest]).is_some() => Ok(Err(explained(error))),
+            planned => Ok(Ok(planned?)),
+        },
     });
     let (mut case, recovery) = planned??;
+    damaged::tell(&Damaged::among(&manifest, &case.read(&recovery)), &snapshots, context);
     let shown = plan::Shown { recovery: &recovery, time: manifest.time, fetched: case.fetched() };
     if let Some(file) = &args.plan_out {
         kept::write(file, &recovery)?;
@@ -206,9 +214,23 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     if !context.json() {
         context.print(&shown.words());
     }
-    let report = act(&vault, &mut case, &recovery, &args, context)?;
+    let actions = context.actions(&vault)?;
+    let told = |step: Step| live::told(&step, context);
+    let settings = args.live.settings(&actions, None, args.numeric_ids, &told, context);
+    let report = recover::apply(&vault, &mut case, &recovery, &settings).map_err(explained)?;
     tell(&shown, &report, &args, clock.elapsed().as_millis() as u64, context);
     Ok(ending(&recovery))
+}
+
+/// Both sides, and the plan that was given, or the one that is made of them.
+fn planned<'m>(
+    (vault, manifest): (&UnlockedVault, &'m Manifest),
+    request: Request,
+    given: Option<&Recovery>,
+) -> Result<(Case<'m>, Recovery), OpError> {
+    let case = Case::open(vault, manifest, request)?;
+    let recovery = given.cloned().map_or_else(|| case.plan(), Ok)?;
+    Ok((case, recovery))
 }
 
 /// Fails where a snapshot that was not named by its id may be meant of another place.
@@ -231,7 +253,7 @@ fn certain(
 /// One file, where it lives, whatever stands there now.
 fn file(
     (found, places): (Part, &mut Places),
-    vault: &UnlockedVault,
+    (vault, snapshots): (&UnlockedVault, &Snapshots),
     manifest: &Manifest,
     args: &Args,
     context: &Context,
@@ -243,6 +265,7 @@ fn file(
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let (parts, configured) = (vec![found], configured.unwrap_or_default());
     confirmed(places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
+    live::alarms((manifest, &parts), snapshots, context);
     let request = in_place::Request { parts, configured, places: places.clone(), settings };
     if args.dry_run {
         let about = serde_json::json!({ "file": shown });
@@ -260,24 +283,19 @@ fn file(
     Ok(live::ending(&report, context))
 }
 
+/// Writes records down. Returns what of the snapshot was read for it.
 fn written_down(
     export: &[String],
     vault: &UnlockedVault,
     manifest: &Manifest,
-    request: &Request,
+    (form, request): (Form, &Request),
     context: &Context,
-) -> Result<Ending, Failure> {
-    let form = match export[0].as_str() {
-        "csv" => Form::Csv,
-        "json" => Form::Json,
-        "sql" => Form::Sql,
-        other => return Err(Failure::usage(format!("{other} is no format"), "it is csv, json or sql")),
-    };
+) -> Result<Vec<Part>, OpError> {
     let folder = PathBuf::from(&export[1]);
     let done = recover::export(vault, manifest, request, form, &folder)?;
     if context.json() {
         context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": folder, "report": done }));
-        return Ok(Ending::Done);
+        return Ok(done.read);
     }
     for (table, rows) in &done.rows {
         let needed = match done.needed.get(table) {
@@ -289,20 +307,7 @@ fn written_down(
     let files = if done.files == 0 { String::new() } else { format!(" and {}", counted(done.files, "file")) };
     let rows = counted(done.rows.values().sum(), "row");
     context.print(&format!("{rows}{files} written into {}\n", folder.display()));
-    Ok(Ending::Done)
-}
-
-fn act(
-    vault: &UnlockedVault,
-    case: &mut Case<'_>,
-    recovery: &Recovery,
-    args: &Args,
-    context: &Context,
-) -> Result<Report, Failure> {
-    let actions = context.actions(vault)?;
-    let told = |step: Step| live::told(&step, context);
-    let settings = args.live.settings(&actions, None, args.numeric_ids, &told, context);
-    Ok(recover::apply(vault, case, recovery, &settings)?)
+    Ok(done.read)
 }
 
 fn only_shown(shown: &plan::Shown<'_>, dry: bool, context: &Context) -> Result<Ending, Failure> {

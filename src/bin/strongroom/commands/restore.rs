@@ -12,6 +12,7 @@ use strongroom::ops::restore::live_target::{self, Way};
 use strongroom::ops::restore::whose::Chosen;
 use strongroom::ops::restore::{self, Report, Request, in_place};
 use strongroom::ops::show::Part;
+use strongroom::vault::snapshots::Snapshots;
 use strongroom::vault::unlocked::UnlockedVault;
 
 use crate::commands::foreseen;
@@ -96,24 +97,30 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     args.server.refuse_elsewhere()?;
     let Some(to) = args.to.clone() else {
         chosen.must_be_certain(&manifest, &parts, (&places, &configured))?;
-        return in_place(&vault, &manifest, (parts, places), &args, context);
+        return in_place((&vault, &snapshots), &manifest, (parts, places), &args, context);
     };
     let request = Request { parts, to, numeric_ids: args.numeric_ids, control: context.control.clone() };
     match live_target::way(&vault, (&manifest, &chosen), &request, &places, &configured)? {
         Way::Beside if args.dry_run => {
+            live::alarms((&manifest, &request.parts), &snapshots, context);
             let about = json!({ "snapshot": manifest.id, "to": request.to });
             foreseen::tell(about, context, |told| restore::foreseen::beside(&vault, &manifest, &request, told))
         }
-        Way::Beside => beside(&vault, &manifest, &request, context),
+        Way::Beside => beside((&vault, &snapshots), &manifest, &request, context),
         Way::InPlace => {
             chosen.must_be_of_this_host(&manifest, &request.parts)?;
             context.say(&format!("{} is where it lives: restoring in place", request.to.display()));
-            in_place(&vault, &manifest, (request.parts, places), &args, context)
+            in_place((&vault, &snapshots), &manifest, (request.parts, places), &args, context)
         }
     }
 }
 
-fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context: &Context) -> Result<Ending, Failure> {
+fn beside(
+    (vault, snapshots): (&UnlockedVault, &Snapshots),
+    manifest: &Manifest,
+    request: &Request,
+    context: &Context,
+) -> Result<Ending, Failure> {
     let clock = Instant::now();
     let progress = Progress::start(context, "restoring", "files");
     let report = restore::restore(vault, manifest, request)?;
@@ -128,7 +135,7 @@ fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context
         context
             .warn(&format!("warning: {what} that stood there and held something else: replaced, without a way back"));
     }
-    live::alarms(manifest, &request.parts, context);
+    live::alarms((manifest, &request.parts), snapshots, context);
     let ending = live::issues(&report, context);
     let last = format!("restored {} of {}", manifest.id.short(), local_with_zone(manifest.time));
     context.print(&format!("{}\n", live::last_line(&last, ending)));
@@ -136,7 +143,7 @@ fn beside(vault: &UnlockedVault, manifest: &Manifest, request: &Request, context
 }
 
 fn in_place(
-    vault: &UnlockedVault,
+    (vault, snapshots): (&UnlockedVault, &Snapshots),
     manifest: &Manifest,
     (parts, mut places): (Vec<Part>, Places),
     args: &Args,
@@ -152,7 +159,7 @@ fn in_place(
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let configured = configured.unwrap_or_default();
     confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
-    live::alarms(manifest, &parts, context);
+    live::alarms((manifest, &parts), snapshots, context);
     let request = in_place::Request { parts, configured, places, settings };
     if args.dry_run {
         let about = json!({ "snapshot": manifest.id });

@@ -7,11 +7,13 @@ use strongroom::base::selector::Selector;
 use strongroom::base::text::{counted, size};
 use strongroom::format::manifest::SourceRecord;
 use strongroom::ops::choose::Named;
+use strongroom::ops::damaged::Damaged;
 use strongroom::ops::error::{OpError, Problem};
 use strongroom::ops::show::{self, Part};
 use strongroom::vault::snapshots::Snapshot;
 use strongroom::vault::unlocked::UnlockedVault;
 
+use crate::commands::damaged;
 use crate::commands::snapshots::document;
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
@@ -46,6 +48,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     context.tell_app(&chooser, (&args.snapshot, &named), &snapshot.manifest)?;
     let part = args.part.as_deref().map(|text| chooser.part(text, &snapshot.manifest)).transpose()?;
     part.iter().for_each(|part| tell_absence(&snapshot, part, context));
+    if let Some(part) = part.as_ref().filter(|_| args.cat) {
+        damaged::tell(&Damaged::among(&snapshot.manifest, std::slice::from_ref(part)), &snapshots, context);
+    }
     match part {
         Some(part) if args.cat => cat(&vault, &snapshot, &part, context)?,
         Some(part) if context.json() => list_json(&vault, &snapshot, &part, context)?,

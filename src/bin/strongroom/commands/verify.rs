@@ -91,7 +91,11 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         context.print(&words(&report, deep.as_ref(), damaged, &args, clock.elapsed().as_millis() as u64));
     }
     for finding in deep.iter().flat_map(|deep| &deep.findings) {
-        context.warn(&tell_finding(finding));
+        match finding.weight {
+            Weight::Remark => context.say(&tell_finding(finding)),
+            Weight::Known => context.alarm(&tell_finding(finding)),
+            Weight::Damage | Weight::Unchecked => context.warn(&tell_finding(finding)),
+        }
     }
     for damage in &report.damage {
         context.warn(&tell(damage));
@@ -155,8 +159,11 @@ fn words(report: &Report, deep: Option<&Deep>, damaged: bool, args: &Args, milli
         let packs = counted(report.unreferenced, "pack");
         text.push(&format!("  {packs} of an interrupted backup belong to no catalog yet"));
     }
+    let known = deep.is_some_and(|deep| deep.any(Weight::Known));
     if !damaged {
-        text.push(&format!("{} · nothing damaged · {}", paint(Tone::Safe, "sound"), duration(milliseconds)));
+        let told =
+            if known { "the vault has what was captured, which was damaged (see below)" } else { "nothing damaged" };
+        text.push(&format!("{} · {told} · {}", paint(Tone::Safe, "sound"), duration(milliseconds)));
     }
     text
 }
@@ -165,7 +172,8 @@ fn tell_finding(finding: &Finding) -> String {
     let word = match finding.weight {
         Weight::Damage => paint(Tone::Lost, "damaged:"),
         Weight::Unchecked => paint(Tone::Look, "not checked:"),
-        Weight::Known => "as captured:".to_owned(),
+        Weight::Known => paint(Tone::Lost, "damaged when it was captured:"),
+        Weight::Remark => "as captured:".to_owned(),
     };
     format!("{word} {} of {}: {}", finding.database, finding.snapshot.short(), finding.what)
 }

@@ -7,6 +7,7 @@ use std::{error, fmt, io};
 use rusqlite::ErrorCode;
 
 use crate::base::error::{Class, Explain, Explained, reason};
+use crate::engine::sqlite::error::words;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
@@ -30,8 +31,8 @@ pub enum ApplyError {
     Encoding { path: PathBuf },
     #[error("{} would not be sound: {findings}", .path.display())]
     Unsound { path: PathBuf, findings: String },
-    #[error("cannot {action} {}", .path.display())]
-    Sqlite { action: &'static str, path: PathBuf, source: rusqlite::Error },
+    #[error("cannot {action} {}: {reason}", .path.display())]
+    Sqlite { action: &'static str, path: PathBuf, reason: String },
     #[error("cannot {action} {}: {}", .path.display(), reason(source))]
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("interrupted")]
@@ -93,7 +94,7 @@ impl Told<'_> {
                 Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ApplyError::Busy { path, waited },
                 Some(ErrorCode::NotADatabase) => ApplyError::NotADatabase { path },
                 Some(ErrorCode::DatabaseCorrupt) => ApplyError::Unreadable { path, source },
-                _ => ApplyError::Sqlite { action, path, source },
+                _ => ApplyError::Sqlite { action, path, reason: words(&source) },
             }
         }
     }

@@ -5,6 +5,7 @@ use rustix::fs::mknodat;
 use tempfile::TempDir;
 
 use super::*;
+use crate::engine::sqlite::error::words;
 
 const READ_WRITE: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
@@ -190,4 +191,17 @@ fn a_journal_cannot_have_sqlite_delete_another_file() {
     let answer = file.connect(READ_WRITE).and_then(|connection| value(&connection));
     // SQLite of today finds by itself that this is no name of a journal, and is refused it where it does not.
     assert!(precious.exists(), "{answer:?}");
+}
+
+#[test]
+fn no_message_names_the_way_by_which_this_process_reaches_a_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = DatabaseFile::at(&folder.path().join("gone.db")).unwrap();
+    let uri = file.uri().unwrap();
+    let attached = Connection::open_in_memory().unwrap().execute("ATTACH ? AS live", [&uri]).unwrap_err();
+    for error in [file.connect(READ_WRITE).unwrap_err(), file.connect_alone().unwrap_err(), attached] {
+        assert!(error.to_string().contains(FOLDERS), "{error}");
+        let said = words(&error);
+        assert!(said.starts_with("unable to open database") && !said.contains(['/', ':']), "{said}");
+    }
 }

@@ -8,12 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat};
+use rustix::io::pread;
 
 use crate::base::entry::{Entry, Kind};
 use crate::base::error::{Class, Explain, one_line};
 use crate::base::path::{EntryPath, encode};
-use crate::engine::sqlite::apply::{self, OnDamage, Options as Reading};
+use crate::engine::sqlite::apply::{self, ApplyError, OnDamage, Options as Reading};
 use crate::engine::sqlite::file::DatabaseFile;
+use crate::engine::sqlite::held::PlainFile;
 use crate::ops::actions::Kind as ActionKind;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
@@ -158,6 +160,9 @@ impl Looking<'_> {
             (_, Some(there)) => Found::Other(length(&there)),
             (_, None) => Found::Nothing,
         };
+        if matches!(found, Found::Other(_) | Found::Nothing) {
+            self.look.must_be_sound(wanted)?;
+        }
         self.seen.entry(&named, found);
         Ok(())
     }
@@ -241,6 +246,40 @@ impl Look<'_> {
             // What SQLite cannot read is not what was captured.
             holds => Ok(holds.unwrap_or(false)),
         }
+    }
+
+    /// Refuses a database that was damaged when it was captured, as the change itself does.
+    fn must_be_sound(&self, wanted: &Entry) -> Result<(), OpError> {
+        let known = self.place.gives.into_iter().flat_map(|record| &record.databases);
+        let mut damage = known.filter(|known| known.path == wanted.path).filter_map(|known| known.damage.clone());
+        match damage.next().filter(|_| self.change.settings.on_damage == OnDamage::Refuse) {
+            // What stands there as it was captured is left alone.
+            Some(findings) if !self.is_as_it_lay_there(wanted) => {
+                Err(ApplyError::Unsound { path: self.place.ground.path(&wanted.path), findings }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does the file hold these very bytes? Asked where SQLite cannot tell.
+    fn is_as_it_lay_there(&self, wanted: &Entry) -> bool {
+        let (Some(record), Some(live)) = (self.place.gives, self.place.ground.database(&wanted.path)) else {
+            return false;
+        };
+        let Ok(file) = live.open().map(PlainFile::from) else { return false };
+        let origin = Origin { record, library: self.library, control: &self.change.settings.control };
+        let same = origin.pages(wanted, &live, |wanted| {
+            let (mut at, mut block, mut there) = (0, Vec::new(), Vec::new());
+            while (wanted.blocks)(&mut block).map_err(ApplyError::content)? {
+                there.resize(block.len(), 0);
+                if pread(&file, &mut there[..], at) != Ok(block.len()) || there != block {
+                    return Ok(false);
+                }
+                at += block.len() as u64;
+            }
+            Ok(live.look().ok().flatten().is_some_and(|stat| u64::try_from(stat.st_size) == Ok(at)))
+        });
+        same.unwrap_or(false)
     }
 
     /// Was the folder made by what is taken back? It goes with it, if nothing is in it.

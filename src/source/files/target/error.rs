@@ -16,7 +16,7 @@ pub enum TargetError {
     Closed { path: String, source: io::Error },
     #[error("no space left to restore {path}")]
     Full { path: String, source: io::Error },
-    #[error("cannot restore {path}: the file system is read-only")]
+    #[error("cannot restore {path}: {}", reason(source))]
     ReadOnly { path: String, source: io::Error },
     #[error("cannot restore {path}: {what} is in the way")]
     InTheWay { path: String, what: String },

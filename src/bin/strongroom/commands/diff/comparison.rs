@@ -228,8 +228,11 @@ impl<'c> Comparison<'c> {
             let control = self.told.context.control.clone();
             let request = Request { before, source, path, after, root: live, table, control };
             match differing(self.vault, &request, Gathered::new(&self.told, source, path, &mut self.document)) {
-                // Something else stands where it was, or SQLite cannot have both: that costs only these rows.
-                Err(OpError::Ask(error @ (AskError::NoLive { .. } | AskError::Encodings { .. }))) => {
+                // Something else stands where it was, one of them is damaged, or SQLite cannot have both: that costs only
+                // these rows.
+                Err(OpError::Ask(
+                    error @ (AskError::NoLive { .. } | AskError::Encodings { .. } | AskError::Unsound { .. }),
+                )) => {
                     self.output.rows_not_compared(&format!("{}/{path}", source.name), &one_line(&error));
                 }
                 tables => {

@@ -10,7 +10,7 @@ use strongroom::ops::choose::Named;
 use strongroom::ops::config::Config;
 use strongroom::ops::live_database::LiveDatabase;
 use strongroom::ops::places::Places;
-use strongroom::ops::recover::{Asked, Beside, Recovery, Request};
+use strongroom::ops::recover::{Asked, Beside, Form, Recovery, Request};
 use strongroom::ops::show::Part;
 use strongroom::record::plan::Options;
 use strongroom::source::files::root;
@@ -83,6 +83,27 @@ pub(super) fn into(named: &OsStr) -> Result<LiveDatabase, Failure> {
         }
         server => server,
     })
+}
+
+/// How records are written down.
+pub(super) fn form(named: &str) -> Result<Form, Failure> {
+    match named {
+        "csv" => Ok(Form::Csv),
+        "json" => Ok(Form::Json),
+        "sql" => Ok(Form::Sql),
+        other => Err(Failure::usage(format!("{other} is no format"), "it is csv, json or sql")),
+    }
+}
+
+/// The command that shows what would come back of another snapshot.
+pub(super) fn again(args: &Args, snapshot: &str) -> String {
+    let mut words = vec!["strongroom recover".to_owned(), snapshot.to_owned()];
+    words.extend(args.entity.iter().chain(&args.keys).map(|word| shell_word(word)));
+    let named = [("--table", &args.table), ("--where", &args.condition), ("--missing", &args.missing)];
+    words.extend(named.iter().filter_map(|(name, value)| Some(format!("{name} {}", shell_word(value.as_ref()?)))));
+    words.extend(args.source.as_ref().map(|source| format!("--source {}", shell_word(&source.to_string_lossy()))));
+    words.push("--dry-run".to_owned());
+    words.join(" ")
 }
 
 pub(super) fn asked(args: &Args) -> Result<Asked, Failure> {
