@@ -10,6 +10,7 @@ mod absent;
 mod backup;
 mod choosing;
 mod discover;
+mod hints;
 mod keys;
 mod kindness;
 mod output;

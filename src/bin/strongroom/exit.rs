@@ -82,7 +82,10 @@ impl Failure {
                 Some(error) => strongroom::base::error::reason(error),
                 None => cause.to_string(),
             };
-            if !causes.contains(&text) && !message.ends_with(&text) {
+            // A full disk is named by the message itself.
+            let is_said =
+                message.ends_with(&text) || (message.starts_with("no space left") && text.starts_with("no space left"));
+            if !causes.contains(&text) && !is_said {
                 causes.push(text);
             }
             next = cause.source();

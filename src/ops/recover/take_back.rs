@@ -71,8 +71,13 @@ pub fn take_back(
     let source = database_source(before);
     work.keep_safe(&source, (&database, &others, &*live), &rows, false)?;
     let mut images = safety::images(unlocked, before, settings.actions, done)?;
+    let mut rows_removed = 0;
     work.commit(!rows.is_empty(), |told| match &mut images {
-        Some(images) => inverse::restore(images, &mut *live, &trace, force, told),
+        Some(images) => {
+            let made = inverse::restore(images, &mut *live, &trace, force, told)?;
+            rows_removed = made.written.iter().filter(|row| row.digest.is_none()).count() as u64;
+            Ok(made)
+        }
         None => Err(RecordError::Image("the safety snapshot has no rows".to_owned())),
     })?;
     if done.state == State::Begun {
@@ -81,7 +86,7 @@ pub fn take_back(
     }
     let safety = if let Holding::Snapshot(id) = work.action.safety { Some(id) } else { None };
     let removed = was.files.iter().filter(|file| !file.replaced).count() as u64;
-    let mut given = Given { rows: rows.len() as u64, removed, ..Given::default() };
+    let mut given = Given { rows: rows.len() as u64, rows_removed, removed, ..Given::default() };
     given.files.files = was.files.len() as u64 - removed;
     Ok(Report { action: Some(work.action.id), places: Vec::new(), safety, given, hooks: Vec::new() })
 }

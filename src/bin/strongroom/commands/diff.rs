@@ -5,10 +5,10 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use strongroom::base::error::one_line;
+use strongroom::base::error::{Explain, one_line};
 use strongroom::base::path::{self, EntryPath};
 use strongroom::base::selector::Selector;
-use strongroom::base::text::{count, counted};
+use strongroom::base::text::{count, counted, shell_word};
 use strongroom::engine::postgres::layout;
 use strongroom::engine::sqlite::ask::AskError;
 use strongroom::engine::sqlite::rows::{self as rows_of, Row, RowChange, Value};
@@ -31,7 +31,7 @@ use crate::commands::places::{PlaceArgs, confirmed};
 use crate::commands::{FilterArgs, selector};
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
-use crate::render::{Lean, Table, Tone, paint};
+use crate::render::{Lean, Lines, Table, Tone, paint};
 
 /// Show what changed between two snapshots, or between one and what is there now
 #[derive(clap::Args)]
@@ -91,7 +91,6 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let root = EntryPath::root();
     let mut configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     let mut places = args.places.places(&vault, &[&before])?;
-    let several = only.is_none() && before.sources.len() > 1;
     let mut document = Document::new(context, before.id);
     for source in before.sources.iter().filter(|source| only.as_ref().is_none_or(|name| source.name.as_str() == name)) {
         if let Some(why) = absent(&before, after.as_ref(), source) {
@@ -139,8 +138,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                 let compared = diff::live(&vault, sides, &*live, how, &mut each, server.as_mut());
                 let skipped = match compared {
                     // What is gone or cannot be reached keeps nobody from comparing the rest.
-                    Err(OpError::Source(error)) if several && is_its_own(&error) => {
+                    Err(OpError::Source(error)) if is_its_own(&error) => {
                         output.not_compared(source.name.as_str(), &one_line(&error));
+                        output.hint(&before, source, error.hint().filter(|_| !error.is_absence()));
                         continue;
                     }
                     compared => compared?,
@@ -167,6 +167,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
                 // Something else stands where it was, or SQLite cannot have both: that costs only these rows.
                 Err(OpError::Ask(error @ (AskError::NoLive { .. } | AskError::Encodings { .. }))) => {
                     context.warn(&format!("rows not compared: {}/{path}: {}", source.name, one_line(&error)));
+                    output.hint(&before, source, error.hint());
                     output.skipped += 1;
                 }
                 tables => {
@@ -183,7 +184,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         };
         context.print(&format!("{}: {words}\n", source.name));
     }
-    if let Some(name) = unknown.filter(|_| tables_told == 0) {
+    if let Some(name) = unknown.filter(|_| tables_told == 0 && output.skipped == 0) {
         return Err(nowhere(name));
     }
     if context.json() {
@@ -313,6 +314,15 @@ impl Output<'_> {
     fn not_compared(&mut self, source: &str, why: &str) {
         self.context.warn(&format!("not compared: {source}: {why}"));
         self.skipped += 1;
+    }
+
+    /// The way out where live data could not be compared; to have it as it was, where nothing better is known.
+    fn hint(&self, before: &Manifest, source: &SourceRecord, hint: Option<String>) {
+        let (id, name) = (before.id.short(), shell_word(source.name.as_str()));
+        let hint = hint.unwrap_or_else(|| format!("give it back with strongroom restore {id} {name} --in-place"));
+        let mut lines = Lines::new();
+        lines.push_command(&format!("hint: {hint}"));
+        self.context.warn(&lines);
     }
 
     fn tell(&mut self, source: &SourceRecord, difference: &Difference) {
