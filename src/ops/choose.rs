@@ -360,7 +360,7 @@ impl<'v> Chooser<'v> {
     fn has_file(&self, part: &Part, manifest: &Manifest) -> Result<bool, OpError> {
         let listings: Vec<_> = manifest.sources.iter().map(|source| (&source.name, &source.listing)).collect();
         self.once((listings, &part.source, &part.path), || match recover::named(self.unlocked, manifest, part) {
-            Err(OpError::Problem(Problem::NoPath { .. })) => Ok(false),
+            Err(OpError::Problem(Problem::NoPath { .. } | Problem::Nowhere { .. })) => Ok(false),
             Err(OpError::Problem(Problem::WhichFile { .. })) | Ok(_) => Ok(true),
             Err(error) => Err(error),
         })

@@ -4,6 +4,10 @@
 //! says what it found and has no source for, rather than leaving it out in silence.
 
 mod draft;
+mod engines;
+mod left_out;
+
+pub use left_out::{LeftOut, What};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,6 +18,7 @@ use crate::base::control::Control;
 use crate::engine::regular;
 use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::begins_like_a_database;
+use crate::ops::discover::engines::Engine;
 use crate::ops::error::{OpError, Problem};
 
 /// Folders that tools make and can make again.
@@ -41,8 +46,14 @@ const DOCUMENTS: [&str; 32] = [
     "jpg", "jpeg", "gif", "webp", "tif", "tiff", "heic", "bmp", "mp3", "wav", "m4a", "mp4", "mov", "mkv", "zip", "7z",
 ];
 /// Folders that hold such files whatever their endings.
-const DOCUMENT_FOLDERS: [&str; 7] =
-    ["documents", "uploads", "upload", "media", "attachments", "userfiles", "user-files"];
+const DOCUMENT_FOLDERS: [&str; 8] =
+    ["documents", "uploads", "upload", "media", "attachments", "userfiles", "user-files", "user_files"];
+/// Folders that are named for data where they lie near the top, and may be code's own where they lie deeper.
+const DATA_FOLDERS: [&str; 4] = ["docs", "data", "storage", "files"];
+/// Folders of source text.
+const CODE: [&str; 8] = ["src", "lib", "test", "tests", "spec", "examples", "packages", "include"];
+/// How near.
+const NEAR: usize = 2;
 
 /// What a folder holds, by paths relative to it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,6 +63,14 @@ struct Findings {
     servers: Vec<Server>,
     compose: Vec<Compose>,
     documents: Vec<PathBuf>,
+    variables: Vec<Variable>,
+}
+
+/// A variable of an environment file that names a database of an engine.
+#[derive(Debug, PartialEq, Eq)]
+struct Variable {
+    path: PathBuf,
+    engine: Engine,
 }
 
 /// A variable of an environment file that holds the URL of a PostgreSQL database.
@@ -61,11 +80,11 @@ struct Server {
     variable: String,
 }
 
-/// A compose file with the images it runs.
+/// A compose file with the engines it runs.
 #[derive(Debug, PartialEq, Eq)]
 struct Compose {
     path: PathBuf,
-    images: Vec<String>,
+    engines: Vec<Engine>,
 }
 
 /// A configuration to be looked through, and how many sources it names.
@@ -75,13 +94,16 @@ pub struct Discovery {
     pub sources: Vec<String>,
     /// What was found and cannot be captured yet: said in the text as well.
     pub missing: Vec<String>,
+    /// What no source holds, the largest first: said in the text as well.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// Looks through `folder` and writes the text of a configuration that will stand in it. `vault` is what to name as the
 /// vault; without it the usual place is left to be the vault.
 pub fn discover(folder: &Path, vault: Option<&str>, control: &Control) -> Result<Discovery, OpError> {
     let findings = survey(folder, control)?;
-    Ok(draft::write(folder, vault, &findings))
+    let left_out = left_out::look(folder, vault, &findings, control)?;
+    Ok(draft::write(folder, vault, &findings, left_out))
 }
 
 fn survey(folder: &Path, control: &Control) -> Result<Findings, OpError> {
@@ -98,7 +120,7 @@ fn survey(folder: &Path, control: &Control) -> Result<Findings, OpError> {
                 let source = error.into_io_error().unwrap_or_else(|| std::io::ErrorKind::Other.into());
                 return Err(Problem::Unreadable { path: folder.display().to_string(), source }.into());
             }
-            // What cannot be looked into is told by the backup.
+            // What cannot be looked into is left out, and told as such.
             Err(_) => continue,
         };
         if entry.file_type().is_file() {
@@ -121,14 +143,10 @@ impl Findings {
         let name = entry.file_name().to_string_lossy().to_lowercase();
         if is_environment(&name) {
             self.environments.push(path.to_owned());
-            for variable in servers(entry.path()) {
-                // The same name in another file is the same database, elsewhere.
-                if !self.servers.iter().any(|known| known.variable == variable) {
-                    self.servers.push(Server { path: path.to_owned(), variable });
-                }
-            }
+            self.environment(path, &regular::text(entry.path(), 1 << 20).unwrap_or_default());
         } else if is_compose(&name) {
-            self.compose.push(Compose { path: path.to_owned(), images: images(entry.path()) });
+            let text = regular::text(entry.path(), 1 << 20).unwrap_or_default();
+            self.compose.push(Compose { path: path.to_owned(), engines: engines::of_images(&text) });
         } else if is_database(entry) {
             self.databases.push(path.to_owned());
         } else if !["-wal", "-shm", "-journal"].iter().any(|end| name.ends_with(end)) {
@@ -136,6 +154,24 @@ impl Findings {
             let ending = Path::new(&name).extension().and_then(|end| end.to_str()).unwrap_or_default();
             counts.documents += u64::from(DOCUMENTS.contains(&ending));
             counts.files += 1;
+        }
+    }
+}
+
+impl Findings {
+    /// The databases that an environment file names. The same name in another file is the same database, elsewhere.
+    fn environment(&mut self, path: &Path, text: &str) {
+        for (name, value) in variables(text) {
+            let is_known = self.servers.iter().any(|known| known.variable == name)
+                || self.variables.iter().any(|known| known.engine.named == name);
+            if is_known {
+                continue;
+            }
+            if is_postgres(value) {
+                self.servers.push(Server { path: path.to_owned(), variable: name.to_owned() });
+            } else if let Some(engine) = engines::of_variable(name, value) {
+                self.variables.push(Variable { path: path.to_owned(), engine });
+            }
         }
     }
 }
@@ -158,26 +194,19 @@ fn is_database(entry: &DirEntry) -> bool {
     whole_pages && DatabaseFile::at(entry.path()).is_ok_and(|file| begins_like_a_database(&file))
 }
 
-/// The variables of an environment file that are URLs of PostgreSQL. Their values, which may hold passwords, stay there.
-fn servers(file: &Path) -> Vec<String> {
-    let text = regular::text(file, 1 << 20).unwrap_or_default();
-    let lines = text.lines();
-    let variable = |line: &str| {
+/// The variables of an environment file with their values, which may hold passwords.
+fn variables(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
         let (name, value) = line.trim().trim_start_matches("export ").split_once('=')?;
-        let scheme = value.trim().trim_matches(['"', '\'']).split_once("://")?.0;
         let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-        let is_postgres = ["postgres", "postgresql"].contains(&scheme.split('+').next()?);
-        (is_name && is_postgres).then(|| name.to_owned())
-    };
-    lines.filter_map(variable).collect()
+        is_name.then(|| (name, value.trim().trim_matches(['"', '\''])))
+    })
 }
 
-/// The images that a compose file runs, as they stand in it. No parser: a line is enough to tell a person.
-fn images(file: &Path) -> Vec<String> {
-    let text = regular::text(file, 1 << 20).unwrap_or_default();
-    let lines = text.lines();
-    let values = lines.filter_map(|line| line.trim_start().strip_prefix("image:"));
-    values.map(|value| value.trim().trim_matches(['"', '\'']).to_owned()).filter(|image| !image.is_empty()).collect()
+/// Is this the URL of a PostgreSQL database?
+fn is_postgres(value: &str) -> bool {
+    let scheme = value.split_once("://").and_then(|(scheme, _)| scheme.split('+').next());
+    scheme.is_some_and(|scheme| ["postgres", "postgresql"].contains(&scheme))
 }
 
 /// Files of one folder, or of all below it.
@@ -210,7 +239,15 @@ fn document_folders(own: &BTreeMap<PathBuf, Counts>) -> Vec<PathBuf> {
 }
 
 fn is_named_for_documents(folder: &Path) -> bool {
-    folder.file_name().is_some_and(|name| DOCUMENT_FOLDERS.contains(&&*name.to_string_lossy().to_lowercase()))
+    let Some(name) = folder.file_name().map(|name| name.to_string_lossy().to_lowercase()) else { return false };
+    let is_near = folder.components().count() <= NEAR && !is_below_code(folder);
+    DOCUMENT_FOLDERS.contains(&&*name) || (is_near && DATA_FOLDERS.contains(&&*name))
+}
+
+/// Does it lie in a folder of source text?
+fn is_below_code(folder: &Path) -> bool {
+    let above = folder.parent().into_iter().flat_map(Path::components);
+    above.map(|part| part.as_os_str().to_string_lossy().to_lowercase()).any(|part| CODE.contains(&&*part))
 }
 
 /// The folder named for documents that all lie in, if there is one. Any other is no place to go down to: that there is

@@ -91,6 +91,8 @@ pub enum Problem {
     EmptyPart,
     #[error("{path} is not in {source_name} of snapshot {snapshot}")]
     NoPath { snapshot: String, source_name: String, path: String },
+    #[error("{path} is not in any source of snapshot {snapshot}")]
+    Nowhere { snapshot: String, path: String, sources: Vec<String> },
     #[error("{} is not a folder", .path.display())]
     NoFolder { path: std::path::PathBuf, source_name: String },
     #[error("{} leads to {}, which is not where {source_name} was captured", .path.display(), .to.display())]
@@ -176,6 +178,8 @@ pub enum Problem {
     WhichFile { path: String, count: u64, files: Vec<String> },
     #[error("{} is not there", .path.display())]
     NoLive { path: std::path::PathBuf },
+    #[error("{} is not there, and tables of a PostgreSQL database are not made in a file", .path.display())]
+    NotMade { path: std::path::PathBuf },
     #[error("{url} is no database that can be reached: it {why}")]
     Server { url: String, why: String },
     #[error("the plan cannot be done: {what}")]
@@ -213,7 +217,7 @@ impl Explain for Problem {
             Self::OtherPlace { .. } | Self::WhichPlace { .. } | Self::WhichHost(_) | Self::NoSuchPlace { .. } => {
                 Class::Usage
             }
-            Self::InVault { .. } => Class::Usage,
+            Self::InVault { .. } | Self::NotMade { .. } => Class::Usage,
             Self::Interrupted => Class::Interrupted,
             Self::AnotherRecovery | Self::Removed { .. } => Class::Busy,
             Self::Beside { error, .. } => error.class(),
@@ -233,6 +237,15 @@ impl Explain for Problem {
             }
             Self::NoPath { snapshot, source_name, .. } => {
                 Some(format!("list what it holds with strongroom show {snapshot} {}", text::shell_word(source_name)))
+            }
+            Self::Nowhere { snapshot, sources, .. } => {
+                let sources: Vec<String> = sources.iter().map(|source| text::shell_word(source)).collect();
+                let list: Vec<String> =
+                    sources.iter().map(|source| format!("strongroom show {snapshot} {source}")).collect();
+                Some(match list.is_empty() {
+                    true => format!("see what it holds with strongroom show {snapshot}"),
+                    false => format!("list what it holds with {}", list.join("; ")),
+                })
             }
             Self::NoFolder { .. } => {
                 Some("nothing was changed; move it away, or name the other sources to restore only those".into())
@@ -256,6 +269,9 @@ impl Explain for Problem {
             Self::BadPart { .. } => Some("paths are relative to the source and never hold ..".into()),
             Self::WhichDatabase { databases, .. } | Self::WhichHolder { databases, .. } => {
                 Some(format!("pass --source with one of {}", listed(databases)))
+            }
+            Self::Output { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists => {
+                Some("what is written down never replaces a file: name a folder that is empty or not there yet".into())
             }
             Self::Kind { .. } => Some("use a newer strongroom".into()),
             Self::NoSafety { .. } => Some("nothing was changed; --no-safety goes on without a way back".into()),
@@ -290,6 +306,9 @@ impl Explain for Problem {
             Self::NoLive { .. } => {
                 Some("give the whole database back with strongroom restore, or name another with --into".into())
             }
+            Self::NotMade { .. } => Some(
+                "make it with its tables first, name a server with --into, or write the rows down with --export".into(),
+            ),
             Self::Server { .. } => Some("name another with --into, or put the source into the configuration".into()),
             Self::Refused { hint, .. } => Some(hint.clone()),
             Self::Beside { .. } => Some("nothing was written; recover --alone leaves other sources out".into()),

@@ -256,7 +256,14 @@ impl Explain for TurnError {
     }
 
     fn hint(&self) -> Option<String> {
-        matches!(self, Self::Taken(_)).then(|| "nothing was changed; run this again when that is done".to_owned())
+        match self {
+            Self::Taken(_) => Some("nothing was changed; run this again when that is done".to_owned()),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Some(
+                "nothing was changed; run this as the user whose folder it is, or set XDG_DATA_HOME to another"
+                    .to_owned(),
+            ),
+            Self::Io { .. } | Self::Interrupted => None,
+        }
     }
 }
 

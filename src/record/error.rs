@@ -92,7 +92,10 @@ impl Explain for RecordError {
                 let schema = shell_word(&format!(".schema {table}"));
                 return Some(format!("list its columns with strongroom query SNAPSHOT {schema}"));
             }
-            Self::NoRecord { .. } => "strongroom find tells which snapshots hold it",
+            Self::NoRecord { table, key } => {
+                let (table, key) = (shell_word(table), shell_word(key));
+                return Some(format!("see which snapshots hold it with strongroom find {table} {key}"));
+            }
             Self::NoRows { .. } => "try the condition with strongroom query",
             Self::Twins { .. } => {
                 "such rows cannot be told apart; restore the database beside the live one with --to, and copy them from there"

@@ -176,6 +176,13 @@ impl fmt::Display for SourceError {
     }
 }
 
+impl SourceError {
+    /// Is nothing there any more?
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Root { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 impl From<PostgresError> for SourceError {
     fn from(error: PostgresError) -> Self {
         match error {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::base::error::{Class, Explain, Explained};
+use crate::base::error::{Class, Explain, Explained, one_line};
 use crate::base::id::PlainDigest;
 use crate::base::name::ObjectKey;
 use crate::format::error::FormatError;
@@ -24,14 +24,20 @@ pub enum VaultError {
     Object { object: ObjectKey, source: FormatError },
     #[error("{object} is damaged")]
     Damaged { object: ObjectKey },
-    #[error("no identity opens vault {location}")]
-    NoIdentity { location: String, tried: Vec<String>, people: Vec<String> },
+    #[error("no identity opens vault {location}{}", .locked.iter().map(|why| format!(": {why}")).collect::<String>())]
+    NoIdentity { location: String, tried: Vec<String>, locked: Vec<String>, people: Vec<String> },
     #[error("wrong passphrase for vault {location}")]
     WrongPassphrase { location: String, people: Vec<String> },
     #[error("no identity opens vault {location}, and there is no terminal to ask for its passphrase")]
     NobodyToAsk { location: String, people: Vec<String> },
     #[error("passphrase file {} does not exist", .file.display())]
     NoPassphraseFile { file: PathBuf },
+    #[error("cannot read passphrase file {}", .file.display())]
+    PassphraseFile { file: PathBuf, source: std::io::Error },
+    #[error("{} is no passphrase file: it has several lines", .file.display())]
+    NotAPassphrase { file: PathBuf },
+    #[error("cannot read identity file {}", .file.display())]
+    Identity { file: PathBuf, source: std::io::Error },
     #[error("this host has no writer file for vault {location}")]
     NoWriter { location: String, file: PathBuf },
     #[error("{file} does not fit the vault at {location}")]
@@ -93,6 +99,15 @@ impl VaultError {
         }
     }
 
+    /// What it says of an object that was named already.
+    pub fn of(&self, named: &ObjectKey) -> String {
+        match self {
+            Self::Damaged { object } if object == named => "its bytes are not what was written".to_owned(),
+            Self::Object { object, source } if object == named => one_line(source),
+            error => one_line(error),
+        }
+    }
+
     /// Is an object missing that was asked for?
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_not_found())
@@ -121,6 +136,7 @@ impl Explain for VaultError {
             Self::WrongPassphrase { .. } | Self::NobodyToAsk { .. } | Self::NoPassphraseFile { .. } => {
                 Class::NoIdentity
             }
+            Self::PassphraseFile { .. } | Self::NotAPassphrase { .. } | Self::Identity { .. } => Class::NoIdentity,
             Self::Interrupted => Class::Interrupted,
             Self::Store(error) => error.class(),
             Self::Source(error) => error.0.class(),
@@ -162,7 +178,13 @@ impl Explain for VaultError {
                 "set STRONGROOM_PASSPHRASE_FILE to a file (mode 0600) that holds it, or pass --identity FILE; the vault is sealed to: {}",
                 people.join(", ")
             )),
-            Self::NoPassphraseFile { .. } => Some("check STRONGROOM_PASSPHRASE_FILE".into()),
+            Self::NoPassphraseFile { .. } | Self::PassphraseFile { .. } | Self::NotAPassphrase { .. } => {
+                Some("check STRONGROOM_PASSPHRASE_FILE".into())
+            }
+            Self::Identity { source, .. } if source.kind() == std::io::ErrorKind::IsADirectory => {
+                Some("it is a folder: name a file with --identity".into())
+            }
+            Self::Identity { .. } => Some("check --identity and STRONGROOM_IDENTITY".into()),
             Self::NoWriter { file, .. } => {
                 Some(format!("run once with --identity FILE, or copy {} from a host that has it", file.display()))
             }

@@ -224,18 +224,52 @@ pub fn create_private(file: &Path) -> std::io::Result<File> {
 
 /// Reads a file of secrets; refuses one that others can read. `None` if it is not there.
 pub fn read_secret(file: &Path) -> Result<Option<Zeroizing<String>>, VaultError> {
-    let mut opened = match File::open(file) {
+    let Some(Secret { text, is_exposed }) = open_secret(file).map_err(VaultError::host(file))? else {
+        return Ok(None);
+    };
+    if is_exposed { Err(VaultError::Exposed { file: file.to_owned() }) } else { Ok(Some(text)) }
+}
+
+/// Reads an identity file as [`read_secret`] does. What holds no identity is nobody's secret: others may read it, and
+/// whoever named it is told what it is instead.
+pub fn read_identity(file: &Path) -> Result<Option<Zeroizing<String>>, VaultError> {
+    let unreadable = |source| VaultError::Identity { file: file.to_owned(), source };
+    let Some(Secret { text, is_exposed }) = open_secret(file).map_err(unreadable)? else { return Ok(None) };
+    let is_identity = text.contains("AGE-SECRET-KEY-1") || text.contains("-----BEGIN");
+    if is_exposed && is_identity { Err(VaultError::Exposed { file: file.to_owned() }) } else { Ok(Some(text)) }
+}
+
+/// Reads the passphrase that a file of one line holds, as [`read_secret`] does.
+pub fn read_passphrase(file: &Path) -> Result<Zeroizing<String>, VaultError> {
+    let unreadable = |source| VaultError::PassphraseFile { file: file.to_owned(), source };
+    let secret = open_secret(file).map_err(unreadable)?;
+    let Secret { text, is_exposed } = secret.ok_or_else(|| VaultError::NoPassphraseFile { file: file.to_owned() })?;
+    match (is_exposed, text.lines().count()) {
+        (true, 2..) => Err(VaultError::NotAPassphrase { file: file.to_owned() }),
+        (true, _) => Err(VaultError::Exposed { file: file.to_owned() }),
+        (false, _) => Ok(Zeroizing::new(text.lines().next().unwrap_or_default().to_owned())),
+    }
+}
+
+struct Secret {
+    text: Zeroizing<String>,
+    is_exposed: bool,
+}
+
+/// No secret is longer: a device has no end.
+const LONGEST_SECRET: u64 = 1 << 20;
+
+fn open_secret(file: &Path) -> std::io::Result<Option<Secret>> {
+    let opened = match File::open(file) {
         Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(VaultError::host(file)(error)),
+        Err(error) => return Err(error),
     };
-    let metadata = opened.metadata().map_err(VaultError::host(file))?;
-    if metadata.is_file() && metadata.mode() & 0o077 != 0 {
-        return Err(VaultError::Exposed { file: file.to_owned() });
-    }
+    let metadata = opened.metadata()?;
+    let is_exposed = metadata.is_file() && metadata.mode() & 0o077 != 0;
     let mut text = Zeroizing::new(String::new());
-    opened.read_to_string(&mut text).map_err(VaultError::host(file))?;
-    Ok(Some(text))
+    opened.take(LONGEST_SECRET).read_to_string(&mut text)?;
+    Ok(Some(Secret { text, is_exposed }))
 }
 
 /// Makes a file of secrets; never replaces one.

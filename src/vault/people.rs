@@ -3,6 +3,8 @@
 //! Wraps and unwraps `keys/` objects. Never stores a secret and never asks for one: a passphrase is asked for
 //! through a function that the caller provides.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -98,6 +100,8 @@ impl Person {
 #[derive(Default)]
 pub struct Credentials {
     identities: Vec<(String, Box<dyn age::Identity + Send + Sync>)>,
+    /// The passphrases of ssh keys, by the files of those.
+    locks: Vec<(String, Arc<Mutex<KeyLock>>)>,
     /// Asked at most once, and only if a key is locked by a passphrase and nothing else opened the vault.
     passphrase: Option<AskPassphrase>,
 }
@@ -110,6 +114,7 @@ pub type AskPassphrase = Box<dyn Fn() -> Result<Option<SecretString>, VaultError
 #[error("{label} holds no age or ssh identity")]
 pub struct BadIdentity {
     label: String,
+    is_public: bool,
 }
 
 impl Explain for BadIdentity {
@@ -118,18 +123,25 @@ impl Explain for BadIdentity {
     }
 
     fn hint(&self) -> Option<String> {
-        Some("an identity file has a line that begins with AGE-SECRET-KEY-1, or is an OpenSSH private key".into())
+        let hint = match self.is_public {
+            true => "it holds a public key, which opens nothing: name the file of the private one with --identity",
+            false => "an identity file has a line that begins with AGE-SECRET-KEY-1, or is an OpenSSH private key",
+        };
+        Some(hint.into())
     }
 }
 
 impl Credentials {
     /// Adds the identities of a file's text. `label` names the file in messages; `callbacks` unlock an ssh key.
     pub fn add(&mut self, label: &str, text: &str, callbacks: impl age::Callbacks) -> Result<(), BadIdentity> {
-        let bad = || BadIdentity { label: label.to_owned() };
+        let is_public = text.lines().any(|line| ["age1", "ssh-"].iter().any(|key| line.trim_start().starts_with(key)));
+        let bad = || BadIdentity { label: label.to_owned(), is_public };
         if text.contains("-----BEGIN") {
             let identity =
                 age::ssh::Identity::from_buffer(text.as_bytes(), Some(label.to_owned())).map_err(|_| bad())?;
-            self.identities.push((label.to_owned(), ssh_identity(identity, callbacks)));
+            let lock = Arc::<Mutex<KeyLock>>::default();
+            self.locks.push((label.to_owned(), lock.clone()));
+            self.identities.push((label.to_owned(), Box::new(SshIdentity { identity, callbacks, lock })));
             return Ok(());
         }
         let before = self.identities.len();
@@ -148,6 +160,21 @@ impl Credentials {
     /// What was tried, for the message that nothing fitted.
     pub fn labels(&self) -> Vec<String> {
         self.identities.iter().map(|(label, _)| label.clone()).collect()
+    }
+
+    /// Why ssh keys could not be tried.
+    pub(super) fn locked(&self) -> Vec<String> {
+        let why = |(label, lock): &(String, Arc<Mutex<KeyLock>>)| match *lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            KeyLock::Unanswered => {
+                Some(format!("{label} is locked by a passphrase, and there is no terminal to ask for it"))
+            }
+            KeyLock::Wrong => Some(format!("wrong passphrase for {label}")),
+            KeyLock::Unasked | KeyLock::Typed(_) => None,
+        };
+        self.locks.iter().filter_map(why).collect()
     }
 
     pub(super) fn open(&self, sealed: &[u8]) -> Result<Zeroizing<String>, FormatError> {
@@ -188,14 +215,21 @@ pub fn shorten(recipient: &str) -> String {
     }
 }
 
-/// An ssh identity that age asks about through callbacks; wrapped because age hides the type.
-fn ssh_identity(identity: age::ssh::Identity, callbacks: impl age::Callbacks) -> Box<dyn age::Identity + Send + Sync> {
-    Box::new(SshIdentity { identity, callbacks })
+/// What became of the passphrase that an ssh key is locked by. It is asked for once, however often the key is tried.
+#[derive(Default)]
+enum KeyLock {
+    #[default]
+    Unasked,
+    Unanswered,
+    Typed(SecretString),
+    Wrong,
 }
 
+/// An ssh identity that age asks about through callbacks; wrapped because age asks each time.
 struct SshIdentity<C> {
     identity: age::ssh::Identity,
     callbacks: C,
+    lock: Arc<Mutex<KeyLock>>,
 }
 
 impl<C: age::Callbacks> age::Identity for SshIdentity<C> {
@@ -203,6 +237,49 @@ impl<C: age::Callbacks> age::Identity for SshIdentity<C> {
         &self,
         stanza: &age_core::format::Stanza,
     ) -> Option<Result<age_core::format::FileKey, age::DecryptError>> {
-        self.identity.clone().with_callbacks(self.callbacks.clone()).unwrap_stanza(stanza)
+        // Nobody is asked for what cannot fit.
+        if !stanza.tag.starts_with("ssh-") {
+            return None;
+        }
+        let callbacks = AskedOnce { callbacks: self.callbacks.clone(), lock: self.lock.clone() };
+        let opened = self.identity.clone().with_callbacks(callbacks).unwrap_stanza(stanza);
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!((&*lock, &opened), (KeyLock::Typed(_), Some(Err(age::DecryptError::KeyDecryptionFailed)))) {
+            *lock = KeyLock::Wrong;
+            return None;
+        }
+        opened
+    }
+}
+
+/// Callbacks that remember the answer.
+#[derive(Clone)]
+struct AskedOnce<C> {
+    callbacks: C,
+    lock: Arc<Mutex<KeyLock>>,
+}
+
+impl<C: age::Callbacks> age::Callbacks for AskedOnce<C> {
+    fn display_message(&self, message: &str) {
+        self.callbacks.display_message(message);
+    }
+
+    fn confirm(&self, message: &str, yes: &str, no: Option<&str>) -> Option<bool> {
+        self.callbacks.confirm(message, yes, no)
+    }
+
+    fn request_public_string(&self, description: &str) -> Option<String> {
+        self.callbacks.request_public_string(description)
+    }
+
+    fn request_passphrase(&self, description: &str) -> Option<SecretString> {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*lock, KeyLock::Unasked) {
+            *lock = self.callbacks.request_passphrase(description).map_or(KeyLock::Unanswered, KeyLock::Typed);
+        }
+        match &*lock {
+            KeyLock::Typed(passphrase) => Some(passphrase.clone()),
+            KeyLock::Unasked | KeyLock::Unanswered | KeyLock::Wrong => None,
+        }
     }
 }

@@ -105,7 +105,10 @@ impl LockedVault {
         }
         match damaged.or(strange.map(|_| layout::vault_file())) {
             Some(object) => Err(VaultError::Damaged { object }),
-            None => Err(VaultError::NoIdentity { location: location(), tried: credentials.labels(), people }),
+            None => {
+                let (tried, locked) = (credentials.labels(), credentials.locked());
+                Err(VaultError::NoIdentity { location: location(), tried, locked, people })
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod backup;
 mod choosing;
 mod discover;
 mod harmed;
+mod hints;
 mod keys;
 mod kindness;
 mod output;

@@ -18,6 +18,7 @@ pub mod killed;
 mod links;
 mod refused;
 mod reuse;
+mod written;
 
 const SCHEMA: &str = "
     CREATE TABLE users(id INTEGER PRIMARY KEY, email TEXT UNIQUE NOT NULL);
@@ -284,7 +285,8 @@ fn the_rows_of_a_recovery_lie_beside_its_action_and_those_of_an_older_version_in
     let listed = &home.json(&["undo", "--list"])["actions"][0];
     assert!(listed["recovered"].get("written").is_none(), "{listed}");
     // As it was before: one file.
-    let folder = fs::read_dir(home.vault().with_file_name("actions")).unwrap().next().unwrap().unwrap().path();
+    let mut folders = fs::read_dir(home.vault().with_file_name("actions")).unwrap().map(|entry| entry.unwrap().path());
+    let folder = folders.find(|folder| !folder.ends_with("turns")).unwrap();
     let id = listed["id"].as_str().unwrap();
     let read = |end: &str| -> Value {
         let bytes = fs::read(folder.join(format!("{id}.{end}"))).unwrap();

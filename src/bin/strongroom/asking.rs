@@ -35,8 +35,8 @@ pub fn passphrase_file() -> Option<PathBuf> {
 /// From the file the environment names, or from the terminal without echo. `None` if nobody can be asked.
 pub fn read_passphrase(prompt: &str) -> Result<Option<SecretString>, VaultError> {
     if let Some(file) = passphrase_file() {
-        let text = waiting(|| host::read_secret(&file))?.ok_or(VaultError::NoPassphraseFile { file })?;
-        return Ok(Some(SecretString::from(text.lines().next().unwrap_or_default().to_owned())));
+        let text = waiting(|| host::read_passphrase(&file))?;
+        return Ok(Some(SecretString::from(text.as_str().to_owned())));
     }
     if !std::io::stdin().is_terminal() {
         return Ok(None);

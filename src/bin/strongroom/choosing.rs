@@ -69,7 +69,7 @@ impl Context {
     /// Says which snapshots could not be looked at, where all of them are looked at.
     pub fn tell_unread(&self, snapshots: &Snapshots) {
         for (object, error) in snapshots.damaged.iter().chain(&snapshots.newer) {
-            self.alarm(&format!("warning: {object} was left out: {}", one_line(error)));
+            self.alarm(&format!("warning: {object} was left out: {}", error.of(object)));
         }
         for object in &snapshots.gone {
             self.alarm(&format!("warning: {object} was left out: it is gone"));

@@ -385,7 +385,7 @@ impl Context {
     fn identities(&self, callbacks: impl age::Callbacks) -> Result<Credentials, Failure> {
         let mut credentials = Credentials::default();
         let file = self.identity_file()?;
-        match waiting(|| host::read_secret(&file))? {
+        match waiting(|| host::read_identity(&file))? {
             Some(text) => credentials.add(&file.display().to_string(), &text, callbacks)?,
             None if self.global.identity.is_some() => {
                 let message = format!("identity file {} is not there", file.display());

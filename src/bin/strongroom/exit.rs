@@ -87,8 +87,9 @@ impl Failure {
                 Some(error) => strongroom::base::error::reason(error),
                 None => cause.to_string(),
             };
-            // An error that passes on what another says has it in its message already.
-            if !message.contains(&text) && !causes.iter().any(|cause| cause.contains(&text)) {
+            // An error that passes on what another says has it in its message already, as a full disk is.
+            let is_full = message.starts_with("no space left") && text.starts_with("no space left");
+            if !message.contains(&text) && !is_full && !causes.iter().any(|cause| cause.contains(&text)) {
                 causes.push(text);
             }
             next = cause.source();

@@ -11,6 +11,7 @@ mod commands;
 mod context;
 mod exit;
 mod memory;
+mod mistyped;
 mod outage;
 mod output;
 mod progress;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     memory::bound();
     let arguments = match arguments::Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => return exit::usage(&error),
+        Err(error) => return exit::usage(&mistyped::explained(error)),
     };
     let context = context::Context::new(arguments.global);
     let ran = arguments.command.run(&context);

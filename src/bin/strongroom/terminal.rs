@@ -18,7 +18,7 @@ pub struct Lines(Vec<Line>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Line {
     text: String,
-    /// Part of it is to be pasted into a shell: it is not broken.
+    /// Part of it is to be pasted into a shell: that is not broken.
     is_command: bool,
 }
 
@@ -51,7 +51,8 @@ impl Lines {
         let mut out = String::new();
         for line in &self.0 {
             match width {
-                Some(width) if !line.is_command => out.push_str(&coloured(&wrapped(&line.text, width))),
+                Some(width) if line.is_command => out.push_str(&coloured(&wrapped_before_command(&line.text, width))),
+                Some(width) => out.push_str(&coloured(&wrapped(&line.text, width))),
                 _ => out.push_str(&coloured(&line.text)),
             }
             out.push('\n');
@@ -172,6 +173,21 @@ pub fn wrapped(line: &str, width: usize) -> String {
     text
 }
 
+/// Programs that a hint names.
+const PROGRAMS: [&str; 2] = ["strongroom ", "chmod "];
+
+/// The same of a line that may name a command: where it is too long, the command has a line of its own, and is not broken.
+fn wrapped_before_command(line: &str, width: usize) -> String {
+    if seen(line) <= width {
+        return line.to_owned();
+    }
+    let begin = |program: &str| line.match_indices(program).map(|(at, _)| at).find(|at| line[..*at].ends_with(' '));
+    match PROGRAMS.into_iter().filter_map(begin).min() {
+        Some(at) => format!("{}\n    {}", wrapped(line[..at].trim_end(), width), &line[at..]),
+        None => wrapped(line, width),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +206,19 @@ mod tests {
         let document = serde_json::json!({ "host": hostile }).to_string();
         assert!(json(&document).chars().all(|letter| !is_obeyed(letter)));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&json(&document)).unwrap()["host"], hostile);
+    }
+
+    #[test]
+    fn a_hint_is_broken_between_words_and_the_command_in_it_not_at_all() {
+        let of = |text: &str, width| {
+            let mut lines = Lines::new();
+            lines.push_command(text);
+            lines.render(Some(width))
+        };
+        let hint = "hint: see which of them hold it with strongroom find 'a b c' 1234567890";
+        assert_eq!(of(hint, 80), format!("{hint}\n"));
+        assert_eq!(of(hint, 24), "hint: see which of them\n    hold it with\n    strongroom find 'a b c' 1234567890\n");
+        assert_eq!(of("hint: it is a folder of strongrooms", 20), "hint: it is a folder\n    of strongrooms\n");
     }
 
     #[test]

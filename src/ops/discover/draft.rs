@@ -3,21 +3,9 @@
 use std::path::Path;
 
 use crate::base::name::Name;
-use crate::ops::discover::{Compose, Discovery, Findings, Server};
+use crate::ops::discover::engines::Engine;
+use crate::ops::discover::{Compose, Discovery, Findings, LeftOut, Server, Variable, What};
 use crate::source::SOURCES;
-
-/// Engines told by their image, with the kind of source that captures them.
-const ENGINES: [(&str, &str); 9] = [
-    ("postgres", "postgres"),
-    ("postgis", "postgres"),
-    ("pgvector", "postgres"),
-    ("timescale", "postgres"),
-    ("mongo", "mongodb"),
-    ("qdrant", "qdrant"),
-    ("mysql", "mysql"),
-    ("mariadb", "mysql"),
-    ("redis", "redis"),
-];
 
 struct Draft {
     text: String,
@@ -25,7 +13,7 @@ struct Draft {
     missing: Vec<String>,
 }
 
-pub(super) fn write(folder: &Path, vault: Option<&str>, findings: &Findings) -> Discovery {
+pub(super) fn write(folder: &Path, vault: Option<&str>, findings: &Findings, left_out: Vec<LeftOut>) -> Discovery {
     let whole = std::path::absolute(folder).unwrap_or(folder.to_owned());
     let app = Name::lossy(&whole.file_name().map_or("app".into(), |name| name.to_string_lossy()));
     let mut text = String::from(
@@ -64,16 +52,23 @@ pub(super) fn write(folder: &Path, vault: Option<&str>, findings: &Findings) -> 
     for path in &findings.environments {
         draft.source("files", &name_of_environment(path), path, &[]);
     }
-    for Compose { path, images } in &findings.compose {
+    for Variable { path, engine } in &findings.variables {
+        // A database of PostgreSQL whose URL is known is a source.
+        if findings.servers.is_empty() || engine.kind != "postgres" {
+            draft.engine(&format!("{} names", path.display()), engine);
+        }
+    }
+    for Compose { path, engines } in &findings.compose {
         draft.source("files", &stem(path), path, &[]);
-        images.iter().for_each(|image| draft.engine(path, image));
+        engines.iter().for_each(|engine| draft.engine(&format!("{} runs", path.display()), engine));
     }
     if draft.sources.is_empty() {
         draft.text.push_str("\n# Nothing was found that looks like data. Describe it:\n");
         draft.text.push_str("# [source.data]\n# kind = \"files\"\n# path = \"data\"\n");
     }
+    draft.left_out(&left_out, findings);
     let Draft { text, sources, missing } = draft;
-    Discovery { text, sources, missing }
+    Discovery { text, sources, missing, left_out }
 }
 
 impl Draft {
@@ -83,7 +78,7 @@ impl Draft {
         let shown = if shown.is_empty() { ".".into() } else { shown };
         let known = SOURCES.iter().any(|known| known.name == kind);
         let plain = path.to_str().is_some_and(|path| !path.contains("${"));
-        let name = self.free_name(name);
+        let name = free_name(&self.sources, name);
         let mut lines = format!("[source.{}]\nkind = {}\npath = {}\n", key(&name), quoted(kind), quoted(&shown));
         if !exclude.is_empty() {
             let globs: Vec<String> = exclude.iter().map(|glob| quoted(glob)).collect();
@@ -109,35 +104,65 @@ impl Draft {
     fn server(&mut self, Server { path, variable }: &Server) {
         let name = variable.to_lowercase();
         let name = ["_url", "_uri", "_dsn"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
-        let name = self.free_name(name);
+        let name = free_name(&self.sources, name);
         let file = path.to_string_lossy();
         self.text.push_str(&format!("\n# {variable} is set in {}.\n", file.escape_debug()));
         self.text.push_str(&format!("[source.{}]\nkind = \"postgres\"\nurl = \"${{{variable}}}\"\n", key(&name)));
         self.sources.push(name);
     }
 
-    /// Says that an engine runs whose data is not captured by capturing files.
-    fn engine(&mut self, compose: &Path, image: &str) {
-        let bare = image.rsplit('/').next().unwrap_or(image).to_lowercase();
-        let Some((_, kind)) = ENGINES.iter().find(|(word, _)| bare.contains(word)) else { return };
-        let image = image.escape_debug();
-        let why = match SOURCES.iter().any(|known| known.name == *kind) {
-            true => format!("{} runs {image}: describe it as a source of the kind {kind}", compose.display()),
-            false => format!(
-                "{} runs {image}, which this version cannot capture: dump it into a folder that is captured",
-                compose.display()
-            ),
+    /// Says that there is an engine whose data is not captured by capturing files.
+    fn engine(&mut self, who: &str, engine: &Engine) {
+        let (who, named) = (who.escape_debug(), engine.named.escape_debug());
+        let why = if engine.is_known() {
+            format!("{who} {named}: describe it as a source of the kind {}", engine.kind)
+        } else {
+            format!("{who} {named}, which this version cannot capture: dump it into a folder that is captured")
         };
         self.text.push_str(&format!("# {why}.\n"));
         self.missing.push(why);
     }
 
-    fn free_name(&self, name: &str) -> String {
-        let name = Name::lossy(name).to_string();
-        let is_free = |name: &String| !self.sources.contains(name);
-        let numbered = (2..).map(|n| format!("{name}_{n}"));
-        std::iter::once(name.clone()).chain(numbered).find(is_free).expect("BUG: numbers do not end")
+    /// Says what no source holds, each with the lines that would make it one.
+    fn left_out(&mut self, left_out: &[LeftOut], findings: &Findings) {
+        if left_out.is_empty() {
+            return;
+        }
+        self.text.push_str(
+            "\n# NOT captured, the largest first. To capture one of them, remove the # before the lines of its source.\n",
+        );
+        let mut names = self.sources.clone();
+        for left in left_out {
+            self.text.push_str(&format!("#\n# {}\n", left.words()));
+            let shown = if left.path.as_os_str().is_empty() { Some(".") } else { left.path.to_str() };
+            let Some(path) = shown.filter(|path| !path.contains("${")) else { continue };
+            let file_name = left.path.file_name().map_or("files".into(), |name| name.to_string_lossy());
+            let name = free_name(&names, &file_name);
+            let mut lines = format!("[source.{}]\nkind = \"files\"\npath = {}\n", key(&name), quoted(path));
+            if left.what == What::FilesIn {
+                let globs: Vec<String> = others(&left.path, findings).iter().map(|glob| quoted(glob)).collect();
+                lines.push_str(&format!("exclude = [{}]\n", globs.join(", ")));
+            }
+            lines.lines().for_each(|line| self.text.push_str(&format!("# {line}\n")));
+            names.push(name);
+        }
     }
+}
+
+/// Exclude rules for all that lies in a folder beside the files that no source holds.
+fn others(folder: &Path, findings: &Findings) -> Vec<String> {
+    let compose = findings.compose.iter().map(|compose| &compose.path);
+    let captured = findings.databases.iter().chain(&findings.environments).chain(compose);
+    let own = captured.filter(|path| path.parent() == Some(folder)).filter_map(|path| path.file_name());
+    std::iter::once("/*/".to_owned()).chain(own.filter_map(|name| glob(Path::new(name)))).collect()
+}
+
+/// A name that none of these is.
+fn free_name(taken: &[String], name: &str) -> String {
+    let name = Name::lossy(name).to_string();
+    let numbered = (2..).map(|n| format!("{name}_{n}"));
+    let is_free = |name: &String| !taken.contains(name);
+    std::iter::once(name.clone()).chain(numbered).find(is_free).expect("BUG: numbers do not end")
 }
 
 /// The file's name without its ending.

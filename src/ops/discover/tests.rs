@@ -44,7 +44,7 @@ fn databases_are_told_by_their_first_bytes_and_documents_by_what_folders_hold() 
     ]);
     let findings = survey(folder.path(), &Control::default()).unwrap();
     assert_eq!(findings.databases, [Path::new("data/app.db"), Path::new("data/named-oddly")]);
-    assert_eq!(findings.documents, ["files/store/documents", "scans", "uploads"].map(PathBuf::from));
+    assert_eq!(findings.documents, ["data", "files", "scans", "uploads"].map(PathBuf::from));
 }
 
 #[test]
@@ -60,6 +60,50 @@ fn environment_and_compose_files_are_named_and_engines_without_a_source_are_said
     assert_eq!(discovery.sources, ["env", "env_production", "compose", "docker-compose.override"]);
     assert_eq!(discovery.missing.len(), 1);
     assert!(discovery.missing[0].starts_with("docker/compose.yml runs pgvector/pgvector:pg16"));
+}
+
+#[test]
+fn folders_named_for_data_become_sources_near_the_top_and_not_in_source_text() {
+    let folder = plant(&[
+        ("docs/guide.md", b"x"),
+        ("storage/blob", b"x"),
+        ("public/uploads/1", b"x"),
+        ("server/data/1", b"x"),
+        ("src/data/mod.rs", b"x"),
+        ("a/b/files/c.rs", b"x"),
+    ]);
+    let findings = survey(folder.path(), &Control::default()).unwrap();
+    assert_eq!(findings.documents, ["docs", "public/uploads", "server/data", "storage"].map(PathBuf::from));
+}
+
+#[test]
+fn engines_are_named_however_compose_and_environment_files_spell_them_and_without_what_they_say() {
+    let compose = br#"services: {db: {image: "mysql:8"}, cache: {"image": 'redis', ports: []}}
+  # image: mongo:7
+  other: { image: docker.io/bitnami/mariadb:11 , my-image: couchdb }
+  web: { image: nginx }
+  vars:
+    image: ${IMAGE:-cassandra:5}
+"#;
+    let environment: &[u8] = b"MYSQL_URL=mysql://u:secret@h/d\nREDIS_URL=redis://h\nMONGO_URI=mongodb+srv://h\n\
+        DB_CONNECTION=mysql\nCACHE=rediss://h\nREDIS_TIMEOUT=5\nMONGO_HOST=mongo\nSEARCH_URL=http://elsewhere\n";
+    let folder = plant(&[("compose.yaml", compose), (".env", environment), (".env.local", b"MYSQL_URL=mysql://x\n")]);
+    let missing = found(&folder).missing;
+    let named: Vec<&str> = missing.iter().filter_map(|text| text.split(',').next()).collect();
+    let expected = [
+        ".env names MYSQL_URL",
+        ".env names REDIS_URL",
+        ".env names MONGO_URI",
+        ".env names DB_CONNECTION",
+        ".env names CACHE",
+        ".env names MONGO_HOST",
+        "compose.yaml runs mysql:8",
+        "compose.yaml runs redis",
+        "compose.yaml runs docker.io/bitnami/mariadb:11",
+        "compose.yaml runs ${IMAGE:-cassandra:5}",
+    ];
+    assert_eq!(named, expected, "{missing:?}");
+    assert!(!missing.iter().any(|text| text.contains("secret")), "{missing:?}");
 }
 
 #[test]

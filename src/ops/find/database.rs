@@ -120,9 +120,11 @@ fn which(table: &str, states: &[&State<'_>]) -> OpError {
 }
 
 fn nowhere(request: &Request<'_>, states: &[State<'_>]) -> OpError {
-    let name = request.wanted.name().to_owned();
+    // Of an entity, its table is what no snapshot has.
+    let name = request.table().to_owned();
     let tables: BTreeSet<&String> = states.iter().flat_map(|(place, _)| known_tables(place)).collect();
     let plain = tables.iter().map(|name| name.strip_prefix("public.").unwrap_or(name));
-    let nearest = nearest(&name, plain.chain(request.model.entities.keys().map(String::as_str))).map(str::to_owned);
+    let entities = request.model.entities.keys().map(String::as_str).filter(|_| name == request.wanted.name());
+    let nearest = nearest(&name, plain.chain(entities)).map(str::to_owned);
     RecordError::NoTable { name, place: "any snapshot".to_owned(), nearest }.into()
 }

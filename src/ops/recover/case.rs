@@ -83,6 +83,9 @@ impl<'m> Case<'m> {
                 (Side::Postgres(kept), LiveDatabase::Postgres(_)) if others.is_empty() => {
                     Some(grown_server(kept, open()?, &part, &desk)?)
                 }
+                (Side::Postgres(_), LiveDatabase::Sqlite(path)) if database.is_missing() => {
+                    return Err(Problem::NotMade { path: path.clone() }.into());
+                }
                 _ => None,
             };
             (live, lacking) = found.map(|(live, lacking)| (Some(live), lacking)).unwrap_or_default();

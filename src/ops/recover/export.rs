@@ -228,6 +228,17 @@ fn json(table: &Table, row: &Row, first: bool) -> String {
     format!("{}{{{}}}", if first { "[\n" } else { ",\n" }, fields.join(", "))
 }
 
+/// A text of SQLite's SQL. The shell of SQLite drops a carriage return at the end of a line, so none is written as itself.
+fn text_literal(text: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    if !text.contains('\r') {
+        return quoted(text);
+    }
+    let marks = std::iter::once("\\r".to_owned()).chain((0..).map(|number: u64| format!("\\r{number}")));
+    let mark = marks.into_iter().find(|mark| !text.contains(mark.as_str())).expect("BUG: numbers do not end");
+    format!("replace({}, '{mark}', char(13))", quoted(&text.replace('\r', &mark)))
+}
+
 fn sql(table: &Table, row: &Row) -> String {
     let literal = |value: &Value| match value {
         Value::Null => "NULL".to_owned(),
@@ -235,7 +246,7 @@ fn sql(table: &Table, row: &Row) -> String {
         Value::Real(number) if number.is_infinite() => if *number > 0.0 { "9e999" } else { "-9e999" }.to_owned(),
         Value::Real(number) => format!("{number:?}"),
         Value::Text(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) if !text.contains('\0') => format!("'{}'", text.replace('\'', "''")),
+            Ok(text) if !text.contains('\0') => text_literal(text),
             _ => format!("CAST(x'{}' AS TEXT)", hex::encode(bytes)),
         },
         Value::Blob(bytes) => format!("x'{}'", hex::encode(bytes)),

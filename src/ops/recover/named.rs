@@ -33,8 +33,15 @@ pub fn named(unlocked: &UnlockedVault, manifest: &Manifest, part: &Part) -> Resu
     match &fits[..] {
         [(source, path)] => Ok(Part { source: Some(source.clone()), path: path.clone() }),
         [] => {
-            let source_name = part.source.clone().unwrap_or_else(|| "any source".to_owned());
-            Err(Problem::NoPath { snapshot: manifest.id.short(), source_name, path: part.path.to_string() }.into())
+            let (snapshot, path) = (manifest.id.short(), part.path.to_string());
+            Err(match &part.source {
+                Some(source) => Problem::NoPath { snapshot, source_name: source.clone(), path }.into(),
+                None => {
+                    let files = manifest.sources.iter().filter(|source| source.kind == "files").take(NAMED);
+                    let sources = files.map(|source| source.name.to_string()).collect();
+                    Problem::Nowhere { snapshot, path, sources }.into()
+                }
+            })
         }
         _ => {
             let files = fits.iter().take(NAMED).map(|(source, path)| format!("{source}:{path}")).collect();

@@ -75,14 +75,19 @@ pub fn take_back(
         trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
     let source = database_source(before);
     work.keep_safe(&source, (&database, &others, &*live), &rows, false)?;
-    work.commit(!rows.is_empty(), |told| inverse::restore(rows_in(&mut images)?, &mut *live, &trace, force, told))?;
+    let mut rows_removed = 0;
+    work.commit(!rows.is_empty(), |told| {
+        let made = inverse::restore(rows_in(&mut images)?, &mut *live, &trace, force, told)?;
+        rows_removed = made.written.iter().filter(|row| row.digest.is_none()).count() as u64;
+        Ok(made)
+    })?;
     if done.state == State::Begun {
         // It waits for nothing any more.
         was.clear();
     }
     let safety = if let Holding::Snapshot(id) = work.action.safety { Some(id) } else { None };
     let removed = was.files.iter().filter(|file| !file.replaced).count() as u64;
-    let mut given = Given { rows: rows.len() as u64, removed, ..Given::default() };
+    let mut given = Given { rows: rows.len() as u64, rows_removed, removed, ..Given::default() };
     given.files.files = was.files.len() as u64 - removed;
     Ok(Report { action: Some(work.action.id), places: Vec::new(), safety, given, hooks: Vec::new() })
 }

@@ -80,6 +80,9 @@ pub struct Given {
     /// Single rows that hold again what they held before.
     #[serde(skip_serializing_if = "is_zero")]
     pub rows: u64,
+    /// Those of them that are gone again, since they were not there before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rows_removed: u64,
     /// Something is, or may be, other than it was.
     #[serde(skip)]
     pub changed: bool,

@@ -110,6 +110,9 @@ pub(super) fn start(source: &FilesSource, own: Own) -> Result<Start, SourceError
     if facts.kind != Kind::File && source.only.as_ref().is_some_and(|only| only.is_root()) {
         return Err(failed(odd::not_a_file(facts.kind)));
     }
+    if !matches!(facts.kind, Kind::File | Kind::Dir | Kind::Symlink) {
+        return Err(failed(odd::not_a_file(facts.kind)));
+    }
     let terms = Terms {
         opener: Opener::new(),
         device: options.one_file_system.then_some(facts.device),

@@ -160,9 +160,14 @@ impl Reader {
                 stream::read(self, request, file, facts, attempt, reply);
                 return Ok(None);
             }
-            let size = facts.size as usize;
+            // What the system makes as it is read, such as files of /proc, says that it has no bytes.
+            let is_made = facts.size == 0 && !whole(file, 1)?.is_empty();
+            let size = if is_made { self.cutter.minimum() } else { facts.size as usize };
             let Some(lease) = self.budget.lease(request.ticket, size) else { return Ok(Some(Outcome::Gone)) };
             let bytes = whole(file, size)?;
+            if is_made && bytes.len() == size {
+                return Ok(Some(Outcome::Failed(format!("says that it is empty, and has more than {size} bytes"))));
+            }
             if let Some(outcome) = self.recognise(request, file, &facts, &bytes) {
                 return Ok(Some(outcome));
             }
@@ -204,8 +209,8 @@ impl Reader {
         if !steady {
             troubles.push("changed while it was read".to_owned());
         }
-        // What is not as it should be is looked at again next time.
-        let fingerprint = troubles.is_empty().then(|| facts.fingerprint());
+        // What is not as it should be is looked at again next time, and so is what is longer than it says.
+        let fingerprint = (troubles.is_empty() && size <= facts.size).then(|| facts.fingerprint());
         Captured { entry, fingerprint, troubles }
     }
 }

@@ -58,3 +58,64 @@ fn what_is_written_of_a_database_works_without_its_variable_in_the_environment()
     let output = listing.current_dir(home.path("app")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn whatever_a_discovery_leaves_out_is_named_with_its_size_and_how_to_add_it() {
+    let home = planted();
+    for (path, text) in [
+        ("app/letters/a.txt", "dear\n"),
+        ("app/letters/old/b.txt", "dear\n"),
+        ("app/my files/x", "x\n"),
+        ("app/certs/key.pem", "key\n"),
+        ("app/.hidden/notes", "n\n"),
+        ("app/node_modules/m/i.js", "js\n"),
+        ("app/docs/guide.md", "guide\n"),
+        ("app/README.md", "read me\n"),
+    ] {
+        home.write(path, text);
+    }
+    (0..6).for_each(|n| home.write(&format!("app/part/{n}.bin"), "12345"));
+    home.write("app/part/uploads/u", "u");
+    std::os::unix::fs::symlink("letters", home.path("app/link")).unwrap();
+    let said = home.ok(&["--vault", "kept", "init", "--discover", "app"]).out;
+    let text = fs::read_to_string(home.path("app/strongroom.toml")).unwrap();
+    for left in [
+        "letters/  2 files, 10 B",
+        "my files/  1 file, 2 B",
+        "certs/  1 file, 4 B",
+        ".hidden/  1 file, 2 B",
+        "node_modules/  1 file, 3 B",
+        "README.md  8 B",
+        "files in part/  6 files, 30 B",
+        "link  a link to letters",
+    ] {
+        assert!(said.contains(&format!("left out       {left}\n")), "{left}: {said}");
+        assert!(text.contains(&format!("# {left}\n")), "{left}: {text}");
+    }
+    assert!(!said.contains("left out       docs"), "{said}");
+    // With its lines in, everything is captured.
+    let end = text.split_once("# NOT captured").unwrap();
+    let added: String =
+        end.1.lines().skip(1).map(|line| format!("{}\n", line.strip_prefix("# ").unwrap_or(line))).collect();
+    let is_plain = |line: &&str| line.starts_with('[') || line.contains(" = ");
+    let added: Vec<&str> = added.lines().filter(is_plain).collect();
+    home.write("app/strongroom.toml", format!("{}\n{}\n", end.0, added.join("\n")));
+    let mut backup = home.command(&["--json", "backup"]);
+    let output = backup.current_dir(home.path("app")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    home.ok(&["--vault", "kept", "restore", "latest", "--to", "out"]);
+    assert_eq!(fs::read_to_string(home.path("out/letters/old/b.txt")).unwrap(), "dear\n");
+    assert_eq!(fs::read_to_string(home.path("out/my files/x")).unwrap(), "x\n");
+    assert!(home.path("out/part/5.bin").exists() && !home.path("out/part/uploads").exists());
+}
+
+#[test]
+fn a_quiet_discovery_says_how_much_it_left_out() {
+    let home = planted();
+    home.write("app/letters/a.txt", "dear\n");
+    let output = home.run(&["--json", "init", "--discover", "app"]);
+    let document: serde_json::Value = serde_json::from_str(&output.out).unwrap();
+    let left = serde_json::json!([{ "path": "letters", "what": "folder", "files": 1, "bytes": 5 }]);
+    assert_eq!(document["left_out"], left);
+    assert!(output.err.contains("not captured: 1 file, 5 B, named at the end of "));
+}

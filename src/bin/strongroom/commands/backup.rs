@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use strongroom::base::name::Name;
-use strongroom::base::text::is_obeyed;
+use strongroom::base::text::{is_obeyed, nearest, shell_word};
 use strongroom::engine::regular;
 use strongroom::engine::sqlite::HEADER;
 use strongroom::ops::backup::{self, Planned, Request, Rescan};
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(value_name = "SOURCE|PATH")]
     what: Vec<PathBuf>,
     /// Mark the snapshot with a word
-    #[arg(long, value_name = "WORD", value_parser = word)]
+    #[arg(long, value_name = "WORD", value_parser = tag)]
     tag: Vec<String>,
     /// Mark the snapshot with a value
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
@@ -96,6 +96,10 @@ fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, String>, Failur
         }
     }
     Ok(labels)
+}
+
+fn tag(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("a tag has a letter at least".to_owned()) } else { word(text) }
 }
 
 /// Text that shows on a terminal as what it is.
@@ -219,6 +223,20 @@ fn refuse_options_of_paths(args: &Args, configured: &[Planned]) -> Result<(), Fa
     }
 }
 
+/// The source, or what lies beside the path, whose name is nearest.
+fn did_you_mean(path: &Path, configured: &[Planned]) -> Option<String> {
+    let typed = path.file_name()?.to_str()?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = std::fs::read_dir(parent).into_iter().flatten().flatten();
+    let beside: Vec<String> = beside.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let sources = configured.iter().map(|planned| planned.name.as_str());
+    if let Some(source) = nearest(typed, sources).filter(|_| path.components().count() == 1) {
+        return Some(source.to_owned());
+    }
+    let near = nearest(typed, beside.iter().map(String::as_str))?;
+    Some(path.with_file_name(near).to_str()?.to_owned())
+}
+
 fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planned]) -> Result<Planned, Failure> {
     let is_not_there = std::fs::metadata(path).err();
     // Beside others, a path that is gone is a source that cannot be captured; alone, or where a source may have been meant,
@@ -226,11 +244,13 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
     let is_path = configured.is_empty() || path.as_os_str().as_encoded_bytes().contains(&b'/');
     if let Some(error) = is_not_there.filter(|_| args.what.len() == 1 || !is_path) {
         let reason = strongroom::base::error::reason(&error);
-        let hint = match configured {
-            [] => "check the path".to_owned(),
-            some => {
+        let hint = match (did_you_mean(path, configured), configured) {
+            (Some(meant), []) => format!("did you mean {}?", shell_word(&meant)),
+            (None, []) => "check the path".to_owned(),
+            (meant, some) => {
                 let names: Vec<&str> = some.iter().map(|planned| planned.name.as_str()).collect();
-                format!("name a path, or one of the sources {}", names.join(", "))
+                let meant = meant.map(|meant| format!("did you mean {}? ", shell_word(&meant))).unwrap_or_default();
+                format!("{meant}name a path, or one of the sources {}", names.join(", "))
             }
         };
         return Err(Failure::usage(format!("cannot capture {}: {reason}", path.display()), hint));

@@ -74,8 +74,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     let homes = Homes { places: args.places.places(&vault, &[&before])?, configured };
     let mut comparison = Comparison::new(&vault, (sides, asked), homes, context);
-    let tables = comparison.sources()?;
-    if let Some(table) = unknown.filter(|_| tables == 0) {
+    let is_nowhere = comparison.sources()?;
+    if let Some(table) = unknown.filter(|_| is_nowhere) {
         return Err(nowhere(table, sides));
     }
     Ok(comparison.finish())

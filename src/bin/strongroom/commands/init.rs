@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use age::secrecy::{ExposeSecret, SecretString};
 use strongroom::base::error::reason;
 use strongroom::base::name::Name;
-use strongroom::ops::discover;
+use strongroom::base::path::encode;
+use strongroom::base::text::{counted, size};
+use strongroom::ops::discover::{self, LeftOut, What};
 use strongroom::ops::overlap::overlapping;
 use strongroom::store::Store;
 use strongroom::vault::LockedVault;
@@ -38,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     with_identity: bool,
     /// Look through this folder and write a strongroom.toml into it (or to --config) that names what it holds: SQLite
-    /// databases, folders of documents, .env and compose files. Never replaces one. The vault may be there already
+    /// databases, folders of documents and data, .env and compose files. Tells what it leaves out. Never replaces one. The vault may be there already
     #[arg(long, value_name = "DIR")]
     discover: Option<PathBuf>,
 }
@@ -114,13 +116,51 @@ fn discover(folder: &Path, args: &Args, context: &Context) -> Result<Ending, Fai
         document["config"] = file.to_string_lossy().into();
         document["sources"] = found.sources.into();
         document["missing"] = found.missing.into();
+        document["left_out"] = found.left_out.iter().map(left_out).collect();
         context.print_json(&document);
     } else {
         let names = if found.sources.is_empty() { "no sources".to_owned() } else { found.sources.join(", ") };
         context.print(&format!("wrote          {}: {names}", file.display()));
+        tell_left_out(&found.left_out, context);
         context.print("  review it, then run strongroom backup there");
     }
+    if !found.left_out.is_empty() && (context.quiet() || context.json()) {
+        let files = found.left_out.iter().map(|left| left.files).sum();
+        let bytes = found.left_out.iter().map(|left| left.bytes).sum();
+        let amount = format!("{}, {}", counted(files, "file"), size(bytes));
+        context.warn(&format!("not captured: {amount}, named at the end of {}", file.display()));
+    }
     Ok(Ending::Done)
+}
+
+/// So many are named on standard output; the configuration names all.
+const TOLD: usize = 20;
+
+/// Names what the configuration leaves out, and how to add it.
+fn tell_left_out(left_out: &[LeftOut], context: &Context) {
+    if left_out.is_empty() {
+        return;
+    }
+    let most = if context.verbose() { usize::MAX } else { TOLD };
+    left_out.iter().take(most).for_each(|left| context.print(&format!("left out       {}", left.words())));
+    if let Some(rest) = left_out.get(most..).filter(|rest| !rest.is_empty()) {
+        let (files, bytes) = (rest.iter().map(|left| left.files).sum(), rest.iter().map(|left| left.bytes).sum());
+        let amount = format!("{}, {}", counted(files, "file"), size(bytes));
+        context.print(&format!("left out       {} more  {amount}", rest.len()));
+    }
+    context.print("  to add one, remove the # before its source at the end of that file");
+}
+
+fn left_out(left: &LeftOut) -> serde_json::Value {
+    let what = match &left.what {
+        What::Folder => "folder",
+        What::File => "file",
+        What::FilesIn => "files",
+        What::Link { .. } => "link",
+        What::Unreadable { .. } => "unreadable",
+    };
+    let path = encode(left.path.as_os_str().as_encoded_bytes());
+    serde_json::json!({ "path": path, "what": what, "files": left.files, "bytes": left.bytes })
 }
 
 /// A vault that was made, and for whom.
@@ -179,7 +219,7 @@ pub fn make(context: &Context, location: &str, mut people: Vec<Person>, with_ide
 
 /// The public key of the identity in `file`, which is made if it is not there.
 fn identity_recipient(file: &Path) -> Result<(String, bool), Failure> {
-    if let Some(text) = host::read_secret(file)? {
+    if let Some(text) = host::read_identity(file)? {
         let secret = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-1"));
         let identity = secret.and_then(|line| line.parse::<age::x25519::Identity>().ok());
         return match identity {

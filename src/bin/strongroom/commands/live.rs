@@ -152,7 +152,11 @@ pub fn words(report: &in_place::Report, milliseconds: u64) -> Lines {
         table.row(vec![database.path.clone(), applied(&database.applied)]);
     }
     if report.given.rows > 0 {
-        table.row(vec!["rows".to_owned(), format!("{} as they were", count(report.given.rows))]);
+        let (removed, held) = (report.given.rows_removed, report.given.rows.saturating_sub(report.given.rows_removed));
+        let mut some: Vec<String> = Vec::new();
+        some.extend((held > 0).then(|| format!("{} as they were", count(held))));
+        some.extend((removed > 0).then(|| format!("{} removed", count(removed))));
+        table.row(vec!["rows".to_owned(), some.join(", ")]);
     }
     for swapped in &report.given.swapped {
         table.row(vec![swapped.source.clone(), taken_place(swapped)]);

@@ -1,4 +1,3 @@
-use strongroom::base::error::one_line;
 use strongroom::base::name::ObjectKey;
 use strongroom::base::text::{counted, size};
 use strongroom::format::manifest::Manifest;
@@ -41,10 +40,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let tagged = |snapshot: &Snapshot| args.tag.as_ref().is_none_or(|tag| snapshot.manifest.tags.contains(tag));
     let chosen: Vec<&Snapshot> = all.readable.iter().filter(|s| filter.admits(s) && tagged(s)).collect();
     for (object, error) in &all.damaged {
-        context.warn(&format!("damaged: {object}: {}", one_line(error)));
+        context.warn(&format!("damaged: {object}: {}", error.of(object)));
     }
     for (object, error) in &all.newer {
-        context.warn(&format!("not listed: {object}: {}; use a newer strongroom", one_line(error)));
+        context.warn(&format!("not listed: {object}: {}; use a newer strongroom", error.of(object)));
     }
     for object in &all.gone {
         context.alarm(&format!("gone: {object} is not in the vault any more"));

@@ -18,6 +18,7 @@ const SCHEMA: &str = r#"
             'c4ca4238-a0b9-2382-0dcc-509a6f75849b', 'ab', '<a b="1">&amp;</a>', -12.5, B'0101', '10.0.0.1/8', '[1,5)'),
         ('', '', false, 'infinity', '-infinity', '2024-02-29 23:59:59', '0', 'null', 'null', '-Infinity', 'Infinity', 'NaN', '{}', NULL, '{}', NULL, NULL, '', '', 0, '', '::1', 'empty'),
         (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1e300, 1e-30, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+    INSERT INTO "Odd ""schema"."T 1" ("select", list) VALUES (E'one\r\ntwo\r\r\nthree\r', ARRAY[E'a\r\nb']);
     INSERT INTO plain VALUES (1, 1, NULL), (2, NULL, 1), (3, 3, 2);
 "#;
 
@@ -45,4 +46,16 @@ fn statements_run_in_psql_give_every_value_again() {
         assert!(expected.lines().count() >= 3);
         assert_eq!(rows(&other), expected);
     }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_not_made_for_tables_of_a_server_and_that_is_said() {
+    let (cluster, home) = (cluster(), Home::new());
+    let name = cluster.database();
+    cluster.sql(&name, "CREATE TABLE plain (id int PRIMARY KEY); INSERT INTO plain VALUES (1)");
+    home.write("strongroom.toml", format!("[source.db]\nkind = 'postgres'\nurl = '{}'\n", cluster.url(&name)));
+    home.ok(&["backup", "--quiet"]);
+    let said = home.fails(2, &["recover", "latest", "plain", "1", "--into", "x.db"]);
+    assert!(said.contains("x.db is not there") && said.contains("hint: make it with its tables first"), "{said}");
+    assert!(!home.path("x.db").exists());
 }

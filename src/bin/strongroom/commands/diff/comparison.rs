@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use serde_json::json;
-use strongroom::base::error::one_line;
+use strongroom::base::error::{Explain, one_line};
 use strongroom::base::path::{self, EntryPath};
-use strongroom::base::text::counted;
+use strongroom::base::text::{counted, shell_word};
 use strongroom::engine::postgres::layout;
 use strongroom::engine::sqlite::ask::AskError;
 use strongroom::engine::sqlite::rows::Row;
@@ -29,6 +29,7 @@ use crate::commands::diff::rows::{Gathered, Told, differing};
 use crate::commands::places::confirmed;
 use crate::context::Context;
 use crate::exit::{Ending, Failure};
+use crate::render::Lines;
 
 /// The two that are compared.
 #[derive(Clone, Copy)]
@@ -118,8 +119,8 @@ impl<'c> Comparison<'c> {
         Self { vault, sides, asked, homes, told, output, document, tables: 0 }
     }
 
-    /// Compares the sources and tells what differs. Of how many tables was something told?
-    pub fn sources(&mut self) -> Result<usize, Failure> {
+    /// Compares the sources and tells what differs. Was all of it compared, and nothing of tables told?
+    pub fn sources(&mut self) -> Result<bool, Failure> {
         let Sides { before, after } = self.sides;
         let only = self.asked.source;
         let meant = move |source: &&SourceRecord| only.is_none_or(|name| source.name.as_str() == name);
@@ -130,7 +131,7 @@ impl<'c> Comparison<'c> {
         for source in after.iter().flat_map(|after| &after.sources).filter(meant).filter(is_new) {
             self.output.only_in(source, after.unwrap_or(before));
         }
-        Ok(self.tables)
+        Ok(self.tables == 0 && self.output.skipped == 0)
     }
 
     /// Tells the rest.
@@ -193,10 +194,9 @@ impl<'c> Comparison<'c> {
         let compared = diff::live(self.vault, (before, source), &*live, how, &mut each, server.as_mut());
         let skipped = match compared {
             // What is gone or cannot be reached keeps nobody from comparing the rest.
-            Err(OpError::Source(error))
-                if self.asked.source.is_none() && before.sources.len() > 1 && is_its_own(&error) =>
-            {
+            Err(OpError::Source(error)) if is_its_own(&error) => {
                 self.output.not_compared(source.name.as_str(), &one_line(&error));
+                self.output.hint(before, source, error.hint().filter(|_| !error.is_absence()));
                 return Ok(None);
             }
             compared => compared?,
@@ -234,6 +234,7 @@ impl<'c> Comparison<'c> {
                     error @ (AskError::NoLive { .. } | AskError::Encodings { .. } | AskError::Unsound { .. }),
                 )) => {
                     self.output.rows_not_compared(&format!("{}/{path}", source.name), &one_line(&error));
+                    self.output.hint(before, source, error.hint());
                 }
                 tables => {
                     let tables = tables?;
@@ -323,6 +324,15 @@ impl Output<'_> {
     fn rows_not_compared(&mut self, database: &str, why: &str) {
         self.context.warn(&format!("rows not compared: {database}: {why}"));
         self.skipped += 1;
+    }
+
+    /// The way out where live data could not be compared; to have it as it was, where nothing better is known.
+    fn hint(&self, before: &Manifest, source: &SourceRecord, hint: Option<String>) {
+        let (id, name) = (before.id.short(), shell_word(source.name.as_str()));
+        let hint = hint.unwrap_or_else(|| format!("give it back with strongroom restore {id} {name} --in-place"));
+        let mut lines = Lines::new();
+        lines.push_command(&format!("hint: {hint}"));
+        self.context.warn(&lines);
     }
 
     /// One of the two snapshots has a source that the other does not know of.

@@ -29,9 +29,11 @@ pub fn read(file: &Path) -> Result<Recovery, Failure> {
 pub fn write(file: &Path, recovery: &Recovery) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(recovery).expect("BUG: plain fields");
     // It holds values of rows.
-    host::create_private(file)
-        .and_then(|mut out| out.write_all(&text))
-        .map_err(|error| Failure::other(format!("cannot write {}: {}", file.display(), reason(&error)), None))
+    host::create_private(file).and_then(|mut out| out.write_all(&text)).map_err(|error| {
+        let exists = error.kind() == std::io::ErrorKind::AlreadyExists;
+        let hint = exists.then(|| "a plan never replaces a file: name another, or remove that one first".to_owned());
+        Failure::other(format!("cannot write {}: {}", file.display(), reason(&error)), hint)
+    })
 }
 
 /// The snapshot that a plan is of.
