@@ -67,6 +67,17 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// A text as a cell of CSV (RFC 4180), in the bytes that it has: it need not be UTF-8. An empty one is told from none.
+pub fn csv_text(text: &[u8]) -> Vec<u8> {
+    if !text.is_empty() && !text.iter().any(|byte| b"\",\r\n".contains(byte)) {
+        return text.to_vec();
+    }
+    let mut cell = vec![b'"'];
+    text.iter().for_each(|byte| cell.extend(std::iter::repeat_n(*byte, if *byte == b'"' { 2 } else { 1 })));
+    cell.push(b'"');
+    cell
+}
+
 /// What a shell takes for one word and nothing else.
 pub fn shell_word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);

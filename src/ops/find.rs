@@ -48,6 +48,8 @@ pub struct Request<'r> {
     pub model: Model,
     pub configured: Vec<Planned>,
     pub places: Places,
+    /// This host, whose snapshots go before those of others; nothing where a person names one.
+    pub host: Option<String>,
     pub control: Arc<Control>,
 }
 
@@ -58,6 +60,9 @@ pub struct Report {
     /// The newest snapshot that holds it, and what its database is called there.
     pub last: Option<SnapshotId>,
     pub database: Option<String>,
+    /// Hosts whose snapshots were passed over, as this one has its own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_hosts: Vec<String>,
     /// Is it in live data? Unknown where that is not on this host.
     pub live: Option<bool>,
     /// Why live data could not be looked at, though it is known where it is.
@@ -103,8 +108,9 @@ pub enum What {
 pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request<'_>) -> Result<Report, OpError> {
     let desk = Desk::new(unlocked.library()?.owned());
     let whole: Vec<&Manifest> = snapshots.iter().copied().filter(|manifest| !manifest.is_partial()).collect();
-    let states = database::states(&whole, request, &desk)?;
-    let mut report = Report::default();
+    let mut states = database::states(&whole, request, &desk)?;
+    let other_hosts = database::keep_own(&mut states, request.host.as_deref());
+    let mut report = Report { other_hosts, ..Report::default() };
     let (mut before, mut content): (Sight, Option<Vec<Content>>) = (Sight::default(), None);
     for (place, manifest) in &states {
         if request.control.stopped() {

@@ -151,7 +151,7 @@ impl Statement {
 
 impl Request<'_> {
     /// The statement, if it is one that names the live database.
-    fn names_live(&self) -> Option<&str> {
+    pub fn names_live(&self) -> Option<&str> {
         let taken = self.attach.iter().any(|(name, _)| name.eq_ignore_ascii_case(ask::LIVE));
         match &self.statement {
             Statement::Sql(sql) if !taken && ask::names_live(sql) => Some(sql),

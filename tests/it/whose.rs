@@ -286,3 +286,38 @@ fn live_data_of_this_host_does_not_become_what_another_host_captured_unless_that
     let ran = on_host(&home, "third", &["restore", "latest", "--in-place", "--dry-run"]).unwrap();
     assert_eq!(ran.code, 0, "{}", ran.err);
 }
+
+#[test]
+fn what_another_host_captured_is_not_compared_with_what_is_here_nor_found_in_its_place() {
+    let home = Home::new();
+    let rows = |sql: &str| Connection::open(home.path("app/a.db")).unwrap().execute_batch(sql).unwrap();
+    home.write("app/f", "mine\n");
+    rows("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT); INSERT INTO t VALUES (1, 'mine'), (2, 'mine')");
+    home.ok(&["backup", "app"]);
+    let own = home.json(&["show", "latest"])["id"].as_str().unwrap().to_owned();
+    rows("UPDATE t SET v = 'of the other'");
+    home.write("app/f", "of the other\n");
+    let Some(other) = on_host(&home, "other", &["backup", "app"]) else {
+        return not_tested("hosts that share a vault: this machine lets nobody have a host name of their own");
+    };
+    assert_eq!(other.code, 0, "{}", other.err);
+    rows("UPDATE t SET v = 'mine'; DELETE FROM t WHERE id = 1");
+    for command in [
+        &["diff", "latest", "live"][..],
+        &["query", "latest", "SELECT * FROM t EXCEPT SELECT * FROM live.t"],
+        &["recover", "latest", "t", "1", "--into", "app/a.db", "--dry-run"],
+    ] {
+        let said = home.fails(2, command);
+        assert!(said.contains("app was captured on other and on this host"), "{command:?}: {said}");
+    }
+    let (host, found) = (home.json(&["show", &own])["host"].as_str().unwrap().to_owned(), home.ok(&["find", "t", "1"]));
+    assert!(found.err.contains("with --host those of other"), "{}", found.err);
+    assert!(found.out.contains(&format!("strongroom recover {}", &own[..8])), "{}", found.out);
+    assert_eq!(home.json(&["find", "t", "1"])["other_hosts"], serde_json::json!(["other"]));
+    assert!(home.ok(&["find", "t", "1", "--host", "other"]).err.is_empty());
+    // What only reads the vault says whose it is.
+    for command in [&["show", "latest"][..], &["restore", "latest", "--to", "out"]] {
+        let ran = home.ok(command);
+        assert!(ran.err.contains(&format!("latest is of the host other; with --host {host} it is {}", &own[..8])));
+    }
+}

@@ -7,6 +7,7 @@ mod table;
 
 use std::io::{self, Write};
 
+use strongroom::base::text::csv_text;
 use strongroom::engine::sqlite::ask::{Cell, Rows};
 
 use crate::terminal::json;
@@ -59,9 +60,20 @@ impl<'w> Answer<'w> {
         self.out.flush()
     }
 
-    fn line(&mut self, cells: impl Iterator<Item = String>, start: &str, between: &str, end: &str) -> io::Result<()> {
-        let cells: Vec<String> = cells.collect();
-        write!(self.out, "{start}{}{end}", cells.join(between))
+    fn line<T: AsRef<[u8]>>(
+        &mut self,
+        cells: impl Iterator<Item = T>,
+        start: &str,
+        between: &str,
+        end: &str,
+    ) -> io::Result<()> {
+        self.out.write_all(start.as_bytes())?;
+        for (at, cell) in cells.enumerate() {
+            let between = if at == 0 { "" } else { between };
+            self.out.write_all(between.as_bytes())?;
+            self.out.write_all(cell.as_ref())?;
+        }
+        self.out.write_all(end.as_bytes())
     }
 }
 
@@ -70,7 +82,7 @@ impl Rows for Answer<'_> {
         self.columns = names.len();
         match self.format {
             Format::Table => self.table.as_mut().expect("BUG: made with the format").head(names),
-            Format::Csv => self.line(names.iter().map(|name| cells::csv_text(name)), "", ",", "\r\n")?,
+            Format::Csv => self.line(names.iter().map(|name| csv_text(name.as_bytes())), "", ",", "\r\n")?,
             Format::Markdown => {
                 self.line(names.iter().map(|name| cells::markdown_text(name)), "| ", " | ", " |\n")?;
                 self.line(names.iter().map(|_| "---".to_owned()), "| ", " | ", " |\n")?;

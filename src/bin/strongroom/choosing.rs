@@ -8,12 +8,13 @@ use strongroom::base::text::counted;
 use strongroom::base::time::Instant;
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::{Chooser, Named};
+use strongroom::ops::restore::whose::{Chosen, Hosts};
 use strongroom::vault::order;
 use strongroom::vault::select::Filter;
 use strongroom::vault::snapshots::{Snapshot, Snapshots};
 use strongroom::vault::unlocked::UnlockedVault;
 
-use crate::context::{Context, name_of};
+use crate::context::{Context, host_name, name_of};
 use crate::exit::Failure;
 use crate::render::local_with_zone;
 
@@ -46,12 +47,12 @@ impl Context {
         let snapshots = vault.snapshots()?;
         let chooser = self.chooser(vault, &snapshots, filter.clone())?;
         let chosen = self.choose(&chooser, selector, &Named::Nothing)?;
-        self.tell_app(&chooser, (selector, &Named::Nothing), &chosen.manifest)?;
+        self.tell_whose(&chooser, (selector, &Named::Nothing), &chosen.manifest)?;
         Ok(chosen)
     }
 
-    /// Says of which app a snapshot is, where it might have been of another and nothing is changed that lives.
-    pub fn tell_app(
+    /// Says of which app and host a snapshot is, where it might have been of another and nothing is changed that lives.
+    pub fn tell_whose(
         &self,
         chooser: &Chooser<'_>,
         (selector, named): (&Selector, &Named),
@@ -62,6 +63,11 @@ impl Context {
         if apps.remove(app.as_str()).is_some() && !apps.is_empty() {
             let others = apps.into_keys().collect::<Vec<_>>().join(", ");
             self.warn(&format!("note: {selector} is of the app {app}; with --app it is of {others}"));
+        }
+        let host = host_name();
+        let chosen = Chosen { chooser, selector, named, host: &host };
+        if let Some(Hosts { host, own_host, own, .. }) = chosen.of_this_host(manifest, &[])? {
+            self.warn(&format!("note: {selector} is of the host {host}; with --host {own_host} it is {own}"));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use strongroom::base::error::{Class, Explain};
+use strongroom::base::text::{is_obeyed, printable};
 
 use crate::closed;
 use crate::context::{Context, to_stderr};
@@ -162,7 +163,13 @@ fn failure(failure: &Failure, context: &Context) -> ExitCode {
 /// What clap found wrong, or the help it was asked for.
 pub fn usage(error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
-        let _ = error.print();
+        let plain = error.render().to_string();
+        // Arguments come out of foreign folders, too.
+        let _ = if plain.lines().any(|line| line.chars().any(is_obeyed)) {
+            plain.lines().try_for_each(|line| writeln!(std::io::stderr(), "{}", printable(line)))
+        } else {
+            error.print()
+        };
         return Class::Usage.exit_code().into();
     }
     let output = Output::default();

@@ -96,7 +96,8 @@ fn rows(old: &Database, found: &Found, shares: Shares, blank: &dyn Fn(Lost, u64,
         return Vec::new();
     }
     let Some(new) = found.databases.iter().find(|new| new.path == old.path) else {
-        let gone = is_loss(sum(old), 0, shares.rows_lost, HANDFUL);
+        // How many rows a damaged one had is not known.
+        let gone = is_loss(sum(old), 0, shares.rows_lost, HANDFUL) || old.damage.is_some();
         return gone.then(|| alarm(None, sum(old), 0)).into_iter().collect();
     };
     // A table that cannot be counted any more is told as damage.

@@ -58,6 +58,19 @@ pub fn states<'m>(
     }
 }
 
+/// Keeps the states that this host captured, where there are some, and returns the other hosts: what is called the same there is
+/// another file. A server is the same from every host.
+pub fn keep_own(states: &mut Vec<State<'_>>, host: Option<&str>) -> Vec<String> {
+    let is_own = |(place, manifest): &State<'_>| place.is_postgres() || host.is_some_and(|host| manifest.host == host);
+    if !states.iter().any(is_own) {
+        return Vec::new();
+    }
+    let others: BTreeSet<String> =
+        states.iter().filter(|state| !is_own(state)).map(|(_, manifest)| manifest.host.clone()).collect();
+    states.retain(is_own);
+    others.into_iter().collect()
+}
+
 /// The databases of a snapshot that may be meant.
 fn meant<'m>(manifest: &'m Manifest, request: &Request<'_>) -> Result<Vec<Place<'m>>, OpError> {
     let of_entity = entity(request).map(|entity| Part { source: Some(entity.source.to_string()), ..Part::whole() });

@@ -3,7 +3,6 @@
 //! Asks no live database: what belongs together is all of it, with every row that is needed.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +12,7 @@ use serde::Serialize;
 use crate::base::error::Explained;
 use crate::base::name::Name;
 use crate::base::record::{Key, Records, Row, Table, Value};
+use crate::base::text::csv_text;
 use crate::engine::sqlite::facts::quoted;
 use crate::format::manifest::Manifest;
 use crate::ops::error::{OpError, Problem};
@@ -133,7 +133,7 @@ struct Writer<'w> {
 impl Writer<'_> {
     fn row(&mut self, table: &Table, key: &Key, kept: &dyn Records) -> Result<(), OpError> {
         let all: Vec<usize> = (0..table.columns.len()).collect();
-        let mut line = String::new();
+        let mut line = Vec::new();
         let number = self.done.rows.entry(table.name.clone()).or_default();
         let (form, first) = (self.form, *number == 0);
         *number += 1;
@@ -141,10 +141,10 @@ impl Writer<'_> {
         let mut take = |row: Row| {
             line = match form {
                 Form::Csv => csv(table, &row, first),
-                Form::Json => json(table, &row, first),
+                Form::Json => json(table, &row, first).into_bytes(),
                 Form::Sql => match side {
-                    Side::Postgres(kept) => kept.insert(&own, &row),
-                    _ => sql(&own, &row),
+                    Side::Postgres(kept) => kept.insert(&own, &row).into_bytes(),
+                    _ => sql(&own, &row).into_bytes(),
                 },
             };
             Ok::<(), Explained>(())
@@ -162,7 +162,7 @@ impl Writer<'_> {
             self.open.insert(name.clone(), file);
         }
         let file = self.open.get_mut(&name).expect("BUG: it was just opened");
-        file.write_all(line.as_bytes()).map_err(failed)
+        file.write_all(&line).map_err(failed)
     }
 
     fn file(&self, table: &Table, source: Option<&Name>) -> (String, PathBuf) {
@@ -193,24 +193,19 @@ impl Writer<'_> {
     }
 }
 
-fn csv(table: &Table, row: &Row, first: bool) -> String {
-    let cell = |text: &str| match text.contains(['"', ',', '\r', '\n']) || text.is_empty() {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    };
+fn csv(table: &Table, row: &Row, first: bool) -> Vec<u8> {
     let value = |value: &Value| match value {
-        Value::Null => String::new(),
-        Value::Text(bytes) => cell(&String::from_utf8_lossy(bytes)),
-        Value::Blob(bytes) => format!("x'{}'", hex::encode(bytes)),
-        other => other.to_string(),
+        Value::Null => Vec::new(),
+        Value::Text(bytes) => csv_text(bytes),
+        Value::Blob(bytes) => format!("x'{}'", hex::encode(bytes)).into_bytes(),
+        other => other.to_string().into_bytes(),
     };
-    let mut line = String::new();
+    let mut lines = Vec::new();
     if first {
-        let names: Vec<String> = table.columns.iter().map(|column| cell(&column.name)).collect();
-        let _ = writeln!(line, "{}", names.join(","));
+        lines.push(table.columns.iter().map(|column| csv_text(column.name.as_bytes())).collect::<Vec<_>>());
     }
-    let _ = writeln!(line, "{}", row.iter().map(value).collect::<Vec<_>>().join(","));
-    line
+    lines.push(row.iter().map(value).collect());
+    lines.into_iter().flat_map(|cells| [cells.join(&b','), vec![b'\n']].concat()).collect()
 }
 
 fn json(table: &Table, row: &Row, first: bool) -> String {

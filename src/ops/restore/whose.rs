@@ -114,24 +114,31 @@ impl Chosen<'_, '_> {
     /// Refuses what another host captured where this host has captured its own: hosts may share a vault, and the names of what
     /// they capture. A server is the same from every host.
     pub fn must_be_of_this_host(&self, manifest: &Manifest, parts: &[Part]) -> Result<(), OpError> {
+        match self.of_this_host(manifest, parts)? {
+            Some(hosts) => Err(Problem::WhichHost(Box::new(hosts)).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The snapshot of this host that may be meant instead of another host's.
+    pub fn of_this_host(&self, manifest: &Manifest, parts: &[Part]) -> Result<Option<Hosts>, OpError> {
         if self.is_exact() || manifest.host == self.host || self.chooser.names_a_host() {
-            return Ok(());
+            return Ok(None);
         }
         for record in meant(manifest, parts)?.into_iter().filter(|record| !record.root.contains("://")) {
             let is_own = |one: &Manifest, source: &SourceRecord| one.host == self.host && source.name == record.name;
             if let Some(own) = self.chooser.among(self.selector, self.named, &is_own)? {
-                return Err(Problem::WhichHost(Box::new(Hosts {
+                return Ok(Some(Hosts {
                     source_name: record.name.to_string(),
                     selector: self.selector.to_string(),
                     host: manifest.host.clone(),
                     snapshot: manifest.id.short(),
                     own_host: self.host.to_owned(),
                     own: own.id.short(),
-                }))
-                .into());
+                }));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 

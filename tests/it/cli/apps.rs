@@ -171,6 +171,43 @@ fn options_of_paths_are_refused_for_sources_of_the_configuration_and_nothing_is_
 }
 
 #[test]
+fn a_reason_is_never_that_of_snapshots_which_latest_passes_over() {
+    let home = Home::new();
+    home.write("app/a", "1\n");
+    for reason in ["safety", " safety", ""] {
+        let ran = home.run(&["backup", "app", "--reason", reason]);
+        assert_eq!(ran.code, 2, "{reason:?}: {}{}", ran.out, ran.err);
+    }
+    home.ok(&["backup", "app", "--reason", "for the safety of it"]);
+    assert_eq!(home.json(&["show", "latest"])["reason"], "for the safety of it");
+}
+
+#[test]
+fn a_mistyped_argument_steers_no_terminal() {
+    let home = Home::new();
+    for word in ["--\u{9b}2J\u{202e}x", "--\u{1b}[2J"] {
+        let ran = home.run(&["backup", word]);
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        assert!(!ran.err.contains(|letter: char| letter.is_control() && letter != '\n' || letter == '\u{202e}'));
+    }
+}
+
+#[test]
+fn a_text_that_is_no_utf_8_is_written_into_csv_in_its_own_bytes() {
+    let home = Home::new();
+    home.write("app/.keep", "");
+    let database = Connection::open(home.path("app/a.db")).unwrap();
+    let rows = "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, CAST(x'ff2c41' AS TEXT)), (2, '')";
+    database.execute_batch(rows).unwrap();
+    home.ok(&["backup", "app"]);
+    let expected = b"id,v\r\n1,\"\xff,A\"\r\n2,\"\"\r\n";
+    assert_eq!(home.ok(&["query", "latest", "SELECT * FROM t", "--format", "csv"]).bytes, expected);
+    home.ok(&["recover", "latest", "--table", "t", "--where", "1", "--export", "csv", "out"]);
+    let lines: Vec<u8> = expected.iter().copied().filter(|byte| *byte != b'\r').collect();
+    assert_eq!(fs::read(home.path("out/t.csv")).unwrap(), lines);
+}
+
+#[test]
 fn a_backup_of_nothing_leaves_nothing_behind_and_the_first_one_names_the_identity_quiet_or_not() {
     let home = Home::new();
     home.fails(2, &["backup"]);

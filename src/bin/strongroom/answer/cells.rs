@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use strongroom::base::text::printable;
+use strongroom::base::text::{csv_text, printable};
 use strongroom::engine::sqlite::ask::Cell;
 
 /// For people: on one line, and nothing that a terminal obeys.
@@ -10,23 +10,25 @@ pub fn plain(cell: &Cell<'_>) -> String {
     match cell {
         Cell::Null => "NULL".to_owned(),
         Cell::Text(text) => printable(&String::from_utf8_lossy(text)),
-        other => csv(other),
+        other => bare(other),
     }
 }
 
-pub fn csv(cell: &Cell<'_>) -> String {
+/// What is no text.
+fn bare(cell: &Cell<'_>) -> String {
     match cell {
-        Cell::Null => String::new(),
+        Cell::Null | Cell::Text(_) => String::new(),
         Cell::Integer(number) => number.to_string(),
         Cell::Real(number) => real(*number),
-        Cell::Text([]) => "\"\"".to_owned(),
-        Cell::Text(text) => csv_text(&String::from_utf8_lossy(text)),
         Cell::Blob(bytes) => format!("x'{}'", hex::encode(bytes)),
     }
 }
 
-pub fn csv_text(text: &str) -> String {
-    if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
+pub fn csv(cell: &Cell<'_>) -> Vec<u8> {
+    match cell {
+        Cell::Text(text) => csv_text(text),
+        other => bare(other).into_bytes(),
+    }
 }
 
 pub fn markdown(cell: &Cell<'_>) -> String {

@@ -15,6 +15,7 @@ use strongroom::ops::turns::{Place, Purpose, Taken, Turn, TurnError};
 use strongroom::source::files::{Databases, FilesOptions, FilesSource};
 use strongroom::source::sqlite::SqliteSource;
 use strongroom::vault::commit::Label;
+use strongroom::vault::select::SAFETY;
 use strongroom::vault::{LockedVault, Vault};
 
 use crate::commands::backup::told::tell;
@@ -48,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
     label: Vec<(String, String)>,
     /// Why it is made
-    #[arg(long, value_name = "TEXT", default_value = "manual", value_parser = word)]
+    #[arg(long, value_name = "TEXT", default_value = "manual", value_parser = reason)]
     reason: String,
     /// The app it belongs to; otherwise the configuration's, or the path's name
     #[arg(long, value_name = "NAME")]
@@ -100,6 +101,15 @@ fn labels(given: &[(String, String)]) -> Result<BTreeMap<String, String>, Failur
 
 fn tag(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("a tag has a letter at least".to_owned()) } else { word(text) }
+}
+
+/// Snapshots of this reason are strongroom's own, which `latest` passes over.
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("a reason has a letter at least".to_owned()),
+        SAFETY => Err("safety snapshots are made by strongroom itself".to_owned()),
+        _ => word(text),
+    }
 }
 
 /// Text that shows on a terminal as what it is.

@@ -7,6 +7,7 @@ use strongroom::ops::choose::Named;
 use strongroom::ops::damaged::Damaged;
 use strongroom::ops::databases::Place;
 use strongroom::ops::error::Problem;
+use strongroom::ops::restore::whose::Chosen;
 use strongroom::ops::rows::is_there;
 use strongroom::ops::show::Part;
 use strongroom::vault::unlocked::UnlockedVault;
@@ -15,7 +16,7 @@ use crate::commands::damaged;
 use crate::commands::diff::comparison::{Asked, Comparison, Homes, Sides};
 use crate::commands::places::PlaceArgs;
 use crate::commands::{FilterArgs, selector};
-use crate::context::Context;
+use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 
 /// Show what changed between two snapshots, or between one and what is there now
@@ -57,18 +58,23 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let chooser = context.chooser(&vault, &snapshots, filter)?;
     let select = |selector: &Selector| {
         let manifest = context.choose(&chooser, selector, &Named::Nothing)?.manifest;
-        context.tell_app(&chooser, (selector, &Named::Nothing), &manifest)?;
+        context.tell_whose(&chooser, (selector, &Named::Nothing), &manifest)?;
         Ok::<_, Failure>(manifest)
     };
     let (before, after) = (select(&args.before)?, after.as_ref().map(select).transpose()?);
     let sides = Sides { before: &before, after: after.as_ref() };
+    let part = only.clone().map(|source| Part { source: Some(source), ..Part::whole() });
+    if after.is_none() {
+        // What another host captured is no comparison with what is here.
+        let (selector, named, host) = (&args.before, &Named::Nothing, &host_name());
+        Chosen { chooser: &chooser, selector, named, host }.must_be_of_this_host(&before, part.as_slice())?;
+    }
     let (table, summary, rescan) = (args.table.as_deref(), args.summary, args.rescan);
     let asked = Asked { source: only.as_deref(), table, summary, rescan };
     let unknown = unknown_table(&vault, sides, asked, context)?;
     if let Some(table) = unknown.filter(|_| after.is_some()) {
         return Err(nowhere(table, sides));
     }
-    let part = only.clone().map(|source| Part { source: Some(source), ..Part::whole() });
     let harmed = std::iter::once(&before).chain(&after).flat_map(|one| Damaged::among(one, part.as_slice()));
     damaged::tell(&harmed.collect::<Vec<_>>(), &snapshots, context);
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();

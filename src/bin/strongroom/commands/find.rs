@@ -7,7 +7,7 @@ use strongroom::ops::find::{self, Change, Report, Request, Wanted, What};
 use strongroom::vault::select::{Filter, SelectError, Unread};
 
 use crate::commands::places::PlaceArgs;
-use crate::context::Context;
+use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 use crate::render::{Lean, Lines, Table, local, local_with_zone, width, wrapped, zone};
 use crate::terminal::safe;
@@ -64,13 +64,18 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     args.source.as_deref().map(|text| chooser.must_have(text)).transpose()?;
     let part = |manifest: &Manifest| args.source.as_deref().map(|text| chooser.part(text, manifest)).transpose();
     let (places, control) = (args.places.places(&vault, &manifests)?, context.control.clone());
-    let request = Request { wanted: wanted(&args), part: Box::new(part), model, configured, places, control };
+    let host = args.host.is_none().then(host_name);
+    let request = Request { wanted: wanted(&args), part: Box::new(part), model, configured, places, host, control };
     context.tell_unread(&all);
     let report = find::find(&vault, &manifests, &request)?;
     let unread = report.unread.iter().map(|unread| {
         format!("snapshot {} of {}: {}", unread.snapshot.short(), local_with_zone(unread.time), unread.why)
     });
     context.alarm_some("could not be looked into as a whole", unread, report.unread.len() as u64);
+    if !report.other_hosts.is_empty() {
+        let others = report.other_hosts.join(", ");
+        context.warn(&format!("note: only snapshots of this host were looked through; with --host those of {others}"));
+    }
     if let Some(why) = &report.live_unseen {
         context.alarm(&format!("warning: live data could not be looked at: {why}"));
     }

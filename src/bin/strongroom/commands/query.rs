@@ -9,6 +9,7 @@ use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::Named;
 use strongroom::ops::damaged::Damaged;
 use strongroom::ops::error::OpError;
+use strongroom::ops::restore::whose::Chosen;
 use strongroom::ops::query::{Query, Request, Statement};
 use strongroom::vault::select::Filter;
 
@@ -16,7 +17,7 @@ use crate::answer::{Answer, Format};
 use crate::commands::damaged;
 use crate::commands::places::PlaceArgs;
 use crate::commands::selector;
-use crate::context::Context;
+use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 use crate::render::{Lines, width};
 
@@ -77,7 +78,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let named = Named::Question { sql: statement.names().to_owned(), of: args.source.clone() };
     let find = |selector: &Selector| {
         let manifest = context.choose(&chooser, selector, &named)?.manifest;
-        context.tell_app(&chooser, (selector, &named), &manifest)?;
+        context.tell_whose(&chooser, (selector, &named), &manifest)?;
         Ok::<_, Failure>(manifest)
     };
     let manifest = find(&args.snapshot)?;
@@ -90,6 +91,12 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     let places = args.places.places(&vault, &[&manifest])?;
     let request = Request { manifest: &manifest, part, attach, statement, values, configured, places, control };
+    if request.names_live().is_some() {
+        // What another host captured has nothing to do with what is here.
+        let (selector, host) = (&args.snapshot, &host_name());
+        let chosen = Chosen { chooser: &chooser, selector, named: &named, host };
+        chosen.must_be_of_this_host(&manifest, request.part.as_slice())?;
+    }
     let in_order: Vec<&Manifest> =
         std::iter::once(&manifest).chain(args.attach.iter().map(|(_, other)| &others[&other.to_string()])).collect();
     let explained = |error| damaged::explained(error, &in_order, &snapshots, |sound| again(&args, sound));

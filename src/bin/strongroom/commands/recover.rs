@@ -182,7 +182,12 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     if given.is_none() && args.into.is_none() && args.export.is_none() {
         certain(&chooser, (&args, &manifest), &[], &places, context)?;
     } else if let Some(selector) = &args.snapshot {
-        context.tell_app(&chooser, (selector, &named(&args, context.config()?.as_ref())), &manifest)?;
+        if args.into.is_some() {
+            let (named, host) = (named(&args, context.config()?.as_ref()), host_name());
+            let chosen = Chosen { chooser: &chooser, selector, named: &named, host: &host };
+            chosen.must_be_of_this_host(&manifest, part.as_slice())?;
+        }
+        context.tell_whose(&chooser, (selector, &named(&args, context.config()?.as_ref())), &manifest)?;
     }
     let explained = |error| damaged::explained(error, &[&manifest], &snapshots, |sound| again(&args, sound));
     let request = |places: &Places| request(&args, given.as_ref(), part.clone(), places.clone(), context);

@@ -87,7 +87,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let places = args.places.places(&vault, &[&manifest])?;
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     if args.to.is_some() {
-        context.tell_app(&chooser, (&args.snapshot, &named), &manifest)?;
+        context.tell_whose(&chooser, (&args.snapshot, &named), &manifest)?;
     }
     if let Some(url) = args.to.as_deref().and_then(server::url) {
         let how = (args.live.accept_damage, args.dry_run);

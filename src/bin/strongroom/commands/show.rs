@@ -45,7 +45,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let chooser = context.chooser(&vault, &snapshots, args.filter.filter())?;
     let named = Named::Parts(args.part.iter().cloned().collect());
     let snapshot = context.choose(&chooser, &args.snapshot, &named)?;
-    context.tell_app(&chooser, (&args.snapshot, &named), &snapshot.manifest)?;
+    context.tell_whose(&chooser, (&args.snapshot, &named), &snapshot.manifest)?;
     let part = args.part.as_deref().map(|text| chooser.part(text, &snapshot.manifest)).transpose()?;
     part.iter().for_each(|part| tell_absence(&snapshot, part, context));
     if let Some(part) = part.as_ref().filter(|_| args.cat) {

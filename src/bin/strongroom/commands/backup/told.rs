@@ -45,6 +45,7 @@ pub fn alarm(alarm: &Alarm) -> String {
             format!("{why}{}", had.unwrap_or_default())
         }
         (Lost::Rows, Some(table)) => format!("table {table} had {} and has {}", counted(*before, "row"), count(*after)),
+        (Lost::Rows, None) if *before == 0 => "the database, damaged before, is gone".to_owned(),
         (Lost::Rows, None) => format!("the database is gone, with {}", counted(*before, "row")),
         (Lost::Files, _) => format!("{} before, {} now", counted(*before, "file"), count(*after)),
         (Lost::Bytes, _) => format!("{} before, {} now", size(*before), size(*after)),
