@@ -4,17 +4,20 @@
 //! A snapshot keeps what it finds, and `latest` means it all the same. The manifest has what the engine's own check
 //! complained about, so that whoever gives such a database back, or reads from it, is told.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::fmt;
 
+use crate::base::entry::Kind;
 use crate::engine::sqlite::ask::AskError;
 use crate::format::manifest::Manifest;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
-use crate::ops::show::Part;
+use crate::ops::show::{self, Part};
 use crate::record::error::RecordError;
 use crate::vault::select::SAFETY;
 use crate::vault::snapshots::Snapshot;
+use crate::vault::unlocked::UnlockedVault;
 
 /// A database that was damaged when it was captured.
 #[derive(Clone, Debug)]
@@ -34,14 +37,7 @@ impl<'m> Damaged<'m> {
 
     /// Those among these parts of a snapshot; among everything where there is none.
     pub fn among(manifest: &'m Manifest, parts: &[Part]) -> Vec<Self> {
-        let is_meant = |place: &Place<'_>| {
-            let of = |part: &Part| {
-                let source = part.source_of(manifest);
-                source.is_ok_and(|source| source.name == place.source.name) && place.path.is_within(&part.path)
-            };
-            parts.is_empty() || parts.iter().any(of)
-        };
-        let places = Place::all(manifest).into_iter().filter(is_meant);
+        let places = Place::all(manifest).into_iter().filter(|place| is_meant(place, manifest, parts));
         places.filter_map(|place| Self::of(&place, manifest)).collect()
     }
 
@@ -90,6 +86,45 @@ impl fmt::Display for Damaged<'_> {
         let (label, snapshot) = (self.place.label(), self.manifest.id.short());
         write!(f, "{label} of {snapshot} was damaged when it was captured: {}", self.damage)
     }
+}
+
+/// Is this place within one of these parts; within everything where there is none?
+fn is_meant(place: &Place<'_>, manifest: &Manifest, parts: &[Part]) -> bool {
+    let of = |part: &Part| {
+        let source = part.source_of(manifest);
+        source.is_ok_and(|source| source.name == place.source.name) && place.path.is_within(&part.path)
+    };
+    parts.is_empty() || parts.iter().any(of)
+}
+
+/// Empty files among these parts that are databases with rows in another snapshot of the app: what they are called, and the
+/// newest such snapshot. Only the first backup that met such a file raised an alarm.
+pub fn emptied<'s>(
+    unlocked: &UnlockedVault,
+    manifest: &Manifest,
+    parts: &[Part],
+    snapshots: &'s [Snapshot],
+) -> Result<Vec<(String, &'s Manifest)>, OpError> {
+    let library = unlocked.library()?;
+    let (mut looked, mut found) = (BTreeSet::new(), Vec::new());
+    let others = snapshots.iter().rev().map(|snapshot| &snapshot.manifest);
+    for other in others.filter(|other| other.app == manifest.app && other.id != manifest.id && !other.is_partial()) {
+        for place in Place::all(other) {
+            let has_rows = place.known.is_some_and(|known| known.rows.values().any(|rows| *rows > 0));
+            let Some(source) = manifest.sources.iter().find(|source| source.name == place.source.name) else {
+                continue;
+            };
+            let own = Place::at(source, &place.path);
+            if !has_rows || own.known.is_some() || !is_meant(&own, manifest, parts) || !looked.insert(own.label()) {
+                continue;
+            }
+            let entry = show::one(&library, source, &own.path)?;
+            if entry.is_some_and(|entry| entry.kind == Kind::File && entry.link.is_none() && entry.size == 0) {
+                found.push((own.label(), other));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// What a captured database is called that is not sound, if that is why something could not be read.

@@ -185,3 +185,25 @@ fn a_deep_check_that_names_a_database_as_damaged_does_not_end_with_success() {
         assert_eq!(home.ok(&["verify", "latest", "--deep", "-q"]).err, "");
     }
 }
+
+#[test]
+fn an_empty_file_where_a_database_was_is_told_however_many_backups_ago_it_was_emptied() {
+    let Scene { home, sound, .. } = scene("spoilt");
+    home.write("app/c.db", "");
+    assert_eq!(home.run(&["backup", "app"]).code, 3);
+    home.write("app/notes.txt", "newer");
+    let newest = backup(&home, 0);
+    let told =
+        format!("warning: app:c.db of {newest} is an empty file; snapshot {sound} has it as a database with rows\n");
+    let commands: [&[&str]; 4] = [
+        &["restore", "latest", "app:c.db", "--in-place", "--dry-run"],
+        &["restore", "latest", "app:c.db", "--in-place"],
+        &["restore", "latest", "--to", "out"],
+        &["recover", "latest", "--file", "app:c.db"],
+    ];
+    for command in commands {
+        let ran = home.run(&[&["-q"], command].concat());
+        assert!(ran.code == 3 && ran.err == told, "{command:?}: {} {}", ran.code, ran.err);
+    }
+    assert_eq!(home.ok(&["restore", "latest", "app:notes.txt", "--to", "other"]).err, "");
+}

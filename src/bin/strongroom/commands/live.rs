@@ -6,7 +6,7 @@ use strongroom::base::text::{count, counted, printable, size};
 use strongroom::engine::sqlite::apply::{Applied, Checked, OnDamage, Way};
 use strongroom::format::manifest::Manifest;
 use strongroom::ops::actions::{Actions, Holding, Touched};
-use strongroom::ops::damaged::Damaged;
+use strongroom::ops::damaged::{Damaged, emptied};
 use strongroom::ops::hooks::Hooks;
 use strongroom::ops::recover;
 use strongroom::ops::restore::Report;
@@ -120,7 +120,11 @@ pub fn lives(part: &Touched) -> String {
 }
 
 /// Says what had been lost or was damaged when the snapshot was taken, of what is given back.
-pub fn alarms((manifest, parts): (&Manifest, &[Part]), snapshots: &Snapshots, context: &Context) {
+pub fn alarms(
+    (manifest, parts): (&Manifest, &[Part]),
+    (vault, snapshots): (&UnlockedVault, &Snapshots),
+    context: &Context,
+) {
     let sources: Vec<&str> = match parts {
         [] => manifest.sources.iter().map(|source| source.name.as_str()).collect(),
         some => some.iter().filter_map(|part| Some(part.source_of(manifest).ok()?.name.as_str())).collect(),
@@ -129,6 +133,13 @@ pub fn alarms((manifest, parts): (&Manifest, &[Part]), snapshots: &Snapshots, co
         context.warn(&format!("warning: snapshot {} was taken with an {}", manifest.id.short(), words_of(alarm)));
     }
     damaged::tell(&Damaged::among(manifest, parts), snapshots, context);
+    // What cannot be read is told when it is given back.
+    for (label, other) in emptied(vault, manifest, parts, &snapshots.readable).unwrap_or_default() {
+        let (snapshot, other) = (manifest.id.short(), other.id.short());
+        context.alarm(&format!(
+            "warning: {label} of {snapshot} is an empty file; snapshot {other} has it as a database with rows"
+        ));
+    }
 }
 
 /// How a change of live data is taken back, behind what was done.

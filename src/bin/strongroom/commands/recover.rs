@@ -270,7 +270,7 @@ fn file(
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let (parts, configured) = (vec![found], configured.unwrap_or_default());
     confirmed(places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
-    live::alarms((manifest, &parts), snapshots, context);
+    live::alarms((manifest, &parts), (vault, snapshots), context);
     let request = in_place::Request { parts, configured, places: places.clone(), settings };
     if args.dry_run {
         let about = serde_json::json!({ "file": shown });

@@ -102,7 +102,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let request = Request { parts, to, numeric_ids: args.numeric_ids, control: context.control.clone() };
     match live_target::way(&vault, (&manifest, &chosen), &request, &places, &configured)? {
         Way::Beside if args.dry_run => {
-            live::alarms((&manifest, &request.parts), &snapshots, context);
+            live::alarms((&manifest, &request.parts), (&vault, &snapshots), context);
             let about = json!({ "snapshot": manifest.id, "to": request.to });
             foreseen::tell(about, context, |told| restore::foreseen::beside(&vault, &manifest, &request, told))
         }
@@ -135,7 +135,7 @@ fn beside(
         context
             .warn(&format!("warning: {what} that stood there and held something else: replaced, without a way back"));
     }
-    live::alarms((manifest, &request.parts), snapshots, context);
+    live::alarms((manifest, &request.parts), (vault, snapshots), context);
     let ending = live::issues(&report, context);
     let last = format!("restored {} of {}", manifest.id.short(), local_with_zone(manifest.time));
     context.print(&format!("{}\n", live::last_line(&last, ending)));
@@ -159,7 +159,7 @@ fn in_place(
     let settings = args.live.settings(&actions, hooks, args.numeric_ids, &told, context);
     let configured = configured.unwrap_or_default();
     confirmed(&mut places, context, |places| in_place::places(manifest, &parts, &configured, places))?;
-    live::alarms((manifest, &parts), snapshots, context);
+    live::alarms((manifest, &parts), (vault, snapshots), context);
     let request = in_place::Request { parts, configured, places, settings };
     if args.dry_run {
         let about = json!({ "snapshot": manifest.id });
