@@ -197,10 +197,10 @@ fn a_text_that_is_no_utf_8_is_written_into_csv_in_its_own_bytes() {
     let home = Home::new();
     home.write("app/.keep", "");
     let database = Connection::open(home.path("app/a.db")).unwrap();
-    let rows = "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, CAST(x'ff2c41' AS TEXT)), (2, '')";
+    let rows = "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, CAST(x'ff2c41' AS TEXT))";
     database.execute_batch(rows).unwrap();
     home.ok(&["backup", "app"]);
-    let expected = b"id,v\r\n1,\"\xff,A\"\r\n2,\"\"\r\n";
+    let expected = b"id,v\r\n1,\"\xff,A\"\r\n";
     assert_eq!(home.ok(&["query", "latest", "SELECT * FROM t", "--format", "csv"]).bytes, expected);
     home.ok(&["recover", "latest", "--table", "t", "--where", "1", "--export", "csv", "out"]);
     let lines: Vec<u8> = expected.iter().copied().filter(|byte| *byte != b'\r').collect();

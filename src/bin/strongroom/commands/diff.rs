@@ -47,7 +47,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
-    let after = match args.after.as_str() {
+    let asked_after = match args.after.as_str() {
         "live" => None,
         text => Some(text.parse::<Selector>()?),
     };
@@ -56,18 +56,18 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let filter = args.filter.filter();
     let snapshots = vault.snapshots()?;
     let chooser = context.chooser(&vault, &snapshots, filter)?;
-    let select = |selector: &Selector| {
-        let manifest = context.choose(&chooser, selector, &Named::Nothing)?.manifest;
-        context.tell_whose(&chooser, (selector, &Named::Nothing), &manifest)?;
-        Ok::<_, Failure>(manifest)
-    };
-    let (before, after) = (select(&args.before)?, after.as_ref().map(select).transpose()?);
+    let select = |selector: &Selector| Ok::<_, Failure>(context.choose(&chooser, selector, &Named::Nothing)?.manifest);
+    let (before, after) = (select(&args.before)?, asked_after.as_ref().map(select).transpose()?);
     let sides = Sides { before: &before, after: after.as_ref() };
     let part = only.clone().map(|source| Part { source: Some(source), ..Part::whole() });
     if after.is_none() {
         // What another host captured is no comparison with what is here.
         let (selector, named, host) = (&args.before, &Named::Nothing, &host_name());
         Chosen { chooser: &chooser, selector, named, host }.must_be_of_this_host(&before, part.as_slice())?;
+    }
+    let told = std::iter::once((&args.before, &before)).chain(asked_after.iter().zip(&after));
+    for (selector, manifest) in told {
+        context.tell_whose(&chooser, (selector, &Named::Nothing), manifest)?;
     }
     let (table, summary, rescan) = (args.table.as_deref(), args.summary, args.rescan);
     let asked = Asked { source: only.as_deref(), table, summary, rescan };

@@ -76,11 +76,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let chooser = context.chooser(&vault, &snapshots, filter)?;
     let statement = statement(&args)?;
     let named = Named::Question { sql: statement.names().to_owned(), of: args.source.clone() };
-    let find = |selector: &Selector| {
-        let manifest = context.choose(&chooser, selector, &named)?.manifest;
-        context.tell_whose(&chooser, (selector, &named), &manifest)?;
-        Ok::<_, Failure>(manifest)
-    };
+    let find = |selector: &Selector| Ok::<_, Failure>(context.choose(&chooser, selector, &named)?.manifest);
     let manifest = find(&args.snapshot)?;
     let found = |(_, other): &(String, Selector)| Ok((other.to_string(), find(other)?));
     let others: BTreeMap<String, Manifest> = args.attach.iter().map(found).collect::<Result<_, Failure>>()?;
@@ -96,6 +92,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         let (selector, host) = (&args.snapshot, &host_name());
         let chosen = Chosen { chooser: &chooser, selector, named: &named, host };
         chosen.must_be_of_this_host(&manifest, request.part.as_slice())?;
+    }
+    context.tell_whose(&chooser, (&args.snapshot, &named), &manifest)?;
+    for (_, selector) in &args.attach {
+        context.tell_whose(&chooser, (selector, &named), &others[&selector.to_string()])?;
     }
     let in_order: Vec<&Manifest> =
         std::iter::once(&manifest).chain(args.attach.iter().map(|(_, other)| &others[&other.to_string()])).collect();

@@ -86,10 +86,8 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<Vec<_>, _>>()?;
     let places = args.places.places(&vault, &[&manifest])?;
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
-    if args.to.is_some() {
-        context.tell_whose(&chooser, (&args.snapshot, &named), &manifest)?;
-    }
     if let Some(url) = args.to.as_deref().and_then(server::url) {
+        context.tell_whose(&chooser, (&args.snapshot, &named), &manifest)?;
         let how = (args.live.accept_damage, args.dry_run);
         let homes = (!args.live.no_safety).then(|| restore::server::homes(&places, &configured));
         return server::into(&vault, &manifest, (parts, url, homes), &args.server, how, context);
@@ -100,7 +98,11 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         return in_place((&vault, &snapshots), &manifest, (parts, places), &args, context);
     };
     let request = Request { parts, to, numeric_ids: args.numeric_ids, control: context.control.clone() };
-    match live_target::way(&vault, (&manifest, &chosen), &request, &places, &configured)? {
+    let way = live_target::way(&vault, (&manifest, &chosen), &request, &places, &configured)?;
+    if way == Way::Beside {
+        context.tell_whose(&chooser, (&args.snapshot, &named), &manifest)?;
+    }
+    match way {
         Way::Beside if args.dry_run => {
             live::alarms((&manifest, &request.parts), (&vault, &snapshots), context);
             let about = json!({ "snapshot": manifest.id, "to": request.to });
