@@ -88,6 +88,18 @@ pub fn shell_word(text: &str) -> String {
     }
 }
 
+/// What a glob takes for just these letters, whatever they mean in one.
+pub fn glob_literal(text: &str) -> String {
+    let mut glob = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '*' | '?' | '[' | ']' | '{' | '}' | ',' | '\\' => glob.extend(['[', letter, ']']),
+            _ => glob.push(letter),
+        }
+    }
+    glob
+}
+
 /// A value for people to recognise: in quotes, and no longer than a glance.
 pub fn quoted(text: &str) -> String {
     const MOST: usize = 40;

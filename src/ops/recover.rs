@@ -7,14 +7,19 @@
 mod act;
 mod apart;
 mod case;
+mod databases;
 mod export;
 mod files;
+mod going;
 mod grown;
 mod journal;
 mod named;
+mod pattern;
 mod safety;
+mod standing;
 mod take_back;
 mod together;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;

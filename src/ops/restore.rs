@@ -39,6 +39,8 @@ use crate::vault::unlocked::UnlockedVault;
 use batch::{Batch, Tally};
 use job::{Job, own_name, parted, plan};
 
+pub(in crate::ops) use sides::{NEEDLESS, is_needless};
+
 pub struct Request {
     /// What to restore; empty for everything.
     pub parts: Vec<Part>,

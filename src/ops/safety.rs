@@ -20,7 +20,9 @@ use crate::ops::restore::ground::Odd;
 use crate::ops::restore::live::stem;
 use crate::ops::restore::server::KIND;
 use crate::ops::show;
-use crate::source;
+use crate::source::files::{FilesOptions, FilesSource};
+use crate::source::sqlite::SqliteSource;
+use crate::source::{self, Source};
 use crate::vault::commit::Label;
 use crate::vault::read::Library;
 use crate::vault::unlocked::UnlockedVault;
@@ -152,13 +154,15 @@ fn source_of(part: &Touched, configured: &mut Vec<Planned>) -> Result<Planned, O
         let source = source::configure(&table, Path::new("/")).map_err(|error| refused(error.to_string()))?;
         return Ok(Planned { name: part.source.clone(), source });
     }
-    // Which of the databases in a folder were named, only the configuration knows: then the folder is what is kept.
-    let kind = if part.kind == "sqlite" && place(&part.root).is_dir() { "files" } else { part.kind.as_str() };
-    let root =
-        place(&part.root).into_os_string().into_string().map_err(|_| refused("its path is no text".to_owned()))?;
-    let mut table = toml::Table::new();
-    table.insert("kind".to_owned(), kind.into());
-    table.insert("path".to_owned(), root.into());
-    let source = source::configure(&table, Path::new("/")).map_err(|error| refused(error.to_string()))?;
+    // Which of the databases in a folder were named, only the configuration knows: then the folder is what is kept. The path
+    // of one of them is no pattern, whatever letters are in it.
+    let root = place(&part.root);
+    let source: Box<dyn Source> = match part.kind == "sqlite" && !root.is_dir() {
+        true => Box::new(SqliteSource::of(root)),
+        false => {
+            let options = FilesOptions { path: root, ..FilesOptions::default() };
+            Box::new(FilesSource::new(options).map_err(|error| refused(error.to_string()))?)
+        }
+    };
     Ok(Planned { name: part.source.clone(), source })
 }

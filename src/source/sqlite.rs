@@ -3,7 +3,9 @@
 //! Owns its configuration. Finding and capturing databases is what `files` does with those it meets; here nothing else
 //! is wanted, and what is no database is told.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Table;
 
@@ -30,18 +32,16 @@ impl SqliteSource {
 impl SqliteSource {
     /// The databases that were captured below `root`: to see what has become of them.
     pub fn again<'p>(root: PathBuf, databases: impl Iterator<Item = &'p EntryPath>) -> Self {
-        let paths: Vec<String> = databases
-            .filter(|path| !path.is_root())
-            .filter_map(|path| Some(globset::escape(std::str::from_utf8(path.as_bytes()).ok()?).replace(',', "[,]")))
-            .collect();
-        let only = if paths.is_empty() { String::new() } else { format!("{{{}}}", paths.join(",")) };
+        let paths: BTreeSet<EntryPath> = databases.filter(|path| !path.is_root()).cloned().collect();
+        let (only, paths) = if paths.is_empty() { (Some(String::new()), None) } else { (None, Some(Arc::new(paths))) };
         let options = FilesOptions {
             path: root,
             databases: Databases::Recognise(Free::Keep),
-            only: Some(only),
+            only,
+            paths,
             ..FilesOptions::default()
         };
-        Self(FilesSource::new(options).expect("BUG: escaped names are a pattern"))
+        Self(FilesSource::new(options).expect("BUG: there is no pattern that could be wrong"))
     }
 }
 

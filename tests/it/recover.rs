@@ -15,6 +15,7 @@ pub mod across;
 mod fired;
 mod into;
 pub mod killed;
+mod linked;
 mod links;
 mod refused;
 mod reuse;

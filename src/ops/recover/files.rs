@@ -1,34 +1,27 @@
-//! Files that belong to records: which they are, how live data has them, and getting them ready beside their places.
-//!
-//! Owns the reading of patterns such as `{id}/**`. A value never leads out of the source, and never means a pattern.
+//! Files that belong to records: which they are, and how live data has them.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use globset::{GlobBuilder, GlobMatcher};
-use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 
-use crate::base::entry::{Entry, Kind};
-use crate::base::error::Explained;
+use crate::base::entry::Entry;
 use crate::base::name::Name;
-use crate::base::path::{EntryPath, decode, encode};
-use crate::base::record::{Key, Value};
+use crate::base::path::{EntryPath, encode};
+use crate::base::record::Key;
 use crate::format::manifest::SourceRecord;
 use crate::ops::actions::Touched;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::recover::case::Kit;
-use crate::ops::restore::alone;
+use crate::ops::recover::going::{Done, Going};
+use crate::ops::recover::pattern::Pattern;
 use crate::ops::restore::ground::Ground;
 use crate::ops::safety::place;
 use crate::record::closure::{Closure, Why};
-use crate::record::model::{Linked, placeholders};
-use crate::record::plan::{Act, OnConflict, Plan, Step};
+use crate::record::plan::{Act, Plan, Step};
 use crate::source::files::root::{self, Absent};
-use crate::source::files::target::{TargetError, Tree, holds};
-use crate::vault::extents;
-use crate::vault::read::{self, Library};
+use crate::source::files::target::Tree;
+use crate::vault::read::Library;
 
 /// A file that belongs to a record that comes back, or that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,9 +36,13 @@ pub struct FileStep {
     pub size: u64,
     #[serde(flatten)]
     pub act: FileAct,
-    /// Its record has another key, and nobody can tell its place under that.
+    /// It was to come back and does not: nobody can tell its place under the new key of its record, or it is a database
+    /// that files cannot give back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub missing: bool,
+    /// The command that gives it back, where this does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
     /// What stood there when the plan was made: its length and when it was written; nothing where nothing stood there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
@@ -176,18 +173,20 @@ impl Home {
         library: &Library<'_>,
     ) -> Result<FileStep, OpError> {
         let path = to.clone().unwrap_or_else(|| entry.path.clone());
-        let act = act(&entry, (self.tree.as_ref(), &path), library, kit.request.options.on_conflict)?;
+        let Done { act, missing, hint } =
+            Going { entry: &entry, record, path: &path, kit, library }.done(self.tree.as_ref())?;
         let seen = self.tree.as_ref().and_then(|tree| seen(tree, &path));
         let from = to.map(|_| entry.path.clone());
         let (source, root) = (record.name.clone(), self.root.clone());
-        Ok(FileStep { source, root, path, from, size: entry.size, act, missing: false, seen })
+        Ok(FileStep { source, root, path, from, size: entry.size, act, missing, hint, seen })
     }
 
     /// A file whose place under the new key of its record nobody can tell.
     fn nowhere(&self, record: &SourceRecord, entry: Entry) -> FileStep {
         let why = "its record has a new key, and its place below that is not known: take it out with restore --to";
         let (source, root, act) = (record.name.clone(), self.root.clone(), FileAct::Leave { why: why.to_owned() });
-        FileStep { source, root, path: entry.path, from: None, size: entry.size, act, missing: true, seen: None }
+        let (missing, hint) = (true, None);
+        FileStep { source, root, path: entry.path, from: None, size: entry.size, act, missing, hint, seen: None }
     }
 }
 
@@ -274,139 +273,4 @@ fn of<'k>(
         found.push((record, entries.into_values().collect()));
     }
     Ok(found)
-}
-
-fn act(
-    entry: &Entry,
-    (tree, path): (Option<&Tree>, &EntryPath),
-    library: &Library<'_>,
-    on_conflict: OnConflict,
-) -> Result<FileAct, OpError> {
-    let Some(tree) = tree else { return Ok(FileAct::Add) };
-    let there = match tree.look(path) {
-        Ok(Some(there)) => there,
-        Ok(None) => return Ok(FileAct::Add),
-        Err(TargetError::InTheWay { .. }) => return Ok(FileAct::Leave { why: "a link leads to it".to_owned() }),
-        Err(error) => return Err(error.into()),
-    };
-    let kind = FileType::from_raw_mode(there.st_mode);
-    let is_file = kind == FileType::RegularFile;
-    let same = match entry.kind {
-        Kind::File => is_file && u64::try_from(there.st_size) == Ok(entry.size) && is_as(entry, (tree, path), library)?,
-        Kind::Symlink => kind == FileType::Symlink && tree.read_link(path) == entry.target.as_deref().and_then(decode),
-        _ => true,
-    };
-    Ok(match (same, on_conflict) {
-        (true, _) => FileAct::Keep,
-        _ if !is_file => FileAct::Leave { why: "something else stands there".to_owned() },
-        (false, OnConflict::Overwrite) => FileAct::Replace,
-        (false, _) => FileAct::Leave { why: "it holds something else; --on-conflict overwrite replaces it".to_owned() },
-    })
-}
-
-/// Does a live file hold what the snapshot says?
-pub(super) fn is_as(entry: &Entry, (tree, path): (&Tree, &EntryPath), library: &Library<'_>) -> Result<bool, OpError> {
-    let Some(file) = tree.file(path) else { return Ok(false) };
-    let mut extents =
-        extents::of_file(entry, library).map(|extent| extent.map_err(|error| Box::new(error) as Explained));
-    Ok(holds(file.as_fd(), entry.size, &mut extents).unwrap_or(false))
-}
-
-/// The files of one record, of one source.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Pattern {
-    /// What every path begins with.
-    prefix: EntryPath,
-    glob: String,
-}
-
-impl Pattern {
-    /// The pattern with the record's values in it; `None` where one is empty.
-    fn of(linked: &Linked, value: impl Fn(&str) -> Result<Value, OpError>) -> Result<Option<Self>, OpError> {
-        let mut glob = linked.path.clone();
-        for name in placeholders(&linked.path) {
-            let text = match value(name)? {
-                Value::Null => return Ok(None),
-                Value::Integer(number) => number.to_string(),
-                Value::Text(bytes) if !bytes.is_empty() => String::from_utf8_lossy(&bytes).into_owned(),
-                other => return Err(wrong(&linked.path, &format!("{name} is {other}"))),
-            };
-            let leads_out = text.starts_with('/') || text.split('/').any(|part| part == ".." || part == ".");
-            if leads_out {
-                return Err(wrong(&linked.path, &format!("{name} is {}", crate::base::text::quoted(&text))));
-            }
-            glob = glob.replace(&format!("{{{name}}}"), &globset::escape(&text));
-        }
-        let is_plain = |part: &&str| !part.contains(['*', '?', '[', '{']) || globset_literal(part).is_some();
-        let plain: Vec<String> = glob
-            .split('/')
-            .take_while(is_plain)
-            .map(|part| globset_literal(part).unwrap_or_else(|| part.to_owned()))
-            .collect();
-        let prefix = match plain.is_empty() {
-            true => EntryPath::root(),
-            false => {
-                EntryPath::from_bytes(plain.join("/").as_bytes()).map_err(|_| wrong(&linked.path, "it is no path"))?
-            }
-        };
-        Ok(Some(Self { prefix, glob }))
-    }
-
-    /// The path of a file under a pattern that differs from this one by what it begins with.
-    fn moved(&self, new: &Self, path: &EntryPath) -> Option<EntryPath> {
-        let rest =
-            |pattern: &Self| pattern.glob.split('/').skip(pattern.prefix.parts().count()).collect::<Vec<_>>().join("/");
-        if self.prefix.is_root() || new.prefix.is_root() || rest(self) != rest(new) {
-            // What was the key's is among the stars, or there is nothing before them.
-            return (self.glob == new.glob).then(|| path.clone());
-        }
-        let inner = path.as_bytes().strip_prefix(self.prefix.as_bytes())?;
-        EntryPath::from_bytes(&[new.prefix.as_bytes(), inner].concat()).ok()
-    }
-
-    /// The files of a snapshot that it means.
-    fn entries(
-        &self,
-        record: &SourceRecord,
-        library: &Library<'_>,
-        found: &mut BTreeMap<EntryPath, Entry>,
-    ) -> Result<(), OpError> {
-        use std::os::unix::ffi::OsStrExt;
-        let matcher = self.matcher()?;
-        for entry in read::entries(&record.listing, &self.prefix, library) {
-            let entry = entry?;
-            let path = Path::new(std::ffi::OsStr::from_bytes(entry.path.as_bytes()));
-            if entry.kind != Kind::Dir && matcher.is_match(path) {
-                found.insert(entry.path.clone(), alone(entry, record, library)?);
-            }
-        }
-        Ok(())
-    }
-
-    fn matcher(&self) -> Result<GlobMatcher, OpError> {
-        let glob = GlobBuilder::new(&self.glob).literal_separator(true).build();
-        Ok(glob.map_err(|error| wrong(&self.glob, &error.to_string()))?.compile_matcher())
-    }
-}
-
-/// A part of a glob that is nothing but escaped letters, without its escapes: `[*]` is a star.
-fn globset_literal(part: &str) -> Option<String> {
-    let mut plain = String::new();
-    let mut letters = part.chars();
-    while let Some(letter) = letters.next() {
-        match letter {
-            '[' => {
-                let inner = letters.next()?;
-                (letters.next()? == ']').then_some(())?;
-                plain.push(inner);
-            }
-            '*' | '?' | '{' => return None,
-            other => plain.push(other),
-        }
-    }
-    Some(plain)
-}
-
-fn wrong(path: &str, reason: &str) -> OpError {
-    Problem::Linked { path: path.to_owned(), reason: reason.to_owned() }.into()
 }

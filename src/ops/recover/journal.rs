@@ -3,6 +3,7 @@
 //! Owns the order: everything is named in the action before it is made; the rows are what decides. Once they are committed
 //! the files take their places, however often that is begun again; as long as they are not, what was staged is removed.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +23,10 @@ use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::recover::apart::{self, Became};
 use crate::ops::recover::files::{live, tree};
+use crate::ops::recover::standing::{APPEARED, Mark, objection, shown};
 use crate::ops::recover::together::Joined;
+use crate::ops::restore::Issue;
+use crate::ops::restore::live::stem;
 use crate::ops::safety::place;
 use crate::ops::turns::Place;
 use crate::record::error::RecordError;
@@ -73,6 +77,9 @@ pub struct Placed {
     /// The folder beside, in which it waits under the same path; nothing for one that is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<String>,
+    /// What stood there before the safety snapshot, and gives way only as it was then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<Mark>,
     /// It was there before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
@@ -129,19 +136,38 @@ impl Recovered {
         folders.into_iter().map(|folder| place(folder)).collect()
     }
 
-    /// Gives every file its place, from wherever this was broken off.
-    pub fn place(&self) -> Result<(), OpError> {
-        self.files.iter().try_for_each(Placed::place)?;
-        self.clear();
-        Ok(())
+    /// Gives every file its place, from wherever this was broken off. Those that are left alone are no part of it any more.
+    fn place(&mut self) -> Result<Vec<Issue>, OpError> {
+        let all: BTreeMap<(String, EntryPath), bool> =
+            self.files.iter().map(|file| ((file.root.clone(), file.path.clone()), file.staged.is_some())).collect();
+        let has = |file: &Placed, path: &EntryPath| all.contains_key(&(file.root.clone(), path.clone()));
+        let is_log = |file: &Placed| stem(&file.path).is_some_and(|stem| has(file, &stem));
+        // A log goes to its place before the database that is spoiled by any other one.
+        let (logs, others): (Vec<usize>, Vec<usize>) = (0..self.files.len()).partition(|&at| is_log(&self.files[at]));
+        let mut placed: BTreeSet<(String, EntryPath)> = BTreeSet::new();
+        let mut left: BTreeMap<usize, String> = BTreeMap::new();
+        for at in logs.into_iter().chain(others) {
+            let file = &self.files[at];
+            let key = |path: &EntryPath| (file.root.clone(), path.clone());
+            let ours = |path: &EntryPath| match file.staged {
+                Some(_) => placed.contains(&key(path)),
+                None => all.get(&key(path)) == Some(&false),
+            };
+            match file.place(&ours)? {
+                Some(why) => _ = left.insert(at, why),
+                None => _ = placed.insert(key(&file.path)),
+            }
+        }
+        let issue = |(at, reason): (&usize, &String)| Issue { path: shown(&self.files[*at]), reason: reason.clone() };
+        let issues = left.iter().map(issue).collect();
+        let mut at = 0..;
+        self.files.retain(|_| at.next().is_none_or(|at| !left.contains_key(&at)));
+        Ok(issues)
     }
 
     /// Removes what was staged.
     pub fn clear(&self) {
-        for folder in self.staging() {
-            // What stays is litter, not harm.
-            let _ = fs::remove_dir_all(folder);
-        }
+        clear(&self.staging());
     }
 }
 
@@ -157,24 +183,38 @@ impl Placed {
         self.from.as_ref().unwrap_or(&self.path)
     }
 
-    /// Puts the file where it belongs, or removes it.
-    fn place(&self) -> Result<(), OpError> {
+    /// Puts the file where it belongs, or removes it; says why not, where it is left alone.
+    fn place(&self, ours: &dyn Fn(&EntryPath) -> bool) -> Result<Option<String>, OpError> {
         let Some(live) = tree(&self.root) else {
             // Nothing is left to be removed where nothing is.
             let is_gone = self.staged.is_none() && fs::symlink_metadata(place(&self.root)).is_err();
-            return if is_gone { Ok(()) } else { Err(self.astray()) };
+            return if is_gone { Ok(None) } else { Err(self.astray()) };
         };
-        let Some(staged) = &self.staged else { return self.remove(&live) };
+        let Some(staged) = &self.staged else {
+            return match objection(self, (&live, None), ours)? {
+                None => self.remove(&live).map(|()| None),
+                left => Ok(left),
+            };
+        };
         live.look(&self.path).map_err(|_| self.astray())?;
         let Some(staged) = tree(staged).filter(|staged| matches!(staged.look(self.from()), Ok(Some(_)))) else {
             // It has its place already, perhaps with the folder it is in.
-            return Ok(());
+            return Ok(None);
         };
-        let (from, to) = self.highest_missing(&live)?;
-        match live.take((&staged, &from), &to, self.replaced) {
-            // Somebody has put something there since the rows were planned: that is newer, and stays.
-            Err(error) if error.errno() == Some(Errno::EXIST) => Ok(()),
-            result => Ok(result?),
+        loop {
+            if let Some(why) = objection(self, (&live, Some(&staged)), ours)? {
+                return Ok(Some(why));
+            }
+            let (from, to) = self.highest_missing(&live)?;
+            match live.take((&staged, &from), &to, self.replaced) {
+                // Somebody has put something there since it was looked at: that is newer, and stays.
+                Err(error) if error.errno() == Some(Errno::EXIST) && to == self.path => {
+                    return Ok(Some(APPEARED.to_owned()));
+                }
+                // The folder is there by now.
+                Err(error) if error.errno() == Some(Errno::EXIST) => {}
+                result => return Ok(result.map(|()| None)?),
+            }
         }
     }
 
@@ -237,7 +277,9 @@ pub fn settle(
             true => is_committed(&actions.trace(&action)?.written, recovered, configured, wait),
             false => apart::became(unlocked, actions, configured, (&action, recovered), (wait, control)),
         };
-        told.push(match became.and_then(|became| settled(actions, (&action, recovered), became)) {
+        let mut left = Vec::new();
+        let settled = became.and_then(|became| settled(actions, (&action, recovered), became, &mut left));
+        told.push(match settled {
             Ok(Became::Written) => format!("finished what was broken off: {}", action.id),
             Ok(Became::Nothing) => format!("{} was broken off before anything was changed", action.id),
             Ok(Became::TakenBack) => format!("{} was broken off half way: what was written is taken back", action.id),
@@ -245,15 +287,22 @@ pub fn settle(
                 format!("warning: {} was broken off and cannot be finished yet: {}", action.id, one_line(&error))
             }
         });
+        told.extend(left.iter().map(|issue| format!("warning: {}: {}", issue.path, issue.reason)));
     }
     Ok(told)
 }
 
 /// Finishes one that was written, or notes that it changed nothing.
-fn settled(actions: &Actions, (action, recovered): (&Action, &Recovered), became: Became) -> Result<Became, OpError> {
+fn settled(
+    actions: &Actions,
+    (action, recovered): (&Action, &Recovered),
+    became: Became,
+    left: &mut Vec<Issue>,
+) -> Result<Became, OpError> {
     if became == Became::Written {
-        recovered.place()?;
-        finish(actions, action)?;
+        let mut action = action.clone();
+        left.extend(place_all(actions, &mut action)?);
+        finish(actions, &action)?;
         return Ok(became);
     }
     recovered.clear();
@@ -261,6 +310,27 @@ fn settled(actions: &Actions, (action, recovered): (&Action, &Recovered), became
     let own = action.id.clone();
     actions.keep(&Action { state: State::Done, undone_by: Some(own), ..action.clone() })?;
     Ok(became)
+}
+
+/// Gives the files of an action their places. Those that are left alone are told, and are no part of it from then on.
+pub(super) fn place_all(actions: &Actions, action: &mut Action) -> Result<Vec<Issue>, OpError> {
+    let Some(recovered) = &mut action.recovered else { return Ok(Vec::new()) };
+    let staging = recovered.staging();
+    let left = recovered.place()?;
+    // It says what was done before what waits is gone: by that it is told what was.
+    if !left.is_empty() {
+        actions.keep(action)?;
+    }
+    clear(&staging);
+    Ok(left)
+}
+
+/// Removes folders in which files waited.
+pub(super) fn clear(staging: &[PathBuf]) {
+    for folder in staging {
+        // What stays is litter, not harm.
+        let _ = fs::remove_dir_all(folder);
+    }
 }
 
 /// Marks an action as done, and what it took back as taken back.

@@ -3,7 +3,7 @@
 //! A whole database would take seconds for what a recovery does in milliseconds. The rows are a file of images
 //! (`record/inverse.rs`) in a source of a kind of its own; the files are captured as files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,6 @@ use crate::ops::actions::{Action, Actions};
 use crate::ops::backup::{self, Planned, Rescan};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
-use crate::ops::recover;
 use crate::ops::recover::journal::Placed;
 use crate::ops::recover::together::Joined;
 use crate::ops::safety::{place, refused};
@@ -63,7 +62,7 @@ pub fn snapshot(
         let other = |other: &Joined| Planned { name: other.source.clone(), source: other.live.source() };
         sources.extend(touches.others.iter().map(other));
     }
-    let files = files_of(touches.files)?;
+    let files = files_of(touches.files);
     // What is kept of files is what is there, whatever it looks like.
     let rescan = Rescan::Parts(files.iter().map(|planned| (planned.name.clone(), EntryPath::root())).collect());
     sources.extend(files);
@@ -77,25 +76,21 @@ pub fn snapshot(
     Ok(backup::backup_if(unlocked.vault(), &request, &will_do).map_err(refused)?.manifest)
 }
 
-/// The files that are there and will be replaced or removed, by source.
-fn files_of(files: &[Placed]) -> Result<Vec<Planned>, OpError> {
-    let mut sources: BTreeMap<(&Name, &String), Vec<String>> = BTreeMap::new();
-    for file in files {
-        let tree = recover::files::tree(&file.root);
-        if tree.is_none_or(|tree| !matches!(tree.look(&file.path), Ok(Some(_)))) {
-            continue;
-        }
-        let no_text = || Problem::NoSafety { why: format!("{}: its path is no text", file.path), source: None };
-        let path = std::str::from_utf8(file.path.as_bytes()).map_err(|_| no_text())?;
-        sources.entry((&file.source, &file.root)).or_default().push(globset::escape(path).replace(',', "[,]"));
+/// The files that are there and will be replaced or removed, by source: by their paths, whatever letters are in them, and
+/// wherever backups would leave them out.
+fn files_of(files: &[Placed]) -> Vec<Planned> {
+    let mut sources: BTreeMap<(&Name, &String), BTreeSet<EntryPath>> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.was.is_some()) {
+        sources.entry((&file.source, &file.root)).or_default().insert(file.path.clone());
     }
-    let one = |((name, root), paths): ((&Name, &String), Vec<String>)| {
-        let only = Some(format!("{{{}}}", paths.join(",")));
-        let options = FilesOptions { path: place(root), databases: Databases::Plain, only, ..FilesOptions::default() };
-        let source = FilesSource::new(options).expect("BUG: escaped names are a pattern");
+    let one = |((name, root), paths): ((&Name, &String), BTreeSet<EntryPath>)| {
+        let (path, databases, paths) = (place(root), Databases::Plain, Some(Arc::new(paths)));
+        // What is gone by now is missed when each is looked for.
+        let options = FilesOptions { path, databases, paths, allow_empty: true, ..FilesOptions::default() };
+        let source = FilesSource::new(options).expect("BUG: there is no pattern that could be wrong");
         Planned { name: name.clone(), source: Box::new(source) as Box<dyn Source> }
     };
-    Ok(sources.into_iter().map(one).collect())
+    sources.into_iter().map(one).collect()
 }
 
 /// The images of an action's safety snapshot, and behind them those of rows that triggers touched; ready to be read.

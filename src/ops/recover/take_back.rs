@@ -4,20 +4,23 @@
 
 use std::collections::BTreeMap;
 
-use rustix::fs::FileType;
-
 use crate::base::path::EntryPath;
 use crate::base::record::Key;
 use crate::base::time::Instant;
+use crate::engine::sqlite::apply;
+use crate::engine::sqlite::file::DatabaseFile;
 use crate::format::manifest::{Manifest, ROWS};
 use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::backup::Planned;
 use crate::ops::diff::{Change, Difference};
 use crate::ops::error::{OpError, Problem};
-use crate::ops::recover::act::{Work, fresh_folder, stage};
-use crate::ops::recover::files::{is_as, tree};
+use crate::ops::recover::act::{fresh_folder, stage};
+use crate::ops::recover::files::tree;
+use crate::ops::recover::going::stands_as;
 use crate::ops::recover::journal::{Other, Placed, Recovered};
-use crate::ops::recover::{safety, together};
+use crate::ops::recover::standing::{Trees, shown};
+use crate::ops::recover::work::Work;
+use crate::ops::recover::{databases, safety, together};
 use crate::ops::restore::alone;
 use crate::ops::restore::foreseen::{Foreseen, Rows, Told};
 use crate::ops::restore::in_place::{Report, Settings};
@@ -41,9 +44,11 @@ pub fn take_back(
     let _turn = settings.turn("undo", was.places())?;
     let all = unlocked.snapshots()?.readable;
     let before = undo::manifest(&all, done, done.safety)?.expect("BUG: a recovery keeps something");
+    unused(&was, &apply::is_open_elsewhere)?;
     if !force {
         unchanged(unlocked, &all, done, &was)?;
     }
+    unused(&was, &apply::is_in_use)?;
     let (database, others) = (was.database(configured)?, was.joined(configured)?);
     let mut live = together::open(&database, &others, settings.wait, &settings.control)?;
     let mut images = safety::images(unlocked, before, settings.actions, done)?;
@@ -69,14 +74,14 @@ pub fn take_back(
         ..done.clone()
     };
     let library = unlocked.library()?;
-    let mut work = Work { unlocked, settings, configured, action };
+    let mut work = Work::new(unlocked, settings, configured, action);
     work.begin(|folder, source, paths| stage(&library, before, source, paths, folder, settings, &settings.control))?;
     let rows: Vec<(String, Key)> =
         trace.written.iter().map(|written| (written.table.clone(), written.key.clone())).collect();
     let source = database_source(before);
     work.keep_safe(&source, (&database, &others, &*live), &rows, false)?;
     let mut rows_removed = 0;
-    work.commit(!rows.is_empty(), |told| {
+    let is_changed = work.commit(!rows.is_empty(), |told| {
         let made = inverse::restore(rows_in(&mut images)?, &mut *live, &trace, force, told)?;
         rows_removed = made.written.iter().filter(|row| row.digest.is_none()).count() as u64;
         Ok(made)
@@ -86,10 +91,13 @@ pub fn take_back(
         was.clear();
     }
     let safety = if let Holding::Snapshot(id) = work.action.safety { Some(id) } else { None };
-    let removed = was.files.iter().filter(|file| !file.replaced).count() as u64;
+    let placed = work.action.recovered.unwrap_or_default().files;
+    let removed = placed.iter().filter(|file| file.staged.is_none()).count() as u64;
     let mut given = Given { rows: rows.len() as u64, rows_removed, removed, ..Given::default() };
-    given.files.files = was.files.len() as u64 - removed;
-    Ok(Report { action: Some(work.action.id), places: Vec::new(), safety, given, hooks: Vec::new() })
+    given.files.files = placed.len() as u64 - removed;
+    given.files.issues_count = work.left.len() as u64;
+    given.files.issues = work.left;
+    Ok(Report { action: is_changed.then_some(work.action.id), places: Vec::new(), safety, given, hooks: Vec::new() })
 }
 
 /// What that would do, without doing it.
@@ -104,6 +112,7 @@ pub fn foresee(
     let _turn = settings.glance("undo", was.places())?;
     let all = unlocked.snapshots()?.readable;
     let before = undo::manifest(&all, done, done.safety)?.expect("BUG: a recovery keeps something");
+    unused(&was, &apply::is_open_elsewhere)?;
     if !force {
         unchanged(unlocked, &all, done, &was)?;
     }
@@ -155,9 +164,22 @@ fn turned(was: &Recovered) -> Vec<Placed> {
             returns.then(|| folders.entry(file.root.clone()).or_insert_with(|| fresh_folder(&file.root)).clone());
         // What was removed by the one taken back is not there now; all else is.
         // The safety snapshot has what it replaced where that was.
-        Placed { staged, from: None, replaced: file.staged.is_some(), ..file.clone() }
+        Placed { staged, from: None, was: None, replaced: file.staged.is_some(), ..file.clone() }
     };
     was.files.iter().map(turn).collect()
+}
+
+/// Refuses to remove a database that an app has open: it would go on committing into nothing.
+fn unused(was: &Recovered, is_in_use: &dyn Fn(&DatabaseFile) -> bool) -> Result<(), OpError> {
+    let mut trees = Trees::default();
+    for file in was.files.iter().filter(|file| !file.replaced) {
+        let Some(tree) = trees.of(&file.root).filter(|tree| databases::stands(tree, &file.path)) else { continue };
+        let live = tree.database(&file.path)?;
+        if let Some(live) = live.filter(is_in_use) {
+            return Err(Problem::Removed { path: live.shown().display().to_string() }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Is every file as the action left it?
@@ -169,33 +191,33 @@ fn unchanged(
 ) -> Result<(), OpError> {
     let library = unlocked.library()?;
     let gave = undo::manifest(all, done, done.gives)?;
-    let mut changed: Vec<String> = Vec::new();
+    let (mut changed, mut trees): (Vec<String>, Trees) = Default::default();
     for file in &was.files {
-        let tree = tree(&file.root);
-        let there = tree.as_ref().and_then(|tree| tree.look(&file.path).ok().flatten());
-        let same = match &file.staged {
-            None => there.is_none(),
-            Some(_) => {
+        let tree = trees.of(&file.root);
+        let there = tree.and_then(|tree| tree.look(&file.path).ok().flatten());
+        let same = match (&file.staged, tree) {
+            (None, _) => there.is_none(),
+            (Some(_), None) => false,
+            (Some(_), Some(tree)) => {
                 let record = gave.and_then(|gave| gave.sources.iter().find(|record| record.name == file.source));
-                let Some(record) = record else { continue };
-                let Some(entry) = find(record, file.from(), &library)? else { continue };
-                let (Some(tree), Some(there)) = (&tree, there) else {
-                    changed.push(shown(file.source.as_str(), &file.path));
+                let entry = record.map(|record| find(record, file.from(), &library)).transpose()?.flatten();
+                let (Some(record), Some(entry)) = (record, entry) else {
+                    // Of what nobody knows where it came from it cannot be said that it is the same.
+                    changed.push(shown(file));
                     continue;
                 };
-                FileType::from_raw_mode(there.st_mode) != FileType::RegularFile
-                    || is_as(&alone(entry, record, &library)?, (tree, &file.path), &library)?
+                let ours = |path: &EntryPath| was.files.iter().any(|one| one.root == file.root && one.path == *path);
+                // What an app has committed to a database may be in its log only.
+                let logged =
+                    databases::stands(tree, &file.path) && databases::log_beside(tree, &file.path, &ours).is_some();
+                !logged && stands_as(&alone(entry, record, &library)?, (tree, &file.path), &library)?
             }
         };
         if !same {
-            changed.push(shown(file.source.as_str(), &file.path));
+            changed.push(shown(file));
         }
     }
     let count = changed.len() as u64;
     changed.truncate(5);
     if count == 0 { Ok(()) } else { Err(Problem::ChangedSince { count, paths: changed }.into()) }
-}
-
-fn shown(source: &str, path: &EntryPath) -> String {
-    format!("{source}/{path}")
 }

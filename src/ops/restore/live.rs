@@ -44,7 +44,8 @@ pub(in crate::ops) use foreseen::foresee;
 pub(in crate::ops) use walk::{Sorted, Step, Walk, find};
 
 /// Why something is left alone.
-const UNSAVED: &str = "left alone: it is there and not in the safety snapshot, so it could not be brought back";
+pub(in crate::ops) const UNSAVED: &str =
+    "left alone: it is there and not in the safety snapshot, so it could not be brought back";
 const OPEN: &str = "left alone: another process has it open";
 
 /// A change of live data.

@@ -116,6 +116,7 @@ pub(super) fn start(source: &FilesSource, own: Own) -> Result<Start, SourceError
     let terms = Terms {
         opener: Opener::new(),
         device: options.one_file_system.then_some(facts.device),
+        paths: options.paths.clone(),
         cachedirs: options.cachedirs,
         own,
         open,

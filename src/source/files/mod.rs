@@ -5,8 +5,10 @@
 //! tree: by names ahead (`walk`), by bytes ahead (`budget`) and by entries ahead (`capture`).
 //! Never follows a link below its root, and never opens anything but directories and regular files.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Table;
 
@@ -64,6 +66,9 @@ pub struct FilesOptions {
     /// Capture only the files that this glob names, relative to the root, and the folders on the way to them. Empty: the
     /// root itself.
     pub only: Option<String>,
+    /// Capture only what stands at these paths, relative to the root, and the folders on the way to them: whatever is in
+    /// their names, and wherever they lie. Nothing else is walked into.
+    pub paths: Option<Arc<BTreeSet<EntryPath>>>,
 }
 
 /// A `files` source. Its globs are valid.
@@ -77,7 +82,10 @@ pub struct FilesSource {
 impl FilesSource {
     pub fn new(options: FilesOptions) -> Result<Self, ConfigError> {
         let rules = exclude::Rules::new(&options.exclude, &options.ignore_files)?;
-        let only = options.only.as_deref().map(only::Only::new).transpose()?;
+        let only = match &options.paths {
+            Some(paths) => Some(only::Only::Paths(paths.clone())),
+            None => options.only.as_deref().map(only::Only::new).transpose()?,
+        };
         Ok(Self { options, rules, only })
     }
 
@@ -108,6 +116,7 @@ pub fn configure(table: &Table, base: &Path) -> Result<Box<dyn Source>, ConfigEr
         databases: if settings.flag("plain")? { Databases::Plain } else { Databases::default() },
         allow_empty: settings.flag("allow_empty")?,
         only: None,
+        paths: None,
     };
     Ok(Box::new(FilesSource::new(options)?))
 }
@@ -124,6 +133,7 @@ impl Source for FilesSource {
     fn memory(&self) -> String {
         match (self.options.databases, &self.options.only) {
             // Some files of a source are not what the source was.
+            (Databases::Plain, _) if self.options.paths.is_some() => format!("{}\nplain paths", self.root()),
             (Databases::Plain, Some(only)) => format!("{}\nplain {only}", self.root()),
             (Databases::Plain, None) => format!("{}\nplain", self.root()),
             (Databases::Recognise(Free::Zero) | Databases::Demand(Free::Zero), _) => format!("{}\nzero", self.root()),

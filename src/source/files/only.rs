@@ -1,47 +1,65 @@
 //! Which files are meant, where not all are.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
 
 use crate::base::path::EntryPath;
 use crate::source::ConfigError;
 
-/// The files below the root that a glob names; without a glob, the root itself.
+/// What is meant of all that lies below the root.
 #[derive(Clone, Debug)]
-pub(super) struct Only {
-    glob: Option<GlobMatcher>,
-    /// The glob's last part says what is meant: it is not just anything.
-    says_what: bool,
+pub(super) enum Only {
+    /// The root itself.
+    Root,
+    Glob {
+        glob: GlobMatcher,
+        /// The glob's last part says what is meant: it is not just anything.
+        says_what: bool,
+    },
+    /// Just these: their names are no pattern, and nothing else is looked at.
+    Paths(Paths),
+}
+
+/// Paths below a root.
+pub(super) type Paths = Arc<BTreeSet<EntryPath>>;
+
+/// Is it one of them, or a folder on the way to one?
+pub(super) fn leads_to(paths: &Paths, path: &EntryPath) -> bool {
+    // What is in a folder comes right behind it.
+    paths.range(path..).next().is_some_and(|next| next.is_within(path))
 }
 
 impl Only {
     pub fn new(glob: &str) -> Result<Self, ConfigError> {
         if glob.is_empty() {
-            return Ok(Self { glob: None, says_what: true });
+            return Ok(Self::Root);
         }
         let says_what = !matches!(glob.rsplit('/').next(), Some("*" | "**"));
         let built = GlobBuilder::new(glob).literal_separator(true).build();
         let glob = built.map_err(|error| ConfigError::Value { key: "path", problem: error.kind().to_string() })?;
-        Ok(Self { glob: Some(glob.compile_matcher()), says_what })
+        Ok(Self::Glob { glob: glob.compile_matcher(), says_what })
     }
 
     /// Is the root itself the file that is meant?
     pub fn is_root(&self) -> bool {
-        self.glob.is_none()
+        matches!(self, Self::Root)
     }
 
     /// Was a file meant by this path, whatever stands there?
     pub fn means_a_file(&self, path: &EntryPath) -> bool {
-        self.says_what && self.wants(path)
+        !matches!(self, Self::Glob { says_what: false, .. }) && self.wants(path)
     }
 
     pub fn wants(&self, path: &EntryPath) -> bool {
-        match &self.glob {
-            Some(glob) => glob.is_match(Path::new(OsStr::from_bytes(path.as_bytes()))),
-            None => path.is_root(),
+        match self {
+            Self::Root => path.is_root(),
+            Self::Glob { glob, .. } => glob.is_match(Path::new(OsStr::from_bytes(path.as_bytes()))),
+            Self::Paths(paths) => paths.contains(path),
         }
     }
 }

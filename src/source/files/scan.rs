@@ -17,6 +17,7 @@ use crate::base::path::EntryPath;
 use crate::source::files::exclude::Scope;
 use crate::source::files::handle::{Handle, Opener};
 use crate::source::files::metadata::Facts;
+use crate::source::files::only::{Paths, leads_to};
 use crate::source::files::target::is_temporary;
 use crate::source::files::task::{Task, locked};
 
@@ -30,6 +31,8 @@ pub(super) struct Terms {
     pub opener: Opener,
     /// The only file system to walk, where there is only one.
     pub device: Option<u64>,
+    /// What is walked to, where it is not everything.
+    pub paths: Option<Paths>,
     /// Capture marked cache folders in full.
     pub cachedirs: bool,
     /// What strongroom keeps itself is not walked into.
@@ -96,9 +99,13 @@ impl Folder {
         let fd = terms.opener.directory(&parent, &self.name, self.owner)?;
         let handle = Arc::new(Handle::new(fd, &terms.open));
         let mut names = Names::read(&handle)?;
+        if let Some(paths) = &terms.paths {
+            names.keep(|name| leads_to(paths, &self.path.child(name)));
+        }
         // A marked folder named by a person is captured all the same: nothing else can have been meant.
-        let is_cache = !terms.cachedirs && !self.path.is_root() && is_cachedir(&names, &handle, terms);
-        let is_cache = is_cache && names.keep_only(CACHEDIR_TAG);
+        let is_cache =
+            !terms.cachedirs && terms.paths.is_none() && !self.path.is_root() && is_cachedir(&names, &handle, terms);
+        let is_cache = is_cache && names.keep(|name| name == CACHEDIR_TAG);
         let scope = self.scope.enter(&self.path, &ignore_texts(&self.scope, &names, &handle, terms));
         *locked(&self.parent) = None;
         let place = Arc::new(Place { path: self.path.clone(), handle, scope });
@@ -205,10 +212,10 @@ impl Names {
     }
 
     /// Is anything left out by that?
-    fn keep_only(&mut self, name: &[u8]) -> bool {
+    fn keep(&mut self, wanted: impl Fn(&[u8]) -> bool) -> bool {
         let Names { bytes, index } = self;
         let before = index.len();
-        index.retain(|known| known.of(bytes) == name);
+        index.retain(|known| wanted(known.of(bytes)));
         index.len() < before
     }
 

@@ -237,3 +237,22 @@ fn a_log_that_begins_anew_with_the_length_and_time_it_had_is_noticed() {
     home.ok(&["backup", "app"]);
     assert!(home.ok(&["query", "latest", "SELECT x FROM t"]).out.contains("new"));
 }
+
+#[test]
+fn a_database_in_a_folder_whose_name_looks_like_a_pattern_is_kept_safe_and_not_another_one() {
+    let home = Home::new();
+    let open = |name: &str| {
+        fs::create_dir_all(home.path(name)).unwrap();
+        Connection::open(home.path(name).join("shop.db")).unwrap()
+    };
+    let (meant, other) = (open("app[1]"), open("app1"));
+    other.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES('of another')").unwrap();
+    meant.execute_batch("CREATE TABLE t(x); INSERT INTO t VALUES('old')").unwrap();
+    home.ok(&["backup", "app[1]/shop.db"]);
+    meant.execute_batch("UPDATE t SET x = 'newer'").unwrap();
+    let now = || meant.query_row("SELECT x FROM t", [], |row| row.get::<_, String>(0)).unwrap();
+    home.ok(&["restore", "latest", "--in-place"]);
+    assert_eq!(now(), "old");
+    home.ok(&["undo"]);
+    assert_eq!(now(), "newer");
+}

@@ -279,6 +279,7 @@ fn path_source(path: &Path, args: &Args, taken: &[Planned], configured: &[Planne
         allow_empty: args.allow_empty,
         databases: if args.plain { Databases::Plain } else { Databases::default() },
         only: None,
+        paths: None,
     };
     Ok(Planned { name, source: Box::new(FilesSource::new(options)?) })
 }

@@ -224,7 +224,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let settings = args.live.settings(&actions, None, args.numeric_ids, &told, context);
     let report = recover::apply(&vault, &mut case, &recovery, &settings).map_err(explained)?;
     tell(&shown, &report, &args, clock.elapsed().as_millis() as u64, context);
-    Ok(ending(&recovery))
+    let lines = report.left.iter().map(|issue| format!("{}: {}", issue.path, issue.reason));
+    context.warn_some("not recovered", lines, report.left.len() as u64);
+    Ok(if report.left.is_empty() { ending(&recovery) } else { Ending::Incomplete })
 }
 
 /// Both sides, and the plan that was given, or the one that is made of them.
@@ -344,6 +346,7 @@ fn tell(shown: &plan::Shown<'_>, report: &Report, args: &Args, milliseconds: u64
         let plan = &shown.recovery.plan;
         let left = plan.steps.iter().any(|step| matches!(step.act, Act::Leave { .. }));
         let left = left
+            || !report.left.is_empty()
             || !plan.is_whole()
             || shown.recovery.files.iter().any(|file| matches!(file.act, FileAct::Leave { .. }));
         let what = if left {

@@ -6,16 +6,18 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::process::geteuid;
 
 use crate::base::control::Control;
 use crate::base::entry::Entry;
-use crate::base::error::Explained;
+use crate::base::error::{Class, Explain, Explained};
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
-use crate::engine::sqlite::apply::{self, Applied, ApplyError, Expected, Known, Listed, Live, Wanted};
+use crate::engine::sqlite::apply::{self, Applied, ApplyError, Expected, Known, Listed, Live, OnDamage, Wanted};
 use crate::engine::sqlite::file::DatabaseFile;
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::{OpError, Problem};
@@ -35,7 +37,7 @@ const BLOCK: usize = 1 << 20;
 pub(in crate::ops) struct Origin<'o> {
     pub record: &'o SourceRecord,
     pub library: &'o Library<'o>,
-    pub control: &'o Control,
+    pub control: &'o Arc<Control>,
 }
 
 impl Origin<'_> {
@@ -68,6 +70,28 @@ impl Origin<'_> {
             Ok(read.map_err(failed)? > 0)
         };
         Ok(take(Wanted { length, blocks: &mut blocks })?)
+    }
+
+    /// Does a live database hold this already? One that was captured as files is compared by its files, of which `is_as`
+    /// knows: nothing is staged beside it.
+    pub fn holds(
+        &self,
+        wanted: &Entry,
+        live: &DatabaseFile,
+        wait: Duration,
+        is_as: &dyn Fn(&Entry) -> bool,
+    ) -> Result<bool, OpError> {
+        let sides = self.sides(wanted)?;
+        if !sides.is_empty() {
+            let mut files = sides.iter().map(|(_, side)| side).chain([wanted]);
+            return Ok(files.all(is_as));
+        }
+        let options = apply::Options { wait, on_damage: OnDamage::Tell, control: self.control, dress: None };
+        match self.pages(wanted, live, |pages| apply::holds(live, pages, &options)) {
+            Err(error) if matches!(error.class(), Class::Busy | Class::Interrupted) => Err(error),
+            // What SQLite cannot read is not what was captured.
+            holds => Ok(holds.unwrap_or(false)),
+        }
     }
 
     /// Gives a database back by what was just captured of it: only those pages are read and looked at that another snapshot

@@ -11,9 +11,9 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::pread;
 
 use crate::base::entry::{Entry, Kind};
-use crate::base::error::{Class, Explain, one_line};
+use crate::base::error::one_line;
 use crate::base::path::{EntryPath, encode};
-use crate::engine::sqlite::apply::{self, ApplyError, OnDamage, Options as Reading};
+use crate::engine::sqlite::apply::{self, ApplyError, OnDamage};
 use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::PlainFile;
 use crate::ops::actions::Kind as ActionKind;
@@ -229,23 +229,11 @@ impl Look<'_> {
             && !is_captured(self.place.part, &ground.path(path), self.configured)
     }
 
-    /// Does a live database hold this already? One that was captured as files is compared by its files: nothing is staged
-    /// beside it.
+    /// Does a live database hold this already?
     fn holds(&self, wanted: &Entry, live: &DatabaseFile) -> Result<bool, OpError> {
         let (Some(record), settings) = (self.place.gives, self.change.settings) else { return Ok(false) };
         let origin = Origin { record, library: self.library, control: &settings.control };
-        let sides = origin.sides(wanted)?;
-        if !sides.is_empty() {
-            let mut files = sides.iter().map(|(_, side)| side).chain([wanted]);
-            return Ok(files.all(|file| self.is_as(file)));
-        }
-        let (wait, control) = (settings.wait, &settings.control);
-        let options = Reading { wait, on_damage: OnDamage::Tell, control, dress: None };
-        match origin.pages(wanted, live, |pages| apply::holds(live, pages, &options)) {
-            Err(error) if matches!(error.class(), Class::Busy | Class::Interrupted) => Err(error),
-            // What SQLite cannot read is not what was captured.
-            holds => Ok(holds.unwrap_or(false)),
-        }
+        origin.holds(wanted, live, settings.wait, &|entry| self.is_as(entry))
     }
 
     /// Refuses a database that was damaged when it was captured, as the change itself does.

@@ -243,5 +243,8 @@ pub fn warn(recovery: &Recovery, dry: bool, context: &Context) {
     let lines: Vec<String> = rows.chain(files).collect();
     let count = lines.len() as u64;
     context.warn_some("does not come back", lines.into_iter(), count);
+    for hint in recovery.files.iter().filter(|file| file.missing).filter_map(|file| file.hint.as_ref()).take(NAMED) {
+        context.warn(&format!("hint: {hint}"));
+    }
     context.warn_some("not certain", plan.doubts.iter().cloned(), plan.doubts.len() as u64);
 }
