@@ -30,18 +30,10 @@ impl SqliteSource {
 impl SqliteSource {
     /// The databases that were captured below `root`: to see what has become of them.
     pub fn again<'p>(root: PathBuf, databases: impl Iterator<Item = &'p EntryPath>) -> Self {
-        let paths: Vec<String> = databases
-            .filter(|path| !path.is_root())
-            .filter_map(|path| Some(globset::escape(std::str::from_utf8(path.as_bytes()).ok()?).replace(',', "[,]")))
-            .collect();
-        let only = if paths.is_empty() { String::new() } else { format!("{{{}}}", paths.join(",")) };
-        let options = FilesOptions {
-            path: root,
-            databases: Databases::Recognise(Free::Keep),
-            only: Some(only),
-            ..FilesOptions::default()
-        };
-        Self(FilesSource::new(options).expect("BUG: escaped names are a pattern"))
+        let paths = databases.filter(|path| !path.is_root()).cloned().collect();
+        let databases = Databases::Recognise(Free::Keep);
+        let options = FilesOptions { path: root, databases, only: Some(String::new()), ..FilesOptions::default() };
+        Self(FilesSource::of_these(options, paths).expect("BUG: there is no pattern that could be wrong"))
     }
 }
 

@@ -5,9 +5,11 @@
 //! once that is looked at.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::base::entry::Entry;
 use crate::base::error::{Class, Explain};
+use crate::base::path::EntryPath;
 use crate::engine::sqlite::apply::Live;
 use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::begins_like_a_database;
@@ -17,6 +19,7 @@ use crate::ops::error::OpError;
 use crate::ops::restore::claims::FileId;
 use crate::ops::restore::ground::Ground;
 use crate::ops::restore::in_place::Settings;
+use crate::vault::read::{Library, entries};
 
 /// Each database once, whatever its names: the locks of two connections of one process would keep each other out.
 #[derive(Default)]
@@ -24,11 +27,16 @@ pub struct Guard(RefCell<BTreeMap<FileId, Live>>);
 
 impl Guard {
     /// Begins to watch the databases that these snapshots name: what is to be there, and what may have to go.
-    pub fn watch(named: &[&Manifest], parts: &[Touched], settings: &Settings<'_>) -> Result<Self, OpError> {
+    pub fn watch(
+        named: &[&Manifest],
+        parts: &[Touched],
+        library: &Library<'_>,
+        settings: &Settings<'_>,
+    ) -> Result<Self, OpError> {
         let guard = Self::default();
         let mut files = Vec::new();
         for manifest in named {
-            files.extend(databases(manifest, parts)?);
+            files.extend(databases(manifest, parts, library)?);
         }
         for file in files {
             let Some(id) = file.id().filter(|id| !guard.0.borrow().contains_key(id)) else { continue };
@@ -65,17 +73,25 @@ impl Guard {
 }
 
 /// Where the databases live that a snapshot names and that are there.
-fn databases(manifest: &Manifest, parts: &[Touched]) -> Result<Vec<DatabaseFile>, OpError> {
+fn databases(manifest: &Manifest, parts: &[Touched], library: &Library<'_>) -> Result<Vec<DatabaseFile>, OpError> {
     let mut files = Vec::new();
     for part in parts {
         let Some(record) = manifest.sources.iter().find(|source| source.name == part.source) else { continue };
-        let named = record.databases.iter().filter(|database| database.engine == "sqlite");
-        let mut named = named.map(|database| &database.path).filter(|path| path.is_within(&part.path)).peekable();
-        let Some(first) = named.peek() else { continue };
+        let all = record.databases.iter().filter(|database| database.engine == "sqlite");
+        let all: BTreeSet<&EntryPath> = all.map(|database| &database.path).collect();
+        let mut named: Vec<EntryPath> =
+            all.iter().filter(|path| path.is_within(&part.path)).map(|path| (*path).clone()).collect();
+        // Later names of databases may stand alone by now.
+        let is_name = |entry: &Entry| entry.link.as_ref().is_some_and(|first| all.contains(first));
+        let entries = (!all.is_empty()).then(|| entries(&record.listing, &part.path, library));
+        named.extend(entries.into_iter().flatten().flatten().filter(is_name).map(|entry| entry.path));
+        let Some(first) = named.first() else { continue };
         // Only a source that is one file has a database for its root.
         let ground = Ground::of(part, record, first.is_root())?;
-        let there =
-            named.filter(|path| ground.odd_for_database(path).is_none()).filter_map(|path| ground.database(path));
+        let there = named
+            .iter()
+            .filter(|path| ground.odd_for_database(path).is_none())
+            .filter_map(|path| ground.database(path));
         files.extend(there.filter(begins_like_a_database));
     }
     Ok(files)

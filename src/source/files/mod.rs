@@ -5,6 +5,7 @@
 //! tree: by names ahead (`walk`), by bytes ahead (`budget`) and by entries ahead (`capture`).
 //! Never follows a link below its root, and never opens anything but directories and regular files.
 
+use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,12 @@ impl FilesSource {
         let rules = exclude::Rules::new(&options.exclude, &options.ignore_files)?;
         let only = options.only.as_deref().map(only::Only::new).transpose()?;
         Ok(Self { options, rules, only })
+    }
+
+    /// Just these files; the root itself where there are none.
+    pub fn of_these(options: FilesOptions, paths: BTreeSet<EntryPath>) -> Result<Self, ConfigError> {
+        let only = Some(only::Only::these(paths));
+        Ok(Self { only, ..Self::new(options)? })
     }
 
     /// Is the file meant, as far as its path tells?

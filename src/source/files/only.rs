@@ -1,5 +1,6 @@
 //! Which files are meant, where not all are.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,28 +10,43 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::base::path::EntryPath;
 use crate::source::ConfigError;
 
-/// The files below the root that a glob names; without a glob, the root itself.
+/// Some files below the root.
 #[derive(Clone, Debug)]
 pub(super) struct Only {
-    glob: Option<GlobMatcher>,
+    which: Which,
     /// The glob's last part says what is meant: it is not just anything.
     says_what: bool,
 }
 
+#[derive(Clone, Debug)]
+enum Which {
+    Root,
+    Glob(GlobMatcher),
+    /// Names that come from elsewhere than a person: whatever letters are in them mean themselves.
+    These(BTreeSet<EntryPath>),
+}
+
 impl Only {
+    /// Just these; the root itself where there are none.
+    pub fn these(paths: BTreeSet<EntryPath>) -> Self {
+        let which = if paths.is_empty() { Which::Root } else { Which::These(paths) };
+        Self { which, says_what: true }
+    }
+
+    /// The files that a glob names; without a glob, the root itself.
     pub fn new(glob: &str) -> Result<Self, ConfigError> {
         if glob.is_empty() {
-            return Ok(Self { glob: None, says_what: true });
+            return Ok(Self { which: Which::Root, says_what: true });
         }
         let says_what = !matches!(glob.rsplit('/').next(), Some("*" | "**"));
         let built = GlobBuilder::new(glob).literal_separator(true).build();
         let glob = built.map_err(|error| ConfigError::Value { key: "path", problem: error.kind().to_string() })?;
-        Ok(Self { glob: Some(glob.compile_matcher()), says_what })
+        Ok(Self { which: Which::Glob(glob.compile_matcher()), says_what })
     }
 
     /// Is the root itself the file that is meant?
     pub fn is_root(&self) -> bool {
-        self.glob.is_none()
+        matches!(self.which, Which::Root)
     }
 
     /// Was a file meant by this path, whatever stands there?
@@ -39,9 +55,10 @@ impl Only {
     }
 
     pub fn wants(&self, path: &EntryPath) -> bool {
-        match &self.glob {
-            Some(glob) => glob.is_match(Path::new(OsStr::from_bytes(path.as_bytes()))),
-            None => path.is_root(),
+        match &self.which {
+            Which::Glob(glob) => glob.is_match(Path::new(OsStr::from_bytes(path.as_bytes()))),
+            Which::These(paths) => paths.contains(path),
+            Which::Root => path.is_root(),
         }
     }
 }
@@ -79,5 +96,14 @@ mod tests {
             |glob: &str, path: &str| Only::new(glob).unwrap().wants(&EntryPath::from_bytes(path.as_bytes()).unwrap());
         assert!(wants("*.db", "a.db") && !wants("*.db", "a/b.db") && wants("**/*.db", "a/b.db"));
         assert!(Only::new("").unwrap().wants(&EntryPath::root()));
+    }
+
+    #[test]
+    fn names_that_are_meant_mean_themselves_whatever_letters_are_in_them() {
+        let path = |bytes: &[u8]| EntryPath::from_bytes(bytes).unwrap();
+        let odd: [&[u8]; 6] = [b"a\\b.db", b"{a,b}.db", b"[x].db", b"*.db", b"\xff.db", b"!a?"];
+        let only = Only::these(odd.iter().map(|name| path(name)).collect());
+        assert!(odd.iter().all(|name| only.wants(&path(name))) && !only.wants(&path(b"ab.db")) && !only.is_root());
+        assert!(Only::these(BTreeSet::new()).wants(&EntryPath::root()));
     }
 }
