@@ -213,7 +213,7 @@ fn a_snapshot_by_a_clock_that_is_behind_stays_the_newest_until_the_next_one() {
 fn a_ledger_with_one_flipped_bit_is_told_and_costs_one_line_until_a_person_has_seen_it() {
     let home = backed_up();
     home.ok(&["backup", "app"]);
-    let folder = fs::read_dir(home.path("home/.config/strongroom/committed")).unwrap().next().unwrap().unwrap().path();
+    let folder = fs::read_dir(home.identity().with_file_name("committed")).unwrap().next().unwrap().unwrap().path();
     let ledger = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
     let mut bytes = fs::read(&ledger).unwrap();
     bytes[3] ^= 0x80;

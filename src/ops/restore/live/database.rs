@@ -74,8 +74,10 @@ impl Place<'_> {
     }
 
     /// Is a path among those that are changed?
-    fn is_touched(&self, path: &EntryPath, library: &Library<'_>) -> Result<bool, OpError> {
-        Ok(path.is_within(&self.part.path) && find(self.touches, path, library)?.is_some())
+    pub(super) fn is_touched(&self, path: &EntryPath, library: &Library<'_>) -> Result<bool, OpError> {
+        // What a listing links to is in it.
+        let is_same = self.gives.is_some_and(|gives| gives.listing == self.touches.listing);
+        Ok(path.is_within(&self.part.path) && (is_same || find(self.touches, path, library)?.is_some()))
     }
 
     /// Is what the safety snapshot has what is to be there? Of a link that holds only where the same is true of the name

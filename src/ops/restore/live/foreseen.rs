@@ -19,6 +19,7 @@ use crate::engine::sqlite::held::PlainFile;
 use crate::ops::actions::Kind as ActionKind;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::alone;
 use crate::ops::restore::foreseen::{Foreseen, Seen, Told};
 use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::database::Meant;
@@ -127,6 +128,7 @@ impl Looking<'_> {
         if let Some(meant) = meant {
             return self.database(&meant).map(|()| None);
         }
+        let wanted = self.look.standing(wanted)?;
         let named = Entry { path: place.ground.named(&wanted.path), ..wanted };
         if let Some(found) = self.seen.look(self.look.target, &named, library) {
             self.seen.entry(&named, found);
@@ -226,6 +228,18 @@ impl Looking<'_> {
 }
 
 impl Look<'_> {
+    /// A later name of a file becomes a file of its own where the first is not touched and holds something else by now.
+    fn standing(&self, wanted: Entry) -> Result<Entry, OpError> {
+        let (Some(record), Some(first)) = (self.place.gives, &wanted.link) else { return Ok(wanted) };
+        if self.place.is_touched(first, self.library)? {
+            return Ok(wanted);
+        }
+        match find(record, first, self.library)? {
+            Some(carrier) if !self.is_as(&carrier) => alone(wanted, record, self.library),
+            _ => Ok(wanted),
+        }
+    }
+
     /// Would something be lost that is nowhere else?
     fn is_unsaved(&self, path: &EntryPath) -> bool {
         let ground = &self.place.ground;
