@@ -5,11 +5,9 @@
 //! once that is looked at.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::base::entry::Entry;
 use crate::base::error::{Class, Explain};
-use crate::base::path::EntryPath;
 use crate::engine::sqlite::apply::Live;
 use crate::engine::sqlite::file::DatabaseFile;
 use crate::engine::sqlite::held::begins_like_a_database;
@@ -17,9 +15,9 @@ use crate::format::manifest::Manifest;
 use crate::ops::actions::Touched;
 use crate::ops::error::OpError;
 use crate::ops::restore::claims::FileId;
-use crate::ops::restore::ground::Ground;
+use crate::ops::restore::ground::{Ground, database_names};
 use crate::ops::restore::in_place::Settings;
-use crate::vault::read::{Library, entries};
+use crate::vault::read::Library;
 
 /// Each database once, whatever its names: the locks of two connections of one process would keep each other out.
 #[derive(Default)]
@@ -77,14 +75,7 @@ fn databases(manifest: &Manifest, parts: &[Touched], library: &Library<'_>) -> R
     let mut files = Vec::new();
     for part in parts {
         let Some(record) = manifest.sources.iter().find(|source| source.name == part.source) else { continue };
-        let all = record.databases.iter().filter(|database| database.engine == "sqlite");
-        let all: BTreeSet<&EntryPath> = all.map(|database| &database.path).collect();
-        let mut named: Vec<EntryPath> =
-            all.iter().filter(|path| path.is_within(&part.path)).map(|path| (*path).clone()).collect();
-        // Later names of databases may stand alone by now.
-        let is_name = |entry: &Entry| entry.link.as_ref().is_some_and(|first| all.contains(first));
-        let entries = (!all.is_empty()).then(|| entries(&record.listing, &part.path, library));
-        named.extend(entries.into_iter().flatten().flatten().filter(is_name).map(|entry| entry.path));
+        let named = database_names(record, &part.path, library);
         let Some(first) = named.first() else { continue };
         // Only a source that is one file has a database for its root.
         let ground = Ground::of(part, record, first.is_root())?;

@@ -335,6 +335,24 @@ fn a_later_name_of_a_database_is_given_back_into_the_file_that_an_app_has_open()
 }
 
 #[test]
+fn a_later_name_that_has_become_a_database_in_use_elsewhere_costs_only_itself() {
+    let home = Home::new();
+    let app = backed_up_open(&home, "DELETE");
+    fs::hard_link(home.path("app/shop.db"), home.path("app/z.db")).unwrap();
+    home.ok(&["backup", "app"]);
+    app.execute_batch("INSERT INTO t(x) VALUES('unwanted')").unwrap();
+    fs::remove_file(home.path("app/z.db")).unwrap();
+    let other = Connection::open(home.path("app/z.db")).unwrap();
+    other.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)").unwrap();
+    fs::hard_link(home.path("app/z.db"), home.path("elsewhere.db")).unwrap();
+    for arguments in [&["restore", "latest", "--in-place", "--dry-run"][..], &["restore", "latest", "--in-place"]] {
+        let ran = home.run(arguments);
+        assert!(ran.code == 3 && ran.err.contains("app/z.db: left alone: it is one file"), "{} {}", ran.code, ran.err);
+    }
+    assert_eq!((count(&app), count(&other)), (1, 0));
+}
+
+#[test]
 fn two_databases_that_have_become_one_file_are_not_both_called_restored() {
     let home = Home::new();
     drop(backed_up_open(&home, "DELETE"));
