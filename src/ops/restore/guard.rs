@@ -33,7 +33,8 @@ impl Guard {
     ) -> Result<Self, OpError> {
         let guard = Self::default();
         let mut files = Vec::new();
-        for manifest in named {
+        let is_first = |at: usize| named[..at].iter().all(|other| other.id != named[at].id);
+        for manifest in (0..named.len()).filter(|at| is_first(*at)).map(|at| named[at]) {
             files.extend(databases(manifest, parts, library)?);
         }
         for file in files {
