@@ -21,7 +21,6 @@ use crate::source::{Source, SourceError};
 use crate::vault::Vault;
 use crate::vault::commit::{Draft, Label};
 use crate::vault::error::VaultError;
-use crate::vault::order;
 use crate::vault::recall::Remembered;
 use crate::vault::rotation::Rotation;
 
@@ -98,6 +97,8 @@ pub struct Report {
     pub warnings: Vec<String>,
     /// Snapshots and keys that this host knows of and that are not in the vault any more.
     pub gone: Vec<ObjectKey>,
+    /// What of the ledger of this host is not known any more.
+    pub altered: Vec<String>,
     /// There is nobody left who could open the vault.
     pub sealed_to_nobody: bool,
 }
@@ -138,13 +139,14 @@ pub fn backup_if(vault: &Vault, request: &Request, will_do: &WillDo<'_>) -> Resu
     if let Err(error) = found {
         return abandon(draft, error);
     }
+    let altered = draft.altered().to_vec();
     let (gone, sealed_to_nobody) = (draft.gone().to_vec(), draft.is_sealed_to_nobody());
     let committed = draft.commit()?;
     // What cannot be noted is read once more.
     rotations.iter().for_each(|rotation| _ = rotation.keep());
     let unusable = vault.host().notices().take_unusable();
     warnings.extend(unusable.or(committed.not_noted.map(|error| one_line(&error))).map(cache_warning));
-    Ok(Report { manifest: committed.manifest, failed, warnings, gone, sealed_to_nobody })
+    Ok(Report { manifest: committed.manifest, failed, warnings, gone, altered, sealed_to_nobody })
 }
 
 /// What was captured stays, catalogued, for the next backup; the reason to stop is what is told.
@@ -238,12 +240,10 @@ fn cache_warning(why: String) -> String {
     format!("{why}; went on without it: the snapshot is complete, and the next backup may read every file again")
 }
 
-/// A clock that runs behind makes snapshots that sort before older ones: nothing is lost, but `latest` is another. Where the
-/// two are far apart, which was made later is known all the same.
+/// A clock that runs behind makes snapshots whose names sort before older ones. Which was made later is known all the same.
 fn clock_warning(draft: &Draft<'_>) -> Option<String> {
     let newest = layout::manifest_time(draft.previous()?)?;
     let now: Instant = draft.started();
-    let ahead = order::is_ahead(newest, now);
-    let what = if ahead { "one of the two is wrong" } else { "latest will not mean this one" };
+    let what = "one of the two is wrong; latest means this one all the same";
     (newest > now).then(|| format!("this host's clock ({now}) is behind the newest snapshot ({newest}): {what}"))
 }

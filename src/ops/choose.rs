@@ -171,6 +171,11 @@ impl<'v> Chooser<'v> {
         Err(SelectError::Unknown { what: "source", name, known }.into())
     }
 
+    /// What of the ledger of this host is not known any more.
+    pub fn altered(&self) -> &[String] {
+        &self.snapshots.altered
+    }
+
     /// How many snapshots are gone that were made before `chosen`, and so are not meant instead of it.
     pub fn gone_before(&self, chosen: &Snapshot) -> u64 {
         self.snapshots.gone.iter().filter(|object| **object < chosen.key).count() as u64

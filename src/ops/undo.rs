@@ -173,6 +173,13 @@ impl Now<'_> {
             live::sweep(&change)?;
         }
         let given = in_place::run(&change)?;
+        let safety = before.manifest.as_ref().map(|manifest| manifest.id);
+        // What was left alone, and nothing else, is not taken back: it can be asked for again.
+        if given.is_nothing() && given.files.issues_count > 0 {
+            settings.actions.forget(&action)?;
+            swaps.done();
+            return Ok(Report { action: None, places: Vec::new(), safety, given, hooks: Vec::new() });
+        }
         in_place::remove_folders(&done.made);
         settings.actions.keep(&Action { state: State::Done, ..action.clone() })?;
         settings.actions.keep(&Action { undone_by: Some(action.id.clone()), ..done.clone() })?;
@@ -181,7 +188,6 @@ impl Now<'_> {
         }
         reopen(settings.actions, done)?;
         swaps.done();
-        let safety = before.manifest.map(|manifest| manifest.id);
         Ok(Report { action: Some(action.id), places: Vec::new(), safety, given, hooks: Vec::new() })
     }
 

@@ -27,9 +27,7 @@ impl SqliteSource {
         let options = FilesOptions { path, databases, only: Some(String::new()), ..FilesOptions::default() };
         Self(FilesSource::new(options).expect("BUG: there is no pattern that could be wrong"))
     }
-}
 
-impl SqliteSource {
     /// The databases that were captured below `root`: to see what has become of them.
     pub fn again<'p>(root: PathBuf, databases: impl Iterator<Item = &'p EntryPath>) -> Self {
         let paths: BTreeSet<EntryPath> = databases.filter(|path| !path.is_root()).cloned().collect();

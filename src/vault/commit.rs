@@ -48,6 +48,7 @@ pub struct Draft<'v> {
     manifests: Vec<ObjectKey>,
     keys: Vec<ObjectKey>,
     gone: Vec<ObjectKey>,
+    altered: Vec<String>,
     sources: Vec<(SourceRecord, Arc<AtomicU64>)>,
     memories: Vec<(RecallWriter, recall::Extent, Vec<Database>)>,
     alarms: Vec<Alarm>,
@@ -69,10 +70,11 @@ impl Vault {
         let manifests = self.manifest_keys()?;
         let keys: Vec<ObjectKey> = self.store.list(layout::KEYS)?.into_iter().map(|object| object.key).collect();
         let gone = known.gone(&manifests.iter().chain(&keys).cloned().collect::<BTreeSet<_>>());
+        let altered = known.altered().to_vec();
         let ingest = Ingest::start(self, recheck)?;
         let (sources, memories, alarms) = (Vec::new(), Vec::new(), Vec::new());
         let started = Instant::now();
-        Ok(Draft { vault: self, ingest, label, started, manifests, keys, gone, sources, memories, alarms })
+        Ok(Draft { vault: self, ingest, label, started, manifests, keys, gone, altered, sources, memories, alarms })
     }
 
     /// Cuts the content of files.
@@ -96,6 +98,11 @@ impl<'v> Draft<'v> {
     /// Snapshots and keys that this host knows of and that were not there when this one began.
     pub fn gone(&self) -> &[ObjectKey] {
         &self.gone
+    }
+
+    /// What of the ledger of this host is not known any more.
+    pub fn altered(&self) -> &[String] {
+        &self.altered
     }
 
     /// Is there nobody left who could open the vault?

@@ -199,7 +199,7 @@ fn fit<'f>(selector: &'f Selector, now: &Zoned) -> Result<Box<Fits<'f>>, SelectE
             && match selector {
                 // Nobody who lost something means the snapshot made just before that was given back.
                 Selector::Latest(_) => manifest.reason != SAFETY,
-                Selector::At(_) => point.is_some_and(|point| manifest.time <= point),
+                Selector::At(_) => point.is_some_and(|point| snapshot.made <= point),
                 Selector::Tag(tag) => manifest.tags.contains(tag),
                 Selector::Label(key, value) => manifest.labels.get(key) == Some(value),
                 Selector::Revision(revision) => has_revision(snapshot, revision),
@@ -223,7 +223,7 @@ pub fn doubts<'s>(
     };
     let may_be_meant = |object: &ObjectKey| {
         let time = layout::manifest_time(object);
-        time.is_none_or(|time| time > chosen.manifest.time && until.is_none_or(|until| time <= until))
+        time.is_none_or(|time| time > chosen.made && until.is_none_or(|until| time <= until))
     };
     let unread = snapshots.damaged.iter().chain(&snapshots.newer).map(|(object, error)| (object, Some(error)));
     let gone = snapshots.gone.iter().map(|object| (object, None));

@@ -15,6 +15,8 @@ use crate::vault::{bad_object, order};
 pub struct Snapshot {
     pub key: ObjectKey,
     pub manifest: Manifest,
+    /// When it was made, as far as that is known: no earlier than what it was made after (`order`).
+    pub made: Instant,
 }
 
 /// The snapshots of a vault, oldest first, and the manifests that could not be read.
@@ -26,6 +28,8 @@ pub struct Snapshots {
     pub newer: Vec<(ObjectKey, VaultError)>,
     /// Those that are known to have been there, by what this host committed or by another manifest, and are not.
     pub gone: Vec<ObjectKey>,
+    /// What of the ledger of this host is not known any more.
+    pub altered: Vec<String>,
 }
 
 impl UnlockedVault {
@@ -41,7 +45,7 @@ impl UnlockedVault {
         if layout::manifest_time(key) != Some(manifest.time) || manifest.vault != self.vault.keys.vault_id {
             return Err(VaultError::Damaged { object: key.clone() });
         }
-        Ok(Snapshot { key: key.clone(), manifest })
+        Ok(Snapshot { key: key.clone(), made: manifest.time, manifest })
     }
 
     /// All of them. One that is damaged, or newer than this version, does not hide the others.
@@ -57,6 +61,7 @@ impl UnlockedVault {
         snapshots.readable = order::by_making(std::mem::take(&mut snapshots.readable), Instant::now());
         let there: BTreeSet<ObjectKey> = there.into_iter().collect();
         snapshots.gone = known.difference(&there).filter(|object| !noted.is_accepted(object)).cloned().collect();
+        snapshots.altered = noted.altered().to_vec();
         Ok(snapshots)
     }
 

@@ -80,7 +80,19 @@ impl Context {
         for object in &snapshots.gone {
             self.alarm(&format!("warning: {object} was left out: it is gone"));
         }
+        self.tell_altered(&snapshots.altered);
         self.tell_ahead(snapshots.readable.iter());
+    }
+
+    /// Says that this host does not know any more all that it knew of the vault: what is gone of it may not be missed.
+    pub fn tell_altered(&self, altered: &[String]) {
+        let Some(first) = altered.first() else { return };
+        let more = match altered.len() {
+            1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        self.alarm(&format!("warning: what this host noted of the vault is not all there: {first}{more}"));
+        self.warn("hint: compare what the vault holds with a copy of it; then: strongroom snapshots --accept-gone");
     }
 
     /// Names the snapshots that cannot have been made when they say.
@@ -108,6 +120,7 @@ impl Context {
             let verb = if older == 1 { "is" } else { "are" };
             self.alarm(&format!("warning: {gone} {verb} gone from the vault: strongroom snapshots tells which"));
         }
+        self.tell_altered(chooser.altered());
         ahead(chosen.snapshot).iter().for_each(|line| self.alarm(line));
         Ok(chosen.snapshot.clone())
     }
@@ -117,7 +130,11 @@ impl Context {
 fn ahead(snapshot: &Snapshot) -> Option<String> {
     let (manifest, now) = (&snapshot.manifest, Instant::now());
     let (id, time, clock) = (manifest.id.short(), local_with_zone(manifest.time), local_with_zone(now));
-    order::is_ahead(manifest.time, now).then(|| {
-        format!("warning: snapshot {id} says {time}, and it is {clock} by this host's clock: one of the two is wrong")
-    })
+    if order::is_ahead(manifest.time, now) {
+        return Some(format!(
+            "warning: snapshot {id} says {time}, and it is {clock} by this host's clock: one of the two is wrong"
+        ));
+    }
+    let after = local_with_zone(order::made_after(snapshot)?);
+    Some(format!("warning: snapshot {id} says {time}, and was made after one of {after}: one of the two is wrong"))
 }

@@ -61,6 +61,11 @@ impl Claims {
         let (owner, name) = databases.entry(id).or_insert_with(|| (part, path.clone()));
         (*owner, &*name) == (part, path)
     }
+
+    /// By which part and which of its names a database is changed, as far as that was asked.
+    pub fn decider(&self, file: FileId) -> Option<(usize, EntryPath)> {
+        self.databases.borrow().get(&file).cloned()
+    }
 }
 
 /// Is one the other, or inside it?

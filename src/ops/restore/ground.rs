@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
-use crate::base::entry::Kind;
+use crate::base::entry::{Entry, Kind};
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::COMPANIONS;
@@ -23,7 +23,7 @@ use crate::ops::restore::server::KIND;
 use crate::ops::safety;
 use crate::source::files::root::{self, Absent};
 use crate::source::files::target::{Options, Target, TargetError, Tree};
-use crate::vault::read::Library;
+use crate::vault::read::{Library, entries};
 
 /// The place of a source.
 pub(in crate::ops) struct Ground {
@@ -55,18 +55,31 @@ pub(in crate::ops) fn look_ahead(touches: &Manifest, parts: &[Touched], library:
     for part in parts.iter().filter(|part| part.kind != KIND) {
         let Some(record) = touches.sources.iter().find(|source| source.name == part.source) else { continue };
         let ground = Ground::of(part, record, is_alone(record, library)?)?;
-        for database in record.databases.iter().filter(|database| database.engine == "sqlite") {
-            if ground.odd_for_database(&database.path).is_none() {
+        for path in database_names(record, &part.path, library) {
+            if ground.odd_for_database(&path).is_none() {
                 continue;
             }
             if ground.alone {
                 odd.sources.insert(part.source.clone());
             } else {
-                odd.databases.insert((part.source.clone(), database.path.to_string()));
+                odd.databases.insert((part.source.clone(), path.to_string()));
             }
         }
     }
     Ok(odd)
+}
+
+/// The names of the databases of a source in a part of it. Later names of one may stand alone by now.
+pub(in crate::ops) fn database_names(record: &SourceRecord, part: &EntryPath, library: &Library<'_>) -> Vec<EntryPath> {
+    let all = record.databases.iter().filter(|database| database.engine == "sqlite");
+    let all: BTreeSet<&EntryPath> = all.map(|database| &database.path).collect();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let is_name = |entry: &Entry| entry.link.as_ref().is_some_and(|first| all.contains(first));
+    // What cannot be read is told when it is given back.
+    let later = entries(&record.listing, part, library).flatten().filter(is_name).map(|entry| entry.path);
+    all.iter().filter(|path| path.is_within(part)).map(|path| (*path).clone()).chain(later).collect()
 }
 
 impl Ground {

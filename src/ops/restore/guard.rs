@@ -15,8 +15,9 @@ use crate::format::manifest::Manifest;
 use crate::ops::actions::Touched;
 use crate::ops::error::OpError;
 use crate::ops::restore::claims::FileId;
-use crate::ops::restore::ground::Ground;
+use crate::ops::restore::ground::{Ground, database_names};
 use crate::ops::restore::in_place::Settings;
+use crate::vault::read::Library;
 
 /// Each database once, whatever its names: the locks of two connections of one process would keep each other out.
 #[derive(Default)]
@@ -24,11 +25,17 @@ pub struct Guard(RefCell<BTreeMap<FileId, Live>>);
 
 impl Guard {
     /// Begins to watch the databases that these snapshots name: what is to be there, and what may have to go.
-    pub fn watch(named: &[&Manifest], parts: &[Touched], settings: &Settings<'_>) -> Result<Self, OpError> {
+    pub fn watch(
+        named: &[&Manifest],
+        parts: &[Touched],
+        library: &Library<'_>,
+        settings: &Settings<'_>,
+    ) -> Result<Self, OpError> {
         let guard = Self::default();
         let mut files = Vec::new();
-        for manifest in named {
-            files.extend(databases(manifest, parts)?);
+        let is_first = |at: usize| named[..at].iter().all(|other| other.id != named[at].id);
+        for manifest in (0..named.len()).filter(|at| is_first(*at)).map(|at| named[at]) {
+            files.extend(databases(manifest, parts, library)?);
         }
         for file in files {
             let Some(id) = file.id().filter(|id| !guard.0.borrow().contains_key(id)) else { continue };
@@ -65,17 +72,18 @@ impl Guard {
 }
 
 /// Where the databases live that a snapshot names and that are there.
-fn databases(manifest: &Manifest, parts: &[Touched]) -> Result<Vec<DatabaseFile>, OpError> {
+fn databases(manifest: &Manifest, parts: &[Touched], library: &Library<'_>) -> Result<Vec<DatabaseFile>, OpError> {
     let mut files = Vec::new();
     for part in parts {
         let Some(record) = manifest.sources.iter().find(|source| source.name == part.source) else { continue };
-        let named = record.databases.iter().filter(|database| database.engine == "sqlite");
-        let mut named = named.map(|database| &database.path).filter(|path| path.is_within(&part.path)).peekable();
-        let Some(first) = named.peek() else { continue };
+        let named = database_names(record, &part.path, library);
+        let Some(first) = named.first() else { continue };
         // Only a source that is one file has a database for its root.
         let ground = Ground::of(part, record, first.is_root())?;
-        let there =
-            named.filter(|path| ground.odd_for_database(path).is_none()).filter_map(|path| ground.database(path));
+        let there = named
+            .iter()
+            .filter(|path| ground.odd_for_database(path).is_none())
+            .filter_map(|path| ground.database(path));
         files.extend(there.filter(begins_like_a_database));
     }
     Ok(files)

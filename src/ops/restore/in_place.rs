@@ -281,7 +281,7 @@ pub(in crate::ops) fn save(
         Some(label) => {
             let label = Label { app: touches.app.clone(), reason: SAFETY.to_owned(), ..label.clone() };
             let named: Vec<&Manifest> = gives.into_iter().chain([touches]).collect();
-            let guard = Guard::watch(&named, parts, settings)?;
+            let guard = Guard::watch(&named, parts, &unlocked.library()?, settings)?;
             look(&guard, &configured)?;
             match safety::plan((parts, odd), configured, label, (settings.trust_times, &settings.control))? {
                 None => Before { holding: Holding::Nothing, guard, ..Before::default() },

@@ -89,6 +89,13 @@ pub struct Given {
     pub changed: bool,
 }
 
+impl Given {
+    /// Was nothing given back, and nothing removed? Folders may have got their times.
+    pub fn is_nothing(&self) -> bool {
+        self.databases.is_empty() && self.swapped.is_empty() && (self.files.files, self.removed, self.rows) == (0, 0, 0)
+    }
+}
+
 fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -35,6 +35,7 @@ pub(super) fn leads_to(paths: &Paths, path: &EntryPath) -> bool {
 }
 
 impl Only {
+    /// The files that a glob names; without a glob, the root itself.
     pub fn new(glob: &str) -> Result<Self, ConfigError> {
         if glob.is_empty() {
             return Ok(Self::Root);
@@ -97,5 +98,13 @@ mod tests {
             |glob: &str, path: &str| Only::new(glob).unwrap().wants(&EntryPath::from_bytes(path.as_bytes()).unwrap());
         assert!(wants("*.db", "a.db") && !wants("*.db", "a/b.db") && wants("**/*.db", "a/b.db"));
         assert!(Only::new("").unwrap().wants(&EntryPath::root()));
+    }
+
+    #[test]
+    fn names_that_are_meant_mean_themselves_whatever_letters_are_in_them() {
+        let path = |bytes: &[u8]| EntryPath::from_bytes(bytes).unwrap();
+        let odd: [&[u8]; 6] = [b"a\\b.db", b"{a,b}.db", b"[x].db", b"*.db", b"\xff.db", b"!a?"];
+        let only = Only::Paths(Arc::new(odd.iter().map(|name| path(name)).collect()));
+        assert!(odd.iter().all(|name| only.wants(&path(name))) && !only.wants(&path(b"ab.db")) && !only.is_root());
     }
 }

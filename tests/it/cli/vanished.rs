@@ -175,6 +175,70 @@ fn a_snapshot_from_the_future_is_the_newest_only_until_the_next_one() {
 }
 
 #[test]
+fn a_snapshot_by_a_clock_that_is_behind_stays_the_newest_until_the_next_one() {
+    let home = backed_up();
+    let before = home.json(&["show", "latest"])["id"].as_str().unwrap().to_owned();
+    let forge = Forge::of_home(&home);
+    let listing = || forge.honest.sources[0].listing.clone();
+    let yesterday = Instant::from_unix(Instant::now().unix().0 - 24 * 3600, 0);
+    let newest = objects(&home, "snapshots").pop().unwrap();
+    let previous = || Some(format!("snapshots/{}", name(&newest)));
+    let behind = forge.manifest(listing(), |manifest| (manifest.time, manifest.previous) = (yesterday, previous()));
+    let warning = format!("snapshot {} says ", behind.id.short());
+    let ran = home.run(&["--json", "show", "latest"]);
+    assert!(ran.code == 3 && ran.out.contains(&behind.id.to_hex()), "{} {}{}", ran.code, ran.out, ran.err);
+    assert!(ran.err.contains(&warning) && ran.err.contains("was made after one of"), "{}", ran.err);
+    assert_eq!(home.json(&["show", "latest~1"])["id"], before.as_str());
+    assert!(home.ok(&["snapshots"]).err.contains(&warning));
+    // It was not there at the time that it says.
+    assert_eq!(home.run(&["show", "@12 hours ago"]).code, 1);
+    // Also where what it was made after cannot be read any more; and one that is made later by a right clock is newer.
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, b"damaged").unwrap();
+    let ran = home.run(&["--json", "show", "latest"]);
+    assert!(ran.out.contains(&behind.id.to_hex()), "{} {}", ran.out, ran.err);
+    fs::write(&newest, bytes).unwrap();
+    let made = home.json(&["backup", "app"])["id"].as_str().unwrap().to_owned();
+    assert_eq!(home.json(&["show", "latest"])["id"], made.as_str());
+    // What names one from the future that is not there is no newer than it says.
+    let far = newest.file_name().unwrap().to_string_lossy().replacen("20", "30", 1);
+    forge.manifest(listing(), |manifest| {
+        (manifest.time, manifest.previous) = (yesterday, Some(format!("snapshots/{far}")));
+    });
+    let ran = home.run(&["--json", "show", "latest"]);
+    assert!(ran.out.contains(&made), "{} {}", ran.out, ran.err);
+}
+
+#[test]
+fn a_ledger_with_one_flipped_bit_is_told_and_costs_one_line_until_a_person_has_seen_it() {
+    let home = backed_up();
+    home.ok(&["backup", "app"]);
+    let folder = fs::read_dir(home.identity().with_file_name("committed")).unwrap().next().unwrap().unwrap().path();
+    let ledger = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = fs::read(&ledger).unwrap();
+    bytes[3] ^= 0x80;
+    fs::write(&ledger, bytes).unwrap();
+    let told = "what this host noted of the vault is not all there";
+    for command in [&["snapshots"][..], &["show", "latest"], &["--quiet", "backup", "app"], &["verify"]] {
+        let ran = home.run(command);
+        assert!(ran.code == 3 && ran.err.contains(told), "{command:?}: {} {}", ran.code, ran.err);
+    }
+    // What else it says counts: the snapshot that goes is missed.
+    let newest = objects(&home, "snapshots").pop().unwrap();
+    fs::remove_file(&newest).unwrap();
+    let ran = home.run(&["snapshots"]);
+    assert!(ran.code == 3 && ran.err.contains(&format!("gone: snapshots/{}", name(&newest))), "{}", ran.err);
+    home.run(&["snapshots", "--accept-gone"]);
+    let ran = home.ok(&["snapshots"]);
+    assert!(!ran.err.contains(told), "{}", ran.err);
+    // One that cannot be read is not taken for that of a host that knows nothing.
+    fs::remove_file(&ledger).unwrap();
+    fs::create_dir(&ledger).unwrap();
+    let ran = home.run(&["snapshots"]);
+    assert!(ran.code == 3 && ran.err.contains("could not be read"), "{} {}", ran.code, ran.err);
+}
+
+#[test]
 fn what_was_stored_again_after_damage_is_no_damage_any_more_and_still_told() {
     let home = backed_up();
     fs::remove_dir_all(home.vault().join("packs")).unwrap();

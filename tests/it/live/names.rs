@@ -256,3 +256,151 @@ fn a_database_in_a_folder_whose_name_looks_like_a_pattern_is_kept_safe_and_not_a
     home.ok(&["undo"]);
     assert_eq!(now(), "newer");
 }
+
+fn inode(home: &Home, name: &str) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(home.path(name)).unwrap().ino()
+}
+
+/// Makes a database that an app has open, with one row, and a backup of it.
+fn backed_up_open(home: &Home, mode: &str) -> Connection {
+    fs::create_dir_all(home.path("app")).unwrap();
+    let app = Connection::open(home.path("app/shop.db")).unwrap();
+    app.query_row(&format!("PRAGMA journal_mode = {mode}"), [], |_| Ok(())).unwrap();
+    app.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES('old')").unwrap();
+    app.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    home.ok(&["backup", "app"]);
+    app
+}
+
+#[test]
+fn an_undo_takes_a_database_back_whose_new_name_comes_before_its_first_and_keeps_it_one_file() {
+    for (mode, part) in [("WAL", ""), ("WAL", "app:shop.db"), ("DELETE", ""), ("DELETE", "app:shop.db")] {
+        let home = Home::new();
+        let app = backed_up_open(&home, mode);
+        app.execute_batch("INSERT INTO t(x) VALUES('newer work')").unwrap();
+        fs::hard_link(home.path("app/shop.db"), home.path("app/backup-of-shop.db")).unwrap();
+        let restore = ["restore", "latest", "--in-place", part];
+        home.ok(&restore[..if part.is_empty() { 3 } else { 4 }]);
+        assert_eq!(count(&app), 1, "{mode} {part}");
+        let foreseen = home.ok(&["undo", "--dry-run"]);
+        home.ok(&["undo"]);
+        assert_eq!(count(&app), 2, "{mode} {part}: {}", foreseen.out);
+        assert!(foreseen.out.contains("shop.db"), "{}", foreseen.out);
+        app.execute_batch("INSERT INTO t(x) VALUES('still open')").unwrap();
+        drop(app);
+        for name in ["app/shop.db", "app/backup-of-shop.db"] {
+            assert_eq!(count(&Connection::open(home.path(name)).unwrap()), 3, "{mode} {part} {name}");
+        }
+        assert_eq!(inode(&home, "app/shop.db"), inode(&home, "app/backup-of-shop.db"), "{mode} {part}");
+    }
+}
+
+#[test]
+fn a_database_that_may_be_in_use_by_a_name_elsewhere_is_no_success_in_place_and_its_undo_can_be_repeated() {
+    let home = Home::new();
+    drop(backed_up_open(&home, "WAL"));
+    fs::create_dir(home.path("elsewhere")).unwrap();
+    fs::hard_link(home.path("app/shop.db"), home.path("elsewhere/shop.db")).unwrap();
+    let app = Connection::open(home.path("elsewhere/shop.db")).unwrap();
+    app.execute_batch("INSERT INTO t(x) VALUES('unwanted')").unwrap();
+    for arguments in [&["restore", "latest", "--in-place", "--dry-run"][..], &["restore", "latest", "--in-place"]] {
+        let ran = home.run(arguments);
+        assert!(
+            ran.code == 3 && ran.err.contains("left alone: it is one file with 2 names"),
+            "{} {}",
+            ran.code,
+            ran.err
+        );
+        assert_eq!(count(&app), 2);
+    }
+    // An undo that leaves all of it alone has taken nothing back.
+    drop(app);
+    fs::remove_file(home.path("elsewhere/shop.db")).unwrap();
+    home.ok(&["restore", "latest", "--in-place"]);
+    fs::hard_link(home.path("app/shop.db"), home.path("elsewhere/shop.db")).unwrap();
+    for arguments in [&["undo", "-y", "--force", "--dry-run"][..], &["undo", "-y", "--force"]] {
+        let ran = home.run(arguments);
+        assert!(ran.code == 3 && ran.err.contains("left alone"), "{} {}{}", ran.code, ran.out, ran.err);
+        assert!(!ran.out.contains("took back"), "{}", ran.out);
+    }
+    fs::remove_file(home.path("elsewhere/shop.db")).unwrap();
+    home.ok(&["undo", "-y"]);
+    assert_eq!(count(&Connection::open(home.path("app/shop.db")).unwrap()), 2);
+}
+
+#[test]
+fn a_later_name_of_a_database_is_given_back_into_the_file_that_an_app_has_open() {
+    let home = Home::new();
+    let app = backed_up_open(&home, "DELETE");
+    fs::hard_link(home.path("app/shop.db"), home.path("app/z.db")).unwrap();
+    home.ok(&["backup", "app"]);
+    app.execute_batch("INSERT INTO t(x) VALUES('unwanted')").unwrap();
+    let file = inode(&home, "app/z.db");
+    home.ok(&["restore", "latest", "app:z.db", "--in-place"]);
+    assert_eq!((count(&app), inode(&home, "app/z.db"), inode(&home, "app/shop.db")), (1, file, file));
+    home.ok(&["undo"]);
+    assert_eq!((count(&app), inode(&home, "app/z.db")), (2, file));
+    // The same where another database has its place by now.
+    fs::remove_file(home.path("app/z.db")).unwrap();
+    let other = Connection::open(home.path("app/z.db")).unwrap();
+    other.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x); CREATE TABLE more(x)").unwrap();
+    let file = inode(&home, "app/z.db");
+    home.ok(&["restore", "latest", "--in-place"]);
+    assert_eq!((count(&other), count(&app), inode(&home, "app/z.db")), (1, 1, file));
+    home.ok(&["undo"]);
+    assert_eq!((count(&other), count(&app), inode(&home, "app/z.db")), (0, 2, file));
+    other.execute_batch("INSERT INTO more VALUES(1)").unwrap();
+}
+
+#[test]
+fn a_later_name_that_has_become_a_database_in_use_elsewhere_costs_only_itself() {
+    let home = Home::new();
+    let app = backed_up_open(&home, "DELETE");
+    fs::hard_link(home.path("app/shop.db"), home.path("app/z.db")).unwrap();
+    home.ok(&["backup", "app"]);
+    app.execute_batch("INSERT INTO t(x) VALUES('unwanted')").unwrap();
+    fs::remove_file(home.path("app/z.db")).unwrap();
+    let other = Connection::open(home.path("app/z.db")).unwrap();
+    other.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, x)").unwrap();
+    fs::hard_link(home.path("app/z.db"), home.path("elsewhere.db")).unwrap();
+    for arguments in [&["restore", "latest", "--in-place", "--dry-run"][..], &["restore", "latest", "--in-place"]] {
+        let ran = home.run(arguments);
+        assert!(ran.code == 3 && ran.err.contains("app/z.db: left alone: it is one file"), "{} {}", ran.code, ran.err);
+    }
+    assert_eq!((count(&app), count(&other)), (1, 0));
+}
+
+#[test]
+fn two_databases_that_have_become_one_file_are_not_both_called_restored() {
+    let home = Home::new();
+    drop(backed_up_open(&home, "DELETE"));
+    let other = Connection::open(home.path("app/z.db")).unwrap();
+    other
+        .execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, x); INSERT INTO t(x) VALUES('a'), ('b'), ('c')")
+        .unwrap();
+    drop(other);
+    home.ok(&["backup", "app"]);
+    fs::remove_file(home.path("app/z.db")).unwrap();
+    fs::hard_link(home.path("app/shop.db"), home.path("app/z.db")).unwrap();
+    for arguments in [&["restore", "latest", "--in-place", "--dry-run"][..], &["restore", "latest", "--in-place"]] {
+        let ran = home.run(arguments);
+        assert!(ran.code == 3 && ran.err.contains("app/z.db: left alone: it is one file with shop.db"), "{}", ran.err);
+    }
+    assert_eq!(count(&Connection::open(home.path("app/shop.db")).unwrap()), 1);
+}
+
+#[test]
+fn a_database_with_odd_letters_in_its_name_is_compared_as_it_is_called_without_a_configuration_too() {
+    let home = Home::new();
+    home.write("strongroom.toml", format!("app = 'shop'\n{GLOB}"));
+    fs::create_dir(home.path("app")).unwrap();
+    for name in ["a\\b.db", "{a,b}.db", "[c].db", "plain.db"] {
+        let app = Connection::open(home.path("app").join(name)).unwrap();
+        app.execute_batch("CREATE TABLE t(x)").unwrap();
+    }
+    home.ok(&["backup"]);
+    fs::remove_file(home.path("strongroom.toml")).unwrap();
+    let ran = home.ok(&["diff", "latest", "live"]);
+    assert!(ran.out.contains("no change"), "{}", ran.out);
+}

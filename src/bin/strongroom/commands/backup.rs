@@ -141,7 +141,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     drop(progress);
     tell(&report, context);
     let well = report.manifest.complete() && report.manifest.alarms.is_empty();
-    let well = well && report.gone.is_empty() && !report.sealed_to_nobody;
+    let well = well && report.gone.is_empty() && report.altered.is_empty() && !report.sealed_to_nobody;
     Ok(if well { Ending::Done } else { Ending::Incomplete })
 }
 

@@ -36,6 +36,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         vault.vault().ledger().accept(gone.iter())?;
         gone.iter().for_each(|object| context.warn(&format!("accepted: {object} is gone")));
         all.gone.clear();
+        if !all.altered.is_empty() {
+            vault.vault().ledger().see()?;
+            all.altered = vault.vault().ledger().read().altered().to_vec();
+        }
     }
     let tagged = |snapshot: &Snapshot| args.tag.as_ref().is_none_or(|tag| snapshot.manifest.tags.contains(tag));
     let chosen: Vec<&Snapshot> = all.readable.iter().filter(|s| filter.admits(s) && tagged(s)).collect();
@@ -51,6 +55,7 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     if !all.gone.is_empty() {
         context.warn(GONE);
     }
+    context.tell_altered(&all.altered);
     context.tell_ahead(chosen.iter().copied());
     if context.json() {
         let list: Vec<_> = chosen.iter().map(|snapshot| document(snapshot)).collect();

@@ -12,7 +12,7 @@ use crate::commands::live::{self, LiveArgs};
 use crate::context::{Context, host_name};
 use crate::exit::{Ending, Failure};
 use crate::progress::Progress;
-use crate::render::{Lean, Table, local, local_with_zone};
+use crate::render::{Lean, Table, Tone, local, local_with_zone, paint};
 
 /// So many places of a recovery are named.
 const PLACES: usize = 5;
@@ -90,7 +90,14 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         context.print(&live::words(&report, clock.elapsed().as_millis() as u64));
     }
     let ending = live::ending(&report, context);
-    let what = format!("took back {} of {}", word(done.kind), local_with_zone(done.time));
+    let (what, time) = (word(done.kind), local_with_zone(done.time));
+    if report.action.is_none() && ending != Ending::Done {
+        let what =
+            format!("{}: nothing of {what} of {time} was taken back (see above)", paint(Tone::Lost, "incomplete"));
+        context.print(&format!("{what}\n"));
+        return Ok(ending);
+    }
+    let what = format!("took back {what} of {time}");
     let back = report.action.filter(|_| !args.live.no_safety).map(|own| format!(" · undo: strongroom undo {own}"));
     let back = back.unwrap_or_default();
     context.print(&format!("{}{back}\n", live::last_line(&what, ending)));

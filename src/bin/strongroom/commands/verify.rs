@@ -54,7 +54,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         let location = context.location(context.config()?.as_ref())?;
         let store = context.open_store(&location)?;
         match context.open_at(store.clone()) {
-            Ok(vault) => verify::stored_known(&vault, &context.control)?,
+            Ok(vault) => {
+                context.tell_altered(vault.ledger().read().altered());
+                verify::stored_known(&vault, &context.control)?
+            }
             Err(failure) if failure.is_no_vault() => return Err(failure),
             // A vault whose own file is damaged, or that is another than was met here, is looked at all the same.
             Err(_) => verify::stored(&store, &context.control)?,
@@ -70,6 +73,9 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
         }
         let only = args.snapshot.as_ref().map(|selector| context.select(&vault, selector, &filter)).transpose()?;
         let depth = if args.read_data { Depth::Data { sample: args.sample } } else { Depth::Structure };
+        if only.is_none() {
+            context.tell_altered(vault.vault().ledger().read().altered());
+        }
         let report = verify::unlocked(&vault, only.as_ref(), depth, &context.control)?;
         if args.deep {
             drop(progress.take());

@@ -8,8 +8,11 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::apply::{self, Applied, ApplyError, Options, SIDES, Way};
+use crate::engine::sqlite::held::begins_like_a_database;
 use crate::format::manifest::SourceRecord;
 use crate::ops::error::OpError;
+use crate::ops::restore::alone;
+use crate::ops::restore::claims::{Claims, FileId};
 use crate::ops::restore::in_place::Step as Told;
 use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::walk::{Trouble, Walk, find};
@@ -41,7 +44,83 @@ pub(in crate::ops) fn is_database(
     Ok(bytes.is_some_and(|bytes| apply::is_database(&bytes)))
 }
 
+/// A database that is to be at a path.
+#[derive(Clone, Debug)]
+pub(in crate::ops) struct Meant {
+    /// As it is to be there.
+    pub named: Entry,
+    /// The entry that carries its content: its first name, where it has several.
+    pub carrier: Entry,
+}
+
 impl Place<'_> {
+    /// The database that is to be at a path, if it is to be given back by this name. A later name of one whose first is
+    /// touched as well is a link to that, unless another file stands there: an app may have that open.
+    pub(super) fn meant(&self, wanted: &Entry, library: &Library<'_>) -> Result<Option<Meant>, OpError> {
+        let Some(record) = self.gives else { return Ok(None) };
+        let Some(first) = &wanted.link else {
+            let meant = is_database(wanted, record, library)?;
+            return Ok(meant.then(|| Meant { named: wanted.clone(), carrier: wanted.clone() }));
+        };
+        let Some(carrier) = find(record, first, library)? else { return Ok(None) };
+        if !is_database(&carrier, record, library)? {
+            return Ok(None);
+        }
+        let there = |path: &EntryPath| self.ground.look(path).map(|there| (there.st_dev, there.st_ino));
+        if self.is_touched(first, library)? && there(&wanted.path).is_none_or(|own| Some(own) == there(first)) {
+            return Ok(None);
+        }
+        Ok(Some(Meant { named: alone(wanted.clone(), record, library)?, carrier }))
+    }
+
+    /// Is a path among those that are changed?
+    pub(super) fn is_touched(&self, path: &EntryPath, library: &Library<'_>) -> Result<bool, OpError> {
+        // What a listing links to is in it.
+        let is_same = self.gives.is_some_and(|gives| gives.listing == self.touches.listing);
+        Ok(path.is_within(&self.part.path) && (is_same || find(self.touches, path, library)?.is_some()))
+    }
+
+    /// Is what the safety snapshot has what is to be there? Of a link that holds only where the same is true of the name
+    /// that carries the content, which need not be touched.
+    pub(super) fn is_there(&self, wanted: &Entry, now: Option<&Entry>, library: &Library<'_>) -> Result<bool, OpError> {
+        if now != Some(wanted) {
+            return Ok(false);
+        }
+        Ok(wanted.link.is_none() || self.is_touched_or_same(wanted, library)?)
+    }
+
+    /// May a later name of a file be made a link to the first? Not where that is not touched and holds something else by now.
+    pub(super) fn is_touched_or_same(&self, wanted: &Entry, library: &Library<'_>) -> Result<bool, OpError> {
+        let (Some(first), Some(record)) = (&wanted.link, self.gives) else { return Ok(true) };
+        let Some(before) = self.before.flatten() else { return Ok(true) };
+        if before.listing == record.listing || self.is_touched(first, library)? {
+            return Ok(true);
+        }
+        let content = |record| {
+            let first = find(record, first, library)?;
+            let whole = first.map(|first| alone(first, record, library)).transpose()?;
+            Ok::<_, OpError>(whole.map(|whole| (whole.size, whole.content)))
+        };
+        Ok(content(before)? == content(record)?)
+    }
+
+    /// What is there already is not to become what another name of the same file is to hold.
+    fn claim(&self, wanted: &Entry, claims: &Claims) {
+        let may_be = wanted.kind == Kind::File && wanted.link.is_none() && wanted.size.is_multiple_of(SMALLEST_PAGE);
+        let several = || self.ground.look(&wanted.path).filter(|there| there.st_nlink > 1);
+        if let Some(there) = may_be.then(several).flatten() {
+            claims.decides_over_database(self.number, &wanted.path, Some((there.st_dev, there.st_ino)));
+        }
+    }
+
+    /// Could a database have rows that are in none of its names which are looked at?
+    pub(super) fn is_doubtful(&self, entry: &Entry) -> bool {
+        let may_be = entry.kind == Kind::File && entry.size.is_multiple_of(SMALLEST_PAGE);
+        let several = || self.ground.look(&entry.path).is_some_and(|there| there.st_nlink > 1);
+        let live = || self.ground.database(&entry.path).filter(begins_like_a_database);
+        may_be && several() && live().is_some_and(|live| live.doubt().is_some())
+    }
+
     /// Could a file that looks the same be a database with a log that is not part of the file?
     pub fn has_unseen_log(&self, entry: &Entry, record: Option<&SourceRecord>) -> bool {
         let named = |record: &SourceRecord| record.databases.iter().any(|database| database.path == entry.path);
@@ -63,6 +142,24 @@ impl Place<'_> {
             Some(database) if is_database(&database, record, library)? => Ok(Some(database)),
             _ => Ok(None),
         }
+    }
+
+    /// Why one of several names of a live database cannot hold what it is to hold: another name is given back, and was
+    /// another database when it was captured.
+    pub(super) fn rival(
+        &self,
+        database: &Meant,
+        (id, claims): (Option<FileId>, &Claims),
+        library: &Library<'_>,
+    ) -> Result<Option<String>, OpError> {
+        let Some((part, other)) = id.and_then(|id| claims.decider(id)) else { return Ok(None) };
+        let Some(record) = self.gives.filter(|_| part == self.number && other != database.named.path) else {
+            return Ok(None);
+        };
+        let Some(entry) = find(record, &other, library)? else { return Ok(None) };
+        let entry = alone(entry, record, library)?;
+        let same = (entry.size, &entry.content) == (database.named.size, &database.named.content);
+        Ok((!same).then(|| format!("left alone: it is one file with {other} by now, and was another one")))
     }
 
     /// Why a database would be left alone: something else stands in its place.
@@ -101,7 +198,8 @@ impl Work<'_> {
                 Err(Trouble::Fatal(error)) => return Err(error),
             };
             if let Some(database) = self.place.database_beside(&step.path, record, self.library)? {
-                self.one(&database, record, given, meant, done)?;
+                let database = Meant { named: database.clone(), carrier: database };
+                self.one(&database, given, meant, done)?;
             }
             let Some(wanted) = &step.wanted else {
                 if self.place.was_database(&step.path)
@@ -111,16 +209,18 @@ impl Work<'_> {
                 }
                 continue;
             };
-            let same = step.now.as_ref() == Some(wanted) && !self.place.has_unseen_log(wanted, Some(record));
-            if same || !is_database(wanted, record, self.library)? {
+            let hides = || self.place.has_unseen_log(wanted, Some(record)) || self.place.is_doubtful(wanted);
+            if self.place.is_there(wanted, step.now.as_ref(), self.library)? && !hides() {
+                self.place.claim(wanted, self.change.claims);
                 continue;
             }
+            let Some(wanted) = self.place.meant(wanted, self.library)? else { continue };
             // What stands there instead of a database is told with the databases.
             let is_odd = self.place.ground.odd_for_database(&step.path).is_some();
             if self.is_unsaved(&step.path, step.now.as_ref()) && !is_odd {
                 continue;
             }
-            self.one(wanted, record, given, meant, done)?;
+            self.one(&wanted, given, meant, done)?;
         }
         Ok(())
     }
@@ -149,17 +249,20 @@ impl Work<'_> {
     /// Gives one database back, once.
     fn one(
         &mut self,
-        wanted: &Entry,
-        record: &SourceRecord,
+        database: &Meant,
         given: &mut Given,
         meant: &dyn Fn(&EntryPath) -> bool,
         done: &mut dyn FnMut(&EntryPath),
     ) -> Result<(), OpError> {
+        let wanted = &database.named;
         if !self.databases.insert(wanted.path.clone()) || !meant(&wanted.path) {
             return Ok(());
         }
         let id = self.place.ground.database(&wanted.path).and_then(|live| live.id());
         if !self.change.claims.decides_over_database(self.place.number, &wanted.path, id) {
+            if let Some(other) = self.place.rival(database, (id, self.change.claims), self.library)? {
+                self.tally.note(self.place.shown(&wanted.path), other);
+            }
             return Ok(());
         }
         if let Some(odd) = self.place.odd_for_database(&wanted.path) {
@@ -169,7 +272,7 @@ impl Work<'_> {
             }
             return Ok(());
         }
-        let applied = match self.database(wanted, record) {
+        let applied = match self.database(database) {
             // The app has made another one there, which SQLite cannot turn into this one.
             Err(OpError::Apply(ApplyError::Encoding { .. })) => {
                 let reason = "left alone: its text encoding is another one; move it away and run this again";
@@ -188,9 +291,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// The database as the safety snapshot has it, where that has it page by page as it is.
+    /// The database as the safety snapshot has it, where that has it page by page as it is. By whichever of its names.
     fn captured_now(&self, path: &EntryPath) -> Result<Option<Entry>, OpError> {
         let Some(before) = self.place.before.flatten() else { return Ok(None) };
+        let Some(now) = find(before, path, self.library)? else { return Ok(None) };
+        let path = now.link.as_ref().unwrap_or(path);
         // What SQLite could not open is kept as a file, and nothing is known of it.
         let is_exact = |found: &Captured| {
             let facts = &found.facts;
@@ -202,7 +307,9 @@ impl Work<'_> {
         find(before, path, self.library)
     }
 
-    fn database(&self, wanted: &Entry, record: &SourceRecord) -> Result<Applied, OpError> {
+    fn database(&self, database: &Meant) -> Result<Applied, OpError> {
+        let Meant { named: wanted, carrier } = database;
+        let Some(record) = self.place.gives else { return Err(self.place.no_path(self.change.touches)) };
         let settings = self.change.settings;
         let control = &settings.control;
         let (target, ground) = (self.target()?, &self.place.ground);
@@ -215,15 +322,15 @@ impl Work<'_> {
         let (unlocked, app) = (self.change.unlocked, &self.change.touches.app);
         let mut held = self.change.guard.take(live.clone());
         let mut applied = match self.captured_now(&wanted.path)? {
-            Some(now) => origin.by_safety(wanted, &now, &mut held, &options)?,
+            Some(now) => origin.by_safety(carrier, &now, &mut held, &options)?,
             None => None,
         };
         if applied.is_none() {
-            applied = origin.by_memory(unlocked, app, wanted, &mut held, &options)?;
+            applied = origin.by_memory(unlocked, app, carrier, &mut held, &options)?;
         }
         let applied = match applied {
             Some(applied) => applied,
-            None => origin.pages(wanted, &live, |pages| apply::apply(&mut held, pages, &options))?,
+            None => origin.pages(carrier, &live, |pages| apply::apply(&mut held, pages, &options))?,
         };
         if applied.way != Way::Created {
             // What stands beside it stands beside the name in use.

@@ -7,7 +7,7 @@ use crate::ops::error::OpError;
 use crate::ops::restore::batch::Batch;
 use crate::ops::restore::live::walk::{Step, Trouble};
 use crate::ops::restore::live::{Given, OPEN, UNSAVED, Work, find, stem};
-use crate::ops::restore::{Job, Restorer};
+use crate::ops::restore::{Job, Restorer, alone};
 
 impl Work<'_> {
     /// Everything that is no database.
@@ -86,7 +86,8 @@ impl Work<'_> {
         restorer: &mut Restorer<'_>,
         given: &mut Given,
     ) -> Result<(), OpError> {
-        let (is_folder, is_there) = (wanted.kind == Kind::Dir, now == Some(&wanted));
+        let is_folder = wanted.kind == Kind::Dir;
+        let is_there = self.place.is_there(&wanted, now, self.library)?;
         if !is_folder && self.is_unsaved(path, now) {
             self.tally.note(self.place.shown(path), UNSAVED.to_owned());
             return Ok(());
@@ -97,6 +98,10 @@ impl Work<'_> {
             return Ok(());
         }
         given.changed |= !is_there;
+        let wanted = match (self.place.gives, self.place.is_touched_or_same(&wanted, self.library)?) {
+            (Some(record), false) => alone(wanted, record, self.library)?,
+            _ => wanted,
+        };
         restorer.entry(wanted)
     }
 

@@ -19,9 +19,10 @@ use crate::engine::sqlite::held::PlainFile;
 use crate::ops::actions::Kind as ActionKind;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::restore::alone;
 use crate::ops::restore::foreseen::{Foreseen, Seen, Told};
 use crate::ops::restore::live::content::Origin;
-use crate::ops::restore::live::database::is_database;
+use crate::ops::restore::live::database::Meant;
 use crate::ops::restore::live::walk::{Step, Trouble, Walk, find};
 use crate::ops::restore::live::{Change, OPEN, Place, UNSAVED, places};
 use crate::ops::restore::sides::{NEEDLESS, is_needless};
@@ -105,6 +106,7 @@ impl Looking<'_> {
         let Look { place, library, .. } = self.look;
         let (Some(record), Some(wanted)) = (place.gives, step.wanted) else { return Ok(None) };
         if let Some(database) = place.database_beside(&step.path, record, library)? {
+            let database = Meant { named: database.clone(), carrier: database };
             return self.database(&database).map(|()| None);
         }
         if is_needless(record, &step.path, library)? {
@@ -117,15 +119,16 @@ impl Looking<'_> {
             self.seen.note(place.shown(&step.path), odd);
             return Ok(Some(step.path));
         }
-        let is_database = is_database(&wanted, record, library)?;
-        let is_odd = is_database && place.odd_for_database(&step.path).is_some();
+        let meant = place.meant(&wanted, library)?;
+        let is_odd = meant.is_some() && place.odd_for_database(&step.path).is_some();
         if wanted.kind != Kind::Dir && !is_odd && self.look.is_unsaved(&step.path) {
             self.seen.note(place.shown(&step.path), UNSAVED.to_owned());
             return Ok(None);
         }
-        if is_database {
-            return self.database(&wanted).map(|()| None);
+        if let Some(meant) = meant {
+            return self.database(&meant).map(|()| None);
         }
+        let wanted = self.look.standing(wanted)?;
         let named = Entry { path: place.ground.named(&wanted.path), ..wanted };
         if let Some(found) = self.seen.look(self.look.target, &named, library) {
             self.seen.entry(&named, found);
@@ -134,14 +137,18 @@ impl Looking<'_> {
     }
 
     /// A database, by whichever of its names or logs it was met first.
-    fn database(&mut self, wanted: &Entry) -> Result<(), OpError> {
-        let Look { change, place, .. } = self.look;
+    fn database(&mut self, database: &Meant) -> Result<(), OpError> {
+        let Look { change, place, library, .. } = self.look;
+        let wanted = &database.named;
         if !self.look.databases.insert(wanted.path.clone()) {
             return Ok(());
         }
         let live = place.ground.database(&wanted.path);
         let id = live.as_ref().and_then(DatabaseFile::id);
         if !change.claims.decides_over_database(place.number, &wanted.path, id) {
+            if let Some(other) = place.rival(database, (id, change.claims), library)? {
+                self.seen.note(place.shown(&wanted.path), other);
+            }
             return Ok(());
         }
         if let Some(odd) = place.odd_for_database(&wanted.path) {
@@ -153,7 +160,7 @@ impl Looking<'_> {
         let named = Entry { path: place.ground.named(&wanted.path), ..wanted.clone() };
         let there = place.ground.look(&wanted.path);
         let found = match (live, there) {
-            (Some(live), Some(_)) if self.look.holds(wanted, &live)? => match self.look.target {
+            (Some(live), Some(_)) if self.look.holds(&database.carrier, &live)? => match self.look.target {
                 Some(target) => target.look_at_database(&named)?,
                 None => Found::Nothing,
             },
@@ -161,7 +168,7 @@ impl Looking<'_> {
             (_, None) => Found::Nothing,
         };
         if matches!(found, Found::Other(_) | Found::Nothing) {
-            self.look.must_be_sound(wanted)?;
+            self.look.must_be_sound(database)?;
         }
         self.seen.entry(&named, found);
         Ok(())
@@ -221,6 +228,18 @@ impl Looking<'_> {
 }
 
 impl Look<'_> {
+    /// A later name of a file becomes a file of its own where the first is not touched and holds something else by now.
+    fn standing(&self, wanted: Entry) -> Result<Entry, OpError> {
+        let (Some(record), Some(first)) = (self.place.gives, &wanted.link) else { return Ok(wanted) };
+        if self.place.is_touched(first, self.library)? {
+            return Ok(wanted);
+        }
+        match find(record, first, self.library)? {
+            Some(carrier) if !self.is_as(&carrier) => alone(wanted, record, self.library),
+            _ => Ok(wanted),
+        }
+    }
+
     /// Would something be lost that is nowhere else?
     fn is_unsaved(&self, path: &EntryPath) -> bool {
         let ground = &self.place.ground;
@@ -237,12 +256,12 @@ impl Look<'_> {
     }
 
     /// Refuses a database that was damaged when it was captured, as the change itself does.
-    fn must_be_sound(&self, wanted: &Entry) -> Result<(), OpError> {
+    fn must_be_sound(&self, Meant { named: wanted, carrier }: &Meant) -> Result<(), OpError> {
         let known = self.place.gives.into_iter().flat_map(|record| &record.databases);
-        let mut damage = known.filter(|known| known.path == wanted.path).filter_map(|known| known.damage.clone());
+        let mut damage = known.filter(|known| known.path == carrier.path).filter_map(|known| known.damage.clone());
         match damage.next().filter(|_| self.change.settings.on_damage == OnDamage::Refuse) {
             // What stands there as it was captured is left alone.
-            Some(findings) if !self.is_as_it_lay_there(wanted) => {
+            Some(findings) if !self.is_as_it_lay_there(wanted, carrier) => {
                 Err(ApplyError::Unsound { path: self.place.ground.path(&wanted.path), findings }.into())
             }
             _ => Ok(()),
@@ -250,13 +269,13 @@ impl Look<'_> {
     }
 
     /// Does the file hold these very bytes? Asked where SQLite cannot tell.
-    fn is_as_it_lay_there(&self, wanted: &Entry) -> bool {
+    fn is_as_it_lay_there(&self, wanted: &Entry, carrier: &Entry) -> bool {
         let (Some(record), Some(live)) = (self.place.gives, self.place.ground.database(&wanted.path)) else {
             return false;
         };
         let Ok(file) = live.open().map(PlainFile::from) else { return false };
         let origin = Origin { record, library: self.library, control: &self.change.settings.control };
-        let same = origin.pages(wanted, &live, |wanted| {
+        let same = origin.pages(carrier, &live, |wanted| {
             let (mut at, mut block, mut there) = (0, Vec::new(), Vec::new());
             while (wanted.blocks)(&mut block).map_err(ApplyError::content)? {
                 there.resize(block.len(), 0);

@@ -104,6 +104,7 @@ fn warn_of_gone(report: &Report, context: &Context) {
     if !report.gone.is_empty() {
         context.warn(GONE);
     }
+    context.tell_altered(&report.altered);
 }
 
 /// What to do about what this host knows of and is gone.
