@@ -155,7 +155,8 @@ fn what_is_looked_up_by_its_key_or_its_parent_reads_a_small_part() {
         ("SELECT * FROM items WHERE id IN (17, 100000, 199999)".to_owned(), 3, 15),
         ("SELECT * FROM items WHERE id BETWEEN 5000 AND 5100".to_owned(), 101, 25),
         ("SELECT * FROM items WHERE parent = 777".to_owned(), 100, 8),
-        (format!("SELECT * FROM items WHERE code = '{code}'"), 1, 8),
+        // Nothing is ordered by it: now and then a part is read that only might have had it.
+        (format!("SELECT * FROM items WHERE code = '{code}'"), 1, 5),
         ("SELECT i.* FROM parents p JOIN items i ON i.parent = p.id WHERE p.id = 42".to_owned(), 100, 7),
     ] {
         let (found, report) = ask(&lab, &manifest, &sql);
