@@ -8,12 +8,12 @@ use std::time::Duration;
 use super::{app, assert_same, copy, harm, snapshots};
 use crate::support::program::Home;
 
-/// A restore that is under way until there is a file `go`.
+/// A restore that is under way until there is a file `go`, or the folder itself is gone.
 fn slow_restore(home: &Home) -> Child {
     home.write(
         "strongroom.toml",
         "[source.app]\nkind = \"files\"\npath = \"app\"\n\
-         [hooks]\nbefore_restore = 'touch started; while [ ! -e go ]; do sleep 0.02; done'\n",
+         [hooks]\nbefore_restore = 'touch started; while [ -e started ] && [ ! -e go ]; do sleep 0.02; done'\n",
     );
     let mut command = home.command(&["restore", "latest", "--app", "app", "--in-place"]);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
