@@ -142,27 +142,40 @@ impl Recovered {
             self.files.iter().map(|file| ((file.root.clone(), file.path.clone()), file.staged.is_some())).collect();
         let has = |file: &Placed, path: &EntryPath| all.contains_key(&(file.root.clone(), path.clone()));
         let is_log = |file: &Placed| stem(&file.path).is_some_and(|stem| has(file, &stem));
-        // A log goes to its place before the database that is spoiled by any other one.
+        // A log goes to its place, and stays there, before the database that is spoiled by any other one.
         let (logs, others): (Vec<usize>, Vec<usize>) = (0..self.files.len()).partition(|&at| is_log(&self.files[at]));
         let mut placed: BTreeSet<(String, EntryPath)> = BTreeSet::new();
         let mut left: BTreeMap<usize, String> = BTreeMap::new();
-        for at in logs.into_iter().chain(others) {
-            let file = &self.files[at];
-            let key = |path: &EntryPath| (file.root.clone(), path.clone());
-            let ours = |path: &EntryPath| match file.staged {
-                Some(_) => placed.contains(&key(path)),
-                None => all.get(&key(path)) == Some(&false),
-            };
-            match file.place(&ours)? {
-                Some(why) => _ = left.insert(at, why),
-                None => _ = placed.insert(key(&file.path)),
+        for part in [logs, others] {
+            for &at in &part {
+                let file = &self.files[at];
+                let key = |path: &EntryPath| (file.root.clone(), path.clone());
+                let ours = |path: &EntryPath| match file.staged {
+                    Some(_) => placed.contains(&key(path)),
+                    None => all.get(&key(path)) == Some(&false),
+                };
+                match file.place(&ours)? {
+                    Some(why) => _ = left.insert(at, why),
+                    None => _ = placed.insert(key(&file.path)),
+                }
             }
+            self.sync(&part)?;
         }
         let issue = |(at, reason): (&usize, &String)| Issue { path: shown(&self.files[*at]), reason: reason.clone() };
         let issues = left.iter().map(issue).collect();
         let mut at = 0..;
         self.files.retain(|_| at.next().is_none_or(|at| !left.contains_key(&at)));
         Ok(issues)
+    }
+
+    /// Makes the places that these have now last through a crash.
+    fn sync(&self, files: &[usize]) -> Result<(), OpError> {
+        let mut roots: BTreeMap<&String, Vec<&EntryPath>> = BTreeMap::new();
+        files.iter().map(|&at| &self.files[at]).for_each(|file| roots.entry(&file.root).or_default().push(&file.path));
+        for (root, paths) in roots {
+            tree(root).map_or(Ok(()), |tree| tree.sync(paths.into_iter()))?;
+        }
+        Ok(())
     }
 
     /// Removes what was staged.

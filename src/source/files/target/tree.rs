@@ -1,13 +1,15 @@
 //! A tree to look into, and the databases in it: every name is reached as a restore reaches it, never through a link.
 
+use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RenameFlags, Stat, fsync, mkdirat, openat, readlinkat, renameat, renameat_with, statat,
-    unlinkat,
+    AtFlags, Mode, OFlags, RenameFlags, Stat, fstat, mkdirat, openat, readlinkat, renameat, renameat_with, statat,
+    syncfs, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -66,7 +68,7 @@ impl Tree {
     }
 
     /// Moves what stands at a path of another tree to a path here. What stands there already is replaced only if that is
-    /// meant. Lasts once this returns.
+    /// meant. Lasts once the tree is synchronized.
     pub fn take(&self, (tree, from): (&Self, &EntryPath), path: &EntryPath, replace: bool) -> Result<(), TargetError> {
         let failed = |error| TargetError::system("write", path, error);
         let there = tree.dirs.parent(from, Missing::Look)?;
@@ -75,11 +77,35 @@ impl Tree {
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         match renameat_with(&*there, old, &*here, new, flags) {
             Err(Errno::INVAL | Errno::NOSYS) if self.look(path)?.is_none() => {
-                renameat(&*there, old, &*here, new).map_err(failed)?;
+                renameat(&*there, old, &*here, new).map_err(failed)
             }
-            result => result.map_err(failed)?,
+            result => result.map_err(failed),
         }
-        sync(&here).map_err(failed)
+    }
+
+    /// Makes what was moved to these paths, or removed there, last through a crash: one call for each file system they are on.
+    pub fn sync<'p>(&self, paths: impl Iterator<Item = &'p EntryPath>) -> Result<(), TargetError> {
+        let mut synchronized = BTreeSet::new();
+        for path in paths {
+            let failed = |error| TargetError::system("write", path, error);
+            let folder = self.nearest_folder(path)?;
+            if synchronized.insert(fstat(&*folder).map_err(failed)?.st_dev) {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                openat(&*folder, c".", flags, Mode::empty()).and_then(syncfs).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder that something is in, or the nearest above it that is there.
+    fn nearest_folder(&self, path: &EntryPath) -> Result<Arc<dirs::Dir>, TargetError> {
+        match self.dirs.parent(path, Missing::Look) {
+            Err(error) if error.errno() == Some(Errno::NOENT) => match path.parent() {
+                Some(folder) if !folder.is_root() => self.nearest_folder(&folder),
+                _ => self.dirs.itself(&EntryPath::root(), Missing::Look),
+            },
+            folder => folder,
+        }
     }
 
     /// Makes a folder in one that is there.
@@ -88,18 +114,17 @@ impl Tree {
         made.map_err(|error| TargetError::system("make", path, error))
     }
 
-    /// Removes a file, and for good once this returns. Was there one?
+    /// Removes a file, and for good once the tree is synchronized. Was there one?
     pub fn remove_file(&self, path: &EntryPath) -> Result<bool, TargetError> {
-        let failed = |error| TargetError::system("remove", path, error);
         let folder = match self.dirs.parent(path, Missing::Look) {
             Ok(folder) => folder,
             Err(error) if error.errno() == Some(Errno::NOENT) => return Ok(false),
             Err(error) => return Err(error),
         };
         match unlinkat(&*folder, path.file_name(), AtFlags::empty()) {
-            Ok(()) => sync(&folder).map_err(failed).map(|()| true),
+            Ok(()) => Ok(true),
             Err(Errno::NOENT) => Ok(false),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(TargetError::system("remove", path, error)),
         }
     }
 
@@ -128,10 +153,6 @@ impl Target {
     pub fn database_there(&self, path: &EntryPath, root: &Path) -> Option<DatabaseFile> {
         database(&*self.dirs.parent(path, Missing::Look).ok()?, path, root).ok()
     }
-}
-
-fn sync(folder: &dirs::Dir) -> Result<(), Errno> {
-    fsync(openat(folder, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 fn database(folder: &dirs::Dir, path: &EntryPath, root: &Path) -> Result<DatabaseFile, TargetError> {
