@@ -5,6 +5,7 @@
 //! found of rows that others refer to.
 
 mod evidence;
+mod moment;
 mod sample;
 mod traits;
 mod value;

@@ -9,9 +9,10 @@ use std::collections::{BTreeSet, HashMap};
 use crate::base::record::{Row, Value};
 use crate::record::compare::glimpse;
 use crate::record::graph::Link;
+use crate::record::identity::moment::is_exact;
 use crate::record::identity::sample::{Sample, guess};
 use crate::record::identity::traits::{Traits, plain_text};
-use crate::record::identity::value::{alike, is_exact, is_made_of, is_null, is_random, is_short};
+use crate::record::identity::value::{alike, is_made_of, is_null, is_random};
 use crate::record::identity::{Kin, Pair, Standing};
 use crate::record::plan::Glimpse;
 
@@ -62,9 +63,7 @@ impl Traits {
         if births.iter().any(|(at, kept, live)| !self.is_same(*at, kept, live)) {
             return Some(Kin::Another);
         }
-        let is_time = |at: usize| self.live.columns[at].kind.to_ascii_lowercase().contains("time");
-        let says = |at: usize, kept: &Glimpse| is_exact(kept) || (is_time(at) && !is_short(kept));
-        let exact = births.iter().any(|(at, kept, _)| says(*at, kept) && !self.is_default(*at, kept));
+        let exact = births.iter().any(|(at, kept, _)| is_exact(kept) && !self.is_default(*at, kept));
         let single = |columns: &&Vec<usize>| columns.len() == 1;
         let own = [&self.live.key, &self.births].into_iter().chain(&self.live.unique).filter(single).flatten();
         let mut values = own.filter_map(|at| Some((pair.value(*at)?, &pair.live[*at])));

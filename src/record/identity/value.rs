@@ -33,23 +33,6 @@ pub(super) fn lowered(value: &Glimpse) -> Glimpse {
     }
 }
 
-/// A time that names more than a day, or something random: no two records have the same by chance.
-pub(super) fn is_exact(value: &Glimpse) -> bool {
-    match value {
-        Glimpse::Value(Value::Integer(number)) => *number >= 100_000_000,
-        Glimpse::Value(Value::Real(number)) => *number >= 100_000_000.0 || number.fract() != 0.0,
-        Glimpse::Value(Value::Text(text)) => text.len() > 10 && !text.windows(8).any(|part| part == b"00:00:00"),
-        Glimpse::Value(Value::Blob(bytes)) => bytes.len() >= 16,
-        Glimpse::Value(Value::Null) => false,
-        Glimpse::Long { .. } => true,
-    }
-}
-
-/// Too short for more than a day.
-pub(super) fn is_short(value: &Glimpse) -> bool {
-    matches!(value, Glimpse::Value(Value::Text(text)) if text.len() <= 10)
-}
-
 /// A UUID, or bytes of that length.
 pub(super) fn is_random(value: &Glimpse) -> bool {
     match value {

@@ -68,6 +68,33 @@ fn an_order_gets_a_new_number_with_its_lines_and_the_parcels_that_outlived_it() 
 }
 
 #[test]
+fn another_record_of_the_same_day_is_not_taken_for_the_old_one_however_the_day_is_written() {
+    for (kind, day) in [
+        ("TEXT", "'2024-01-20'"),
+        ("DATETIME", "'2024-01-20 00:00:00'"),
+        ("TIMESTAMP", "'2024-01-20T00:00Z'"),
+        ("TIMESTAMP", "'2024-01-19T23:00:00.000Z'"),
+        ("TEXT", "'January 20, 2024'"),
+        ("REAL", "julianday('2024-01-20')"),
+        ("INTEGER", "1705708800"),
+        ("INTEGER", "1705708800000"),
+        ("DATETIME", "20240120"),
+    ] {
+        let bench = Bench::new(&format!(
+            "CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT, city TEXT, budget INT, created_at {kind});
+             CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p(id) ON DELETE CASCADE, t TEXT);
+             INSERT INTO p VALUES (1, 'first', 'Rome', 5, {day}), (17, 'Alpha', 'Berlin', 1000, {day});
+             INSERT INTO c VALUES (1, 1, 'x'), (2, 17, 'of Alpha'), (3, 17, 'of Alpha, too');"
+        ));
+        let other = format!("INSERT INTO p VALUES (17, 'Quite Other', 'Tokyo', 7, {day})");
+        run(&bench, &format!("DELETE FROM c WHERE p = 17; DELETE FROM p WHERE id = 17; {other}"));
+        let plan = plan_of(&bench, "p", number(17)).unwrap();
+        assert!(plan.refusals.iter().any(|one| one.what.contains("p 17")), "{kind} {day}: {:#?}", plan.steps);
+        assert!(on(&plan, "c").iter().all(|step| !step.act.writes()), "{kind} {day}: {:#?}", plan.steps);
+    }
+}
+
+#[test]
 fn what_belongs_to_a_record_and_is_another_now_stays_out_and_so_does_what_hangs_on_it() {
     let bench = shop(
         "DELETE FROM lines WHERE \"order\" = 11077; DELETE FROM orders WHERE customer = 1; DELETE FROM customers WHERE id = 1;
