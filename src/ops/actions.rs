@@ -5,8 +5,11 @@
 //! is marked as done after the last. One that was killed half way is known by that. They lie with the user's data, not in
 //! the cache: losing one loses the way back, though never data, which is in the safety snapshot.
 
+mod beside;
+
+pub use beside::{Beside, Fired};
+
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,13 +21,15 @@ use crate::base::path::EntryPath;
 use crate::base::time::Instant;
 use crate::ops::recover::Recovered;
 use crate::ops::turns::{Place, Turns};
-use crate::record::trace::Trace;
 use crate::vault::host;
 
 /// Something done to live data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Action {
     pub id: String,
+    /// Which one it is on this host, by which they are told apart where clocks were set back; 0 in earlier versions.
+    #[serde(default)]
+    pub number: u64,
     pub time: Instant,
     pub kind: Kind,
     pub state: State,
@@ -156,18 +161,25 @@ impl Actions {
 
     /// All of them, oldest first.
     pub fn list(&self) -> Result<Vec<Action>, ActionError> {
+        let mut actions = self.files()?.iter().map(|file| read(file)).collect::<Result<Vec<Action>, _>>()?;
+        actions.sort_by(|a, b| (a.number, a.time, &a.id).cmp(&(b.number, b.time, &b.id)));
+        Ok(actions)
+    }
+
+    /// The number of one that begins now. What cannot be read is told by whoever takes something back.
+    pub fn next_number(&self) -> Result<u64, ActionError> {
+        let known = self.files()?.into_iter().filter_map(|file| Some(read::<Action>(&file).ok()?.number));
+        Ok(known.max().unwrap_or_default().saturating_add(1))
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, ActionError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(ActionError::Io { file: self.folder.clone(), source: error }),
         };
         let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut actions = files
-            .filter(|file| file.extension().is_some_and(|end| end == "json"))
-            .map(|file| read(&file))
-            .collect::<Result<Vec<Action>, _>>()?;
-        actions.sort_by(|a, b| (a.time, &a.id).cmp(&(b.time, &b.id)));
-        Ok(actions)
+        Ok(files.filter(|file| file.extension().is_some_and(|end| end == "json")).collect())
     }
 
     /// The action whose id begins like this; without one, the last restore that was not taken back.
@@ -208,76 +220,11 @@ impl Actions {
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed)
     }
 
-    /// Writes down what the rows hold that an action is about to commit. Before the action says that it is ready.
-    pub fn keep_trace(&self, action: &Action, trace: &Trace) -> Result<(), ActionError> {
-        self.write(&self.trace_file(action), &serde_json::to_vec(trace).expect("BUG: plain fields"))
-    }
-
-    /// The rows that an action wrote. Actions of earlier versions hold them themselves.
-    pub fn trace(&self, action: &Action) -> Result<Trace, ActionError> {
-        let file = self.trace_file(action);
-        if file.exists() {
-            return read(&file);
-        }
-        let written = action.recovered.as_ref().map(|recovered| recovered.written.clone()).unwrap_or_default();
-        Ok(Trace { written, ..Trace::default() })
-    }
-
-    /// A private file beside the action, for what rows held that triggers touched. What was written is on disk once it
-    /// is flushed.
-    pub fn fired(&self, action: &Action) -> Result<Fired, ActionError> {
-        let file = self.fired_file(action);
-        host::make_private_folder(&self.folder).map_err(|error| ActionError::Io {
-            file: file.clone(),
-            source: std::io::Error::other(error.to_string()),
-        })?;
-        let made = host::create_private(&file).map_err(|source| ActionError::Io { file, source })?;
-        Ok(Fired(BufWriter::new(made)))
-    }
-
-    /// The same, to be read; nothing where no trigger fired.
-    pub fn read_fired(&self, action: &Action) -> Result<Option<File>, ActionError> {
-        let file = self.fired_file(action);
-        match File::open(&file) {
-            Ok(open) => Ok(Some(open)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(ActionError::Io { file, source }),
-        }
-    }
-
-    /// Removes it, of an action that changed nothing.
-    pub fn forget_fired(&self, action: &Action) {
-        // What stays is litter in a private folder, not harm.
-        let _ = fs::remove_file(self.fired_file(action));
-    }
-
-    fn fired_file(&self, action: &Action) -> PathBuf {
-        self.folder.join(format!("{}.fired", action.id))
-    }
-
-    fn trace_file(&self, action: &Action) -> PathBuf {
-        self.folder.join(format!("{}.trace", action.id))
-    }
-
     /// A fresh id: eight digits are enough for what one person did on one host.
     pub fn fresh_id() -> String {
         let mut random = [0; 4];
         crate::format::header::fill_random(&mut random);
         hex::encode(random)
-    }
-}
-
-/// Takes what triggers did.
-pub struct Fired(BufWriter<File>);
-
-impl Write for Fired {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.0.flush()?;
-        self.0.get_ref().sync_all()
     }
 }
 
@@ -316,6 +263,8 @@ pub enum ActionError {
     Io { file: PathBuf, source: std::io::Error },
     #[error("{} is damaged", .file.display())]
     Damaged { file: PathBuf },
+    #[error("{} is {fate}: without it nobody knows which rows were written", .file.display())]
+    Beside { file: PathBuf, fate: &'static str },
     #[error("cannot read {}", .file.display())]
     Unreadable { file: PathBuf, source: serde_json::Error },
 }
@@ -333,6 +282,9 @@ impl Explain for ActionError {
             Self::Nothing => "what was taken back already is listed by strongroom undo --list",
             Self::Unknown { .. } | Self::Ambiguous { .. } => "see strongroom undo --list",
             Self::Io { .. } => return None,
+            Self::Beside { .. } => {
+                "the rows as they were are in its safety snapshot, which strongroom undo --list --json names"
+            }
             Self::Unreadable { .. } | Self::Damaged { .. } => {
                 "move it away; the safety snapshots are listed by strongroom snapshots"
             }

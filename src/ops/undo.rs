@@ -132,7 +132,7 @@ impl Now<'_> {
         self.unused(&|live| apply::is_in_use(live) || apply::is_open_elsewhere(live))?;
         let swaps = swap::reverse(unlocked, gives, (&mut parts, done.state), &configured, settings)?;
         let claims = &Claims::of(&parts);
-        let mut action = Action { made: in_place::missing_folders(&parts), parts, ..self.action() };
+        let mut action = Action { made: in_place::missing_folders(&parts), parts, ..self.action()? };
         let mut looked = Looked::new();
         let before = in_place::save(
             unlocked,
@@ -199,15 +199,17 @@ impl Now<'_> {
         if done.state != State::Begun || made || done.parts.iter().any(is_swap) {
             return false;
         }
-        let (action, guard, claims) = (&self.action(), &Guard::default(), &Claims::of(&done.parts));
+        let Ok(action) = &self.action() else { return false };
+        let (guard, claims) = (&Guard::default(), &Claims::of(&done.parts));
         let swaps = &Swaps::default();
         let change = Change { unlocked, touches, gives, before: None, guard, claims, action, swaps, settings };
         unchanged_there(&change, gives, &[]).is_ok()
     }
 
-    fn action(&self) -> Action {
-        Action {
+    fn action(&self) -> Result<Action, OpError> {
+        Ok(Action {
             id: Actions::fresh_id(),
+            number: self.settings.actions.next_number()?,
             time: Instant::now(),
             kind: Kind::Undo,
             state: State::Begun,
@@ -215,7 +217,7 @@ impl Now<'_> {
             safety: Holding::Unknown,
             undoes: Some(self.done.id.clone()),
             ..self.done.clone()
-        }
+        })
     }
 
     fn foresee(&self, configured: &[Planned], told: &mut Told<'_>) -> Result<Foreseen, OpError> {
@@ -224,7 +226,7 @@ impl Now<'_> {
         self.unused(&apply::is_open_elsewhere)?;
         let mut foreseen = Foreseen::default();
         let swaps = &swap::foresee_reverse(gives, done, (configured, settings), &mut foreseen)?;
-        let (action, guard, claims) = (&self.action(), &Guard::default(), &Claims::of(&done.parts));
+        let (action, guard, claims) = (&self.action()?, &Guard::default(), &Claims::of(&done.parts));
         let change = Change { unlocked, touches, gives, before: None, guard, claims, action, swaps, settings };
         if !force {
             unchanged_there(&change, left, configured)?;

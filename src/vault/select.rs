@@ -221,13 +221,22 @@ pub fn doubts<'s>(
         Selector::At(text) => Some(point::parse(text, now)?),
         _ => None,
     };
-    let may_be_meant = |object: &ObjectKey| {
+    let is_later = |object: &ObjectKey| {
         let time = layout::manifest_time(object);
         time.is_none_or(|time| time > chosen.made && until.is_none_or(|until| time <= until))
     };
-    let unread = snapshots.damaged.iter().chain(&snapshots.newer).map(|(object, error)| (object, Some(error)));
-    let gone = snapshots.gone.iter().map(|object| (object, None));
-    let all = unread.chain(gone).filter(|(object, _)| may_be_meant(object));
+    let proven: BTreeSet<&str> = snapshots
+        .readable
+        .iter()
+        .filter(|snapshot| snapshot.made <= chosen.made)
+        .filter_map(|snapshot| snapshot.manifest.previous.as_deref())
+        .collect();
+    // By a clock that was behind it may say an earlier time than what it was made after; what names it was made after it.
+    let may_be_later =
+        |object: &ObjectKey| is_later(object) || (object < &chosen.key && !proven.contains(object.as_str()));
+    let unread = snapshots.damaged.iter().chain(&snapshots.newer).filter(|(object, _)| may_be_later(object));
+    let gone = snapshots.gone.iter().filter(|object| is_later(object));
+    let all = unread.map(|(object, error)| (object, Some(error))).chain(gone.map(|object| (object, None)));
     Ok(all.map(|(object, error)| Doubt { object, error }).collect())
 }
 

@@ -295,6 +295,7 @@ fn the_rows_of_a_recovery_lie_beside_its_action_and_those_of_an_older_version_in
         serde_json::Deserializer::from_slice(&bytes).into_iter().next().unwrap().unwrap()
     };
     let (mut action, trace) = (read("json"), read("trace"));
+    action["recovered"].as_object_mut().unwrap().remove("beside").unwrap();
     action["recovered"]["written"] = trace["written"].clone();
     fs::write(folder.join(format!("{id}.json")), action.to_string()).unwrap();
     fs::remove_file(folder.join(format!("{id}.trace"))).unwrap();

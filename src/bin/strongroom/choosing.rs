@@ -18,6 +18,9 @@ use crate::context::{Context, host_name, name_of};
 use crate::exit::Failure;
 use crate::render::local_with_zone;
 
+/// So many snapshots that may be meant and cannot be read are named.
+const MOST_DOUBTS: usize = 5;
+
 impl Context {
     /// Chooses among snapshots.
     pub fn chooser<'v>(
@@ -110,9 +113,13 @@ impl Context {
             let verb = if chosen.without == 1 { "does" } else { "do" };
             self.warn(&format!("note: {selector} is {id} of {time}: {newer} {verb} not have what was asked for"));
         }
-        for doubt in chooser.doubts(selector, chosen.snapshot)? {
+        let doubts = chooser.doubts(selector, chosen.snapshot)?;
+        for doubt in doubts.iter().take(MOST_DOUBTS) {
             let why = doubt.error.map_or_else(|| format!("{} is gone", doubt.object), |error| one_line(error));
             self.alarm(&format!("warning: {selector} may be newer than {id} of {time}: {why}"));
+        }
+        if let more @ 1.. = doubts.len().saturating_sub(MOST_DOUBTS) {
+            self.alarm(&format!("warning: … and {more} more: strongroom snapshots names them"));
         }
         let older = chooser.gone_before(chosen.snapshot);
         if older > 0 && !matches!(selector, Selector::Prefix(_)) {

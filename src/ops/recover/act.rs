@@ -72,6 +72,7 @@ pub fn apply(
     let files = placed(&recovery.files);
     let action = Action {
         id: Actions::fresh_id(),
+        number: settings.actions.next_number()?,
         time: Instant::now(),
         kind: Kind::Recover,
         state: State::Begun,

@@ -17,7 +17,7 @@ use crate::base::error::one_line;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::engine::postgres::settings::BadSettings;
-use crate::ops::actions::{Action, Actions, State};
+use crate::ops::actions::{Action, Actions, Beside, State};
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
 use crate::ops::live_database::LiveDatabase;
@@ -46,6 +46,9 @@ pub struct Recovered {
     /// What the database can be asked by whether the rows were written for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction: Option<String>,
+    /// What lies beside the action, once the rows are about to be committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// Its rows, in actions of earlier versions; those of this one lie beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written: Vec<Written>,
@@ -287,7 +290,7 @@ pub fn settle(
     for action in actions.list()?.into_iter().filter(begun) {
         let Some(recovered) = &action.recovered else { continue };
         let became = match recovered.others.is_empty() {
-            true => is_committed(&actions.trace(&action)?.written, recovered, configured, wait),
+            true => is_committed(actions, (&action, recovered), configured, wait),
             false => apart::became(unlocked, actions, configured, (&action, recovered), (wait, control)),
         };
         let mut left = Vec::new();
@@ -360,11 +363,12 @@ pub fn finish(actions: &Actions, action: &Action) -> Result<(), OpError> {
 
 /// Were the rows written for good? Where the database cannot say, they themselves do.
 fn is_committed(
-    written: &[Written],
-    recovered: &Recovered,
+    actions: &Actions,
+    (action, recovered): (&Action, &Recovered),
     configured: &[Planned],
     wait: Duration,
 ) -> Result<Became, OpError> {
+    let written = actions.trace(action)?.written;
     let became = |is_written: bool| if is_written { Became::Written } else { Became::Nothing };
     if written.is_empty() {
         return Ok(became(recovered.ready));
@@ -375,5 +379,5 @@ fn is_committed(
     {
         return Ok(became(lasted));
     }
-    Ok(became(any_as_written(&*live, written)?))
+    Ok(became(any_as_written(&*live, &written)?))
 }

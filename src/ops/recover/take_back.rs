@@ -58,6 +58,7 @@ pub fn take_back(
     }
     let action = Action {
         id: Actions::fresh_id(),
+        number: settings.actions.next_number()?,
         time: Instant::now(),
         kind: Kind::Undo,
         state: State::Begun,

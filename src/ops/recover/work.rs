@@ -154,8 +154,9 @@ impl<'w> Work<'w> {
         let mut before = |trace: &Trace, mark: Option<String>| {
             let recovered = action.recovered.as_mut().expect("BUG: it was made with it");
             recovered.note(mark);
-            let kept = actions.keep_trace(&action, trace).and_then(|()| actions.keep(&action));
-            kept.map_err(|error| Box::new(error) as Explained)?;
+            let explain = |error| Box::new(error) as Explained;
+            recovered.beside = Some(actions.keep_trace(&action.id, trace).map_err(explain)?);
+            actions.keep(&action).map_err(explain)?;
             told(Told::Reached("written"));
             Ok(())
         };

@@ -171,7 +171,7 @@ pub fn foresee(
     let issues_count = absent.len() as u64;
     let mut foreseen = Foreseen { issues: absent, issues_count, ..Foreseen::default() };
     swap::foresee(unlocked, manifest, &parts, (&configured, &settings), &mut foreseen)?;
-    let action = action(manifest, parts);
+    let action = action(settings.actions, manifest, parts)?;
     let (guard, swaps, claims) = (&Guard::default(), &Swaps::default(), &Claims::of(&action.parts));
     let (touches, gives, before, settings) = (manifest, Some(manifest), None, &settings);
     let change = Change { unlocked, touches, gives, before, guard, claims, action: &action, swaps, settings };
@@ -194,9 +194,10 @@ fn must_be(unlocked: &UnlockedVault, manifest: &Manifest, parts: &[Touched]) -> 
 }
 
 /// A restore of these parts, as it begins.
-fn action(manifest: &Manifest, parts: Vec<Touched>) -> Action {
-    Action {
+fn action(actions: &Actions, manifest: &Manifest, parts: Vec<Touched>) -> Result<Action, OpError> {
+    Ok(Action {
         id: Actions::fresh_id(),
+        number: actions.next_number()?,
         time: Instant::now(),
         kind: Kind::Restore,
         state: State::Begun,
@@ -209,7 +210,7 @@ fn action(manifest: &Manifest, parts: Vec<Touched>) -> Action {
         undoes: None,
         undone_by: None,
         recovered: None,
-    }
+    })
 }
 
 fn between(
@@ -222,7 +223,7 @@ fn between(
 ) -> Result<Report, OpError> {
     let (touches, gives) = (manifest, Some(manifest));
     let before = save(unlocked, (touches, gives), &parts, configured, settings, &mut |_, _| Ok(()))?;
-    let action = Action { safety: before.holding, ..action(manifest, parts) };
+    let action = Action { safety: before.holding, ..action(settings.actions, manifest, parts)? };
     let (listing, guard, claims) = (before.listing(), &before.guard, &Claims::of(&action.parts));
     let change =
         Change { unlocked, touches, gives, before: listing, guard, claims, action: &action, swaps: &swaps, settings };

@@ -4,7 +4,8 @@
 
 use crate::base::name::Name;
 use crate::base::time::Instant;
-use crate::ops::actions::{Action, Actions, Kind, State};
+use crate::format::manifest::Manifest;
+use crate::ops::actions::{Action, Actions, Holding, Kind, State};
 use crate::ops::error::OpError;
 use crate::vault::select::SAFETY;
 use crate::vault::snapshots::Snapshot;
@@ -36,7 +37,7 @@ pub fn meant(actions: &Actions, snapshots: &[Snapshot], host: &str) -> Result<Me
             let failed = last.undone_by.as_ref() == Some(&last.id);
             Some(Since::Action { kind: last.kind, time: last.time, failed })
         }
-        None => backup(snapshots, (host, &action.app), all.last().map_or(action.time, |last| last.time)),
+        None => backup(snapshots, (host, &action.app), all.last().unwrap_or(&action)),
     };
     Ok(Meant { action, since })
 }
@@ -53,12 +54,13 @@ fn doing<'a>(all: &'a [Action], last: &'a Action) -> Option<&'a Action> {
     }
 }
 
-/// The last backup of the same app that this host made since. Other hosts' are nobody's who is here.
-fn backup(snapshots: &[Snapshot], (host, app): (&str, &Name), time: Instant) -> Option<Since> {
-    let own = snapshots
-        .iter()
-        .map(|snapshot| &snapshot.manifest)
-        .filter(|manifest| (&*manifest.host, &manifest.app) == (host, app));
-    let later = own.filter(|manifest| manifest.reason != SAFETY && manifest.time > time);
-    later.map(|manifest| manifest.time).max().map(|time| Since::Backup { time })
+/// The last backup of the same app that this host made since. Other hosts' are nobody's who is here. Where the clock was set
+/// back, one that stands behind the safety snapshot was made later all the same.
+fn backup(snapshots: &[Snapshot], (host, app): (&str, &Name), last: &Action) -> Option<Since> {
+    let safety = snapshots.iter().position(|one| last.safety == Holding::Snapshot(one.manifest.id));
+    let is_later =
+        |(at, manifest): &(usize, &Manifest)| manifest.time > last.time || safety.is_some_and(|safety| *at > safety);
+    let all = snapshots.iter().enumerate().map(|(at, snapshot)| (at, &snapshot.manifest));
+    let own = all.filter(|(_, manifest)| (&*manifest.host, &manifest.app) == (host, app) && manifest.reason != SAFETY);
+    own.filter(is_later).map(|(_, manifest)| manifest.time).next_back().map(|time| Since::Backup { time })
 }

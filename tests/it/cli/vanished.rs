@@ -192,6 +192,14 @@ fn a_snapshot_by_a_clock_that_is_behind_stays_the_newest_until_the_next_one() {
     assert!(home.ok(&["snapshots"]).err.contains(&warning));
     // It was not there at the time that it says.
     assert_eq!(home.run(&["show", "@12 hours ago"]).code, 1);
+    // Where it is damaged nothing proves that it is older than the other.
+    let file = objects(&home, "snapshots").into_iter().find(|object| *object != newest).unwrap();
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, b"damaged").unwrap();
+    let ran = home.run(&["--json", "show", "latest"]);
+    assert!(ran.code == 3 && ran.out.contains(&before), "{} {}{}", ran.code, ran.out, ran.err);
+    assert!(ran.err.contains("warning: latest may be newer than "), "{}", ran.err);
+    fs::write(&file, whole).unwrap();
     // Also where what it was made after cannot be read any more; and one that is made later by a right clock is newer.
     let bytes = fs::read(&newest).unwrap();
     fs::write(&newest, b"damaged").unwrap();
@@ -200,6 +208,11 @@ fn a_snapshot_by_a_clock_that_is_behind_stays_the_newest_until_the_next_one() {
     fs::write(&newest, bytes).unwrap();
     let made = home.json(&["backup", "app"])["id"].as_str().unwrap().to_owned();
     assert_eq!(home.json(&["show", "latest"])["id"], made.as_str());
+    // What another names is older than that one, and no longer in doubt.
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, b"damaged").unwrap();
+    assert_eq!(home.json(&["show", "latest"])["id"], made.as_str());
+    fs::write(&newest, bytes).unwrap();
     // What names one from the future that is not there is no newer than it says.
     let far = newest.file_name().unwrap().to_string_lossy().replacen("20", "30", 1);
     forge.manifest(listing(), |manifest| {

@@ -1,6 +1,7 @@
 //! What triggers do while a record comes back, and that an undo takes it back with it.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 use rusqlite::types::Value as Cell;
@@ -80,6 +81,20 @@ fn state(home: &Home) -> Vec<String> {
     lines
 }
 
+/// Files that lie beside actions.
+fn beside(home: &Home, end: &str) -> Vec<PathBuf> {
+    let (mut folders, mut found) = (vec![home.path("").join("../home")], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => found.extend(entry.path().extension().is_some_and(|is| is == end).then(|| entry.path())),
+            }
+        }
+    }
+    found
+}
+
 const RECOVER: [&str; 6] = ["recover", "latest", "orders", "5", "--triggers", "on"];
 
 #[test]
@@ -133,23 +148,55 @@ fn what_triggers_did_is_in_a_file_that_only_its_owner_can_read_and_nothing_else_
     use std::os::unix::fs::PermissionsExt;
     let home = app();
     home.ok(&RECOVER);
-    let mut folders = vec![home.path("").join("../home")];
-    let mut fired = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            match entry.file_type().unwrap().is_dir() {
-                true => folders.push(entry.path()),
-                false => fired.extend(entry.path().extension().is_some_and(|end| end == "fired").then(|| entry.path())),
-            }
-        }
-    }
+    let fired = beside(&home, "fired");
     let [fired] = &fired[..] else { panic!("{fired:?}") };
-    assert_eq!(std::fs::metadata(fired).unwrap().permissions().mode() & 0o777, 0o600);
-    let tables: std::collections::BTreeSet<String> = std::fs::read_to_string(fired)
+    assert_eq!(fs::metadata(fired).unwrap().permissions().mode() & 0o777, 0o600);
+    let tables: std::collections::BTreeSet<String> = fs::read_to_string(fired)
         .unwrap()
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["table"].as_str().unwrap().to_owned())
         .collect();
     let expected = ["audit", "customers", "drafts", "latest", "lines", "outbox", "totals"];
     assert_eq!(tables, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn without_what_lies_beside_an_action_as_it_was_written_nothing_is_taken_back() {
+    let home = app();
+    let before = state(&home);
+    home.ok(&RECOVER);
+    home.ok(&["undo"]);
+    let [older] = &beside(&home, "fired")[..] else { panic!() };
+    let older = (older.clone(), fs::read(older).unwrap());
+    home.ok(&RECOVER);
+    let done = state(&home);
+    let id = home.json(&["undo", "--list"])["actions"].as_array().unwrap().last().unwrap()["id"].clone();
+    for end in ["trace", "fired"] {
+        let file = older.0.with_file_name(id.as_str().unwrap()).with_extension(end);
+        let whole = fs::read(&file).unwrap();
+        let line = whole.iter().position(|byte| *byte == b'\n').unwrap();
+        let mut altered = whole.clone();
+        let digit = altered.iter().rposition(u8::is_ascii_digit).unwrap();
+        altered[digit] = if altered[digit] == b'0' { b'1' } else { b'0' };
+        for harm in [None, Some(Vec::new()), Some(whole[..=line].to_vec()), Some(altered), Some(older.1.clone())] {
+            match &harm {
+                None => fs::remove_file(&file).unwrap(),
+                Some(bytes) => fs::write(&file, bytes).unwrap(),
+            }
+            for command in [&["undo", "--dry-run"][..], &["undo"], &["undo", "--force"]] {
+                let said = home.fails(1, command);
+                let fate = if harm.is_none() { "gone" } else { "damaged" };
+                let expected = format!(
+                    "{id}.{end} is {fate}: without it nobody knows which rows were written",
+                    id = id.as_str().unwrap()
+                );
+                assert!(said.contains(&expected), "{command:?}: {said}");
+                assert!(said.contains("\nhint: "), "{said}");
+            }
+            assert_eq!(state(&home), done);
+            fs::write(&file, &whole).unwrap();
+        }
+    }
+    home.ok(&["undo"]);
+    assert_eq!(state(&home), before);
 }
