@@ -16,7 +16,7 @@ pub(super) fn is_exact(value: &Glimpse) -> bool {
         Glimpse::Value(Value::Integer(number)) => is_exact_number(*number),
         Glimpse::Value(Value::Real(number)) => is_exact_real(*number),
         Glimpse::Value(Value::Text(text)) => is_random(value) || std::str::from_utf8(text).is_ok_and(is_exact_text),
-        Glimpse::Value(Value::Blob(bytes)) => bytes.len() >= 16,
+        Glimpse::Value(Value::Blob(bytes)) => bytes.len() >= 16 && bytes.iter().any(|byte| *byte != 0),
         Glimpse::Value(Value::Null) => false,
         Glimpse::Long { .. } => true,
     }
@@ -59,7 +59,9 @@ fn is_exact_text(text: &str) -> bool {
         return says_more(rest);
     }
     // Too long for a date, and without what parts its words: something that was made to be like nothing else.
-    text.len() >= 20 && text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-_".contains(&letter))
+    text.len() >= 20
+        && text.bytes().any(|letter| letter.is_ascii_hexdigit() && letter != b'0')
+        && text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"-_".contains(&letter))
 }
 
 /// Where a text has a time such as `7:05` or `07:05:09.5` in it: does the first one say more than a quarter of an hour?
@@ -131,6 +133,7 @@ mod tests {
             "1705708800000",
             "infinity",
             "2024-W03-6",
+            "00000000-0000-0000-0000-000000000000",
             "12:3",
             "12:",
             ":00",

@@ -100,7 +100,9 @@ impl Traits {
     pub fn is_default(&self, column: usize, value: &Glimpse) -> bool {
         let default = self.live.columns[column].default.as_deref();
         let Glimpse::Value(value) = value else { return false };
-        default.is_some_and(|default| default.trim_matches(['\'', '(', ')']) == plain_text(value))
+        // A server adds the type: `'2020-01-01 10:07:00+00'::timestamp with time zone`.
+        let untyped = |default: &'_ str| default.split_once("'::").map_or(default.len(), |(value, _)| value.len());
+        default.is_some_and(|default| default[..untyped(default)].trim_matches(['\'', '(', ')']) == plain_text(value))
     }
 
     /// Links by which the row referred to something, and by which the live row holds what the store puts there when that goes.

@@ -33,15 +33,16 @@ pub(super) fn lowered(value: &Glimpse) -> Glimpse {
     }
 }
 
-/// A UUID, or bytes of that length.
+/// A UUID, or bytes of that length; not the one that stands for none.
 pub(super) fn is_random(value: &Glimpse) -> bool {
     match value {
         Glimpse::Value(Value::Text(text)) => {
             let dashes = [8, 13, 18, 23].iter().all(|at| text.get(*at) == Some(&b'-'));
             let rest = text.iter().filter(|letter| letter.is_ascii_hexdigit()).count();
-            text.len() == 36 && dashes && rest == 32
+            let is_nil = text.iter().all(|letter| b"0-".contains(letter));
+            text.len() == 36 && dashes && rest == 32 && !is_nil
         }
-        Glimpse::Value(Value::Blob(bytes)) => bytes.len() == 16,
+        Glimpse::Value(Value::Blob(bytes)) => bytes.len() == 16 && bytes.iter().any(|byte| *byte != 0),
         _ => false,
     }
 }

@@ -223,3 +223,62 @@ fn a_row_that_had_outlived_what_it_refers_to_and_was_overwritten_is_no_newer_wor
     bench.undo(&done).unwrap();
     assert_eq!(bench.dump(), before);
 }
+
+/// What a table says of a row that another one stands in the way of, where strongroom would not have noticed.
+#[test]
+fn no_row_gives_way_to_one_that_comes_back_because_its_table_says_so() {
+    for (table, newer) in [
+        ("id INTEGER PRIMARY KEY, name TEXT UNIQUE ON CONFLICT REPLACE, v", "b"),
+        ("id INTEGER PRIMARY KEY, name TEXT UNIQUE ON CONFLICT IGNORE, v", "b"),
+        ("id INTEGER PRIMARY KEY, name TEXT COLLATE NOCASE UNIQUE ON CONFLICT REPLACE, v", "B"),
+        ("id INTEGER PRIMARY KEY, name TEXT COLLATE RTRIM UNIQUE ON CONFLICT REPLACE, v", "b  "),
+        ("id INTEGER PRIMARY KEY, name TEXT, v, UNIQUE(name COLLATE RTRIM) ON CONFLICT REPLACE", "b "),
+        ("id INTEGER PRIMARY KEY, name TEXT, v, UNIQUE(name COLLATE NOCASE) ON CONFLICT REPLACE", "B"),
+        ("id INTEGER PRIMARY KEY, name TEXT, v, UNIQUE(name COLLATE NOCASE) ON CONFLICT IGNORE", "B"),
+        (
+            "id INTEGER PRIMARY KEY, name TEXT, v, \
+             g TEXT GENERATED ALWAYS AS (lower(name)) STORED UNIQUE ON CONFLICT REPLACE",
+            "B",
+        ),
+    ] {
+        for triggers in [false, true] {
+            let mut bench = Bench::new(&format!(
+                "CREATE TABLE p ({table}); INSERT INTO p (id, name, v) VALUES (1, 'a', 'x'), (17, 'b', 'y')"
+            ));
+            bench.options.triggers = triggers;
+            run(
+                &bench,
+                &format!("DELETE FROM p WHERE id = 17; INSERT INTO p (id, name, v) VALUES (20, '{newer}', 'NEW')"),
+            );
+            let before = bench.dump();
+            match bench.recover("p", &[number(17)]) {
+                Ok(done) => assert!(!done.plan.is_whole(), "{table}: {:#?}", done.plan),
+                Err(error) => assert!(error.to_string().contains("UNIQUE"), "{table}: {error}"),
+            }
+            assert_eq!(bench.dump(), before, "{table}");
+        }
+    }
+}
+
+#[test]
+fn no_row_gives_way_to_one_that_is_made_what_it_was_because_its_table_says_so() {
+    for (unique, newer) in [
+        ("UNIQUE ON CONFLICT REPLACE", "new"),
+        ("UNIQUE ON CONFLICT IGNORE", "new"),
+        ("COLLATE NOCASE UNIQUE ON CONFLICT REPLACE", "NEW"),
+        ("UNIQUE", "new"),
+    ] {
+        let mut bench = Bench::new(&format!(
+            "CREATE TABLE p (id INTEGER PRIMARY KEY, name TEXT {unique}, v, created_at TEXT);
+             INSERT INTO p VALUES (1, 'a', 'x', '2024-01-20 10:11:12'), (17, 'old', 'y', '2024-01-20 10:11:13')"
+        ));
+        bench.options.on_conflict = OnConflict::Overwrite;
+        run(&bench, "UPDATE p SET name = 'new', v = 'live' WHERE id = 17");
+        let done = bench.recover("p", &[number(17)]).unwrap();
+        run(&bench, &format!("INSERT INTO p VALUES (20, '{newer}', 'NEWER WORK', '2024-01-21 10:11:12')"));
+        let before = bench.dump();
+        let error = bench.undo(&done).unwrap_err().to_string();
+        assert!(error.contains("UNIQUE"), "{unique}: {error}");
+        assert_eq!(bench.dump(), before, "{unique}");
+    }
+}

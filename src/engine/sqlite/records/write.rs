@@ -1,5 +1,6 @@
 //! A live database whose rows are changed, in one transaction, while apps have it open.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -29,6 +30,8 @@ pub struct Live {
     checking: bool,
     /// What is touched where triggers fire.
     watch: Watch,
+    /// Whose statements give way to nothing that a table says of conflicts.
+    strict: Strict,
     /// There is no such file yet: it is made when something is written.
     is_new: bool,
 }
@@ -44,8 +47,16 @@ impl Live {
         let failed = |error: rusqlite::Error| RecordsError::of(path.clone(), wait, None, &error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = file.connect(flags).map_err(failed)?;
-        let mut live =
-            Self { connection, file, wait, deferring: true, checking: true, watch: Watch::default(), is_new: false };
+        let mut live = Self {
+            connection,
+            file,
+            wait,
+            deferring: true,
+            checking: true,
+            watch: Watch::default(),
+            strict: Strict::All,
+            is_new: false,
+        };
         live.prepare().map_err(failed)?;
         Ok(live)
     }
@@ -54,8 +65,8 @@ impl Live {
     pub fn open_new(path: &Path, wait: Duration) -> Result<Self, RecordsError> {
         let failed = |error: rusqlite::Error| RecordsError::of(path.to_owned(), wait, None, &error);
         let connection = Connection::open_in_memory().map_err(failed)?;
-        let (file, watch) = (file(path)?, Watch::default());
-        Ok(Self { connection, file, wait, deferring: true, checking: true, watch, is_new: true })
+        let (file, watch, strict) = (file(path)?, Watch::default(), Strict::All);
+        Ok(Self { connection, file, wait, deferring: true, checking: true, watch, strict, is_new: true })
     }
 
     /// Makes the file, for its owner only.
@@ -89,6 +100,31 @@ impl Live {
     }
 }
 
+/// Of which tables a row is refused that stands in another one's way. A table may say that the other one goes, or that
+/// nothing is written: both would be silent.
+enum Strict {
+    All,
+    /// Those that say so. What a statement says of conflicts holds for the triggers it fires as well, and apps count on what
+    /// theirs say.
+    Named(BTreeSet<String>),
+}
+
+impl Strict {
+    /// Where triggers fire. A table whose definition only has the word in it is no worse off.
+    fn resolving(connection: &Connection) -> rusqlite::Result<Self> {
+        let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND sql LIKE '%conflict%'";
+        let names = connection.prepare(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(Self::Named(names))
+    }
+
+    fn of(&self, table: &Table) -> &'static str {
+        match self {
+            Self::Named(names) if !names.contains(&table.name) => "",
+            _ => "OR ABORT",
+        }
+    }
+}
+
 impl Rows for Live {
     fn label(&self) -> String {
         self.path().display().to_string()
@@ -116,10 +152,13 @@ impl Change for Live {
             self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, rules.references)?;
             self.connection.execute_batch("BEGIN IMMEDIATE")?;
             self.connection.pragma_update(None, "defer_foreign_keys", self.deferring)?;
-            if rules.triggers { Watch::begin(&self.connection, rules.tables) } else { Ok(Watch::default()) }
+            match rules.triggers {
+                true => Ok((Watch::begin(&self.connection, rules.tables)?, Strict::resolving(&self.connection)?)),
+                false => Ok((Watch::default(), Strict::All)),
+            }
         };
         match begin() {
-            Ok(watch) => (self.watch, self.checking) = (watch, rules.references),
+            Ok((watch, strict)) => (self.watch, self.strict, self.checking) = (watch, strict, rules.references),
             Err(error) => {
                 let error = self.failed(None, &error);
                 self.roll_back();
@@ -157,14 +196,16 @@ impl Change for Live {
 
     fn insert(&mut self, table: &Table, columns: &[usize], values: &[Value]) -> Result<(), Explained> {
         let marks = vec!["?"; columns.len()].join(", ");
-        let sql = format!("INSERT INTO main.{} ({}) VALUES ({marks})", quoted(&table.name), list(table, columns));
+        let (name, or) = (quoted(&table.name), self.strict.of(table));
+        let sql = format!("INSERT {or} INTO main.{name} ({}) VALUES ({marks})", list(table, columns));
         self.run(table, &sql, &mut values.iter()).map(|_| ())
     }
 
     fn update(&mut self, table: &Table, key: &[Value], columns: &[usize], values: &[Value]) -> Result<bool, Explained> {
         let set = |&at: &usize| format!("{} = ?", quoted(&table.columns[at].name));
         let set = columns.iter().map(set).collect::<Vec<_>>().join(", ");
-        let sql = format!("UPDATE main.{} SET {set} WHERE {}", quoted(&table.name), is_key(table));
+        let (name, or) = (quoted(&table.name), self.strict.of(table));
+        let sql = format!("UPDATE {or} main.{name} SET {set} WHERE {}", is_key(table));
         Ok(self.run(table, &sql, &mut values.iter().chain(key))? > 0)
     }
 

@@ -34,7 +34,7 @@ fn images_made_since_a_day_are_what_they_were_then_where_that_is_asked_for() {
     let mut bench = Bench::new(
         KEEPER,
         "CREATE TABLE images (id bigserial PRIMARY KEY, path text, created_at timestamptz NOT NULL);
-         INSERT INTO images (path, created_at) SELECT 'i' || n, '2024-01-10'::timestamptz + n * interval '1 day'
+         INSERT INTO images (path, created_at) SELECT 'i' || n, '2024-01-09 23:53'::timestamptz + n * interval '1 day'
              FROM generate_series(1, 20) n",
     );
     let whole = bench.dump();
