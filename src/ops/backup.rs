@@ -184,8 +184,7 @@ fn capture(
     let (cutter, own) = (Arc::new(draft.file_cutter()), draft.own_places());
     let (mut sink, remembered) =
         draft.source(name, source.kind(), &source.root(), &source.memory(), control.clone())?;
-    let Remembered { recall, extent: expected, databases, manifest, snapshot, .. } = remembered;
-    let before = alarms::Before { extent: expected, databases, kept: manifest.map(|name| (name, snapshot)) };
+    let Remembered { recall, extent: expected, measure, .. } = remembered;
     control.bytes_expected.add(expected.bytes);
     control.items_expected.add(expected.entries);
     let capture = Capture { cutter, recall, control: control.clone(), rescan, check: request.check, own };
@@ -211,7 +210,7 @@ fn capture(
         return Ok(Some(error));
     }
     let found = sink.finish(source.may_be_empty())?;
-    let alarms = request.alarms.map(|shares| alarms::of(name, &**source, &before, &found, shares));
+    let alarms = request.alarms.map(|shares| alarms::of(name, &**source, &measure, &found, shares));
     alarms.into_iter().flatten().for_each(|alarm| draft.alarm(alarm));
     Ok(None)
 }

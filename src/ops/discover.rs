@@ -125,7 +125,7 @@ fn survey(folder: &Path, control: &Control) -> Result<Findings, OpError> {
         };
         if entry.file_type().is_file() {
             let path = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-            findings.file(&entry, path, &mut folders);
+            findings.file(&entry, (folder, path), &mut folders);
         }
     }
     findings.documents = document_folders(&folders);
@@ -139,11 +139,11 @@ fn is_passed_over(entry: &DirEntry) -> bool {
 }
 
 impl Findings {
-    fn file(&mut self, entry: &DirEntry, path: &Path, folders: &mut BTreeMap<PathBuf, Counts>) {
+    fn file(&mut self, entry: &DirEntry, (top, path): (&Path, &Path), folders: &mut BTreeMap<PathBuf, Counts>) {
         let name = entry.file_name().to_string_lossy().to_lowercase();
         if is_environment(&name) {
             self.environments.push(path.to_owned());
-            self.environment(path, &regular::text(entry.path(), 1 << 20).unwrap_or_default());
+            self.environment(top, path, &regular::text(entry.path(), 1 << 20).unwrap_or_default());
         } else if is_compose(&name) {
             let text = regular::text(entry.path(), 1 << 20).unwrap_or_default();
             self.compose.push(Compose { path: path.to_owned(), engines: engines::of_images(&text) });
@@ -160,7 +160,7 @@ impl Findings {
 
 impl Findings {
     /// The databases that an environment file names. The same name in another file is the same database, elsewhere.
-    fn environment(&mut self, path: &Path, text: &str) {
+    fn environment(&mut self, top: &Path, path: &Path, text: &str) {
         for (name, value) in variables(text) {
             let is_known = self.servers.iter().any(|known| known.variable == name)
                 || self.variables.iter().any(|known| known.engine.named == name);
@@ -169,7 +169,9 @@ impl Findings {
             }
             if is_postgres(value) {
                 self.servers.push(Server { path: path.to_owned(), variable: name.to_owned() });
-            } else if let Some(engine) = engines::of_variable(name, value) {
+            } else if let Some(engine) =
+                engines::of_variable(name, value).or_else(|| engines::sqlite_elsewhere(top, name, value))
+            {
                 self.variables.push(Variable { path: path.to_owned(), engine });
             }
         }

@@ -13,6 +13,7 @@ mod files;
 mod going;
 mod grown;
 mod journal;
+mod looked;
 mod named;
 mod pattern;
 mod safety;

@@ -14,6 +14,8 @@ mod relink;
 mod steps;
 mod stranger;
 
+pub use notes::without_key;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::base::error::Explained;

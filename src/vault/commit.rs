@@ -23,6 +23,7 @@ use crate::vault::error::VaultError;
 use crate::vault::ingest::Ingest;
 use crate::vault::places::{self, Place as CapturedPlace};
 use crate::vault::recall::{self, Place, RecallWriter};
+use crate::vault::select::SAFETY;
 
 pub use found::{Found, Uncaptured};
 pub use source::SourceDraft;
@@ -157,7 +158,8 @@ impl<'v> Draft<'v> {
     fn note(self, key: &ObjectKey, id: SnapshotId) -> Result<(), VaultError> {
         let known = recall::Vouched { catalogs: self.ingest.catalogs(), absent: self.ingest.absent() };
         let memories = self.memories.into_iter();
-        memories.for_each(|(memory, extent, databases)| memory.keep((key, id), known, extent, databases));
+        let kept = recall::Kept { manifest: key, snapshot: id, is_backup: self.label.reason != SAFETY };
+        memories.for_each(|(memory, extent, databases)| memory.keep(kept, known, extent, databases));
         self.vault.ledger().add(self.keys.iter().chain([key]))
     }
 

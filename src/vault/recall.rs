@@ -43,6 +43,28 @@ struct Memory {
     pages: Option<String>,
     #[serde(default)]
     databases: Vec<Database>,
+    /// What the last backup found, where this is a capture that was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    measure: Option<Measure>,
+}
+
+/// What a backup found, by which the next one tells what was lost. A safety snapshot is no measure: it holds what was harmed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Measure {
+    /// The snapshot it was in.
+    pub manifest: Option<String>,
+    pub snapshot: Option<SnapshotId>,
+    pub extent: Extent,
+    pub databases: Vec<Database>,
+}
+
+impl Memory {
+    fn measure(&self) -> Measure {
+        let Self { bytes, entries, files, ref databases, snapshot, .. } = *self;
+        let extent = Extent { bytes, entries, files };
+        let own = || Measure { manifest: Some(self.manifest.clone()), snapshot, extent, databases: databases.clone() };
+        self.measure.clone().unwrap_or_else(own)
+    }
 }
 
 /// What a backup knew of the vault when it ended.
@@ -54,7 +76,7 @@ pub struct Vouched<'k> {
 }
 
 /// What a source had when it was last captured: the measure of progress.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Extent {
     pub bytes: u64,
     pub entries: u64,
@@ -66,9 +88,7 @@ pub struct Remembered {
     pub recall: Recall,
     pub extent: Extent,
     pub databases: Vec<Database>,
-    /// The snapshot it was in.
-    pub manifest: Option<String>,
-    pub snapshot: Option<SnapshotId>,
+    pub measure: Measure,
     pub(super) pages: PageMemory,
 }
 
@@ -78,8 +98,7 @@ pub fn nothing() -> Remembered {
         recall: Box::new(std::iter::empty()),
         extent: Extent::default(),
         databases: Vec::new(),
-        manifest: None,
-        snapshot: None,
+        measure: Measure::default(),
         pages: PageMemory::open(None),
     }
 }
@@ -119,22 +138,19 @@ impl Place {
         absent: &HashSet<SealedDigest>,
     ) -> Remembered {
         let Some(memory) = self.memory() else { return nothing() };
-        let committed = manifests.iter().any(|key| key.as_str() == memory.manifest);
+        let is_there = |manifest: &String| manifests.iter().any(|key| key.as_str() == manifest);
+        let measure = Some(memory.measure()).filter(|measure| measure.manifest.as_ref().is_some_and(is_there));
+        let measure = measure.unwrap_or_default();
         let catalogs: HashSet<_> = catalogs.iter().collect();
         let path = self.folder.path().join(&memory.records);
         let records = CheckedReader::open(&path, self.folder.key());
         let known: HashSet<_> = memory.absent.iter().collect();
         let lost = absent.iter().any(|pack| !known.contains(pack));
-        if !committed {
-            return nothing();
+        if !is_there(&memory.manifest) {
+            return Remembered { measure, ..nothing() };
         }
-        let known = Remembered {
-            extent: Extent { bytes: memory.bytes, entries: memory.entries, files: memory.files },
-            databases: memory.databases,
-            manifest: Some(memory.manifest),
-            snapshot: memory.snapshot,
-            ..nothing()
-        };
+        let extent = Extent { bytes: memory.bytes, entries: memory.entries, files: memory.files };
+        let known = Remembered { extent, databases: memory.databases, measure, ..nothing() };
         let all_there = !lost && memory.catalogs.iter().all(|c| catalogs.contains(c));
         let Ok(reader) = records else { return known };
         if !all_there {
@@ -209,6 +225,15 @@ pub(super) fn read_record(input: &mut impl Read) -> io::Result<Option<Known>> {
     Ok(Some(Known { path, fingerprint, database, line }))
 }
 
+/// The snapshot that something was captured for.
+#[derive(Clone, Copy)]
+pub struct Kept<'k> {
+    pub manifest: &'k ObjectKey,
+    pub snapshot: SnapshotId,
+    /// Not one that keeps live data safe while something is given back.
+    pub is_backup: bool,
+}
+
 /// Writes the memory of a capture beside the last one, which stays valid until this one is kept.
 pub struct RecallWriter {
     place: Place,
@@ -243,13 +268,7 @@ impl RecallWriter {
 
     /// The snapshot is committed: this is what is recalled next time. Where it cannot be kept, the last one stays, which
     /// is as true as it was.
-    pub fn keep(
-        mut self,
-        snapshot: (&ObjectKey, SnapshotId),
-        known: Vouched<'_>,
-        extent: Extent,
-        databases: Vec<Database>,
-    ) {
+    pub fn keep(mut self, snapshot: Kept<'_>, known: Vouched<'_>, extent: Extent, databases: Vec<Database>) {
         let Some(mut out) = self.out.take() else { return };
         let kept = out.finish().and_then(|()| self.settle(snapshot, known, extent, databases));
         self.place.folder.clone().noted(kept);
@@ -257,7 +276,7 @@ impl RecallWriter {
 
     fn settle(
         &mut self,
-        (manifest, snapshot): (&ObjectKey, SnapshotId),
+        Kept { manifest, snapshot, is_backup }: Kept<'_>,
         known: Vouched<'_>,
         extent: Extent,
         databases: Vec<Database>,
@@ -274,6 +293,7 @@ impl RecallWriter {
             None => None,
         };
         let name = name_of(&records);
+        let before = if is_backup { None } else { self.place.memory() };
         let memory = Memory {
             records: name.clone(),
             manifest: manifest.as_str().to_owned(),
@@ -285,6 +305,7 @@ impl RecallWriter {
             files: extent.files,
             pages: pages.clone(),
             databases,
+            measure: before.map(|before| before.measure()),
         };
         let text = serde_json::to_vec(&memory).expect("BUG: plain fields");
         self.place.folder.replace(&self.place.memory_file(), &text)?;

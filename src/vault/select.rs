@@ -194,11 +194,10 @@ fn fit<'f>(selector: &'f Selector, now: &Zoned) -> Result<Box<Fits<'f>>, SelectE
     };
     Ok(Box::new(move |snapshot| {
         let manifest = &snapshot.manifest;
-        // Single rows and files that a recovery was about to change stand for nothing but themselves.
-        !manifest.is_partial()
+        // It holds what something was about to change, in part and as nobody wanted it: who means that says its id.
+        manifest.reason != SAFETY
             && match selector {
-                // Nobody who lost something means the snapshot made just before that was given back.
-                Selector::Latest(_) => manifest.reason != SAFETY,
+                Selector::Latest(_) => true,
                 Selector::At(_) => point.is_some_and(|point| snapshot.made <= point),
                 Selector::Tag(tag) => manifest.tags.contains(tag),
                 Selector::Label(key, value) => manifest.labels.get(key) == Some(value),

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use strongroom::base::error::one_line;
+use strongroom::base::name::Name;
 use strongroom::base::selector::Selector;
 use strongroom::base::text::counted;
 use strongroom::base::time::Instant;
-use strongroom::format::manifest::Manifest;
+use strongroom::format::manifest::{Manifest, SourceRecord};
 use strongroom::ops::choose::{Chooser, Named};
 use strongroom::ops::restore::whose::{Chosen, Hosts};
 use strongroom::vault::order;
@@ -73,6 +74,34 @@ impl Context {
             self.warn(&format!("note: {selector} is of the host {host}; with --host {own_host} it is {own}"));
         }
         Ok(())
+    }
+
+    /// Which sources of the configuration the snapshot that a selector means was made without, where another one has them: whoever
+    /// names none means all of them.
+    pub fn lacking(
+        &self,
+        chooser: &Chooser<'_>,
+        selector: &Selector,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, Failure> {
+        let configured = self.config()?.map(|config| config.sources).unwrap_or_default();
+        if matches!(selector, Selector::Prefix(_)) {
+            return Ok(Vec::new());
+        }
+        let has = |one: &Manifest, name: &Name| one.sources.iter().any(|source| source.name == *name);
+        let mut lines = Vec::new();
+        for name in configured.iter().map(|planned| &planned.name).filter(|name| !has(manifest, name)) {
+            let is_its = |one: &Manifest, source: &SourceRecord| {
+                (&one.app, &one.host, &source.name) == (&manifest.app, &manifest.host, name)
+            };
+            if let Some(other) = chooser.among(selector, &Named::Nothing, &is_its)? {
+                let (own, other, time) = (manifest.id.short(), other.id.short(), local_with_zone(other.time));
+                lines.push(format!(
+                    "{selector} is {own}, which was made without {name}: the newest with it is {other} of {time}"
+                ));
+            }
+        }
+        Ok(lines)
     }
 
     /// Says which snapshots could not be looked at, where all of them are looked at.

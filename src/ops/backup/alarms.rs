@@ -3,13 +3,12 @@
 //! Owns when a loss is an alarm. Compares what this host remembers of a source's last capture with the new one.
 
 use crate::base::database::Database;
-use crate::base::id::SnapshotId;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::format::manifest::{Alarm, Lost};
 use crate::source::Source;
 use crate::vault::commit::Found;
-use crate::vault::recall::Extent;
+use crate::vault::recall::Measure;
 
 /// Which share of something has to be gone to be an alarm, in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,18 +29,9 @@ const HANDFUL: u64 = 10;
 /// Fewer bytes are none.
 const LITTLE: u64 = 1 << 20;
 
-/// What is remembered of a source: what it had, and the snapshot that has it.
-pub struct Before {
-    pub extent: Extent,
-    pub databases: Vec<Database>,
-    /// The name of the manifest, and the snapshot's id.
-    pub kept: Option<(String, Option<SnapshotId>)>,
-}
-
 /// Everything that is alarming about a source.
-pub fn of(name: &Name, source: &dyn Source, before: &Before, found: &Found, shares: Shares) -> Vec<Alarm> {
-    let (kept, snapshot) = before.kept.clone().unzip();
-    let (source_name, snapshot) = (name.clone(), snapshot.flatten());
+pub fn of(name: &Name, source: &dyn Source, before: &Measure, found: &Found, shares: Shares) -> Vec<Alarm> {
+    let (source_name, kept, snapshot) = (name.clone(), before.manifest.clone(), before.snapshot);
     let blank = |what, before, after| Alarm {
         source: source_name.clone(),
         what,

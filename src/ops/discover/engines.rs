@@ -2,6 +2,9 @@
 //!
 //! No parser of YAML: a word is enough to tell a person, and one told too many does no harm.
 
+use std::fs;
+use std::path::Path;
+
 use crate::source::SOURCES;
 
 /// Engines by a word in the name of their image, with the kind of source that captures them, or would.
@@ -31,6 +34,8 @@ const ENGINES: [(&str, &str); 22] = [
 ];
 /// How a variable's name ends that says where a database is.
 const PLACES: [&str; 6] = ["_URL", "_URI", "_DSN", "_HOST", "_SERVER", "_CONNECTION_STRING"];
+/// How the file of a SQLite database is called mostly.
+const DATABASES: [&str; 4] = [".db", ".db3", ".sqlite", ".sqlite3"];
 /// Variables whose value is the name of an engine.
 const CHOICES: [&str; 7] =
     ["DB_CONNECTION", "DB_ENGINE", "DB_CLIENT", "DB_DIALECT", "DB_TYPE", "DATABASE_ENGINE", "DATABASE_CLIENT"];
@@ -103,6 +108,20 @@ pub(super) fn of_variable(name: &str, value: &str) -> Option<Engine> {
         kind_of(&upper).filter(|_| is_place(&upper) && !value.is_empty())
     }?;
     Some(Engine { kind, named: name.to_owned() })
+}
+
+/// The SQLite database that a variable's value says is elsewhere than in `folder`, and that is there.
+pub(super) fn sqlite_elsewhere(folder: &Path, name: &str, value: &str) -> Option<Engine> {
+    let (scheme, path) = value.split_once(':').unwrap_or_default();
+    let path = match scheme.to_ascii_lowercase() {
+        scheme if scheme.starts_with("sqlite") || scheme == "file" => path.split('?').next().unwrap_or(path),
+        _ if DATABASES.iter().any(|end| value.ends_with(end)) => value,
+        _ => return None,
+    };
+    // `sqlite:////srv/app.db`, as some write it, is the same file as `/srv/app.db`.
+    let path = fs::canonicalize(format!("/{}", path.strip_prefix('/')?.trim_start_matches('/'))).ok()?;
+    let is_elsewhere = path.is_file() && !fs::canonicalize(folder).is_ok_and(|folder| path.starts_with(folder));
+    is_elsewhere.then(|| Engine { kind: "sqlite", named: name.to_owned() })
 }
 
 fn is_place(upper: &str) -> bool {

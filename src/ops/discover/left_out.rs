@@ -34,7 +34,7 @@ pub enum What {
     File,
     /// The files of a folder of which something else is captured.
     FilesIn,
-    /// A link to a folder, which is not followed.
+    /// A link, which is not followed.
     Link {
         to: PathBuf,
     },
@@ -145,7 +145,7 @@ impl Groups {
             group.bytes += bytes;
             return;
         }
-        if entry.file_type().is_symlink() && entry.path().is_dir() {
+        if entry.file_type().is_symlink() {
             let to = std::fs::read_link(entry.path()).unwrap_or_default();
             self.whole.insert(path.clone(), LeftOut { path, what: What::Link { to }, files: 0, bytes: 0 });
             return;

@@ -107,6 +107,30 @@ fn engines_are_named_however_compose_and_environment_files_spell_them_and_withou
 }
 
 #[test]
+fn a_database_of_sqlite_that_lies_elsewhere_is_told_and_so_is_a_link_to_one() {
+    let elsewhere = plant(&[("app.db", b"SQLite format 3\0")]);
+    let file = elsewhere.path().join("app.db");
+    let shown = file.display();
+    let lines = format!(
+        "URL=sqlite:///{shown}\nOTHER='sqlite3:{shown}?mode=ro'\nPRISMA=file:{shown}\nDB_PATH={shown}\nGONE=/x/y.db\n"
+    );
+    let folder = plant(&[(".env", lines.as_bytes()), (".env.own", b"")]);
+    let own = format!("OWN=sqlite:///{}\n", folder.path().join(".env").display());
+    std::fs::write(folder.path().join(".env.own"), own).unwrap();
+    std::os::unix::fs::symlink(&file, folder.path().join("link.db")).unwrap();
+    let discovery = found(&folder);
+    let named: Vec<&str> = discovery.missing.iter().filter_map(|text| text.split(':').next()).collect();
+    assert_eq!(
+        named,
+        ["URL", "OTHER", "PRISMA", "DB_PATH"].map(|name| format!(".env names {name}")),
+        "{:?}",
+        discovery.missing
+    );
+    let words: Vec<String> = discovery.left_out.iter().map(LeftOut::words).collect();
+    assert_eq!(words, [format!("link.db  a link to {shown}")]);
+}
+
+#[test]
 fn what_is_written_is_a_configuration_that_can_be_read() {
     let database = database();
     let folder = plant(&[

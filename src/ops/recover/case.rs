@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::base::error::Explained;
 use crate::base::record::{Change, Key, Records, Row, Table, plain};
-use crate::base::text::counted;
 use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::Kept;
 use crate::engine::postgres::records::making;
@@ -21,6 +19,7 @@ use crate::ops::holders::Holders;
 use crate::ops::live_database::LiveDatabase;
 use crate::ops::places::Places;
 use crate::ops::recover::grown::{Grown, Lacking};
+use crate::ops::recover::looked::Looked;
 use crate::ops::recover::together::{self, Joined, Together};
 use crate::ops::recover::{Asked, FileStep, Recovery, Request, files};
 use crate::ops::restore::ground::Ground as Lives;
@@ -30,15 +29,12 @@ use crate::record::closure::{Closure, Seeds};
 use crate::record::drift::{self, Fit};
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
-use crate::record::identity::{Judge, Standing};
+use crate::record::identity::Judge;
 use crate::record::model::{Entity, Model};
 use crate::record::plan::{self, Plan};
 use crate::record::prepare::{self, Ground, Title};
 use crate::vault::random::Desk;
 use crate::vault::unlocked::UnlockedVault;
-
-/// Keys that are looked up together.
-const BATCH: usize = 500;
 
 /// Both sides, open.
 pub struct Case<'m> {
@@ -125,22 +121,17 @@ impl<'m> Case<'m> {
             options: &self.request.options,
         };
         let judge = Judge::new(ground.sides());
-        let mut unsure = 0;
+        let mut looked = Looked::default();
         let (table, seeds) = kit.seeds(&mut |kept, table| {
-            let (missing, open) = self.missing(kept, &judge, table)?;
-            unsure = open;
-            Ok(missing)
+            looked = Looked::at((kept, &self.graph), &judge, table, self.request.budget)?;
+            Ok(std::mem::take(&mut looked.missing))
         })?;
         let closure = ground.closure(self.request.budget, table, &seeds)?;
         kit.all_there(table, &seeds, &closure)?;
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
         let mut plan = prepare::plan(&ground, &closure, title)?;
         plan.notes.extend(self.note.clone());
-        if unsure > 0 {
-            let (rows, name) = (counted(unsure, "row"), &self.graph.tables[table].name);
-            plan.doubts
-                .push(format!("{rows} of {name} may be other records now: ask for them by their keys to see which"));
-        }
+        plan.doubts.extend(looked.doubts(&self.graph.tables[table].name));
         self.tell_of_tables(&mut plan);
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
         Ok(Recovery { plan, live: self.database.clone(), others: self.others.clone(), files })
@@ -171,36 +162,6 @@ impl<'m> Case<'m> {
 
     pub(super) fn fits(&self) -> Result<Vec<Fit>, OpError> {
         Ok(drift::fit(&self.graph, &*self.live, &self.model, &self.request.options.set)?)
-    }
-
-    /// Keys of the snapshot whose records live data lacks, and how many more it may lack.
-    fn missing(&self, kept: &dyn Records, judge: &Judge<'_>, table: usize) -> Result<(Vec<Key>, u64), RecordError> {
-        let shape = &self.graph.tables[table];
-        let (mut waiting, mut missing): (Vec<Key>, Vec<Key>) = (Vec::new(), Vec::new());
-        let (mut trouble, mut unsure) = (None, 0);
-        let mut sift = |waiting: &mut Vec<Key>| -> Result<(), Explained> {
-            let standing = judge.standing(table, waiting).map_err(|error| Box::new(error) as Explained)?;
-            judge.forget();
-            for (key, standing) in waiting.drain(..).zip(standing) {
-                match standing {
-                    Standing::There | Standing::Newer => {}
-                    Standing::Unsure => unsure += 1,
-                    Standing::Gone | Standing::Another => missing.push(key),
-                }
-            }
-            trouble = (missing.len() as u64 > self.request.budget).then_some(missing.len() as u64);
-            Ok(())
-        };
-        let mut take = |key: Key| {
-            waiting.push(key);
-            if waiting.len() < BATCH { Ok(()) } else { sift(&mut waiting) }
-        };
-        kept.matching(shape, None, &shape.key, &mut take)?;
-        sift(&mut waiting)?;
-        match trouble {
-            Some(most) => Err(RecordError::Budget { budget: self.request.budget, table: shape.name.clone(), most }),
-            None => Ok((missing, unsure)),
-        }
     }
 }
 

@@ -37,8 +37,7 @@ impl Work<'_> {
             self.note(format!("{rows} of {name} left out: what they tie it to is gone"));
         }
         for (table, rows) in &self.closure.keyless {
-            let name = &graph.tables[*table].name;
-            self.note(format!("{} of {name} without a key: left out", counted(*rows, "row")));
+            self.doubts.push(without_key(&graph.tables[*table].name, *rows));
         }
         let written: BTreeSet<usize> =
             steps.iter().chain(relinks).filter(|step| step.act.writes()).map(|step| step.table).collect();
@@ -72,4 +71,9 @@ impl Work<'_> {
         };
         draft.act == Act::Insert || (draft.there && draft.differs.iter().any(is_empty))
     }
+}
+
+/// What is said of rows whose key is empty in part: they may be there, or not.
+pub fn without_key(table: &str, rows: u64) -> String {
+    format!("{} of {table} left out: without a whole key nobody can tell them from others", counted(rows, "row"))
 }

@@ -236,3 +236,28 @@ fn latest_is_the_newest_that_has_the_database_where_the_newest_could_not_capture
         took(&["recover", "latest", "client", "1"]);
     }
 }
+
+#[test]
+fn a_snapshot_without_a_source_that_another_one_has_is_told_where_all_of_it_is_given_back() {
+    let home = Home::new();
+    home.write("f/1", "1\n");
+    home.write("g/1", "1\n");
+    let source = |name: &str| format!("[source.{name}]\nkind = 'files'\npath = '{name}'\n");
+    home.write("strongroom.toml", source("f") + &source("g"));
+    let whole = home.json(&["backup"])["id"].as_str().unwrap().to_owned();
+    let part = home.json(&["backup", "g"])["id"].as_str().unwrap().to_owned();
+    let line = format!("latest is {}, which was made without f: the newest with it is {} of ", &part[..8], &whole[..8]);
+    for command in [
+        &["restore", "latest", "--to", "out"][..],
+        &["restore", "latest", "--in-place"],
+        &["restore", "latest", "--in-place", "--dry-run"],
+    ] {
+        assert!(home.fails(3, &[command, &["--quiet"]].concat()).contains(&line), "{command:?}");
+    }
+    let ran = home.run(&["diff", "latest", "live"]);
+    assert!(ran.code == 0 && ran.err.contains(&line), "{} {}", ran.code, ran.err);
+    // Whoever says what is meant is told nothing.
+    for command in [&["restore", "latest", "g", "--to", "own"][..], &["restore", &part, "--to", "this"]] {
+        assert_eq!(home.ok(command).err, "", "{command:?}");
+    }
+}

@@ -264,3 +264,23 @@ fn what_was_stored_again_after_damage_is_no_damage_any_more_and_still_told() {
     let report = home.json(&["verify"]);
     assert!(report["sound"] == true && report["report"]["spare"][0]["object"].is_string(), "{report:#}");
 }
+
+#[test]
+fn what_is_lost_once_more_after_it_was_given_back_is_an_alarm_once_more() {
+    let home = Home::new();
+    for number in 0..20 {
+        home.write(&format!("app/{number}"), "content\n");
+    }
+    home.ok(&["backup", "app"]);
+    let lose = || (10..20).for_each(|number| fs::remove_file(home.path(&format!("app/{number}"))).unwrap());
+    for _ in 0..2 {
+        lose();
+        home.ok(&["restore", "latest", "--in-place"]);
+    }
+    lose();
+    // What the safety snapshots held is no measure.
+    let ran = home.run(&["backup", "app"]);
+    assert!(ran.code == 3 && ran.err.contains("alarm: app"), "{} {}{}", ran.code, ran.out, ran.err);
+    // What a backup found is one.
+    home.ok(&["backup", "app"]);
+}

@@ -9,6 +9,7 @@ use strongroom::ops::restore::in_place::Step;
 
 use super::once::{captured_alone, give_back, take_back, take_back_told};
 use super::{ORDERS, app, assert_same, copy, harm, number, snapshots, sql};
+use crate::support::program::Home;
 use crate::support::vaults::Lab;
 
 #[test]
@@ -140,4 +141,25 @@ fn the_folders_that_a_restore_made_go_with_its_undo() {
     assert!(home.path("app/docs/deep/c.txt").exists());
     home.ok(&["undo"]);
     assert!(!home.path("app/docs").exists() && home.path("app/readme.md").exists());
+}
+
+#[test]
+fn a_point_in_time_is_never_what_a_restore_had_replaced() {
+    let home = Home::new();
+    home.write("one/f", "1\n");
+    home.write("two/f", "2\n");
+    let source = |name: &str| format!("[source.{name}]\nkind = 'files'\npath = '{name}'\n");
+    home.write("strongroom.toml", source("one") + &source("two"));
+    home.ok(&["backup"]);
+    home.write("one/f", "changed\n");
+    home.ok(&["restore", "latest", "one", "--in-place"]);
+    fs::remove_dir_all(home.path("two")).unwrap();
+    home.ok(&["restore", "@now", "--to", "out"]);
+    let held = |path: &str| fs::read_to_string(home.path(path)).unwrap();
+    assert_eq!((held("out/one/f"), held("out/two/f")), ("1\n".to_owned(), "2\n".to_owned()));
+    // By its id it is found.
+    let snapshots = home.json(&["snapshots"]);
+    let safety = snapshots["snapshots"].as_array().unwrap().iter().find(|one| one["reason"] == "safety").unwrap();
+    home.ok(&["restore", safety["id"].as_str().unwrap(), "--to", "before"]);
+    assert_eq!(held("before/f"), "changed\n");
 }

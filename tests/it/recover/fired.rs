@@ -200,3 +200,47 @@ fn without_what_lies_beside_an_action_as_it_was_written_nothing_is_taken_back() 
     home.ok(&["undo"]);
     assert_eq!(state(&home), before);
 }
+
+#[test]
+fn what_a_trigger_replaces_without_a_note_is_refused_and_nothing_is_written() {
+    for (index, key, refused) in [
+        ("CREATE UNIQUE INDEX u ON s(k COLLATE NOCASE)", "'A'", true),
+        ("CREATE UNIQUE INDEX u ON s(lower(k))", "'A'", true),
+        ("CREATE UNIQUE INDEX u ON s(k) WHERE v <> 'z'", "'a'", true),
+        ("CREATE UNIQUE INDEX u ON s(g)", "'A'", true),
+        ("CREATE UNIQUE INDEX u ON s(k)", "'a'", false),
+    ] {
+        let home = Home::new();
+        home.write("strongroom.toml", "[source.db]\nkind = 'sqlite'\npath = 'app.db'");
+        let file = home.path("app.db");
+        run(
+            &file,
+            &format!(
+                "CREATE TABLE orders(id INTEGER PRIMARY KEY, cents INTEGER);
+                 CREATE TABLE s(id INTEGER PRIMARY KEY, k TEXT, v TEXT, g TEXT GENERATED ALWAYS AS (upper(k)) STORED);
+                 {index}; INSERT INTO orders VALUES(4, 1), (5, 500);
+                 CREATE TRIGGER t AFTER INSERT ON orders BEGIN INSERT OR REPLACE INTO s(k, v) VALUES({key}, 'by trigger'); END;"
+            ),
+        );
+        home.ok(&["backup", "--quiet"]);
+        run(&file, "DELETE FROM orders WHERE id = 5; INSERT INTO s(id, k, v) VALUES(7, 'a', 'newer')");
+        let rows = || {
+            let connection = Connection::open(&file).unwrap();
+            let sql = "SELECT group_concat(id || k || v) || (SELECT count(*) FROM orders) FROM s";
+            connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap()
+        };
+        let before = rows();
+        match refused {
+            true => assert!(
+                home.fails(1, &RECOVER).contains("takes rows out of s that an undo could not give back"),
+                "{index}"
+            ),
+            false => {
+                home.ok(&RECOVER);
+                assert_ne!(rows(), before);
+                home.ok(&["undo"]);
+            }
+        }
+        assert_eq!(rows(), before, "{index}");
+    }
+}

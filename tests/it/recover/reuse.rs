@@ -99,3 +99,26 @@ fn a_file_whose_place_under_a_new_key_nobody_can_tell_is_named_and_the_recovery_
     let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("7/deep/70.txt its record has a new key, and its place below that is not known"), "{said}");
 }
+
+#[test]
+fn rows_without_a_whole_key_are_told_and_the_recovery_is_incomplete() {
+    let home = Home::new();
+    home.write("strongroom.toml", "[source.db]\nkind = 'sqlite'\npath = 'app.db'");
+    let file = home.path("app.db");
+    run(
+        &file,
+        "CREATE TABLE p(id INTEGER PRIMARY KEY, name TEXT);
+         CREATE TABLE c(p INT REFERENCES p(id) ON DELETE CASCADE, n INT, t TEXT, PRIMARY KEY(p, n));
+         CREATE TABLE k(id TEXT PRIMARY KEY, t TEXT);
+         INSERT INTO p VALUES(1, 'a'), (17, 'b'); INSERT INTO c VALUES(17, NULL, 'x'), (17, NULL, 'y'), (17, 1, 'z'), (1, 5, 'q');
+         INSERT INTO k VALUES(NULL, 'x'), (NULL, 'y'), ('k', 'z')",
+    );
+    home.ok(&["backup", "--quiet"]);
+    run(&file, "DELETE FROM c WHERE p = 17; DELETE FROM p WHERE id = 17; DELETE FROM k WHERE t <> 'x'");
+    let said = ends_alike(&home, 3, &["recover", "latest", "p", "17"]);
+    assert!(said.contains("2 rows of c left out: without a whole key"), "{said}");
+    let said = ends_alike(&home, 3, &["recover", "latest", "--missing", "k"]);
+    assert!(said.contains("2 rows of k left out: without a whole key"), "{said}");
+    let count = |sql: &str| Connection::open(&file).unwrap().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM c WHERE p = 17 AND n = 1") + count("SELECT count(*) FROM k"), 3);
+}

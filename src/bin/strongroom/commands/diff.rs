@@ -69,6 +69,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     for (selector, manifest) in told {
         context.tell_whose(&chooser, (selector, &Named::Nothing), manifest)?;
     }
+    if only.is_none() && after.is_none() {
+        let lacking = context.lacking(&chooser, &args.before, &before)?;
+        lacking.iter().for_each(|line| context.warn(&format!("note: {line}")));
+    }
     let (table, summary, rescan) = (args.table.as_deref(), args.summary, args.rescan);
     let asked = Asked { source: only.as_deref(), table, summary, rescan };
     let unknown = unknown_table(&vault, sides, asked, context)?;

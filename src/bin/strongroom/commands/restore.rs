@@ -85,6 +85,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let chosen = Chosen { chooser: &chooser, selector: &args.snapshot, named: &named, host: &host };
     let parts = args.parts.iter().map(|text| chooser.part(text, &manifest)).collect::<Result<Vec<_>, _>>()?;
     let places = args.places.places(&vault, &[&manifest])?;
+    if parts.is_empty() {
+        let lacking = context.lacking(&chooser, &args.snapshot, &manifest)?;
+        lacking.iter().for_each(|line| context.alarm(&format!("warning: {line}")));
+    }
     let configured = context.config()?.map(|config| config.sources).unwrap_or_default();
     if let Some(url) = args.to.as_deref().and_then(server::url) {
         context.tell_whose(&chooser, (&args.snapshot, &named), &manifest)?;

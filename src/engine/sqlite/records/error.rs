@@ -17,6 +17,8 @@ pub enum RecordsError {
     Refused { path: PathBuf, table: String, reason: String },
     #[error("{} would hold rows that refer to nothing", .path.display())]
     Reference { path: PathBuf },
+    #[error("a trigger of {} takes rows out of {table} that an undo could not give back", .path.display())]
+    Unnoted { path: PathBuf, table: String },
     #[error("cannot use {}: {reason}", .path.display())]
     Sqlite { path: PathBuf, reason: String },
 }
@@ -49,6 +51,7 @@ impl Explain for RecordsError {
                 "somebody holds a lock: wait and run this again, with a longer --wait, or stop the app"
             }
             Self::Refused { .. } => "nothing was written; give the column another value with --set TABLE.COLUMN=VALUE",
+            Self::Unnoted { .. } => "nothing was written; without --triggers on no trigger fires",
             Self::Reference { .. } => "nothing was written; see the plan with --dry-run",
             Self::Sqlite { .. } => return None,
         };

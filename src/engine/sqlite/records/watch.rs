@@ -17,6 +17,8 @@ use crate::engine::sqlite::records::schema;
 #[derive(Default)]
 pub struct Watch {
     tables: Vec<Table>,
+    /// How many rows each had.
+    rows: Vec<i64>,
 }
 
 impl Watch {
@@ -31,14 +33,33 @@ impl Watch {
         if !tables.iter().any(|table| written.contains(&table.name) && !table.triggers.is_empty()) {
             return Ok(Self::default());
         }
+        let mut rows = Vec::new();
         for (number, table) in tables.iter().enumerate() {
             connection.execute_batch(&statements(number, table))?;
+            let count = format!("SELECT count(*) FROM main.{}", quoted(&table.name));
+            rows.push(connection.query_row(&count, [], |row| row.get(0))?);
         }
-        Ok(Self { tables })
+        Ok(Self { tables, rows })
+    }
+
+    /// Does the table have as many rows as it has by what was noted? A row that another one takes the place of goes without a
+    /// trigger, and is noted only where what they have in common is known: not an expression, nor letters of another case.
+    pub fn is_whole(&self, connection: &Connection, table: &Table) -> rusqlite::Result<bool> {
+        let Some(number) = self.tables.iter().position(|watched| watched.name == table.name) else { return Ok(true) };
+        let key = table.key.iter().map(|at| format!("c{at}")).collect::<Vec<_>>().join(", ");
+        let same = |at: &usize| format!("main.{}.{} = c{at}", quoted(&table.name), quoted(&table.columns[*at].name));
+        let same = table.key.iter().map(same).collect::<Vec<_>>().join(" AND ");
+        let (name, notes) = (quoted(&table.name), format!("temp.strongroom_touched_{number}"));
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM main.{name}) = ?1 + total(EXISTS (SELECT 1 FROM main.{name} WHERE {same}) - was) \
+             FROM {notes} WHERE n IN (SELECT min(n) FROM {notes} GROUP BY {key})"
+        );
+        connection.query_row(&sql, [self.rows[number]], |row| row.get(0))
     }
 
     /// Takes the triggers and their notes away.
     pub fn end(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.rows.clear();
         for (number, _) in self.tables.drain(..).enumerate() {
             let triggers = TRIGGERS.map(|when| format!("DROP TRIGGER temp.strongroom_{when}_{number};")).concat();
             connection.execute_batch(&format!("{triggers} DROP TABLE temp.strongroom_touched_{number}"))?;

@@ -174,6 +174,10 @@ impl Change for Live {
     }
 
     fn touched(&self, table: &Table, each: &mut EachTouched<'_>) -> Result<(), Explained> {
+        if !self.watch.is_whole(&self.connection, table).map_err(|error| self.failed(None, &error))? {
+            let (path, table) = (self.path().to_owned(), table.name.clone());
+            return Err(Box::new(RecordsError::Unnoted { path, table }));
+        }
         self.watch.touched(&self.connection, table, &|error| self.failed(None, &error), each)
     }
 
