@@ -111,7 +111,7 @@ impl Touched {
 }
 
 /// Names of databases of one server. What takes the live one's place has been made and checked before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swap {
     pub live: String,
     /// What becomes the live one; nothing where there is to be none.
@@ -123,6 +123,9 @@ pub struct Swap {
     /// What was kept has been dropped since.
     #[serde(default)]
     pub forgotten: bool,
+    /// What the source leaves out, by name: it is in no snapshot.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 /// The actions of one vault on this host.

@@ -259,14 +259,13 @@ impl<'v> Chooser<'v> {
     }
 
     /// A path may be given as it is shown, with `%XX` for letters that a terminal does not show. Where something of the
-    /// snapshot is shown so, it is meant; otherwise the letters stand for themselves.
-    fn as_shown(&self, part: Part, has: impl FnOnce(&Part) -> Result<bool, OpError>) -> Result<Part, OpError> {
+    /// snapshot is shown so, it is meant; otherwise the letters stand for themselves, unless nothing is called so.
+    fn as_shown(&self, part: Part, has: impl Fn(&Part) -> Result<bool, OpError>) -> Result<Part, OpError> {
         let shown = std::str::from_utf8(part.path.as_bytes()).ok().filter(|text| text.contains('%'));
         let meant = shown.and_then(path::decode).and_then(|bytes| EntryPath::from_bytes(&bytes).ok());
-        match meant.map(|path| Part { path, ..part.clone() }) {
-            Some(meant) if has(&meant)? => Ok(meant),
-            _ => Ok(part),
-        }
+        let Some(meant) = meant.map(|path| Part { path, ..part.clone() }) else { return Ok(part) };
+        let is_shown_so = shown.is_some_and(|shown| meant.path.to_string() == shown);
+        Ok(if has(&meant)? && (is_shown_so || !has(&part)?) { meant } else { part })
     }
 
     fn holds(&self, manifest: &Manifest, named: &Named, holders: &mut Option<Holders>) -> Result<bool, OpError> {

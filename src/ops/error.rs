@@ -78,6 +78,18 @@ impl Explain for OpError {
     }
 }
 
+/// What a person can do about a database of which only a part is captured.
+const LEFT_OUT: &str = "restore it beside with --to URL, or give single records back with strongroom recover; with \
+                        --accept-left-out it stays only in the database that is kept aside";
+
+/// The first names of many.
+fn some(names: &[String]) -> String {
+    const NAMED: usize = 3;
+    let more = names.len().saturating_sub(NAMED);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{rest}", names[..names.len().min(NAMED)].join(", "))
+}
+
 /// Errors of this floor's own.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
@@ -133,6 +145,10 @@ pub enum Problem {
     NothingCaptured { why: Vec<String>, hint: Option<String> },
     #[error("snapshot {snapshot}: {source_name} {why}")]
     NotCaptured { snapshot: String, source_name: String, why: String },
+    #[error("{database} holds what {source_name} leaves out, and would lose it: {}", some(names))]
+    LeftOut { source_name: String, database: String, names: Vec<String> },
+    #[error("{database} holds what is in no snapshot: {}", some(names))]
+    KeptAlone { database: String, names: Vec<String> },
     #[error("no safety snapshot could be made: {why}")]
     NoSafety { why: String, source: Option<Box<OpError>> },
     #[error("{source}; what was changed until then could not be taken back")]
@@ -274,6 +290,11 @@ impl Explain for Problem {
                 Some("what is written down never replaces a file: name a folder that is empty or not there yet".into())
             }
             Self::Kind { .. } => Some("use a newer strongroom".into()),
+            Self::LeftOut { .. } => Some(LEFT_OUT.into()),
+            Self::KeptAlone { database, .. } => {
+                let name = database.replace('"', "\"\"");
+                Some(format!("undo brings it back; whoever does not need it drops it: DROP DATABASE \"{name}\""))
+            }
             Self::NoSafety { .. } => Some("nothing was changed; --no-safety goes on without a way back".into()),
             Self::Content(error) => error.hint(),
             Self::Hook { .. } => Some("nothing was changed; see [hooks] in strongroom.toml, or pass --no-hooks".into()),

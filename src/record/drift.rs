@@ -144,11 +144,12 @@ impl Fit {
         for (at, value) in row.into_iter().enumerate() {
             let given = |now: &usize| added && self.set.iter().any(|(set, _)| set == now);
             let Some(now) = self.to[at].filter(|now| !given(now)) else { continue };
-            let value = match self.retyped.contains(&at) {
-                true => {
-                    live.converted(table, now, &value).map_err(|why| format!("{}: {why}", kept.columns[at].name))?
-                }
-                false => value,
+            let value = match self.retyped.contains(&at).then(|| live.converted(table, now, &value)) {
+                None => value,
+                Some(Ok(value)) => value,
+                // It gets the value that was given, and has none to be compared.
+                Some(Err(_)) if self.set.iter().any(|(set, _)| *set == now) => continue,
+                Some(Err(why)) => return Err(format!("{}: {why}", kept.columns[at].name)),
             };
             columns.push(now);
             values.push(value);

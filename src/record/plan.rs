@@ -139,7 +139,10 @@ pub enum Act {
     /// It is there as the snapshot has it.
     Keep,
     /// It is left as it is, or is not given back.
-    Leave { why: String },
+    Leave {
+        #[serde(rename = "reason")]
+        why: String,
+    },
 }
 
 /// Whose a key is now.

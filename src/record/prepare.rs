@@ -315,7 +315,9 @@ impl<'w> Work<'w> {
             let draft = match (row.compared(at, now), &row.fitted) {
                 (Some(compared), _) => self.decide(kept, live, &compared, seen.get(now).zip(kin))?,
                 (None, Err(why)) => {
-                    self.refuse(format!("{} {}: {why}", kept.name, shown(&row.key)), "give it a value with --set");
+                    let column = why.split(':').next().unwrap_or_default();
+                    let hint = format!("give it a value with --set {}.{column}=VALUE", live.name);
+                    self.refuse(format!("{} {}: {why}", kept.name, shown(&row.key)), &hint);
                     Draft::leave(why)
                 }
                 (None, Ok(_)) => continue,

@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
@@ -34,6 +35,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// The server it is captured from, and how to get there.
     fn server(&self) -> Option<&Connection> {
         None
+    }
+
+    /// What is there and is not captured, by name: whatever takes the place of all of it removes that.
+    fn leaves_out(&self, _control: &Arc<Control>) -> Result<Vec<String>, SourceError> {
+        Ok(Vec::new())
     }
 
     /// May there be nothing in it? Otherwise that is told.

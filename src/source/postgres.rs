@@ -19,7 +19,7 @@ use toml::Table;
 
 use crate::base::capture::{Capture, EntrySink};
 use crate::base::control::Control;
-use crate::engine::postgres::catalog;
+use crate::engine::postgres::catalog::{self, Relation};
 use crate::engine::postgres::settings::{BadSettings, Given, Settings as Connection};
 use crate::source::postgres::selection::Selection;
 use crate::source::settings::Settings;
@@ -149,6 +149,25 @@ impl Source for PostgresSource {
 
     fn server(&self) -> Option<&Connection> {
         Some(&self.connection)
+    }
+
+    fn leaves_out(&self, control: &Arc<Control>) -> Result<Vec<String>, SourceError> {
+        if self.selection.has_everything() {
+            return Ok(Vec::new());
+        }
+        let mut session = self.connection.connect(control)?;
+        let mut schemas = catalog::schemas(&mut session)?;
+        // One of that name is in every database, with nothing in it.
+        schemas.retain(|schema| !self.selection.has_schema(schema) && schema != "public");
+        let is_lost = |relation: &Relation| {
+            let Relation { name, bytes, .. } = relation;
+            let is_defined = self.selection.has_schema(&name.schema);
+            !self.selection.has_rows(name) && (*bytes > 0 || !is_defined) && !schemas.contains(&name.schema)
+        };
+        let tables = catalog::relations(&mut session, None)?;
+        let tables = tables.iter().filter(|relation| is_lost(relation)).map(|relation| relation.name.shown());
+        let tables: Vec<String> = tables.collect();
+        Ok(schemas.into_iter().chain(tables).collect())
     }
 
     fn may_be_empty(&self) -> bool {

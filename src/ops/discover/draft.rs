@@ -1,6 +1,6 @@
 //! The configuration that is written of what was found. Only kinds this version has become sources; the rest is said.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::name::Name;
 use crate::ops::discover::engines::Engine;
@@ -45,7 +45,7 @@ pub(super) fn write(folder: &Path, vault: Option<&str>, findings: &Findings, lef
         // Databases in the same folder are captured as such, not as files.
         let inside = findings.databases.iter().filter_map(|database| database.strip_prefix(path).ok());
         let has_sqlite = SOURCES.iter().any(|kind| kind.name == "sqlite");
-        let exclude: Vec<String> = inside.filter(|_| has_sqlite).filter_map(glob).collect();
+        let exclude: Vec<String> = inside.filter(|_| has_sqlite).flat_map(with_logs).collect();
         let name = path.file_name().map_or("documents".into(), |name| name.to_string_lossy());
         draft.source("files", &name, path, &exclude);
     }
@@ -152,9 +152,12 @@ impl Draft {
 /// Exclude rules for all that lies in a folder beside the files that no source holds.
 fn others(folder: &Path, findings: &Findings) -> Vec<String> {
     let compose = findings.compose.iter().map(|compose| &compose.path);
-    let captured = findings.databases.iter().chain(&findings.environments).chain(compose);
-    let own = captured.filter(|path| path.parent() == Some(folder)).filter_map(|path| path.file_name());
-    std::iter::once("/*/".to_owned()).chain(own.filter_map(|name| glob(Path::new(name)))).collect()
+    let own = |path: &&PathBuf| path.parent() == Some(folder);
+    let name = |path: &'_ PathBuf| path.file_name().map(PathBuf::from);
+    let databases = findings.databases.iter().filter(own).filter_map(name);
+    let files = findings.environments.iter().chain(compose).filter(own).filter_map(name);
+    let databases = databases.flat_map(|name| with_logs(&name)).collect::<Vec<_>>();
+    std::iter::once("/*/".to_owned()).chain(databases).chain(files.filter_map(|name| glob(&name))).collect()
 }
 
 /// A name that none of these is.
@@ -176,7 +179,13 @@ fn name_of_environment(path: &Path) -> String {
     name.trim_start_matches('.').replace('.', "_")
 }
 
-/// An exclude rule for a database and the files beside it.
+/// Exclude rules for a database and the files beside it, and for nothing else that is called alike.
+fn with_logs(database: &Path) -> Vec<String> {
+    let rule = glob(database).into_iter();
+    rule.flat_map(|rule| ["", "-wal", "-shm", "-journal"].map(|end| format!("{rule}{end}"))).collect()
+}
+
+/// An exclude rule for one file.
 fn glob(path: &Path) -> Option<String> {
     let mut glob = String::from("/");
     for letter in path.to_str()?.chars() {
@@ -185,7 +194,7 @@ fn glob(path: &Path) -> Option<String> {
         }
         glob.push(letter);
     }
-    Some(glob + "*")
+    Some(glob)
 }
 
 /// A value of TOML.

@@ -131,6 +131,21 @@ fn a_database_of_sqlite_that_lies_elsewhere_is_told_and_so_is_a_link_to_one() {
 }
 
 #[test]
+fn files_that_are_called_like_a_database_and_more_are_captured() {
+    let mut database = b"SQLite format 3\0".to_vec();
+    database.resize(4096, 0);
+    let folder = plant(&[
+        ("uploads/a.pdf", b"x"),
+        ("uploads/b.pdf", b"x"),
+        ("uploads/shop.db", &database),
+        ("uploads/shop.db-notes.pdf", b"x"),
+    ]);
+    let text = found(&folder).text;
+    let rules = "exclude = [\"/shop.db\", \"/shop.db-wal\", \"/shop.db-shm\", \"/shop.db-journal\"]";
+    assert!(text.contains(rules), "{text}");
+}
+
+#[test]
 fn what_is_written_is_a_configuration_that_can_be_read() {
     let database = database();
     let folder = plant(&[

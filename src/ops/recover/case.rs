@@ -21,7 +21,8 @@ use crate::ops::places::Places;
 use crate::ops::recover::grown::{Grown, Lacking};
 use crate::ops::recover::looked::Looked;
 use crate::ops::recover::together::{self, Joined, Together};
-use crate::ops::recover::{Asked, FileStep, Recovery, Request, files};
+use crate::ops::recover::{Asked, FileAct, FileStep, Recovery, Request, files};
+use crate::ops::restore::NEEDLESS;
 use crate::ops::restore::ground::Ground as Lives;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
@@ -31,7 +32,7 @@ use crate::record::error::RecordError;
 use crate::record::graph::Graph;
 use crate::record::identity::Judge;
 use crate::record::model::{Entity, Model};
-use crate::record::plan::{self, Plan};
+use crate::record::plan::{self, OnConflict, Plan, Refusal};
 use crate::record::prepare::{self, Ground, Title};
 use crate::vault::random::Desk;
 use crate::vault::unlocked::UnlockedVault;
@@ -134,6 +135,9 @@ impl<'m> Case<'m> {
         plan.doubts.extend(looked.doubts(&self.graph.tables[table].name));
         self.tell_of_tables(&mut plan);
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
+        if self.request.options.on_conflict == OnConflict::Abort {
+            plan.refusals.extend(files.iter().filter_map(refusal));
+        }
         Ok(Recovery { plan, live: self.database.clone(), others: self.others.clone(), files })
     }
 
@@ -301,6 +305,14 @@ impl Kit<'_> {
             Asked::Missing { name } => format!("what is gone of {name}"),
         }
     }
+}
+
+/// Why nothing at all is done, where live data has another file and that is not to be.
+fn refusal(file: &FileStep) -> Option<Refusal> {
+    let FileAct::Leave { why } = &file.act else { return None };
+    let what = format!("{}:{}: {why}", file.source, file.path);
+    let hint = "decide with --on-conflict skip or overwrite".to_owned();
+    (why != NEEDLESS).then_some(Refusal { what, hint, no_table: false })
 }
 
 /// The database that is meant: the one named, the one whose entity is asked for, the only one, or the only one with such

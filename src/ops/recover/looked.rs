@@ -1,5 +1,8 @@
 //! Which rows of a whole table live data lacks.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use crate::base::error::Explained;
 use crate::base::record::{Key, Records, Value};
 use crate::base::text::counted;
@@ -8,6 +11,8 @@ use crate::record::graph::Graph;
 use crate::record::identity::{Judge, Standing};
 use crate::record::prepare::without_key;
 
+/// So many rows of a table without a key are remembered.
+const MOST: usize = 4_000_000;
 /// Rows that are looked at together.
 const BATCH: usize = 500;
 
@@ -20,6 +25,26 @@ pub(super) struct Looked {
     unsure: u64,
     /// Rows that cannot be told from others.
     keyless: u64,
+    /// Of a table without a key, rows that are equal to others.
+    twins: Twins,
+}
+
+/// Counts rows that hold the same, as far as that many are remembered.
+#[derive(Debug, Default)]
+struct Twins {
+    seen: HashSet<u64>,
+    count: u64,
+}
+
+impl Twins {
+    fn add(&mut self, key: &Key) {
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        // Too many to remember are taken for what they may be.
+        if self.seen.len() >= MOST || !self.seen.insert(hasher.finish()) {
+            self.count += 1;
+        }
+    }
 }
 
 impl Looked {
@@ -31,7 +56,11 @@ impl Looked {
     ) -> Result<Self, RecordError> {
         let shape = &graph.tables[table];
         let (mut waiting, mut looked) = (Vec::<Key>::new(), Self::default());
+        let is_keyless = !shape.numbered && shape.key.len() == shape.columns.len();
         let mut take = |key: Key| {
+            if is_keyless {
+                looked.twins.add(&key);
+            }
             waiting.push(key);
             if waiting.len() < BATCH { Ok(()) } else { looked.sift(&mut waiting, judge, table) }
         };
@@ -65,6 +94,11 @@ impl Looked {
             let rows = counted(self.unsure, "row");
             format!("{rows} of {table} may be other records now: ask for them by their keys to see which")
         });
-        unsure.into_iter().chain((self.keyless > 0).then(|| without_key(table, self.keyless))).collect()
+        let twins = (self.twins.count > 0).then(|| {
+            let rows = counted(self.twins.count, "row");
+            format!("{rows} of {table} may be equal to others: whether as many of them are there is not looked into")
+        });
+        let keyless = (self.keyless > 0).then(|| without_key(table, self.keyless));
+        [unsure, keyless, twins].into_iter().flatten().collect()
     }
 }

@@ -55,6 +55,8 @@ pub struct Settings<'r> {
     /// How long a locked database is waited for.
     pub wait: Duration,
     pub on_damage: OnDamage,
+    /// A database may be replaced though there is something in it that is not captured.
+    pub accept_left_out: bool,
     pub numeric_ids: bool,
     /// What has the size and the times that it had is not read.
     pub trust_times: bool,

@@ -54,6 +54,13 @@ pub fn way(
         return Ok(if nothing_there { Way::Beside } else { Way::InPlace });
     }
     let hint = |to: &str| format!("{to}: strongroom restore {} {}--in-place", manifest.id.short(), asked(request));
+    // Some of it would go where it lives, and the rest elsewhere: that is neither one way nor the other.
+    let is_lived_in = |(job, own): &(&Job<'_>, &PathBuf)| at_home(&(*job, *own)) && !is_empty(&job.root());
+    if let Some((job, own)) = jobs.iter().zip(&own).find(is_lived_in) {
+        let hint = hint("name an empty folder, or give it all back with a way back");
+        let source_name = job.source.name.to_string();
+        return Err(Problem::LiveData { to: job.root(), source_name, root: own.clone(), hint }.into());
+    }
     for (job, _) in jobs.iter().zip(&own).filter(|both| !at_home(both)) {
         let target = real(&job.root());
         let nothing_there = is_empty(&job.root());

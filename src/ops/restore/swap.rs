@@ -60,7 +60,10 @@ pub fn prepare(
     let mut swaps = Swaps::default();
     for part in parts.iter_mut().filter(|part| part.kind == KIND) {
         let connection = connection_of(part, configured)?;
-        let pair = made(unlocked, manifest, part, connection, settings)?;
+        let is_live = Server::of(&connection, &settings.control)?.has(&connection.dbname)?;
+        let left_out = left_out(part, configured, is_live, settings)?;
+        let mut pair = made(unlocked, manifest, part, connection, settings)?;
+        pair.swap.left_out = left_out;
         part.swap = Some(pair.swap.clone());
         swaps.0.push(pair);
     }
@@ -81,6 +84,7 @@ pub fn foresee(
         let dump = Captured::of(unlocked, record)?;
         let is_live = server.has(&connection.dbname)?;
         Made::allowed(&dump, &connection, &mut server)?;
+        left_out(part, configured, is_live, settings)?;
         let tables = if is_live { changed(&dump, &connection, &settings.control)? } else { Vec::new() };
         let change = if is_live { Change::Content } else { Change::Added };
         let (source, database) = (part.source.to_string(), connection.dbname.clone());
@@ -98,7 +102,7 @@ pub(in crate::ops) fn foresee_reverse(
 ) -> Result<Swaps, OpError> {
     let mut swaps = Swaps::default();
     for part in &done.parts {
-        let Some(Swap { live, incoming, kept, .. }) = part.swap.clone() else { continue };
+        let Some(Swap { live, incoming, kept, left_out, .. }) = part.swap.clone() else { continue };
         if incoming.is_none() && kept.is_none() {
             continue;
         }
@@ -113,7 +117,7 @@ pub(in crate::ops) fn foresee_reverse(
             (None, _) => (Change::Removed, None),
         };
         let is_live = server.has(&live)?;
-        let swap = Swap { kept: is_live.then(|| live.clone()), live, incoming: None, forgotten: false };
+        let swap = Swap { kept: is_live.then(|| live.clone()), live, incoming: None, forgotten: false, left_out };
         let (source, database, tables) = (part.source.to_string(), swap.live.clone(), Vec::new());
         foreseen.servers.push(foreseen::Server { source, database, change, tables, kept });
         swaps.0.push(Pair::new(part, connection, swap, settings));
@@ -132,7 +136,8 @@ pub(in crate::ops) fn reverse(
     let mut swaps = Swaps::default();
     for part in parts.iter_mut().filter(|part| part.kind == KIND) {
         let Some(before) = part.swap.clone() else { continue };
-        let nothing = Swap { live: before.live.clone(), incoming: None, kept: None, forgotten: true };
+        let nothing =
+            Swap { live: before.live.clone(), forgotten: true, left_out: before.left_out.clone(), ..Swap::default() };
         if before == nothing {
             continue;
         }
@@ -143,7 +148,7 @@ pub(in crate::ops) fn reverse(
         let pair = match (is_kept, gives) {
             (Some(true), _) => {
                 let kept = is_live.then(|| kept_name(&mut server, &before.live)).transpose()?;
-                let swap = Swap { live: before.live, incoming: before.kept, kept, forgotten: false };
+                let swap = Swap { incoming: before.kept.clone(), kept, ..before };
                 Pair::new(part, connection, swap, settings)
             }
             // It was killed before they changed places: there is nothing to change back.
@@ -151,17 +156,16 @@ pub(in crate::ops) fn reverse(
                 part.swap = Some(nothing);
                 continue;
             }
-            (Some(false), Some(gives)) => made(unlocked, gives, part, connection, settings)?,
+            (Some(false), Some(gives)) => {
+                let mut pair = made(unlocked, gives, part, connection, settings)?;
+                pair.swap.left_out = before.left_out;
+                pair
+            }
             (Some(false), None) => return Err(Problem::NoWayBack { action: before.live }.into()),
             // There was none.
             (None, _) => {
                 let kept = is_live.then(|| kept_name(&mut server, &before.live)).transpose()?;
-                Pair::new(
-                    part,
-                    connection,
-                    Swap { live: before.live, incoming: None, kept, forgotten: false },
-                    settings,
-                )
+                Pair::new(part, connection, Swap { incoming: None, kept, forgotten: false, ..before }, settings)
             }
         };
         part.swap = Some(pair.swap.clone());
@@ -173,6 +177,23 @@ pub(in crate::ops) fn reverse(
 fn connection_of(part: &Touched, configured: &[Planned]) -> Result<Connection, OpError> {
     let own = configured.iter().find(|planned| planned.name == part.source && planned.source.root() == part.root);
     settings_of(part.source.as_str(), &part.root, own.map(|planned| &*planned.source))
+}
+
+/// What is in the live database and is not captured: where that is not accepted, nothing takes its place.
+fn left_out(
+    part: &Touched,
+    configured: &[Planned],
+    is_live: bool,
+    settings: &Settings<'_>,
+) -> Result<Vec<String>, OpError> {
+    let own = configured.iter().find(|planned| planned.name == part.source && planned.source.root() == part.root);
+    let Some(own) = own.filter(|_| is_live) else { return Ok(Vec::new()) };
+    let names = own.source.leaves_out(&settings.control)?;
+    if names.is_empty() || settings.accept_left_out {
+        return Ok(names);
+    }
+    let (source_name, database) = (part.source.to_string(), part.root.clone());
+    Err(Problem::LeftOut { source_name, database, names }.into())
 }
 
 fn record_of<'m>(manifest: &'m Manifest, part: &Touched) -> Result<&'m SourceRecord, OpError> {
@@ -198,7 +219,7 @@ fn made(
     let options = options(What::default(), None, read_back, &settings.control);
     let kept = is_live.then(|| kept_name(&mut server, &live)).transpose()?;
     let made = Made::new(&dump, &connection, &options, is_live.then_some(live.as_str()), server)?;
-    let swap = Swap { live, incoming: Some(made.scratch.clone()), kept, forgotten: false };
+    let swap = Swap { live, incoming: Some(made.scratch.clone()), kept, ..Swap::default() };
     Ok(Pair { made: Some(made), ..Pair::new(part, connection, swap, settings) })
 }
 
@@ -282,7 +303,15 @@ impl Swaps {
         if pair.swap.kept.is_none() {
             return Ok(Vec::new());
         }
-        changed(&Captured::of(unlocked, record)?, &pair.connection, control)
+        let mut changed = changed(&Captured::of(unlocked, record)?, &pair.connection, control)?;
+        // What is not captured is no change: it was never compared.
+        let is_left_out = |name: &str| {
+            let mut left_out = pair.swap.left_out.iter();
+            left_out
+                .any(|left| name == left || name.strip_prefix(left.as_str()).is_some_and(|rest| rest.starts_with('.')))
+        };
+        changed.retain(|name| !is_left_out(name));
+        Ok(changed)
     }
 }
 
@@ -310,6 +339,9 @@ pub fn forget(
         let connection = if part.swap.is_some() { connection_of(part, configured)? } else { continue };
         let Some(swap) = &mut part.swap else { continue };
         let Some(kept) = swap.kept.clone().filter(|_| !swap.forgotten) else { continue };
+        if !swap.left_out.is_empty() {
+            return Err(Problem::KeptAlone { database: kept, names: swap.left_out.clone() }.into());
+        }
         swap.forgotten = true;
         let mut server = Server::of(&connection, control)?;
         if server.has(&kept)? {

@@ -64,6 +64,11 @@ impl Selection {
     }
 
     /// Everything there is?
+    pub fn has_everything(&self) -> bool {
+        self.has_every_schema() && self.tables.is_none() && self.exclude_tables.is_none()
+    }
+
+    /// Every schema there is?
     pub fn has_every_schema(&self) -> bool {
         self.schemas.is_none() && self.exclude_schemas.is_none()
     }

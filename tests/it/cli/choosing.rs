@@ -243,7 +243,7 @@ fn a_snapshot_without_a_source_that_another_one_has_is_told_where_all_of_it_is_g
     home.write("f/1", "1\n");
     home.write("g/1", "1\n");
     let source = |name: &str| format!("[source.{name}]\nkind = 'files'\npath = '{name}'\n");
-    home.write("strongroom.toml", source("f") + &source("g"));
+    home.write("strongroom.toml", "app = 't'\n".to_owned() + &source("f") + &source("g"));
     let whole = home.json(&["backup"])["id"].as_str().unwrap().to_owned();
     let part = home.json(&["backup", "g"])["id"].as_str().unwrap().to_owned();
     let line = format!("latest is {}, which was made without f: the newest with it is {} of ", &part[..8], &whole[..8]);
@@ -260,4 +260,46 @@ fn a_snapshot_without_a_source_that_another_one_has_is_told_where_all_of_it_is_g
     for command in [&["restore", "latest", "g", "--to", "own"][..], &["restore", &part, "--to", "this"]] {
         assert_eq!(home.ok(command).err, "", "{command:?}");
     }
+}
+
+#[test]
+fn a_file_with_a_percent_sign_in_its_name_is_meant_by_its_name() {
+    let home = Home::new();
+    home.write("app/My%20File.txt", "of a browser\n");
+    home.write("app/My File.txt", "of a person\n");
+    home.write("app/50%.txt", "half\n");
+    home.ok(&["backup", "app"]);
+    let held = |path: &str| home.ok(&["show", "latest", path, "--cat"]).out;
+    for (path, content) in [
+        ("app:My%20File.txt", "of a browser\n"),
+        ("app:My%2520File.txt", "of a browser\n"),
+        ("app:My File.txt", "of a person\n"),
+        ("app:50%.txt", "half\n"),
+        ("app:50%25.txt", "half\n"),
+    ] {
+        assert_eq!(held(path), content, "{path}");
+    }
+    fs::remove_file(home.path("app/My%20File.txt")).unwrap();
+    home.ok(&["recover", "latest", "--file", "My%20File.txt"]);
+    assert_eq!(fs::read_to_string(home.path("app/My%20File.txt")).unwrap(), "of a browser\n");
+}
+
+#[test]
+fn a_folder_that_is_where_some_of_it_lives_and_not_the_rest_is_not_restored_into() {
+    let home = Home::new();
+    home.write("docs/letter", "monday\n");
+    fs::create_dir(home.path("data")).unwrap();
+    let open = || rusqlite::Connection::open(home.path("data/c.db")).unwrap();
+    open().execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES(1)").unwrap();
+    home.write(
+        "strongroom.toml",
+        "[source.docs]\nkind = 'files'\npath = 'docs'\n[source.db]\nkind = 'sqlite'\npath = 'data/*.db'\n",
+    );
+    home.ok(&["backup"]);
+    home.write("docs/letter", "a week of work\n");
+    for more in [&[][..], &["--dry-run"]] {
+        let said = home.fails(2, &[&["restore", "latest", "--to", "."], more].concat());
+        assert!(said.contains("docs") && said.contains("--in-place"), "{said}");
+    }
+    assert_eq!(fs::read_to_string(home.path("docs/letter")).unwrap(), "a week of work\n");
 }

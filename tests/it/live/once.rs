@@ -73,6 +73,7 @@ fn settings<'s>(lab: &Lab, actions: &'s Actions, told: &'s dyn Fn(Step)) -> Sett
         safety: Some(request(&lab.path(""), false).label),
         wait: Duration::from_secs(5),
         on_damage: OnDamage::Refuse,
+        accept_left_out: false,
         numeric_ids: false,
         trust_times: false,
         actions,

@@ -28,6 +28,23 @@ fn a_dry_run_of_a_database_names_the_tables_that_differ_and_makes_nothing() {
 }
 
 #[test]
+fn a_dry_run_names_a_table_whose_columns_are_others_and_goes_on() {
+    let (home, name) = captured_home(
+        "CREATE TABLE a (id int PRIMARY KEY, email text); CREATE TABLE b (id int PRIMARY KEY); \
+        CREATE TABLE c (id int PRIMARY KEY, n int); CREATE TABLE d (id int PRIMARY KEY)",
+    );
+    cluster()
+        .sql(&name, "ALTER TABLE a RENAME email TO mail; ALTER TABLE b ADD x text; ALTER TABLE c ALTER n TYPE text");
+    let dry = home.json(&["restore", "latest", "--in-place", "--dry-run"]);
+    let tables = serde_json::json!(["public.a", "public.b", "public.c"]);
+    assert_eq!(dry["foreseen"]["servers"][0]["tables"], tables, "{dry:#}");
+    home.ok(&["restore", "latest", "--in-place"]);
+    assert!(
+        home.json(&["restore", "latest", "--in-place", "--dry-run"])["foreseen"]["servers"][0].get("tables").is_none()
+    );
+}
+
+#[test]
 fn a_dry_run_of_an_undo_names_the_database_that_would_come_back_and_refuses_newer_work() {
     let (home, name) = captured_home(SQL);
     cluster().sql(&name, "DELETE FROM orders WHERE id = 2");
@@ -104,8 +121,38 @@ fn a_pattern_of_tables_or_schemas_that_fits_nothing_is_told_and_the_rest_is_capt
     assert_eq!(home.json(&["query", "latest", "SELECT id FROM orders"])["rows"].as_array().unwrap().len(), 2);
     // What is kept safe is kept whatever the configuration asks for in vain; what leaves something out may name nothing.
     cluster().sql(&name, "DELETE FROM orders");
-    let ran = home.run(&["restore", "latest", "--in-place"]);
+    let ran = home.run(&["restore", "latest", "--in-place", "--accept-left-out"]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     home.write("strongroom.toml", config("exclude_tables = ['gone_*']"));
     home.ok(&["backup"]);
+}
+
+#[test]
+fn what_a_source_leaves_out_is_not_removed_by_a_restore_in_place_unless_that_is_accepted() {
+    let sql = "CREATE SCHEMA app; CREATE SCHEMA billing; CREATE TABLE app.u (id int PRIMARY KEY); INSERT INTO app.u VALUES (1), (2);
+        CREATE TABLE billing.invoice (id int PRIMARY KEY); INSERT INTO billing.invoice VALUES (7);
+        CREATE TABLE app.log_1 (id int PRIMARY KEY); INSERT INTO app.log_1 VALUES (9)";
+    for (limit, names) in [
+        ("schemas = ['app']", "billing"),
+        ("exclude_schemas = ['billing']", "billing"),
+        ("exclude_tables = ['log_*']", "app.log_1"),
+        ("tables = ['u']", "app.log_1"),
+    ] {
+        let (home, name) = captured_home(sql);
+        let config = std::fs::read_to_string(home.path("strongroom.toml")).unwrap();
+        home.write("strongroom.toml", format!("{config}\n{limit}\n"));
+        home.ok(&["backup"]);
+        cluster().sql(&name, "DELETE FROM app.u");
+        for more in [&["--dry-run"][..], &[]] {
+            let said = home.fails(1, &[&["restore", "latest", "--in-place"], more].concat());
+            assert!(said.contains("what db leaves out") && said.contains(names), "{limit}: {said}");
+        }
+        home.ok(&["restore", "latest", "--in-place", "--accept-left-out"]);
+        assert_eq!(cluster().sql(&name, "SELECT count(*) FROM app.u"), "2");
+        let said = home.fails(1, &["undo", "--forget"]);
+        assert!(said.contains("is in no snapshot") && said.contains("DROP DATABASE"), "{said}");
+        home.ok(&["undo"]);
+        let there = "SELECT (SELECT count(*) FROM billing.invoice) + (SELECT count(*) FROM app.log_1) + (SELECT count(*) FROM app.u)";
+        assert_eq!(cluster().sql(&name, there), "2", "{limit}");
+    }
 }

@@ -114,6 +114,7 @@ fn settings<'s>(
         safety: Some(label),
         wait: Duration::from_secs(5),
         on_damage: OnDamage::Refuse,
+        accept_left_out: false,
         numeric_ids: false,
         trust_times: false,
         actions,

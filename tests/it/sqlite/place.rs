@@ -45,6 +45,7 @@ fn give_back(lab: &Lab, manifest: &Manifest, safety: bool, saved: &dyn Fn()) -> 
         safety: safety.then_some(label),
         wait: Duration::from_secs(5),
         on_damage: OnDamage::Refuse,
+        accept_left_out: false,
         numeric_ids: false,
         trust_times: false,
         actions: &actions,

@@ -1,6 +1,6 @@
 mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -192,9 +192,14 @@ fn turn(sources: &[Planned], context: &Context) -> Result<Option<Turn>, Failure>
 /// Which sources, and for which app.
 fn plan(args: &Args, config: Option<Config>) -> Result<(Name, Vec<Planned>), Failure> {
     let (configured_app, mut configured) = config.map_or((None, Vec::new()), |config| (config.app, config.sources));
-    let mut sources = Vec::new();
+    let mut sources: Vec<Planned> = Vec::new();
     refuse_options_of_paths(args, &configured)?;
+    let names: BTreeSet<PathBuf> = configured.iter().map(|planned| planned.name.as_str().into()).collect();
     for what in &args.what {
+        // A source that is named twice is captured once.
+        if names.contains(what) && sources.iter().any(|planned| Path::new(planned.name.as_str()) == what) {
+            continue;
+        }
         match configured.iter().position(|planned| Path::new(planned.name.as_str()) == what) {
             Some(at) => sources.push(configured.remove(at)),
             None => sources.push(path_source(what, args, &sources, &configured)?),

@@ -33,6 +33,10 @@ pub struct LiveArgs {
     /// Give a database back even if SQLite's check finds it damaged, or a server's rows are not the same when read back
     #[arg(long)]
     pub accept_damage: bool,
+    /// Replace a server's database though its source leaves out schemas or tables: what is there of them is then only in
+    /// the database that is kept aside
+    #[arg(long)]
+    accept_left_out: bool,
     /// Make no safety snapshot: what is there now is lost for good, and there is no undo
     #[arg(long)]
     pub no_safety: bool,
@@ -70,6 +74,7 @@ impl LiveArgs {
             safety: (!self.no_safety).then_some(label),
             wait: Duration::from_secs(self.wait),
             on_damage: if self.accept_damage { OnDamage::Tell } else { OnDamage::Refuse },
+            accept_left_out: self.accept_left_out,
             numeric_ids,
             trust_times: self.trust_times,
             actions,

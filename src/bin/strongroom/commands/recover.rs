@@ -83,7 +83,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     plan_out: Option<PathBuf>,
     /// What to do where live data has something else
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Conflict::Skip)]
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = Conflict::Skip, conflicts_with = "file")]
     on_conflict: Conflict,
     /// Give records whose key another record has now, or may have, a new one, and rewrite what refers to them
     #[arg(long)]

@@ -2,7 +2,7 @@
 //!
 //! What the server gives is hashed as it was cut when it was captured; nothing is read from the snapshot for it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Mutex;
 
@@ -12,7 +12,7 @@ use crate::base::error::Explained;
 use crate::base::id::PlainDigest;
 use crate::engine::postgres::catalog;
 use crate::engine::postgres::connect::Session;
-use crate::engine::postgres::layout::{Qualified, Table, literal, quoted};
+use crate::engine::postgres::layout::{Column, Qualified, Table, literal, quoted};
 use crate::engine::postgres::restore::crew::{self, Job};
 use crate::engine::postgres::restore::dump::{Dump, Lines, Piece, Pieces};
 use crate::engine::postgres::restore::error::LoadError;
@@ -61,11 +61,18 @@ pub fn changed(dump: &dyn Dump, live: &Settings, options: &Options) -> Result<Ve
     let tables = super::tables(dump, &options.what)?;
     let first = super::connect(live, options)?;
     let mut sessions = super::crew(first, live, options)?;
-    let there: BTreeSet<String> =
-        catalog::relations(&mut sessions[0], None)?.iter().map(|relation| relation.name.shown()).collect();
-    let known: BTreeSet<String> = tables.iter().map(|table| table.name.shown()).collect();
-    let mut changed: Vec<String> = there.symmetric_difference(&known).cloned().collect();
-    let both: Vec<Table> = tables.into_iter().filter(|table| there.contains(&table.name.shown())).collect();
+    let columns_of = |columns: &[Column]| -> BTreeSet<(String, String)> {
+        columns.iter().map(|column| (column.name.clone(), column.kind.clone())).collect()
+    };
+    let relations = catalog::relations(&mut sessions[0], None)?.into_iter();
+    let mut there: BTreeMap<String, _> =
+        relations.map(|relation| (relation.name.shown(), columns_of(&relation.columns))).collect();
+    // Rows are compared only where they have the same columns.
+    let is_comparable = |table: &Table| there.get(&table.name.shown()) == Some(&columns_of(&table.columns));
+    let (both, others): (Vec<Table>, Vec<Table>) = tables.into_iter().partition(is_comparable);
+    both.iter().for_each(|table| _ = there.remove(&table.name.shown()));
+    let names: BTreeSet<String> = others.iter().map(|table| table.name.shown()).chain(there.into_keys()).collect();
+    let mut changed = Vec::from_iter(names);
     let mut loaded = Loaded::default();
     rows(dump, &both, &BTreeSet::new(), &mut sessions, ReadBack::Told, &mut loaded)?;
     changed.extend(loaded.differ);
