@@ -12,6 +12,7 @@ pub mod in_place;
 mod job;
 pub mod live;
 pub mod live_target;
+mod names;
 pub mod server;
 mod sides;
 pub mod swap;
@@ -36,8 +37,8 @@ use crate::vault::error::VaultError;
 use crate::vault::extents;
 use crate::vault::read::{self, Library};
 use crate::vault::unlocked::UnlockedVault;
-use batch::{Batch, Tally};
-use job::{Job, own_name, parted, plan};
+use batch::{Batch, Notes, Tally};
+use job::{Job, parted, plan};
 
 pub(in crate::ops) use sides::{NEEDLESS, is_needless};
 
@@ -91,8 +92,8 @@ pub fn restore(unlocked: &UnlockedVault, manifest: &Manifest, request: &Request)
     }
     let issues_count = absent.len() as u64;
     let mut report = Report { issues: absent, issues_count, ..Report::default() };
-    for job in &jobs {
-        restore_source(&library, manifest, job, request, &mut report)?;
+    for (number, job) in jobs.iter().enumerate() {
+        restore_source(&library, manifest, (job, &jobs[..number]), request, &mut report)?;
         let spoken = spoken(unlocked, job)?;
         report.issues_count += spoken.len() as u64;
         report.issues.extend(spoken);
@@ -115,17 +116,17 @@ fn spoken(unlocked: &UnlockedVault, job: &Job<'_>) -> Result<Vec<Issue>, OpError
 fn restore_source(
     library: &Library<'_>,
     manifest: &Manifest,
-    job: &Job<'_>,
+    (job, earlier): (&Job<'_>, &[Job<'_>]),
     request: &Request,
     report: &mut Report,
 ) -> Result<(), OpError> {
     let options = Options { numeric_ids: request.numeric_ids, staged: false };
     let above = job.missing_above();
-    let target = Target::open(&job.to, options)?;
+    let target = Target::open(&job.to, options)?.sharing(&job.names.several);
     let tally = Tally::default();
-    let (control, batch) = (&*request.control, Batch::default());
-    let careful = !target.is_new();
-    let mut restorer = Restorer { library, job, target: &target, tally: &tally, control, batch, careful };
+    let notes = Notes { tally: &tally, names: &job.names, control: &request.control };
+    let (batch, careful) = (Batch::default(), !target.is_new());
+    let mut restorer = Restorer { library, job, target: &target, notes, batch, careful };
     // Folders that have to be made are made as they were.
     for folder in &above {
         if let Some(folder) = live::find(job.source, folder, library)? {
@@ -136,7 +137,7 @@ fn restore_source(
     for entry in read::entries(&job.source.listing, &job.folder, library) {
         found = true;
         match entry {
-            Ok(entry) => restorer.entry(entry)?,
+            Ok(entry) => restorer.entry(job.given(entry, earlier, library)?)?,
             Err(error) => tally.issue(&job.source.name.to_string(), &error),
         }
     }
@@ -159,9 +160,10 @@ pub(in crate::ops) fn some(
     (to, target): (&std::path::Path, &Target),
     control: &Control,
 ) -> Result<Report, OpError> {
-    let job = Job { source, folder: EntryPath::root(), to: to.to_owned(), name: own_name(source, &source.root) };
+    let job = Job::of(source, EntryPath::root(), to.to_owned());
     let (tally, batch, careful) = (Tally::default(), Batch::default(), false);
-    let mut restorer = Restorer { library, job: &job, target, tally: &tally, control, batch, careful };
+    let notes = Notes { tally: &tally, names: &job.names, control };
+    let mut restorer = Restorer { library, job: &job, target, notes, batch, careful };
     let mut folders = BTreeSet::new();
     for path in paths {
         let mut above: Vec<EntryPath> = std::iter::successors(path.parent(), EntryPath::parent).collect();
@@ -199,25 +201,26 @@ struct Restorer<'r> {
     library: &'r Library<'r>,
     job: &'r Job<'r>,
     target: &'r Target,
-    tally: &'r Tally,
-    control: &'r Control,
+    notes: Notes<'r>,
     batch: Batch,
     /// Something may stand where databases go: what is beside them is looked at.
     careful: bool,
 }
 
 impl Restorer<'_> {
+    /// Gives an entry back as it is: what it is linked to has to be there by then.
     fn entry(&mut self, entry: Entry) -> Result<(), OpError> {
-        if self.control.stopped() {
+        if self.notes.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
         let original = entry.path.clone();
         if sides::is_needless(self.job.source, &original, self.library)? {
-            self.tally.note(original.to_string(), sides::NEEDLESS.to_owned());
+            self.notes.lost(&original, sides::NEEDLESS.to_owned());
             return Ok(());
         }
-        let entry = self.job.standing_alone(self.job.named(entry), self.library)?;
+        let entry = self.job.named(entry);
         if self.careful && !self.make_room(&entry, &original)? {
+            self.notes.names.lose(&original);
             return Ok(());
         }
         let small = small_content(&entry).cloned();
@@ -234,7 +237,7 @@ impl Restorer<'_> {
         let mut extents = std::iter::once(Ok(extent.clone()));
         match self.target.already_there(&entry, &mut extents) {
             Ok(true) => {
-                self.tally.identical(self.control, &entry);
+                self.notes.tally.identical(self.notes.control, &entry);
                 return Ok(());
             }
             Ok(false) => {}
@@ -244,22 +247,23 @@ impl Restorer<'_> {
             // A database that was cut short is the beginning of a chunk.
             Ok(location) if u64::from(location.place.length) != extent.length => return self.other(entry),
             Ok(location) => self.batch.small(entry, extent, location),
-            Err(error) => self.tally.issue(&entry.path.to_string(), &error),
+            Err(error) => self.notes.lost(&entry.path, one_line(&error)),
         }
         Ok(())
     }
 
     fn other(&mut self, entry: Entry) -> Result<(), OpError> {
         if entry.kind == Kind::File && entry.size == 0 && !entry.content.is_empty() {
-            let path = entry.path.to_string();
-            self.tally.note(path, "its content is not as long as its size".to_owned());
+            self.notes.lost(&entry.path, "its content is not as long as its size".to_owned());
             return Ok(());
         }
         let mut extents = extents::of_file(&entry, self.library).map(|extent| extent.map_err(boxed));
         match self.target.begin(&entry, &mut extents) {
-            Ok(Outcome::Done) => self.tally.made(self.control, &entry),
-            Ok(Outcome::Identical) if entry.kind == Kind::File => self.tally.identical(self.control, &entry),
-            Ok(Outcome::Identical) => self.tally.made(self.control, &entry),
+            Ok(Outcome::Done) => self.notes.tally.made(self.notes.control, &entry),
+            Ok(Outcome::Identical) if entry.kind == Kind::File => {
+                self.notes.tally.identical(self.notes.control, &entry)
+            }
+            Ok(Outcome::Identical) => self.notes.tally.made(self.notes.control, &entry),
             Ok(Outcome::Skipped) => {}
             Ok(Outcome::Link) => self.batch.link(entry),
             Ok(Outcome::Content(writer)) => {
@@ -293,7 +297,7 @@ impl Restorer<'_> {
         if at != entry.size {
             file.spoil("its content is not as long as its size".to_owned());
         }
-        batch::one_less(&file, self.tally, self.control).map_err(OpError::from)
+        batch::one_less(&file, self.notes).map_err(OpError::from)
     }
 
     fn locate(&self, extent: &Extent) -> Result<Option<crate::vault::fetch::Location>, VaultError> {
@@ -302,16 +306,12 @@ impl Restorer<'_> {
 
     fn flush(&mut self) -> Result<(), OpError> {
         let batch = std::mem::take(&mut self.batch);
-        batch.run(self.library, self.target, self.tally, self.control)?;
-        if self.control.stopped() { Err(Problem::Interrupted.into()) } else { Ok(()) }
+        batch.run(self.library, self.target, self.notes)?;
+        if self.notes.control.stopped() { Err(Problem::Interrupted.into()) } else { Ok(()) }
     }
 
     fn failed(&self, entry: &Entry, error: TargetError) -> Result<(), OpError> {
-        if error.is_fatal() {
-            return Err(error.into());
-        }
-        self.tally.issue(&entry.path.to_string(), &error);
-        Ok(())
+        Ok(self.notes.lost_or_fatal(&entry.path, error)?)
     }
 }
 

@@ -4,6 +4,7 @@ mod asked;
 mod at_once;
 mod damaged;
 mod foreseen;
+mod linked;
 mod metadata;
 mod names;
 mod nothing;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use crate::base::control::Control;
 use crate::base::entry::{Entry, Extent, Kind};
 use crate::base::error::one_line;
+use crate::base::path::EntryPath;
+use crate::ops::restore::names::{Names, first_is_lost};
 use crate::ops::restore::{Issue, Report};
 use crate::source::files::target::{FileWriter, Outcome, Target, TargetError};
 use crate::vault::error::VaultError;
@@ -44,7 +46,7 @@ struct Part {
 
 /// A file that is written piece by piece.
 pub struct OpenFile {
-    path: String,
+    path: EntryPath,
     size: u64,
     writer: FileWriter,
     /// Extents that are still to come, and one for the plan itself.
@@ -72,7 +74,7 @@ impl Batch {
     pub fn open(&mut self, entry: &Entry, writer: FileWriter) -> Arc<OpenFile> {
         let (left, spoiled) = (AtomicU64::new(1), Mutex::default());
         self.open += 1;
-        Arc::new(OpenFile { path: entry.path.to_string(), size: entry.size, writer, left, spoiled })
+        Arc::new(OpenFile { path: entry.path.clone(), size: entry.size, writer, left, spoiled })
     }
 
     pub fn extent(&mut self, file: &Arc<OpenFile>, extent: &Extent, location: Location, at: u64) {
@@ -95,28 +97,51 @@ impl Batch {
     }
 
     /// Fetches everything wanted and writes it; then makes the links to what is now there.
-    pub fn run(
-        self,
-        library: &Library<'_>,
-        target: &Target,
-        tally: &Tally,
-        control: &Control,
-    ) -> Result<(), TargetError> {
+    pub fn run(self, library: &Library<'_>, target: &Target, notes: Notes<'_>) -> Result<(), TargetError> {
         let files = self.files;
-        fetch::fetch(library, self.wants, control, |want, bytes| match &files[want.tag.file as usize] {
-            Wanting::Small(entry) => write_small(entry, bytes, target, tally, control),
+        fetch::fetch(library, self.wants, notes.control, |want, bytes| match &files[want.tag.file as usize] {
+            Wanting::Small(entry) => write_small(entry, bytes, target, notes),
             Wanting::Open(file) => {
                 write_part(file, &want.tag, bytes)?;
-                one_less(file, tally, control)
+                one_less(file, notes)
             }
         })?;
         for entry in &self.links {
+            // What was in the place of the first name may stand there still.
+            if let Some(first) = entry.link.as_ref().filter(|first| notes.names.is_lost(first)) {
+                notes.lost(&entry.path, first_is_lost(first));
+                continue;
+            }
             match target.link(entry) {
-                Ok(Outcome::Identical) => tally.identical_link(),
-                Ok(_) => tally.link(),
-                Err(error) => tally.or_fatal(&entry.path.to_string(), error)?,
+                Ok(Outcome::Identical) => notes.tally.identical_link(),
+                Ok(_) => notes.tally.link(),
+                Err(error) => notes.lost_or_fatal(&entry.path, error)?,
             }
         }
+        Ok(())
+    }
+}
+
+/// Where it is noted what became of the entries of a source.
+#[derive(Clone, Copy)]
+pub struct Notes<'n> {
+    pub tally: &'n Tally,
+    pub names: &'n Names,
+    pub control: &'n Control,
+}
+
+impl Notes<'_> {
+    /// An entry does not come back: nothing is to be linked to it.
+    pub fn lost(&self, path: &EntryPath, reason: String) {
+        self.names.lose(path);
+        self.tally.note(path.to_string(), reason);
+    }
+
+    pub fn lost_or_fatal(&self, path: &EntryPath, error: TargetError) -> Result<(), TargetError> {
+        if error.is_fatal() {
+            return Err(error);
+        }
+        self.lost(path, one_line(&error));
         Ok(())
     }
 }
@@ -125,14 +150,12 @@ fn write_small(
     entry: &Entry,
     bytes: Result<&[u8], &VaultError>,
     target: &Target,
-    tally: &Tally,
-    control: &Control,
+    notes: Notes<'_>,
 ) -> Result<(), TargetError> {
-    let path = || entry.path.to_string();
     match bytes.map(|bytes| target.small_file(entry, bytes)) {
-        Ok(Ok(_)) => tally.made(control, entry),
-        Ok(Err(error)) => tally.or_fatal(&path(), error)?,
-        Err(error) => tally.issue(&path(), error),
+        Ok(Ok(_)) => notes.tally.made(notes.control, entry),
+        Ok(Err(error)) => notes.lost_or_fatal(&entry.path, error)?,
+        Err(error) => notes.lost(&entry.path, one_line(error)),
     }
     Ok(())
 }
@@ -161,19 +184,19 @@ fn write_part(file: &OpenFile, part: &Part, bytes: Result<&[u8], &VaultError>) -
 }
 
 /// One extent is dealt with, or the plan is complete: after the last, the file is finished or removed.
-pub fn one_less(file: &OpenFile, tally: &Tally, control: &Control) -> Result<(), TargetError> {
+pub fn one_less(file: &OpenFile, notes: Notes<'_>) -> Result<(), TargetError> {
     if file.left.fetch_sub(1, Ordering::AcqRel) > 1 {
         return Ok(());
     }
     let spoiled = file.spoiled.lock().expect("BUG: nothing panics while holding it").take();
     if let Some(reason) = spoiled {
         file.writer.abandon();
-        tally.note(file.path.clone(), reason);
+        notes.lost(&file.path, reason);
         return Ok(());
     }
     match file.writer.finish(file.size) {
-        Ok(()) => tally.file(control, file.size),
-        Err(error) => tally.or_fatal(&file.path, error)?,
+        Ok(()) => notes.tally.file(notes.control, file.size),
+        Err(error) => notes.lost_or_fatal(&file.path, error)?,
     }
     Ok(())
 }
@@ -235,14 +258,6 @@ impl Tally {
         if issues.0.len() < ISSUES {
             issues.0.push(Issue { path, reason });
         }
-    }
-
-    fn or_fatal(&self, path: &str, error: TargetError) -> Result<(), TargetError> {
-        if error.is_fatal() {
-            return Err(error);
-        }
-        self.issue(path, &error);
-        Ok(())
     }
 
     pub fn add_to(self, report: &mut Report) {

@@ -3,8 +3,8 @@
 //! Owns the form in which that is told, and the look at folders restored into. Compares as the restore itself does
 //! ([`Target::look`]); writes nothing.
 
-use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -16,6 +16,7 @@ use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::diff::{Change, Difference};
 use crate::ops::error::{OpError, Problem};
 use crate::ops::restore::live::{find, live_path};
+use crate::ops::restore::names::Names;
 use crate::ops::restore::sides::{IN_USE, NEEDLESS, is_needless};
 use crate::ops::restore::{Issue, Job, Request, plan, spoken};
 use crate::source::files::target::{Found, Options, Target};
@@ -114,19 +115,22 @@ pub(in crate::ops) struct Seen<'s> {
     pub counts: Counts,
     pub foreseen: &'s mut Foreseen,
     pub told: &'s mut Told<'s>,
-    /// Files that would be others: so would be their other names.
-    anew: BTreeSet<EntryPath>,
+    names: Arc<Names>,
 }
 
 impl<'s> Seen<'s> {
-    pub fn of(source: &SourceRecord, foreseen: &'s mut Foreseen, told: &'s mut Told<'s>) -> Self {
+    pub fn of(
+        (source, names): (&SourceRecord, &Arc<Names>),
+        foreseen: &'s mut Foreseen,
+        told: &'s mut Told<'s>,
+    ) -> Self {
         let counts = Counts { source: source.name.to_string(), ..Counts::default() };
-        Self { counts, foreseen, told, anew: BTreeSet::new() }
+        Self { counts, foreseen, told, names: names.clone() }
     }
 
     /// An entry would come, and this stands there.
     pub fn entry(&mut self, entry: &Entry, found: Found) {
-        let with_first = entry.link.as_ref().is_some_and(|first| self.anew.contains(first));
+        let with_first = entry.link.as_ref().is_some_and(|first| self.names.is_anew(first));
         let after = (entry.kind == Kind::File).then_some(entry.size);
         match found {
             Found::Same if with_first => self.tell(&entry.path, Change::Content, (None, after)),
@@ -134,7 +138,7 @@ impl<'s> Seen<'s> {
             Found::Metadata => self.tell(&entry.path, Change::Metadata, (after, after)),
             Found::Nothing => self.tell(&entry.path, Change::Added, (None, after)),
             Found::Other(before) => {
-                self.anew.insert(entry.path.clone());
+                self.names.renew(&entry.path);
                 self.tell(&entry.path, Change::Content, (before, after));
             }
         }
@@ -188,9 +192,14 @@ pub fn beside(
     let (jobs, absent) = plan(manifest, request)?;
     let issues_count = absent.len() as u64;
     let mut foreseen = Foreseen { issues: absent, issues_count, ..Foreseen::default() };
-    for job in &jobs {
+    for (number, job) in jobs.iter().enumerate() {
         let mut each = |source: &str, difference: Difference| told(source, difference);
-        foresee(&library, manifest, (job, request), Seen::of(job.source, &mut foreseen, &mut each))?;
+        foresee(
+            &library,
+            manifest,
+            (job, &jobs[..number], request),
+            Seen::of((job.source, &job.names), &mut foreseen, &mut each),
+        )?;
         for issue in spoken(unlocked, job)? {
             foreseen.note(issue.path, issue.reason);
         }
@@ -201,10 +210,11 @@ pub fn beside(
 fn foresee(
     library: &Library<'_>,
     manifest: &Manifest,
-    (job, request): (&Job<'_>, &Request),
+    (job, earlier, request): (&Job<'_>, &[Job<'_>], &Request),
     mut seen: Seen<'_>,
 ) -> Result<(), OpError> {
     let target = Target::at(&job.to, Options { numeric_ids: request.numeric_ids, staged: false })?;
+    let target = target.map(|target| target.sharing(&job.names.several));
     let target = target.as_ref();
     for folder in job.missing_above() {
         if let Some(folder) = find(job.source, &folder, library)? {
@@ -218,7 +228,10 @@ fn foresee(
         }
         found = true;
         match entry {
-            Ok(entry) => foresee_entry(library, job, (target, entry), &mut seen)?,
+            Ok(entry) => {
+                let entry = job.given(entry, earlier, library)?;
+                foresee_entry(library, job, (target, entry), &mut seen)?;
+            }
             Err(error) => seen.note(job.source.name.to_string(), one_line(&error)),
         }
     }
@@ -235,12 +248,14 @@ fn foresee_entry(
 ) -> Result<(), OpError> {
     let original = entry.path.clone();
     if is_needless(job.source, &original, library)? {
+        job.names.lose(&original);
         seen.note(original.to_string(), NEEDLESS.to_owned());
         return Ok(());
     }
-    let entry = job.standing_alone(job.named(entry), library)?;
+    let entry = job.named(entry);
     if let Some((place, strangers)) = job.strangers((&entry, &original), target, library)? {
         if is_open_elsewhere(&place) {
+            job.names.lose(&original);
             seen.note(entry.path.to_string(), IN_USE.to_owned());
             return Ok(());
         }
@@ -249,8 +264,9 @@ fn foresee_entry(
             seen.removed(&stranger, there.map(|there| there.len()));
         }
     }
-    if let Some(found) = seen.look(target, &entry, library) {
-        seen.entry(&entry, found);
+    match seen.look(target, &entry, library) {
+        Some(found) => seen.entry(&entry, found),
+        None => job.names.lose(&original),
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What is given back of which source, where to, and what the snapshot has nothing of.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::base::capture::Skip;
 use crate::base::entry::{Entry, Kind};
@@ -8,9 +9,10 @@ use crate::base::path::{self, EntryPath};
 use crate::base::text::counted;
 use crate::format::manifest::{Manifest, SourceRecord};
 use crate::ops::error::{OpError, Problem};
-use crate::ops::restore::{Issue, Request, apart, live, server};
+use crate::ops::restore::names::Names;
+use crate::ops::restore::{Issue, Request, live, server};
 use crate::ops::show::{self, Part};
-use crate::vault::read::{self, Library};
+use crate::vault::read::Library;
 
 /// A source, and what of it.
 pub(super) type Wanted<'m> = (&'m SourceRecord, EntryPath);
@@ -21,9 +23,15 @@ pub(in crate::ops) struct Job<'m> {
     pub to: PathBuf,
     /// What a source that is one file is called in the folder.
     pub name: EntryPath,
+    /// What becomes of the names of its source, in all that is given back of it.
+    pub names: Arc<Names>,
 }
 
-impl Job<'_> {
+impl<'m> Job<'m> {
+    pub fn of(source: &'m SourceRecord, folder: EntryPath, to: PathBuf) -> Self {
+        Self { source, folder, to, name: own_name(source, &source.root), names: Arc::default() }
+    }
+
     /// The folders above what is restored that are not there, the outermost first.
     pub fn missing_above(&self) -> Vec<EntryPath> {
         let above = std::iter::successors(self.folder.parent(), EntryPath::parent);
@@ -51,16 +59,13 @@ impl Job<'_> {
         Entry { path: self.name.clone(), ..entry }
     }
 
-    /// A hard link to a file outside what is restored becomes a file of its own with the same content.
-    pub fn standing_alone(&self, entry: Entry, library: &Library<'_>) -> Result<Entry, OpError> {
-        let Some(first) = entry.link.as_ref().filter(|first| !first.is_within(&self.folder)) else {
-            return Ok(entry);
+    /// The entry as it is to be given back: linked to what this job, or an `earlier` one of the same source, gives back.
+    pub fn given(&self, entry: Entry, earlier: &[Job<'_>], library: &Library<'_>) -> Result<Entry, OpError> {
+        let is_here = |first: &EntryPath| {
+            let others = earlier.iter().filter(|job| job.source.name == self.source.name).map(|job| &job.folder);
+            Ok(others.chain([&self.folder]).any(|folder| first.is_within(folder)))
         };
-        match read::entries(&self.source.listing, first, library).next() {
-            Some(Ok(original)) if original.path == *first => Ok(apart(entry, original)),
-            Some(Err(error)) => Err(error.into()),
-            _ => Ok(entry),
-        }
+        self.names.given(entry, (self.source, library), is_here)
     }
 }
 
@@ -84,8 +89,15 @@ pub(super) fn plan<'m>(manifest: &'m Manifest, request: &Request) -> Result<(Vec
     let place = |source: &SourceRecord| {
         if several { request.to.join(source.name.as_str()) } else { request.to.clone() }
     };
-    let job = |(source, folder)| Job { source, folder, to: place(source), name: own_name(source, &source.root) };
-    Ok((there.into_iter().map(job).collect(), absent))
+    let mut jobs: Vec<Job<'m>> = Vec::new();
+    for (source, folder) in there {
+        let mut job = Job::of(source, folder, place(source));
+        if let Some(other) = jobs.iter().find(|other| other.source.name == source.name) {
+            job.names = other.names.clone();
+        }
+        jobs.push(job);
+    }
+    Ok((jobs, absent))
 }
 
 /// Parts what a snapshot has from what it has nothing of, and names what else of it was not captured. That is an error where it

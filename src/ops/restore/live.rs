@@ -10,17 +10,20 @@ mod content;
 mod database;
 mod files;
 mod foreseen;
+mod links;
 mod walk;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 use serde::Serialize;
 
 use crate::base::entry::{Entry, Kind};
+use crate::base::name::Name;
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::apply::{Applied, Live, OnDamage};
 use crate::format::manifest::{Manifest, SourceRecord};
@@ -32,6 +35,7 @@ use crate::ops::restore::claims::Claims;
 use crate::ops::restore::ground::{Ground, is_alone};
 use crate::ops::restore::guard::Guard;
 use crate::ops::restore::in_place::Settings;
+use crate::ops::restore::names::Names;
 use crate::ops::restore::server::KIND;
 use crate::ops::restore::swap::{Swapped, Swaps};
 use crate::source::files::target::{Options, Target, is_temporary, through_proc};
@@ -212,8 +216,17 @@ pub(in crate::ops) fn sweep(change: &Change<'_>) -> Result<(), OpError> {
 
 /// The parts of a change that are files.
 pub(in crate::ops) fn places<'c>(change: &Change<'c>, library: &Library<'_>) -> Result<Vec<Place<'c>>, OpError> {
-    let parts = change.action.parts.iter().filter(|part| part.kind != KIND).enumerate();
-    parts.map(|(number, part)| Place::of(change, (number, part), library)).collect()
+    let mut names: BTreeMap<&Name, Arc<Names>> = BTreeMap::new();
+    let mut of = |(number, part): (usize, &'c Touched)| {
+        let names = names.entry(&part.source).or_default().clone();
+        Place::of(change, (number, part), names, library)
+    };
+    file_parts(change).map(&mut of).collect()
+}
+
+/// The parts that are files, by their numbers.
+fn file_parts<'c>(change: &Change<'c>) -> impl Iterator<Item = (usize, &'c Touched)> {
+    change.action.parts.iter().filter(|part| part.kind != KIND).enumerate()
 }
 
 fn works<'w>(
@@ -245,12 +258,17 @@ pub(in crate::ops) struct Place<'c> {
     pub gives: Option<&'c SourceRecord>,
     pub before: Option<Option<&'c SourceRecord>>,
     pub ground: Ground,
+    /// The parts of the same source that are given back before it, by their numbers.
+    earlier: Vec<(usize, EntryPath)>,
+    /// What becomes of the names of files of its source, in all of its parts.
+    names: Arc<Names>,
 }
 
 impl<'c> Place<'c> {
-    pub fn of(
+    fn of(
         change: &Change<'c>,
         (number, part): (usize, &'c Touched),
+        names: Arc<Names>,
         library: &Library<'_>,
     ) -> Result<Self, OpError> {
         let of = |manifest: &'c Manifest| manifest.sources.iter().find(|source| source.name == part.source);
@@ -261,7 +279,8 @@ impl<'c> Place<'c> {
         })?;
         let ground = Ground::of(part, touches, is_alone(touches, library)?)?;
         let before = change.before.map(|manifest| manifest.and_then(of));
-        Ok(Self { number, part, touches, gives: change.gives.and_then(of), before, ground })
+        let earlier = Self::earlier(change, (number, &part.source));
+        Ok(Self { number, part, touches, gives: change.gives.and_then(of), before, ground, earlier, names })
     }
 
     /// The folders above it that are not there, the outermost first.
@@ -330,7 +349,7 @@ impl Work<'_> {
 
     fn target(&self) -> Result<Target, OpError> {
         let options = Options { numeric_ids: self.change.settings.numeric_ids, staged: true };
-        self.place.ground.target(options)
+        Ok(self.place.ground.target(options)?.sharing(&self.place.names.several))
     }
 
     /// Would something be lost that is nowhere else?

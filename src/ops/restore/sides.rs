@@ -78,14 +78,14 @@ impl Restorer<'_> {
         let there = self.job.strangers((entry, original), Some(self.target), self.library)?;
         let Some((place, strangers)) = there else { return Ok(true) };
         if is_in_use(&place) {
-            self.tally.note(entry.path.to_string(), IN_USE.to_owned());
+            self.notes.tally.note(entry.path.to_string(), IN_USE.to_owned());
             return Ok(false);
         }
         for path in strangers {
             match self.target.remove(&path, false) {
-                Ok(_) => self.tally.stale(path.to_string()),
+                Ok(_) => self.notes.tally.stale(path.to_string()),
                 Err(error) => {
-                    self.tally.issue(&path.to_string(), &error);
+                    self.notes.tally.issue(&path.to_string(), &error);
                     return Ok(false);
                 }
             }

@@ -82,14 +82,17 @@ pub enum Outcome {
     Content(FileWriter),
 }
 
+/// Files with several names that were left alone, by the name that was met first. May be shared by all that is restored into
+/// one folder.
+pub type Several = Arc<Mutex<HashMap<(u64, u64), EntryPath>>>;
+
 /// A folder being restored into. Shared by all writers.
 pub struct Target {
     dirs: Dirs,
     owners: Owners,
     issues: Arc<Issues>,
     later: Mutex<Later>,
-    /// Files with several names that were left alone, by the name that was met first.
-    several: Mutex<HashMap<(u64, u64), EntryPath>>,
+    several: Several,
     temporary: Temporary,
     /// How often something took the place of what stood there and differed.
     replaced: Arc<AtomicU64>,
@@ -130,11 +133,16 @@ impl Target {
             staged: options.staged,
             issues: Arc::default(),
             later: Mutex::default(),
-            several: Mutex::default(),
+            several: Arc::default(),
             replaced: Arc::default(),
             is_new,
             temporary: Temporary::new().map_err(|error| closed(error.into()))?,
         })
+    }
+
+    /// The same, where it is known what others left alone in the same folder.
+    pub fn sharing(self, several: &Several) -> Self {
+        Self { several: several.clone(), ..self }
     }
 
     /// Looks at what is there and makes what can be made without content. `extents` is the entry's resolved
@@ -330,19 +338,27 @@ impl Target {
         let Some((file, stat)) = place.existing()? else { return Ok(None) };
         let now = Now::existing(&stat);
         // A file's other names may lie outside the target: its metadata is theirs too and is not for us to change.
-        let matches = || now.matches(Handle::Open(file.as_fd()), meta);
-        let ours = stat.st_nlink == 1 || (matches() && self.is_first_name(&stat, &place.path));
-        if u64::try_from(stat.st_size) != Ok(size) || !ours {
+        let several = stat.st_nlink > 1;
+        let ours = || now.matches(Handle::Open(file.as_fd()), meta) && !self.stays_as_another(&stat, &place.path);
+        if u64::try_from(stat.st_size) != Ok(size) || (several && !ours()) {
             return Ok(None);
         }
         let content = |error| TargetError::Content { path: place.path.to_string(), source: error::Cause(error) };
-        Ok(same(file.as_fd()).map_err(content)?.then_some((file, now)))
+        let is_it = same(file.as_fd()).map_err(content)? && (!several || self.is_first_name(&stat, &place.path));
+        Ok(is_it.then_some((file, now)))
     }
 
-    /// Of a file with several names, one stays. Files that were apart when they were captured become so again.
+    /// Of a file with several names, one stays: the first that is to hold what it holds. Files that were apart when they were
+    /// captured become so again.
     fn is_first_name(&self, stat: &Stat, path: &EntryPath) -> bool {
         let mut several = self.several.lock().unwrap_or_else(PoisonError::into_inner);
         *several.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| path.clone()) == *path
+    }
+
+    /// Does another name of this file stay?
+    fn stays_as_another(&self, stat: &Stat, path: &EntryPath) -> bool {
+        let several = self.several.lock().unwrap_or_else(PoisonError::into_inner);
+        several.get(&(stat.st_dev, stat.st_ino)).is_some_and(|first| first != path)
     }
 
     /// Makes the file under its own name, if nothing stands there and it may be seen half written.

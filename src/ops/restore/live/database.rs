@@ -73,24 +73,12 @@ impl Place<'_> {
         Ok(Some(Meant { named: alone(wanted.clone(), record, library)?, carrier }))
     }
 
-    /// Is a path among those that are changed?
-    pub(super) fn is_touched(&self, path: &EntryPath, library: &Library<'_>) -> Result<bool, OpError> {
-        // What a listing links to is in it.
-        let is_same = self.gives.is_some_and(|gives| gives.listing == self.touches.listing);
-        Ok(path.is_within(&self.part.path) && (is_same || find(self.touches, path, library)?.is_some()))
-    }
-
     /// Is what the safety snapshot has what is to be there? Of a link that holds only where the same is true of the name
     /// that carries the content, which need not be touched.
-    pub(super) fn is_there(&self, wanted: &Entry, now: Option<&Entry>, library: &Library<'_>) -> Result<bool, OpError> {
+    fn is_there(&self, wanted: &Entry, now: Option<&Entry>, library: &Library<'_>) -> Result<bool, OpError> {
         if now != Some(wanted) {
             return Ok(false);
         }
-        Ok(wanted.link.is_none() || self.is_touched_or_same(wanted, library)?)
-    }
-
-    /// May a later name of a file be made a link to the first? Not where that is not touched and holds something else by now.
-    pub(super) fn is_touched_or_same(&self, wanted: &Entry, library: &Library<'_>) -> Result<bool, OpError> {
         let (Some(first), Some(record)) = (&wanted.link, self.gives) else { return Ok(true) };
         let Some(before) = self.before.flatten() else { return Ok(true) };
         if before.listing == record.listing || self.is_touched(first, library)? {
@@ -261,11 +249,12 @@ impl Work<'_> {
         let id = self.place.ground.database(&wanted.path).and_then(|live| live.id());
         if !self.change.claims.decides_over_database(self.place.number, &wanted.path, id) {
             if let Some(other) = self.place.rival(database, (id, self.change.claims), self.library)? {
-                self.tally.note(self.place.shown(&wanted.path), other);
+                self.lost(&wanted.path, other);
             }
             return Ok(());
         }
         if let Some(odd) = self.place.odd_for_database(&wanted.path) {
+            self.place.names.lose(&wanted.path);
             // What stands in the place of a folder is told with the folder.
             if !self.place.is_below_odd_folder(&wanted.path) {
                 self.tally.note(self.place.shown(&wanted.path), odd);
@@ -276,7 +265,7 @@ impl Work<'_> {
             // The app has made another one there, which SQLite cannot turn into this one.
             Err(OpError::Apply(ApplyError::Encoding { .. })) => {
                 let reason = "left alone: its text encoding is another one; move it away and run this again";
-                self.tally.note(self.place.shown(&wanted.path), reason.to_owned());
+                self.lost(&wanted.path, reason.to_owned());
                 return Ok(());
             }
             applied => applied?,

@@ -4,10 +4,11 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
 use crate::engine::sqlite::apply;
 use crate::ops::error::OpError;
-use crate::ops::restore::batch::Batch;
+use crate::ops::restore::batch::{Batch, Notes};
 use crate::ops::restore::live::walk::{Step, Trouble};
 use crate::ops::restore::live::{Given, OPEN, UNSAVED, Work, find, stem};
-use crate::ops::restore::{Job, Restorer, alone};
+use crate::ops::restore::{Job, Restorer};
+use crate::source::files::target::Target;
 
 impl Work<'_> {
     /// Everything that is no database.
@@ -17,11 +18,12 @@ impl Work<'_> {
         let ground = &self.place.ground;
         let name = ground.named(&EntryPath::root());
         let to = ground.folder().to_owned();
-        let job = Job { source: record, folder: self.place.part.path.clone(), to, name };
-        let control = &*self.change.settings.control;
-        let (tally, batch) = (self.tally, Batch::default());
-        let (library, careful) = (self.library, false);
-        let mut restorer = Restorer { library, job: &job, target: &target, tally, control, batch, careful };
+        let names = self.place.names.clone();
+        let job = Job { source: record, folder: self.place.part.path.clone(), to, name, names };
+        let (library, tally, control) = (self.library, self.tally, &*self.change.settings.control);
+        let notes = Notes { tally, names: &self.place.names, control };
+        let (batch, careful) = (Batch::default(), false);
+        let mut restorer = Restorer { library, job: &job, target: &target, notes, batch, careful };
         // Folders that have to be made are made as they were.
         for folder in &self.above {
             if let Some(folder) = find(record, folder, self.library)? {
@@ -42,7 +44,7 @@ impl Work<'_> {
             }
             let odd = (wanted.kind == Kind::Dir).then(|| self.place.odd_for_folder(&step.path)).flatten();
             if let Some(odd) = odd {
-                tally.note(self.place.shown(&step.path), odd);
+                self.lost(&step.path, odd);
                 blocked = Some(step.path);
                 continue;
             }
@@ -56,7 +58,9 @@ impl Work<'_> {
         // What had been left beside a database that was not there.
         for side in sides {
             given.changed = true;
-            restorer.entry(side)?;
+            if let Some(side) = self.as_given(side, &target)? {
+                restorer.entry(side)?;
+            }
         }
         restorer.flush()?;
         for issue in target.seal() {
@@ -87,22 +91,38 @@ impl Work<'_> {
         given: &mut Given,
     ) -> Result<(), OpError> {
         let is_folder = wanted.kind == Kind::Dir;
-        let is_there = self.place.is_there(&wanted, now, self.library)?;
         if !is_folder && self.is_unsaved(path, now) {
-            self.tally.note(self.place.shown(path), UNSAVED.to_owned());
+            self.lost(path, UNSAVED.to_owned());
             return Ok(());
         }
-        if !is_folder && is_there {
+        let Some(wanted) = self.as_given(wanted, restorer.target)? else { return Ok(()) };
+        let is_there = now == Some(&wanted);
+        // What it was linked to may have been replaced: that of a link is looked at once more.
+        if !is_folder && is_there && wanted.link.is_none() {
             restorer.target.leave(&wanted);
             self.tally.identical(&self.change.settings.control, &wanted);
             return Ok(());
         }
         given.changed |= !is_there;
-        let wanted = match (self.place.gives, self.place.is_touched_or_same(&wanted, self.library)?) {
-            (Some(record), false) => alone(wanted, record, self.library)?,
-            _ => wanted,
-        };
         restorer.entry(wanted)
+    }
+
+    /// The entry as it is to be given back; nothing where it is left alone, which is told.
+    fn as_given(&self, wanted: Entry, target: &Target) -> Result<Option<Entry>, OpError> {
+        let path = wanted.path.clone();
+        Ok(match self.place.given(wanted, self.change.claims, (self.library, Some(target)))? {
+            Ok(entry) => Some(entry),
+            Err(reason) => {
+                self.lost(&path, reason);
+                None
+            }
+        })
+    }
+
+    /// Tells that something is left alone: nothing is to be linked to it.
+    pub(super) fn lost(&self, path: &EntryPath, reason: String) {
+        self.place.names.lose(path);
+        self.tally.note(self.place.shown(path), reason);
     }
 
     /// A database, or what SQLite keeps beside one.

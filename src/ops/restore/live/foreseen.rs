@@ -19,7 +19,6 @@ use crate::engine::sqlite::held::PlainFile;
 use crate::ops::actions::Kind as ActionKind;
 use crate::ops::backup::Planned;
 use crate::ops::error::{OpError, Problem};
-use crate::ops::restore::alone;
 use crate::ops::restore::foreseen::{Foreseen, Seen, Told};
 use crate::ops::restore::live::content::Origin;
 use crate::ops::restore::live::database::Meant;
@@ -41,8 +40,8 @@ pub(in crate::ops) fn foresee(
     for place in places(change, &library)? {
         let mut each = |source: &str, difference| told(source, difference);
         let options = Options { numeric_ids: change.settings.numeric_ids, staged: true };
-        let target = Target::at(place.ground.folder(), options)?;
-        let seen = Seen::of(place.touches, foreseen, &mut each);
+        let target = Target::at(place.ground.folder(), options)?.map(|target| target.sharing(&place.names.several));
+        let seen = Seen::of((place.touches, &place.names), foreseen, &mut each);
         let (databases, gone) = (BTreeSet::new(), BTreeSet::new());
         let look = Look { change, place: &place, library: &library, target: target.as_ref(), configured, databases };
         Looking { look, seen, gone, folders: Vec::new() }.all()?;
@@ -110,30 +109,43 @@ impl Looking<'_> {
             return self.database(&database).map(|()| None);
         }
         if is_needless(record, &step.path, library)? {
-            self.seen.note(place.shown(&step.path), NEEDLESS.to_owned());
+            self.lost(&step.path, NEEDLESS.to_owned());
             return Ok(None);
         }
         if wanted.kind == Kind::Dir
             && let Some(odd) = place.odd_for_folder(&step.path)
         {
-            self.seen.note(place.shown(&step.path), odd);
+            self.lost(&step.path, odd);
             return Ok(Some(step.path));
         }
         let meant = place.meant(&wanted, library)?;
         let is_odd = meant.is_some() && place.odd_for_database(&step.path).is_some();
         if wanted.kind != Kind::Dir && !is_odd && self.look.is_unsaved(&step.path) {
-            self.seen.note(place.shown(&step.path), UNSAVED.to_owned());
+            self.lost(&step.path, UNSAVED.to_owned());
             return Ok(None);
         }
         if let Some(meant) = meant {
             return self.database(&meant).map(|()| None);
         }
-        let wanted = self.look.standing(wanted)?;
+        let wanted = match place.given(wanted, self.look.change.claims, (library, self.look.target))? {
+            Ok(entry) => entry,
+            Err(reason) => {
+                self.lost(&step.path, reason);
+                return Ok(None);
+            }
+        };
         let named = Entry { path: place.ground.named(&wanted.path), ..wanted };
-        if let Some(found) = self.seen.look(self.look.target, &named, library) {
-            self.seen.entry(&named, found);
+        match self.seen.look(self.look.target, &named, library) {
+            Some(found) => self.seen.entry(&named, found),
+            None => place.names.lose(&step.path),
         }
         Ok(None)
+    }
+
+    /// Something would be left alone: nothing would be linked to it.
+    fn lost(&mut self, path: &EntryPath, reason: String) {
+        self.look.place.names.lose(path);
+        self.seen.note(self.look.place.shown(path), reason);
     }
 
     /// A database, by whichever of its names or logs it was met first.
@@ -147,11 +159,12 @@ impl Looking<'_> {
         let id = live.as_ref().and_then(DatabaseFile::id);
         if !change.claims.decides_over_database(place.number, &wanted.path, id) {
             if let Some(other) = place.rival(database, (id, change.claims), library)? {
-                self.seen.note(place.shown(&wanted.path), other);
+                self.lost(&wanted.path, other);
             }
             return Ok(());
         }
         if let Some(odd) = place.odd_for_database(&wanted.path) {
+            place.names.lose(&wanted.path);
             if !place.is_below_odd_folder(&wanted.path) {
                 self.seen.note(place.shown(&wanted.path), odd);
             }
@@ -228,18 +241,6 @@ impl Looking<'_> {
 }
 
 impl Look<'_> {
-    /// A later name of a file becomes a file of its own where the first is not touched and holds something else by now.
-    fn standing(&self, wanted: Entry) -> Result<Entry, OpError> {
-        let (Some(record), Some(first)) = (self.place.gives, &wanted.link) else { return Ok(wanted) };
-        if self.place.is_touched(first, self.library)? {
-            return Ok(wanted);
-        }
-        match find(record, first, self.library)? {
-            Some(carrier) if !self.is_as(&carrier) => alone(wanted, record, self.library),
-            _ => Ok(wanted),
-        }
-    }
-
     /// Would something be lost that is nowhere else?
     fn is_unsaved(&self, path: &EntryPath) -> bool {
         let ground = &self.place.ground;

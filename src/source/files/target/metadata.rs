@@ -16,16 +16,15 @@ use crate::base::entry::{Entry, Kind};
 use crate::base::path::EntryPath;
 
 impl Target {
-    /// A file is there as it should be, and stays so.
-    pub fn leave(&self, entry: &Entry) {
+    /// A file is there as it should be, and stays so. Is this the name that it stays for, where it has several?
+    pub fn leave(&self, entry: &Entry) -> bool {
         if entry.kind != Kind::File || entry.link.is_some() {
-            return;
+            return true;
         }
-        let Ok(dir) = self.dirs.parent(&entry.path, Missing::Fail) else { return };
-        if let Ok(stat) = (Place { dir, path: entry.path.clone() }).look()
-            && stat.st_nlink > 1
-        {
-            self.is_first_name(&stat, &entry.path);
+        let Ok(dir) = self.dirs.parent(&entry.path, Missing::Fail) else { return true };
+        match (Place { dir, path: entry.path.clone() }).look() {
+            Ok(stat) if stat.st_nlink > 1 => self.is_first_name(&stat, &entry.path),
+            _ => true,
         }
     }
 
