@@ -9,8 +9,8 @@ use strongroom::format::manifest::Manifest;
 use strongroom::ops::choose::Named;
 use strongroom::ops::damaged::Damaged;
 use strongroom::ops::error::OpError;
-use strongroom::ops::restore::whose::Chosen;
 use strongroom::ops::query::{Query, Request, Statement};
+use strongroom::ops::restore::whose::Chosen;
 use strongroom::vault::select::Filter;
 
 use crate::answer::{Answer, Format};
