@@ -3,10 +3,12 @@
 //! Owns the words: a value, a table with its columns, keys and references, and the seam to the stores that hold them.
 //! Never knows a store: what a value means to one is the store's own affair.
 
+mod sameness;
 mod seam;
 mod table;
 mod value;
 
+pub use sameness::{Letters, Numbers};
 pub use seam::{Change, Each, EachTouched, Ended, Records, Rules, Touched};
-pub use table::{Column, OnDelete, PART, Reference, Table, lies_in, pick};
+pub use table::{Column, OnDelete, PART, Reference, Table, Unique, lies_in, pick};
 pub use value::{Key, Row, Value, alike, like, plain};

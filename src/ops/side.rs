@@ -95,6 +95,10 @@ impl Records for Side {
         self.records().matching(table, condition, wanted, each)
     }
 
+    fn is_loose(&self, child: (&Table, &[usize]), parent: (&Table, &[usize])) -> bool {
+        self.records().is_loose(child, parent)
+    }
+
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
         self.records().typed(table, column, text)
     }

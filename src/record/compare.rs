@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use sha2::{Digest, Sha256};
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, PART, Records, Row, Table, Value, lies_in, plain};
+use crate::base::record::{Key, PART, Records, Row, Table, Value, lies_in};
 use crate::record::error::RecordError;
 use crate::record::plan::Glimpse;
 
@@ -25,6 +25,15 @@ pub struct Seen {
 impl Seen {
     pub fn of(row: &[Value]) -> Self {
         Self { columns: row.iter().map(glimpse).collect() }
+    }
+
+    /// What it holds in some columns, unless that is too long to be kept.
+    pub fn values(&self, columns: &[usize]) -> Option<Row> {
+        let value = |at: &usize| match &self.columns[*at] {
+            Glimpse::Value(value) => Some(value.clone()),
+            Glimpse::Long { .. } => None,
+        };
+        columns.iter().map(value).collect()
     }
 
     /// Tells the row from every other.
@@ -117,12 +126,14 @@ pub fn matched(
     let fetched: Vec<usize> = by.iter().chain(wanted).copied().collect();
     let mut asked: HashMap<Row, Vec<usize>> = HashMap::new();
     for (at, values) in values.iter().enumerate() {
-        asked.entry(plain(values)).or_default().push(at);
+        asked.entry(table.forms(by, values)).or_default().push(at);
     }
     let (mut hit, mut strange) = (vec![false; values.len()], false);
+    let is_loose = table.is_loose(by);
     let mut take = |mut row: Row| {
         let rest = row.split_off(by.len());
-        match asked.get(&plain(&row)) {
+        strange |= is_loose;
+        match asked.get(&table.forms(by, &row)) {
             None => strange = true,
             Some(asked) => asked.iter().for_each(|&at| {
                 hit[at] = true;
@@ -132,9 +143,9 @@ pub fn matched(
         Ok::<(), Explained>(())
     };
     records.find(table, by, values, &fetched, &mut take)?;
-    // What a store takes for the same, letters of another case say, only the store knows.
-    let lowered = |row: &Row| plain(row).into_iter().map(Value::lowered).collect::<Row>();
-    if !strange && values.iter().map(lowered).collect::<HashSet<_>>().len() == asked.len() {
+    // What a store takes for the same beyond that, letters of another case say, only the store knows.
+    let lowered = |row: &Row| row.iter().cloned().map(Value::lowered).collect::<Row>();
+    if !strange && asked.keys().map(lowered).collect::<HashSet<_>>().len() == asked.len() {
         return Ok(());
     }
     for (at, values) in values.iter().enumerate().filter(|(at, _)| !hit[*at]) {

@@ -40,6 +40,10 @@ pub enum RecordError {
     Newer { table: String, key: String },
     #[error("{table} {key} is newer and refers to what would be removed of {to}")]
     Refers { table: String, key: String, to: String },
+    #[error(
+        "{table} {key} is newer and may refer to what would be removed of {to}: its {columns} can equal another value"
+    )]
+    MayRefer { table: String, key: String, to: String, columns: String },
     #[error("it is not known whether what was written lasts: {reason}")]
     Unknown { reason: String },
     #[error("{other} refused to commit what {lasting} had already: {reason}")]
@@ -104,7 +108,7 @@ impl Explain for RecordError {
             Self::Moved { .. } => "nothing was written; run it again to see the plan as it is now",
             Self::Dangling { .. } | Self::Circle { .. } => "nothing was written; see the plan with --dry-run",
             Self::Newer { .. } => "nothing was changed; --force takes it back all the same, and what is newer with it",
-            Self::Refers { .. } => {
+            Self::Refers { .. } | Self::MayRefer { .. } => {
                 "nothing was changed; delete that row or let it refer to something else, then undo again"
             }
             Self::SameName { .. } => "give the source another name, or leave others out with --alone",

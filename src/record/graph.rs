@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{Each, OnDelete, PART, Records, Row, Table, Value, lies_in, pick, plain};
+use crate::base::record::{Each, OnDelete, PART, Records, Row, Table, Value, lies_in, pick};
 use crate::base::text::nearest;
 use crate::record::error::RecordError;
 use crate::record::model::{Columns, Model, Relation, placeholders};
@@ -159,11 +159,7 @@ impl Graph {
 
     /// What a link refers to by these values, so that what a store takes for the same is the same.
     pub fn meant(&self, table: usize, columns: &[usize], values: &[Value]) -> Row {
-        let one = |(value, at): (Value, &usize)| match self.tables[table].columns[*at].ignores_case {
-            true => value.lowered(),
-            false => value,
-        };
-        plain(values).into_iter().zip(columns).map(one).collect()
+        self.tables[table].forms(columns, values)
     }
 
     /// Do the rows of a table do nothing but tie others together? Its key is made of references, and nothing refers to it.
@@ -212,7 +208,7 @@ impl Graph {
         if values.is_empty() {
             return Ok(());
         }
-        let shape = child.referring(&link.columns, parent, &link.to);
+        let shape = child.referring(&link.columns, parent, &link.to, link.is_declared);
         let mut take = |ties: Row| if self.holds(link, &ties) { each(ties) } else { Ok(()) };
         Ok(records.find(&shape, &link.columns, &Vec::from_iter(values), &self.ties[link.child], &mut take)?)
     }

@@ -11,7 +11,7 @@ mod traits;
 mod value;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use crate::base::record::{Change, Key, PART, Records, Row, Table, Value, lies_in, like};
@@ -110,7 +110,7 @@ impl Place {
     }
 }
 
-/// By the values of some columns; nothing for what is being looked at.
+/// By the values of some columns, in the form in which these compare; nothing for what is being looked at.
 type Known = HashMap<Place, HashMap<Row, Option<Standing>>>;
 
 pub struct Judge<'j> {
@@ -148,13 +148,23 @@ impl<'j> Judge<'j> {
 
     /// Takes in that a row has another key in live data: what refers to it is expected to refer to that.
     pub fn moved(&self, table: usize, key: &Key, into: &Key) {
-        self.moved.borrow_mut().insert((table, key.clone()), into.clone());
+        self.moved.borrow_mut().insert((table, self.own_form(table, key)), into.clone());
     }
 
     /// Takes in what is known of a row by its key.
     pub fn settle(&self, table: usize, key: &Key, standing: Standing) {
-        let place = self.by_key(table);
-        self.known.borrow_mut().entry(place).or_default().insert(key.clone(), Some(standing));
+        let (place, key) = (self.by_key(table), self.own_form(table, key));
+        self.known.borrow_mut().entry(place).or_default().insert(key, Some(standing));
+    }
+
+    /// A key so that it is the same however it is written.
+    fn own_form(&self, table: usize, key: &[Value]) -> Row {
+        let table = &self.sides.graph.tables[table];
+        table.forms(&table.key, key)
+    }
+
+    fn form(&self, place: &Place, values: &[Value]) -> Row {
+        self.sides.graph.tables[place.table].forms(&place.by, values)
     }
 
     fn by_key(&self, table: usize) -> Place {
@@ -175,7 +185,7 @@ impl<'j> Judge<'j> {
         self.learn(0, place, values)?;
         let known = self.known.borrow();
         let of = known.get(place);
-        let one = |row: &Row| of.and_then(|of| *of.get(row)?).unwrap_or(Standing::Gone);
+        let one = |row: &Row| of.and_then(|of| *of.get(&self.form(place, row))?).unwrap_or(Standing::Gone);
         Ok(values.iter().map(one).collect())
     }
 
@@ -185,19 +195,22 @@ impl<'j> Judge<'j> {
     }
 
     fn learn(&self, depth: usize, place: &Place, values: &[Row]) -> Result<(), RecordError> {
-        let fresh: BTreeSet<Row> = {
+        // What is written in several ways is looked at once.
+        let fresh: BTreeMap<Row, Row> = {
             let known = self.known.borrow();
             let of = known.get(place);
-            values.iter().filter(|row| of.is_none_or(|of| !of.contains_key(*row))).cloned().collect()
+            let all = values.iter().map(|row| (self.form(place, row), row.clone()));
+            all.filter(|(form, _)| of.is_none_or(|of| !of.contains_key(form))).collect()
         };
         if depth > DEEP {
             return Ok(());
         }
         for some in Vec::from_iter(fresh).chunks(BATCH) {
-            let open = some.iter().map(|row| (row.clone(), None));
+            let (forms, some): (Vec<Row>, Vec<Row>) = some.iter().cloned().unzip();
+            let open = forms.iter().map(|form| (form.clone(), None));
             self.known.borrow_mut().entry(place.clone()).or_default().extend(open);
-            let found = self.look(depth, place, some)?;
-            let found = some.iter().cloned().zip(found.into_iter().map(Some));
+            let found = self.look(depth, place, &some)?;
+            let found = forms.into_iter().zip(found.into_iter().map(Some));
             self.known.borrow_mut().entry(place.clone()).or_default().extend(found);
         }
         Ok(())
@@ -229,16 +242,27 @@ impl<'j> Judge<'j> {
         })?;
         seen.keys().for_each(|at| standing[*at] = Standing::Newer);
         let wanted: Vec<usize> = (0..values.len()).filter(|at| seen.contains_key(at)).collect();
-        let asked: Vec<Row> = wanted.iter().map(|at| values[*at].clone()).collect();
         let mut all = graph.with_ties(*table);
         all.extend((!parts.is_empty()).then_some(PART));
         let mut found: Vec<(usize, Option<Found>)> = Vec::new();
-        matched(snapshot, shape, by, &asked, &all, &mut |at, mut row| {
-            if reached(&row) {
-                row.truncate(row.len() - usize::from(!parts.is_empty()));
-                found.push((wanted[at], self.found(*table, row)));
-            }
-        })?;
+        let look = |wanted: &[usize], asked: &[Row], found: &mut Vec<(usize, Option<Found>)>| {
+            matched(snapshot, shape, by, asked, &all, &mut |at, mut row| {
+                if reached(&row) {
+                    row.truncate(row.len() - usize::from(!parts.is_empty()));
+                    found.push((wanted[at], self.found(*table, row)));
+                }
+            })
+        };
+        let asked: Vec<Row> = wanted.iter().map(|at| values[*at].clone()).collect();
+        look(&wanted, &asked, &mut found)?;
+        // What only the store knows to be the same, live data may have as the snapshot has it.
+        if there.is_loose(&now) && !by.iter().any(|at| fit.retyped.contains(at)) {
+            let is_found = |at: &usize| found.iter().any(|(one, _)| one == at);
+            let left = wanted.iter().filter(|at| !is_found(at));
+            let (left, asked): (Vec<usize>, Vec<Row>) =
+                left.filter_map(|at| Some((*at, seen[at].values(&now)?))).unzip();
+            look(&left, &asked, &mut found)?;
+        }
         let (mut places, mut pairs) = (Vec::new(), Vec::new());
         for (at, found) in &found {
             // A row that the live table cannot hold any more is compared with nothing.
@@ -264,7 +288,8 @@ impl<'j> Judge<'j> {
         for (at, target) in &targets {
             let link = &graph.links[*at];
             let moved = self.moved.borrow();
-            let into = moved.get(&(link.parent, target.clone())).filter(|_| link.to == graph.tables[link.parent].key);
+            let meant = self.own_form(link.parent, target);
+            let into = moved.get(&(link.parent, meant)).filter(|_| link.to == graph.tables[link.parent].key);
             for (column, value) in link.columns.iter().zip(into.into_iter().flatten()) {
                 row[*column] = like(&row[*column], value);
             }
@@ -317,7 +342,7 @@ impl<'j> Judge<'j> {
             let known = self.known.borrow();
             let of = known.get(&place);
             for row in values {
-                let standing = of.and_then(|of| *of.get(&row)?);
+                let standing = of.and_then(|of| *of.get(&self.form(&place, &row))?);
                 parents.insert((at, row), standing);
             }
         }

@@ -14,6 +14,7 @@ use crate::record::apply::end;
 use crate::record::compare;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
+use crate::record::loose::{is_loose, strays};
 use crate::record::plan::shown;
 use crate::record::trace::{BeforeCommit, Trace, Written, children, look_at};
 
@@ -379,7 +380,30 @@ impl<'t> Going<'t> {
             if let Some((table, key)) = newer {
                 return Err(RecordError::Refers { table, key, to: graph.tables[*parent].name.clone() });
             }
+            not_loosely(graph, live, *parent, &|table, key| allowed.contains(&(table, key)))?;
         }
         Ok(())
     }
+}
+
+/// Does nothing that is newer refer to rows of a table by values that this store does not compare itself?
+fn not_loosely(
+    graph: &Graph,
+    live: &dyn Change,
+    parent: usize,
+    is_older: &dyn Fn(&str, &Key) -> bool,
+) -> Result<(), RecordError> {
+    for link in graph.links.iter().filter(|link| link.parent == parent && is_loose(live, graph, link)) {
+        let (child, mut newer) = (&graph.tables[link.child], None);
+        strays(live, graph, link, &mut |key| {
+            if newer.is_none() && !is_older(&child.name, &key) {
+                newer = Some(shown(&key));
+            }
+        })?;
+        if let Some(key) = newer {
+            let (table, to) = (child.name.clone(), graph.tables[parent].name.clone());
+            return Err(RecordError::MayRefer { table, key, to, columns: child.names(&link.columns).join(", ") });
+        }
+    }
+    Ok(())
 }

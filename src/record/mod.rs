@@ -14,6 +14,7 @@ mod fired;
 pub mod graph;
 pub mod identity;
 pub mod inverse;
+pub mod loose;
 pub mod model;
 pub mod order;
 pub mod plan;

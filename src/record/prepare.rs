@@ -16,6 +16,7 @@ mod stranger;
 
 pub use notes::without_key;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::base::error::Explained;
@@ -144,6 +145,7 @@ pub fn plan(ground: &Ground<'_>, closure: &Closure, title: Title) -> Result<Plan
     work.refuse_taken();
     let mut steps = work.steps(&placed);
     work.notes_on(&steps, &relinks)?;
+    work.loose()?;
     steps.extend(relinks);
     let tables = ground.graph.tables.iter().enumerate().map(|(at, table)| work.heading(at, table)).collect();
     let Title { snapshot, database, asked } = title;
@@ -184,6 +186,8 @@ struct Work<'w> {
     order: Vec<usize>,
     /// For each link, what rows refer to by it that neither is in live data nor comes back: values, and the row's key.
     absent: Vec<HashMap<Row, Key>>,
+    /// For each table, the keys of what comes back, however they are written.
+    spelled: Vec<OnceCell<HashMap<Row, Key>>>,
 }
 
 impl<'w> Work<'w> {
@@ -205,6 +209,7 @@ impl<'w> Work<'w> {
             taken: HashSet::new(),
             order: order::tables(ground.graph),
             absent: vec![HashMap::new(); ground.graph.links.len()],
+            spelled: vec![OnceCell::new(); closure.members.len()],
         }
     }
 

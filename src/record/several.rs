@@ -138,6 +138,16 @@ impl<S: Records + ?Sized> Records for Several<S> {
         self.store(at).matching(&table, condition, wanted, each)
     }
 
+    /// What refers to another store is compared here.
+    fn is_loose(&self, child: (&Table, &[usize]), parent: (&Table, &[usize])) -> bool {
+        match (self.own(child.0), self.own(parent.0)) {
+            (Ok((at, own)), Ok((other, to))) if at == other => {
+                self.store(at).is_loose((&own, child.1), (&to, parent.1))
+            }
+            _ => false,
+        }
+    }
+
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
         let (at, table) = self.own(table)?;
         self.store(at).typed(&table, column, text)

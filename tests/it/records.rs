@@ -32,6 +32,7 @@ mod moved_on;
 pub mod random;
 mod reuse;
 mod rules;
+mod spelled;
 mod strangers;
 
 /// A database before it was harmed, and the live one.

@@ -34,6 +34,12 @@ pub trait Records {
         each: &mut Each<'_>,
     ) -> Result<(), Explained>;
 
+    /// Columns of one table that refer to those of another: may equal values of both be written in ways that a search does
+    /// not find? Stores that compare values themselves find all of them.
+    fn is_loose(&self, _child: (&Table, &[usize]), _parent: (&Table, &[usize])) -> bool {
+        false
+    }
+
     /// A value that a person typed, as this column would keep it.
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained>;
 }

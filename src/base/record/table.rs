@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::record::{Key, Row, Value};
+use crate::base::record::{Key, Letters, Numbers, Row, Value};
 
 /// What columns are called that people know a row by, the best first: in small letters, with nothing between words.
 const NAMES: [&str; 3] = ["name", "fullname", "displayname"];
@@ -27,7 +27,9 @@ pub struct Table {
     /// The key is a number the store gives every row, which is its first column; there is no other.
     pub numbered: bool,
     /// Other columns that no two rows may share.
-    pub unique: Vec<Vec<usize>>,
+    pub unique: Vec<Unique>,
+    /// What else no two rows may share, by the names of indexes: it cannot be looked up ahead.
+    pub unseen: Vec<String>,
     pub references: Vec<Reference>,
     /// Tables whose rows these are too, where one inherits from another: what holds for rows of theirs holds for these.
     pub inherits: Vec<String>,
@@ -44,8 +46,20 @@ pub struct Column {
     pub required: bool,
     /// The store has a value for it where none is given.
     pub default: Option<String>,
-    /// Text in it is the same in small and capital letters.
-    pub ignores_case: bool,
+    /// Which differences between its texts do not count.
+    pub letters: Letters,
+    /// How numbers and text that reads as one compare.
+    pub numbers: Numbers,
+    /// Values of it may be the same in ways that only the store knows: an interval of a day is one of 24 hours.
+    pub is_loose: bool,
+}
+
+/// Columns that no two rows may share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unique {
+    pub columns: Vec<usize>,
+    /// How each of them is compared for it, where that is not how the column itself is.
+    pub letters: Vec<Letters>,
 }
 
 /// Rows of one table that belong to rows of another.
@@ -98,15 +112,6 @@ impl Table {
         self.names(&self.key)
     }
 
-    /// The same table, with these columns compared as those that they refer to are.
-    pub fn referring(&self, columns: &[usize], to: &Table, to_columns: &[usize]) -> Self {
-        let mut table = self.clone();
-        for (at, to_at) in columns.iter().zip(to_columns) {
-            table.columns[*at].ignores_case |= to.columns[*to_at].ignores_case;
-        }
-        table
-    }
-
     /// The columns by which people know its rows, going by what they are called and by what tells rows apart: the best first.
     /// Columns of the key are none of them: it says those already.
     pub fn titles(&self) -> Vec<Vec<usize>> {
@@ -116,7 +121,7 @@ impl Table {
         let names: Vec<usize> = NAMES.iter().filter_map(|word| place(word)).chain(own("name")).collect();
         let persons = PERSONS.iter().filter_map(|pair| Some(vec![place(pair[0])?, place(pair[1])?]));
         let others: Vec<usize> = own("title").into_iter().chain(OTHERS.iter().filter_map(|word| place(word))).collect();
-        let unique = names.iter().chain(&others).filter(|at| self.unique.iter().any(|columns| columns[..] == [**at]));
+        let unique = names.iter().chain(&others).filter(|at| self.unique.iter().any(|one| one.columns[..] == [**at]));
         let one = |at: &usize| vec![*at];
         let ordered = unique.map(one).chain(names.iter().map(one)).chain(persons).chain(others.iter().map(one));
         let mut titles: Vec<Vec<usize>> = Vec::new();
@@ -171,7 +176,10 @@ mod tests {
             name: name.to_owned(),
             columns: columns.iter().map(column).collect(),
             key: vec![0],
-            unique: (0..columns.len()).filter(|at| columns[*at].ends_with('!')).map(|at| vec![at]).collect(),
+            unique: (0..columns.len())
+                .filter(|at| columns[*at].ends_with('!'))
+                .map(|at| Unique { columns: vec![at], ..Unique::default() })
+                .collect(),
             ..Table::default()
         };
         table.titles().iter().map(|title| table.names(title).join(" ")).collect()

@@ -101,6 +101,12 @@ pub struct Shape {
     /// Columns whose text is the same in small and capital letters.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub ignores_case: BTreeSet<String>,
+    /// Columns whose collation takes texts for the same that are written in different ways.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub collated: BTreeSet<String>,
+    /// Columns of enumerations.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub enumerated: BTreeSet<String>,
     /// The types under those of columns whose type is a domain.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub bases: BTreeMap<String, String>,

@@ -14,6 +14,7 @@ mod making;
 mod parts;
 mod place;
 mod rules;
+mod sameness;
 pub mod schema;
 pub mod value;
 mod watch;

@@ -5,6 +5,7 @@
 
 mod error;
 mod read;
+mod reading;
 mod schema;
 mod watch;
 mod write;

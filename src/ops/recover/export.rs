@@ -26,6 +26,7 @@ use crate::ops::side::Side;
 use crate::record::closure::{Closure, Walk, Why};
 use crate::record::graph::{Graph, Link};
 use crate::record::identity::Standing;
+use crate::record::loose;
 use crate::record::order;
 use crate::source::files::target::{Options, Target};
 use crate::vault::random::Desk;
@@ -48,6 +49,9 @@ pub struct Exported {
     pub needed: BTreeMap<String, u64>,
     pub files: u64,
     pub bytes: u64,
+    /// What may belong to the records too and was not found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub doubts: Vec<String>,
     /// What of the snapshot was read for it.
     #[serde(skip)]
     pub read: Vec<Part>,
@@ -85,6 +89,7 @@ pub fn export(
         out.row(table, &placed.key, kept)?;
     }
     let mut done = out.finish()?;
+    done.doubts = loose::doubts(kept, &graph, &closure, &|_| false)?;
     done.read.extend(std::iter::once(place.part()).chain(together.parts()));
     linked(&kit, &closure, &desk, folder, &mut done)?;
     Ok(done)

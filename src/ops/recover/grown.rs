@@ -81,6 +81,10 @@ impl Records for Grown {
         if self.lacks(table) { Ok(()) } else { self.live.matching(table, condition, wanted, each) }
     }
 
+    fn is_loose(&self, child: (&Table, &[usize]), parent: (&Table, &[usize])) -> bool {
+        self.live.is_loose(child, parent)
+    }
+
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {
         self.live.typed(table, column, text)
     }

@@ -64,8 +64,9 @@ impl Traits {
             return Some(Kin::Another);
         }
         let exact = births.iter().any(|(at, kept, _)| is_exact(kept) && !self.is_default(*at, kept));
+        let unique = self.live.unique.iter().map(|one| &one.columns);
         let single = |columns: &&Vec<usize>| columns.len() == 1;
-        let own = [&self.live.key, &self.births].into_iter().chain(&self.live.unique).filter(single).flatten();
+        let own = [&self.live.key, &self.births].into_iter().chain(unique).filter(single).flatten();
         let mut values = own.filter_map(|at| Some((pair.value(*at)?, &pair.live[*at])));
         let random = values.any(|(kept, live)| kept == live && is_random(kept));
         if exact || random {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{OnDelete, Table, Value};
+use crate::base::record::{Letters, OnDelete, Table, Value};
 use crate::record::drift::Fit;
 use crate::record::graph::{Graph, Link};
 use crate::record::identity::Pair;
@@ -77,7 +77,7 @@ impl Traits {
         let told = told.iter().filter_map(|column| live.column(model.column_now(name, column))).collect();
         let named = |names: &[&str]| names.iter().filter_map(|name| live.column(name)).collect::<Vec<_>>();
         let (births, restless) = (named(&BIRTH), named(&RESTLESS));
-        let counted = live.unique.iter().filter(|columns| columns.len() == 1).map(|columns| columns[0]).collect();
+        let counted = live.unique.iter().filter(|one| one.columns.len() == 1).map(|one| one.columns[0]).collect();
         let of = |(at, link): (usize, &Link)| {
             let columns: Option<Vec<usize>> = link.columns.iter().map(|at| fit.to[*at]).collect();
             Some((at, link.clone(), columns?))
@@ -122,7 +122,7 @@ impl Traits {
 
     pub fn is_same(&self, column: usize, kept: &Glimpse, live: &Glimpse) -> bool {
         kept == live
-            || (self.live.columns[column].ignores_case && lowered(kept) == lowered(live))
+            || (self.live.columns[column].letters == Letters::WithoutCase && lowered(kept) == lowered(live))
             || (self.retyped.contains(&column) && means_the_same(kept, live))
     }
 }

@@ -1,7 +1,7 @@
 //! Rows that cannot be added because another one holds what no two may share.
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Row, Table, Value};
+use crate::base::record::{Key, Row, Table, Unique, Value};
 use crate::record::closure::Why;
 use crate::record::compare;
 use crate::record::error::RecordError;
@@ -20,16 +20,19 @@ impl Work<'_> {
     /// Finds the clashes of a table and decides of them.
     pub(super) fn clashes(&mut self, at: usize) -> Result<(), RecordError> {
         let Some(live) = self.ground.fits[at].live.clone() else { return Ok(()) };
-        for columns in &live.unique {
-            for clash in self.clashing(at, &live, columns)? {
+        for unique in &live.unique {
+            for clash in self.clashing(at, &live, unique)? {
                 self.settle(at, &live, clash)?;
             }
         }
         Ok(())
     }
 
-    fn clashing(&self, at: usize, live: &Table, unique: &[usize]) -> Result<Vec<Clash>, RecordError> {
-        let (ground, kept) = (self.ground, &self.ground.graph.tables[at]);
+    fn clashing(&self, at: usize, live: &Table, of: &Unique) -> Result<Vec<Clash>, RecordError> {
+        let (ground, kept, unique) = (self.ground, &self.ground.graph.tables[at], &of.columns);
+        // An index may compare otherwise than its columns do.
+        let compared = compared(live, of);
+        let fetched: Vec<usize> = live.key.iter().chain(unique).copied().collect();
         let added: Vec<Key> =
             self.drafts[at].iter().filter(|(_, draft)| draft.act == Act::Insert).map(|(key, _)| key.clone()).collect();
         let all: Vec<usize> = (0..kept.columns.len()).collect();
@@ -48,8 +51,14 @@ impl Work<'_> {
             };
             ground.snapshot.find(kept, &kept.key, some, &all, &mut take)?;
             let asked: Vec<Row> = wanted.iter().map(|(_, row)| row.clone()).collect();
-            compare::matched(ground.live, live, unique, &asked, &live.key, &mut |at, other| {
-                clashes.push(Clash { key: wanted[at].0.clone(), other, columns: columns() });
+            compare::matched(ground.live, &compared, unique, &asked, &fetched, &mut |at, mut other| {
+                let held = other.split_off(live.key.len());
+                // A column may take more for the same than the index on it does.
+                let is_same =
+                    of.letters.is_empty() || compared.forms(unique, &held) == compared.forms(unique, &asked[at]);
+                if is_same {
+                    clashes.push(Clash { key: wanted[at].0.clone(), other, columns: columns() });
+                }
             })?;
         }
         Ok(clashes)
@@ -87,4 +96,13 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// A table as what no two of its rows may share is compared.
+fn compared(live: &Table, unique: &Unique) -> Table {
+    let mut table = live.clone();
+    for (at, letters) in unique.columns.iter().zip(&unique.letters) {
+        table.columns[*at].letters = *letters;
+    }
+    table
 }

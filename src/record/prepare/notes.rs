@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::Value;
+use crate::base::record::{Letters, Value};
 use crate::base::text::counted;
 use crate::record::closure::Why;
 use crate::record::error::RecordError;
+use crate::record::graph::Link;
+use crate::record::loose;
 use crate::record::plan::{Act, Difference, Glimpse, Step, shown};
-use crate::record::prepare::{Draft, Work};
+use crate::record::prepare::{Draft, Ground, Work};
 
 impl Work<'_> {
     pub(super) fn notes_on(&mut self, steps: &[Step], relinks: &[Step]) -> Result<(), RecordError> {
@@ -46,6 +48,10 @@ impl Work<'_> {
         let mut some_fire = false;
         for table in written {
             let Some(live) = &self.ground.fits[table].live else { continue };
+            if !live.unseen.is_empty() {
+                let what = "are looked at only when rows are written, and may refuse them then";
+                self.note(format!("unique indexes of {} {what}: {}", live.name, live.unseen.join(", ")));
+            }
             if !live.triggers.is_empty() {
                 some_fire |= fire;
                 self.note(format!("triggers of {} {fired}: {}", live.name, live.triggers.join(", ")));
@@ -56,6 +62,26 @@ impl Work<'_> {
                 self.note(format!("what triggers do to {name} is not taken back by undo"));
             }
         }
+        Ok(())
+    }
+
+    /// What may belong to what comes back and is not found.
+    pub(super) fn loose(&mut self) -> Result<(), RecordError> {
+        let Ground { graph, snapshot, fits, .. } = *self.ground;
+        let is_known = |table: usize, columns: &[usize]| {
+            let (kept, fit) = (&graph.tables[table], &fits[table]);
+            let is_known = |at: &usize| match fit.live.as_ref().zip(fit.to[*at]) {
+                Some((live, now)) => {
+                    let (was, now) = (&kept.columns[*at], &live.columns[now]);
+                    !now.is_loose || now.letters != Letters::AsWritten || was.kind != now.kind
+                }
+                None => true,
+            };
+            columns.iter().all(is_known)
+        };
+        let is_loose_now =
+            |link: &Link| link.is_declared && !(is_known(link.child, &link.columns) && is_known(link.parent, &link.to));
+        self.doubts.extend(loose::doubts(snapshot, graph, self.closure, &is_loose_now)?);
         Ok(())
     }
 

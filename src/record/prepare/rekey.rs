@@ -1,6 +1,6 @@
 //! Rows whose key holds a reference to a row that gets another key: their keys become others with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::base::error::Explained;
 use crate::base::record::{Key, Row, Table, Value, like};
@@ -98,7 +98,9 @@ impl Work<'_> {
         let own = |link: &&Link| {
             let key = &graph.tables[row.at].key;
             (link.child, link.parent, &link.to) == (row.at, row.at, key)
-                && graph.target(link, &member.ties).is_some_and(|target| target == *row.key)
+                && graph
+                    .target(link, &member.ties)
+                    .is_some_and(|target| graph.meant(row.at, key, &target) == graph.meant(row.at, key, row.key))
         };
         let links = graph.links.iter().filter(own);
         links.flat_map(|link| &link.columns).filter_map(|at| self.ground.fits[row.at].to[*at]).collect()
@@ -227,11 +229,19 @@ impl Work<'_> {
             parent.key.iter().map(|at| link.to.iter().position(|to| to == at)).collect::<Option<_>>()?;
         let old: Key = places.iter().map(|at| values[*at].clone()).collect();
         let drafts = &self.drafts[link.parent];
-        let draft = drafts.get(&old).or_else(|| drafts.get(&numbers(&old)))?;
+        let spelled = || drafts.get(self.spelled(link.parent).get(&graph.meant(link.parent, &parent.key, &old))?);
+        let draft = drafts.get(&old).or_else(|| drafts.get(&numbers(&old))).or_else(spelled)?;
         let into = draft.into.as_ref().filter(|_| draft.there || draft.act == Act::Insert)?;
         let mut now = values;
         places.iter().zip(into).for_each(|(at, value)| now[*at] = like(&now[*at], value));
         Some(now)
+    }
+
+    /// The keys of the rows that come back, by the form in which references compare them.
+    fn spelled(&self, table: usize) -> &HashMap<Row, Key> {
+        let (graph, keys) = (self.ground.graph, self.closure.members[table].keys());
+        let form = |key: &Key| (graph.meant(table, &graph.tables[table].key, key), key.clone());
+        self.spelled[table].get_or_init(|| keys.map(form).collect())
     }
 
     fn rename(&mut self, table: usize, key: Key, into: Key) -> Result<(), RecordError> {

@@ -32,6 +32,7 @@ mod hard;
 mod program;
 mod random;
 mod rules;
+mod spelled;
 mod written;
 
 /// Owns its tables, and may do nothing else.

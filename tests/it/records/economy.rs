@@ -46,7 +46,7 @@ impl<D: Records + ?Sized> Records for Counted<'_, D> {
     ) -> Result<(), Explained> {
         *self.1.borrow_mut().entry(String::new()).or_default() += 1;
         let helps = |columns: &Vec<usize>| columns.first().is_some_and(|first| by.contains(first));
-        if !keys.is_empty() && !helps(&table.key) && !table.unique.iter().any(helps) {
+        if !keys.is_empty() && !helps(&table.key) && !table.unique.iter().any(|one| helps(&one.columns)) {
             *self.1.borrow_mut().entry(table.name.clone()).or_default() += 1;
         }
         self.0.find(table, by, keys, wanted, each)

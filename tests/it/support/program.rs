@@ -14,6 +14,7 @@ pub struct Home {
 }
 
 /// How one run ended.
+#[derive(Debug)]
 pub struct Ran {
     pub code: i32,
     pub out: String,

@@ -13,7 +13,7 @@ use strongroom::ops::choose::Chooser;
 use strongroom::ops::damaged::Damaged;
 use strongroom::ops::error::OpError;
 use strongroom::ops::places::Places;
-use strongroom::ops::recover::{self, BUDGET, Case, FileAct, Form, Recovery, Report, Request};
+use strongroom::ops::recover::{self, BUDGET, Case, Exported, FileAct, Form, Recovery, Report, Request};
 use strongroom::ops::restore::in_place::{self, Step};
 use strongroom::ops::restore::whose::Chosen;
 use strongroom::ops::show::Part;
@@ -193,9 +193,10 @@ pub fn run(args: Args, context: &Context) -> Result<Ending, Failure> {
     let request = |places: &Places| request(&args, given.as_ref(), part.clone(), places.clone(), context);
     if let Some(export) = &args.export {
         let done = written_down(export, &vault, &manifest, (form(&export[0])?, &request(&places)?), context);
-        let read = done.map_err(explained)?;
-        damaged::tell(&Damaged::among(&manifest, &read), &snapshots, context);
-        return Ok(Ending::Done);
+        let done = done.map_err(explained)?;
+        damaged::tell(&Damaged::among(&manifest, &done.read), &snapshots, context);
+        context.warn_some("not certain", done.doubts.iter().cloned(), done.doubts.len() as u64);
+        return Ok(if done.doubts.is_empty() { Ending::Done } else { Ending::Incomplete });
     }
     let clock = Instant::now();
     let planned = confirmed(&mut places, context, |places| match request(places) {
@@ -290,19 +291,19 @@ fn file(
     Ok(live::ending(&report, context))
 }
 
-/// Writes records down. Returns what of the snapshot was read for it.
+/// Writes records down.
 fn written_down(
     export: &[String],
     vault: &UnlockedVault,
     manifest: &Manifest,
     (form, request): (Form, &Request),
     context: &Context,
-) -> Result<Vec<Part>, OpError> {
+) -> Result<Exported, OpError> {
     let folder = PathBuf::from(&export[1]);
     let done = recover::export(vault, manifest, request, form, &folder)?;
     if context.json() {
         context.print_json(&serde_json::json!({ "snapshot": manifest.id, "to": folder, "report": done }));
-        return Ok(done.read);
+        return Ok(done);
     }
     for (table, rows) in &done.rows {
         let needed = match done.needed.get(table) {
@@ -314,7 +315,7 @@ fn written_down(
     let files = if done.files == 0 { String::new() } else { format!(" and {}", counted(done.files, "file")) };
     let rows = counted(done.rows.values().sum(), "row");
     context.print(&format!("{rows}{files} written into {}\n", folder.display()));
-    Ok(done.read)
+    Ok(done)
 }
 
 fn only_shown(shown: &plan::Shown<'_>, dry: bool, context: &Context) -> Result<Ending, Failure> {

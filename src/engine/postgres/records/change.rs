@@ -95,7 +95,7 @@ impl Live {
         self.session.batch(&format!(
             "SELECT setval(q.sequence, q.top) FROM ({}) q JOIN pg_sequence s ON s.seqrelid = q.sequence \
              WHERE s.seqincrement > 0 AND q.top BETWEEN s.seqstart AND s.seqmax \
-               AND q.top > coalesce(pg_sequence_last_value(q.sequence), q.top - 1)",
+               AND coalesce(q.top > pg_sequence_last_value(q.sequence), true)",
             all.join(" UNION ALL ")
         ))
     }

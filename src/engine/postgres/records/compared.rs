@@ -2,7 +2,7 @@
 //!
 //! Owns which values a column can hold at all: a server refuses a whole statement for one that is no number.
 
-use crate::base::record::{Column, Key, Table, Value};
+use crate::base::record::{Column, Key, Letters, Table, Value};
 use crate::engine::postgres::layout::quoted;
 use crate::engine::postgres::records::value::{self, Kind};
 
@@ -74,11 +74,11 @@ fn side(of: &str, column: &Column) -> String {
     }
     let name = format!("{of}{}", quoted(&column.name));
     let written = format!("CASE WHEN {name} IS DISTINCT FROM NULL THEN pg_catalog.concat({name}) END");
-    if column.ignores_case { format!("pg_catalog.lower({written})") } else { written }
+    if column.letters == Letters::WithoutCase { format!("pg_catalog.lower({written})") } else { written }
 }
 
 /// Is its type somebody's own? Those of the server have no schema in their names.
-fn is_own(column: &Column) -> bool {
+pub fn is_own(column: &Column) -> bool {
     column.kind.contains('.')
 }
 
@@ -124,7 +124,7 @@ fn literal(column: &Column, value: &Value) -> Option<String> {
             (digits == 32 && text.len() <= 38).then(|| value::literal(kind, value))
         }
         (Kind::Text, _) if column.kind == "uuid" => None,
-        (Kind::Text, _) if is_own(column) && column.ignores_case => {
+        (Kind::Text, _) if is_own(column) && column.letters == Letters::WithoutCase => {
             Some(format!("pg_catalog.lower({})", value::literal(kind, value)))
         }
         (Kind::Text | Kind::Real | Kind::Numeric, _) => Some(value::literal(kind, value)),
@@ -167,7 +167,7 @@ mod tests {
         let (id, m) = (&table.columns[0], &table.columns[4]);
         assert_eq!(same(("p.", id), ("c.", id)), "p.\"id\" = c.\"id\"");
         assert_eq!(same(("p.", m), ("c.", m)), format!("{} = {}", side("p.", m), side("c.", m)));
-        let email = Column { kind: "public.citext".into(), ignores_case: true, ..m.clone() };
+        let email = Column { kind: "public.citext".into(), letters: Letters::WithoutCase, ..m.clone() };
         assert_eq!(side("", &email), format!("pg_catalog.lower({written})"));
         assert_eq!(literal(&email, &Value::text("Ann")).unwrap(), "pg_catalog.lower('Ann')");
     }

@@ -25,6 +25,7 @@ use crate::base::error::Explained;
 use crate::base::random::RandomRead;
 use crate::base::record::{Each, Key, Records, Table, Value};
 use crate::engine::postgres::layout::{self, Qualified};
+use crate::engine::postgres::records::sameness;
 use crate::engine::postgres::records::schema::{NUMBERED, PUBLIC};
 use crate::engine::postgres::records::value::{Kind, plain_literal};
 use crate::engine::sqlite::ask::{AskError, Placed, STATEMENTS, Session};
@@ -154,7 +155,7 @@ fn statement(table: &KeptTable) -> String {
     {
         lines.push(format!("PRIMARY KEY ({})", list(&record.key)));
     }
-    lines.extend(record.unique.iter().map(|columns| format!("UNIQUE ({})", list(columns))));
+    lines.extend(record.unique.iter().map(|one| format!("UNIQUE ({})", list(&one.columns))));
     for reference in &record.references {
         use crate::base::record::OnDelete;
         let to = reference.to_columns.iter().map(|name| word(name)).collect::<Vec<_>>().join(", ");
@@ -282,6 +283,10 @@ impl Records for Kept {
         }
         // Values are read here and not through SQLite, which would have a long one in memory once more.
         self.numbers(table, condition, &mut |number| each(kept.row(number, wanted)?))
+    }
+
+    fn is_loose(&self, child: (&Table, &[usize]), parent: (&Table, &[usize])) -> bool {
+        sameness::between(child, parent)
     }
 
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {

@@ -24,6 +24,7 @@ use crate::engine::postgres::records::compared::{self, Condition};
 use crate::engine::postgres::records::error::LiveError;
 use crate::engine::postgres::records::place::Bounds;
 use crate::engine::postgres::records::rules::Transaction;
+use crate::engine::postgres::records::sameness;
 use crate::engine::postgres::records::schema::{self, Described};
 use crate::engine::postgres::records::value::{Kind, literal, text_of};
 use crate::engine::postgres::settings::Settings;
@@ -268,6 +269,14 @@ impl Records for Live {
         let done = self.session.check(&sql).map_err(&explain).and_then(|()| self.each(&sql, table, wanted, each));
         let ended = self.session.batch("ROLLBACK").map_err(&explain);
         done.and(ended)
+    }
+
+    /// The server compares, but for types of somebody's own: those are compared by what they write.
+    fn is_loose(&self, child: (&Table, &[usize]), parent: (&Table, &[usize])) -> bool {
+        let is_own = |(table, columns): (&Table, &[usize])| {
+            columns.iter().any(|at| compared::is_own(&table.columns[*at]) && table.columns[*at].is_loose)
+        };
+        (is_own(child) || is_own(parent)) && sameness::between(child, parent)
     }
 
     fn typed(&self, table: &Table, column: usize, text: &str) -> Result<Value, Explained> {

@@ -271,7 +271,8 @@ impl Live {
 
 /// The columns that others can refer to.
 pub fn ties(table: &Table, known: &BTreeMap<String, Described>) -> Vec<usize> {
-    let mut ties: BTreeSet<usize> = table.key.iter().chain(table.unique.iter().flatten()).copied().collect();
+    let mut ties: BTreeSet<usize> =
+        table.key.iter().chain(table.unique.iter().flat_map(|one| &one.columns)).copied().collect();
     // What is unique in one partition only may be referred to there.
     let to_it = known.values().flat_map(|described| &described.shape.references);
     let to_it = to_it.filter(|reference| schema::name(&reference.to) == table.name);

@@ -11,12 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use crate::base::record::{Column, Reference, Table, Value};
+use crate::base::record::{Column, Reference, Table, Unique, Value};
 use crate::engine::postgres::catalog::{KEY, OWN};
 use crate::engine::postgres::connect::Session;
 use crate::engine::postgres::error::PostgresError;
 use crate::engine::postgres::layout::{self, Qualified, Shape};
 use crate::engine::postgres::records::parts::{Node, Trees};
+use crate::engine::postgres::records::sameness;
 
 /// The schema whose name is left out.
 pub const PUBLIC: &str = "public";
@@ -63,12 +64,18 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
     let shape = shape.unwrap_or(&none);
     let place = |name: &String| columns.iter().position(|column| column.name == *name);
     let places = |names: &[String]| names.iter().map(place).collect::<Option<Vec<_>>>();
-    let column = |column: &layout::Column| Column {
-        name: column.name.clone(),
-        kind: shape.bases.get(&column.name).unwrap_or(&column.kind).clone(),
-        required: shape.required.contains(&column.name),
-        default: shape.defaults.get(&column.name).cloned(),
-        ignores_case: shape.ignores_case.contains(&column.name),
+    let column = |column: &layout::Column| {
+        let kind = shape.bases.get(&column.name).unwrap_or(&column.kind);
+        Column {
+            name: column.name.clone(),
+            kind: kind.clone(),
+            required: shape.required.contains(&column.name),
+            default: shape.defaults.get(&column.name).cloned(),
+            letters: sameness::letters(kind, shape.ignores_case.contains(&column.name)),
+            numbers: sameness::numbers(kind),
+            is_loose: !shape.enumerated.contains(&column.name)
+                && (shape.collated.contains(&column.name) || sameness::is_loose(kind)),
+        }
     };
     let reference = |reference: &layout::Reference| {
         Some(Reference {
@@ -80,13 +87,15 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
             to_parts: reference.to_parts.iter().map(Qualified::shown).collect(),
         })
     };
+    let unique = |columns| Unique { columns, letters: Vec::new() };
     let key = places(&shape.key).filter(|key| !key.is_empty());
     Table {
         name: name(of),
         columns: columns.iter().map(column).collect(),
         key: key.unwrap_or_else(|| (0..columns.len()).collect()),
         numbered: false,
-        unique: shape.unique.iter().filter_map(|names| places(names)).collect(),
+        unique: shape.unique.iter().filter_map(|names| places(names)).map(unique).collect(),
+        unseen: Vec::new(),
         references: shape.references.iter().filter_map(reference).collect(),
         inherits: shape.inherits.iter().map(name).collect(),
         triggers: shape.triggers.clone(),
@@ -114,6 +123,8 @@ struct Found {
     required: bool,
     default: Option<String>,
     ignores_case: bool,
+    collated: bool,
+    enumerated: bool,
 }
 
 fn told<'t, T: Deserialize<'t>>(text: &'t str) -> T {
@@ -132,6 +143,8 @@ fn described(row: &tokio_postgres::Row, trees: &Trees) -> Described {
         required: names(&|column| column.required),
         defaults: found.iter().filter_map(|column| Some((column.name.clone(), column.default.clone()?))).collect(),
         ignores_case: names(&|column| column.ignores_case),
+        collated: names(&|column| column.collated),
+        enumerated: names(&|column| column.enumerated),
         bases: found.iter().filter(|column| column.base != column.kind).map(base).collect::<BTreeMap<_, _>>(),
         unique: told(row.get(5)),
         references: trees.bound(row.get(9), told(row.get(6))),
@@ -156,9 +169,11 @@ CROSS JOIN LATERAL (
     SELECT coalesce(json_agg(json_build_object(
         'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'base', format_type(base.oid, base.typmod),
         'required', a.attnotnull OR base.required, 'ignores_case', base.name = 'citext',
+        'collated', coalesce(NOT l.collisdeterministic, false), 'enumerated', base.sort = 'e',
         'default', CASE WHEN a.attidentity <> '' THEN 'the next number'
                    ELSE coalesce(pg_get_expr(d.adbin, d.adrelid), base.preset) END) ORDER BY a.attnum), '[]')::text AS told
     FROM pg_attribute a
+    LEFT JOIN pg_collation l ON l.oid = a.attcollation
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     CROSS JOIN LATERAL (
         WITH RECURSIVE under (oid, typmod, required, preset) AS (
@@ -167,7 +182,7 @@ CROSS JOIN LATERAL (
             SELECT t.typbasetype, t.typtypmod, under.required OR t.typnotnull, coalesce(under.preset, t.typdefault) COLLATE "C"
             FROM under JOIN pg_type t ON t.oid = under.oid WHERE t.typtype = 'd'
         )
-        SELECT under.*, t.typname AS name FROM under JOIN pg_type t ON t.oid = under.oid WHERE t.typtype <> 'd'
+        SELECT under.*, t.typname AS name, t.typtype AS sort FROM under JOIN pg_type t ON t.oid = under.oid WHERE t.typtype <> 'd'
     ) base
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
 ) columns

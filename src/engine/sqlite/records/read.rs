@@ -4,8 +4,9 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
 
 use crate::base::error::Explained;
-use crate::base::record::{Column, Each, Key, Records, Table, Value};
+use crate::base::record::{Column, Each, Key, Letters, Records, Table, Value};
 use crate::engine::sqlite::facts::quoted;
+use crate::engine::sqlite::records::reading::Reading;
 use crate::engine::sqlite::records::schema;
 
 /// So many parameters a statement may have, well below SQLite's own limit. Many, because a table without an index is
@@ -36,18 +37,10 @@ impl<D: Rows> Records for D {
         wanted: &[usize],
         each: &mut Each<'_>,
     ) -> Result<(), Explained> {
-        let columns = by.iter().map(|&at| compared(&table.columns[at])).collect::<Vec<_>>().join(", ");
-        let row = format!("({})", vec!["?"; by.len()].join(", "));
-        for some in keys.chunks((PARAMETERS / by.len().max(1)).max(1)) {
-            let rows = vec![row.as_str(); some.len()].join(", ");
-            let is_one_of = match by.len() {
-                1 => format!("{columns} IN ({})", vec!["?"; some.len()].join(", ")),
-                _ => format!("({columns}) IN (VALUES {rows})"),
-            };
-            let sql = format!("{} WHERE {is_one_of}", select(table, wanted));
-            each_row(self, &sql, &mut some.iter().flatten(), wanted.len(), each)?;
+        if let Some(reading) = Reading::of(table, by) {
+            return reading.find(self, keys, wanted, each);
         }
-        Ok(())
+        found(self, table, by, keys, wanted, each)
     }
 
     fn matching(
@@ -68,7 +61,30 @@ impl<D: Rows> Records for D {
     }
 }
 
-fn each_row(
+/// The rows whose columns hold one of some keys, as these columns compare.
+pub(super) fn found(
+    database: &impl Rows,
+    table: &Table,
+    by: &[usize],
+    keys: &[Key],
+    wanted: &[usize],
+    each: &mut Each<'_>,
+) -> Result<(), Explained> {
+    let columns = by.iter().map(|&at| compared(&table.columns[at])).collect::<Vec<_>>().join(", ");
+    let row = format!("({})", vec!["?"; by.len()].join(", "));
+    for some in keys.chunks((PARAMETERS / by.len().max(1)).max(1)) {
+        let rows = vec![row.as_str(); some.len()].join(", ");
+        let is_one_of = match by.len() {
+            1 => format!("{columns} IN ({})", vec!["?"; some.len()].join(", ")),
+            _ => format!("({columns}) IN (VALUES {rows})"),
+        };
+        let sql = format!("{} WHERE {is_one_of}", select(table, wanted));
+        each_row(database, &sql, &mut some.iter().flatten(), wanted.len(), each)?;
+    }
+    Ok(())
+}
+
+pub(super) fn each_row(
     database: &impl Rows,
     sql: &str,
     values: &mut dyn Iterator<Item = &Value>,
@@ -116,7 +132,7 @@ impl ToSql for Value {
     }
 }
 
-fn select(table: &Table, wanted: &[usize]) -> String {
+pub(super) fn select(table: &Table, wanted: &[usize]) -> String {
     format!("SELECT {} FROM main.{}", list(table, wanted), quoted(&table.name))
 }
 
@@ -125,8 +141,17 @@ pub fn list(table: &Table, columns: &[usize]) -> String {
     columns.iter().map(|&at| quoted(&table.columns[at].name)).collect::<Vec<_>>().join(", ")
 }
 
-/// A column as a row is found by it. Whoever asks may ignore the case of letters where the table itself does not.
+/// A column as a row is found by it. Whoever asks may take more for the same than the table itself does.
 fn compared(column: &Column) -> String {
-    let collation = if column.ignores_case { " COLLATE NOCASE" } else { "" };
+    let collation = if column.letters == Letters::AsWritten { "" } else { collation(column.letters) };
     format!("{}{collation}", quoted(&column.name))
+}
+
+/// A collation as it stands behind what is compared.
+pub fn collation(letters: Letters) -> &'static str {
+    match letters {
+        Letters::AsWritten => " COLLATE BINARY",
+        Letters::WithoutCase => " COLLATE NOCASE",
+        Letters::WithoutEnd => " COLLATE RTRIM",
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use crate::base::record::{Column, OnDelete, Reference, Table, Value};
+use crate::base::record::{Column, Letters, Numbers, OnDelete, Reference, Table, Unique, Value};
 
 /// What SQLite calls the number it gives every row, unless a column is called so.
 const ROW_NUMBERS: [&str; 3] = ["rowid", "_rowid_", "oid"];
@@ -20,7 +20,7 @@ pub fn tables(connection: &Connection) -> rusqlite::Result<Vec<Table>> {
         .map(|table| (table.name.to_lowercase(), table.key_names().into_iter().map(str::to_owned).collect()))
         .collect();
     for table in &mut tables {
-        table.unique = unique(connection, table)?;
+        (table.unique, table.unseen) = unique(connection, table)?;
         table.references = references(connection, table, &keys)?;
         table.triggers = names_of(connection, "trigger", &table.name)?;
     }
@@ -36,8 +36,10 @@ fn columns(connection: &Connection, name: String) -> rusqlite::Result<Table> {
     let sql = "SELECT name, type, \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1, 'main') ORDER BY cid";
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_map([&name], |row| {
-        let (required, ignores_case) = (row.get(2)?, false);
-        let column = Column { name: row.get(0)?, kind: row.get(1)?, required, default: row.get(3)?, ignores_case };
+        let kind: String = row.get(1)?;
+        let numbers = numbers(&kind);
+        let (name, required, default) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        let column = Column { name, kind, required, default, numbers, ..Column::default() };
         Ok(Found { column, key: row.get(4)?, hidden: row.get(5)? })
     })?;
     let found: Vec<Found> = found.collect::<Result<_, _>>()?;
@@ -46,8 +48,8 @@ fn columns(connection: &Connection, name: String) -> rusqlite::Result<Table> {
     let numbered = found.iter().all(|found| found.key == 0);
     let mut table = Table { name, numbered, ..Table::default() };
     if numbered {
-        let kind = "INTEGER".to_owned();
-        table.columns.push(Column { name: number.to_owned(), kind, ..Column::default() });
+        let (kind, numbers) = ("INTEGER".to_owned(), Numbers::Machine);
+        table.columns.push(Column { name: number.to_owned(), kind, numbers, ..Column::default() });
         table.key = vec![0];
     }
     let mut key = Vec::new();
@@ -59,7 +61,7 @@ fn columns(connection: &Connection, name: String) -> rusqlite::Result<Table> {
     }
     for column in table.columns.iter_mut().skip(usize::from(numbered)) {
         let (_, collation, ..) = connection.column_metadata(Some("main"), &*table.name, &*column.name)?;
-        column.ignores_case = collation.is_some_and(|name| name.to_bytes().eq_ignore_ascii_case(b"NOCASE"));
+        column.letters = collation.map_or(Letters::AsWritten, |name| letters(name.to_bytes()));
     }
     key.sort_unstable();
     if !numbered {
@@ -74,21 +76,54 @@ fn columns(connection: &Connection, name: String) -> rusqlite::Result<Table> {
     Ok(table)
 }
 
-fn unique(connection: &Connection, table: &Table) -> rusqlite::Result<Vec<Vec<usize>>> {
-    let sql = "SELECT name FROM pragma_index_list(?1, 'main') WHERE \"unique\" AND origin <> 'pk' AND NOT partial";
+/// How a collation compares texts. Every other but these two compares bytes, or is not to be had here.
+fn letters(collation: &[u8]) -> Letters {
+    match collation.to_ascii_uppercase().as_slice() {
+        b"NOCASE" => Letters::WithoutCase,
+        b"RTRIM" => Letters::WithoutEnd,
+        _ => Letters::AsWritten,
+    }
+}
+
+/// What a column makes of text that reads as a number.
+fn numbers(kind: &str) -> Numbers {
+    match affinity(kind) {
+        Affinity::Integer | Affinity::Real | Affinity::Numeric => Numbers::Machine,
+        Affinity::Text => Numbers::Text,
+        Affinity::Blob => Numbers::AsWritten,
+    }
+}
+
+/// What no two rows may share, and the indexes that say so of what cannot be looked up: of some rows only, or of what is
+/// computed.
+fn unique(connection: &Connection, table: &Table) -> rusqlite::Result<(Vec<Unique>, Vec<String>)> {
+    let sql =
+        "SELECT name, partial FROM pragma_index_list(?1, 'main') WHERE \"unique\" AND origin <> 'pk' ORDER BY name";
     let mut statement = connection.prepare_cached(sql)?;
-    let names: Vec<String> = statement.query_map([&table.name], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    let mut unique = Vec::new();
-    for name in names {
-        let mut statement =
-            connection.prepare_cached("SELECT name FROM pragma_index_info(?1, 'main') ORDER BY seqno")?;
-        let columns = statement.query_map([&name], |row| row.get::<_, Option<String>>(0))?;
-        let columns: Vec<Option<String>> = columns.collect::<Result<_, _>>()?;
-        // An index on what is computed has no column to look by.
-        unique.extend(columns.into_iter().map(|name| table.column(name?.as_str())).collect::<Option<Vec<_>>>());
+    let names = statement.query_map([&table.name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let names: Vec<(String, bool)> = names.collect::<Result<_, _>>()?;
+    let (mut unique, mut unseen) = (Vec::new(), Vec::new());
+    for (name, is_partial) in names {
+        let sql = "SELECT name, coll FROM pragma_index_xinfo(?1, 'main') WHERE key ORDER BY seqno";
+        let mut statement = connection.prepare_cached(sql)?;
+        let columns = statement.query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let columns: Vec<(Option<String>, Option<String>)> = columns.collect::<Result<_, _>>()?;
+        let of = |(name, collation): (Option<String>, Option<String>)| {
+            Some((table.column(name?.as_str())?, letters(collation.unwrap_or_default().as_bytes())))
+        };
+        match columns.into_iter().map(of).collect::<Option<Vec<_>>>().filter(|_| !is_partial) {
+            Some(columns) => unique.push(as_compared(table, columns)),
+            None => unseen.push(name),
+        }
     }
     unique.sort();
-    Ok(unique)
+    Ok((unique, unseen))
+}
+
+fn as_compared(table: &Table, columns: Vec<(usize, Letters)>) -> Unique {
+    let is_own = columns.iter().all(|(at, letters)| table.columns[*at].letters == *letters);
+    let (columns, letters) = columns.into_iter().unzip();
+    Unique { columns, letters: if is_own { Vec::new() } else { letters } }
 }
 
 fn references(

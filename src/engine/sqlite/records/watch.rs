@@ -8,9 +8,9 @@
 use rusqlite::Connection;
 
 use crate::base::error::Explained;
-use crate::base::record::{EachTouched, Table, Touched};
+use crate::base::record::{EachTouched, Table, Touched, Unique};
 use crate::engine::sqlite::facts::quoted;
-use crate::engine::sqlite::records::read::{list, values_of};
+use crate::engine::sqlite::records::read::{collation, list, values_of};
 use crate::engine::sqlite::records::schema;
 
 /// The tables that are watched, each with a number.
@@ -107,12 +107,17 @@ fn statements(number: usize, table: &Table) -> String {
     let was = format!("INSERT INTO {notes} (was, {}) SELECT 1, {};", places(&all), of("OLD", &all));
     let is_new = format!("INSERT INTO {notes} (was, {}) SELECT 0, {}", places(&table.key), of("NEW", &table.key));
     // What a new row takes the place of, where that is how the app writes, goes without a trigger.
-    let replaced = |columns: &Vec<usize>| {
-        let same = |at: &usize| format!("{column} = NEW.{column}", column = quoted(&table.columns[*at].name));
-        let same = columns.iter().map(same).collect::<Vec<_>>().join(" AND ");
+    let replaced = |one: &Unique| {
+        let same = |(place, at): (usize, &usize)| {
+            let (column, collation) =
+                (quoted(&table.columns[*at].name), one.letters.get(place).copied().map(collation));
+            format!("{column} = NEW.{column}{}", collation.unwrap_or_default())
+        };
+        let same = one.columns.iter().enumerate().map(same).collect::<Vec<_>>().join(" AND ");
         format!("INSERT INTO {notes} (was, {}) SELECT 1, {} FROM {name} WHERE {same};", places(&all), list(table, &all))
     };
-    let replaced = table.unique.iter().chain([&table.key]).map(replaced).collect::<Vec<_>>().concat();
+    let key = Unique { columns: table.key.clone(), ..Unique::default() };
+    let replaced = table.unique.iter().chain([&key]).map(replaced).collect::<Vec<_>>().concat();
     let moved = |at: &usize| format!("OLD.{column} IS NOT NEW.{column}", column = quoted(&table.columns[*at].name));
     let moved = table.key.iter().map(moved).collect::<Vec<_>>().join(" OR ");
     let bodies = [

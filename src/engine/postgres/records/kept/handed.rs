@@ -3,7 +3,7 @@
 //! Owns which of them are handed on: those for which no row is left out that SQLite would take. Never asks what a column
 //! cannot be compared with, for the server would refuse all of it.
 
-use crate::base::record::{Column, Value};
+use crate::base::record::{Column, Letters, Value};
 use crate::engine::postgres::layout::literal;
 use crate::engine::postgres::records::kept::order::Order;
 use crate::engine::postgres::records::kept::shown::as_kept;
@@ -38,7 +38,7 @@ impl Alike {
             (_, "oid") => None,
             (_, "uuid") => Some(Self::Uuids),
             (Order::Numbers, _) => Some(Self::Numbers),
-            (Order::Bytes, _) if !column.ignores_case => Some(Self::Texts),
+            (Order::Bytes, _) if column.letters == Letters::AsWritten && !column.is_loose => Some(Self::Texts),
             _ => None,
         }
     }

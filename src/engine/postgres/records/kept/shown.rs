@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::base::error::Explained;
-use crate::base::record::{Column, Value};
+use crate::base::record::{Column, Letters, Value};
 use crate::engine::postgres::records::kept::order::Mark;
 use crate::engine::postgres::records::kept::runs::Asked;
 use crate::engine::postgres::records::kept::scan::{Scan, Sieve};
@@ -56,7 +56,7 @@ impl Virtual for Shown {
                 Kind::Real => "REAL",
                 Kind::Bytes => "BLOB",
                 Kind::Numeric => "TEXT COLLATE DECIMAL",
-                Kind::Text if column.ignores_case => "TEXT COLLATE NOCASE",
+                Kind::Text if column.letters == Letters::WithoutCase => "TEXT COLLATE NOCASE",
                 Kind::Text => "TEXT",
             };
             // SQLite tells no capital letters in names.
@@ -107,7 +107,7 @@ impl Shown {
     pub(super) fn is_noted(&self, column: usize) -> bool {
         let record = &self.0.record;
         record.references.iter().any(|reference| reference.columns.contains(&column))
-            || record.unique.iter().any(|columns| columns.first() == Some(&column))
+            || record.unique.iter().any(|one| one.columns.first() == Some(&column))
     }
 
     /// What conditions ask of a file: of its key, and of other columns.

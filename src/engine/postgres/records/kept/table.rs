@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::base::error::Explained;
 use crate::base::random::RandomRead;
-use crate::base::record::{Each, Key, PART, Table, Value};
+use crate::base::record::{Column, Each, Key, Letters, PART, Table, Value};
 use crate::engine::postgres::filters::Sought;
 use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::order::{Mark, Order};
@@ -158,8 +158,7 @@ impl KeptTable {
         wanted: &[usize],
         each: &mut Each<'_>,
     ) -> Result<(), Explained> {
-        let compared: Vec<Compared> =
-            by.iter().map(|&at| Compared::of(self.kinds[at], shape.columns[at].ignores_case)).collect();
+        let compared: Vec<Compared> = by.iter().map(|&at| Compared::of(self.kinds[at], &shape.columns[at])).collect();
         let form = |values: &[Value]| -> Option<Vec<Vec<u8>>> {
             by.iter()
                 .zip(&compared)
@@ -168,9 +167,10 @@ impl KeptTable {
                 .collect()
         };
         // What refers to a uuid may be text, and written otherwise than the server writes it.
-        let as_kept = |(at, value): (&usize, &Value)| match shape.columns[*at].kind == "uuid" {
-            true => uuid(value),
-            false => value.clone(),
+        let as_kept = |(at, value): (&usize, &Value)| match (shape.columns[*at].kind.as_str(), value) {
+            ("uuid", _) => uuid(value),
+            (kind, Value::Text(text)) => padding(kind).map_or_else(|| value.clone(), |width| padded(text, width)),
+            _ => value.clone(),
         };
         let asked = |key: &Key| form(&by.iter().zip(key).map(as_kept).collect::<Vec<_>>());
         let keys: HashSet<Vec<Vec<u8>>> = keys.iter().filter_map(asked).collect();
@@ -239,13 +239,16 @@ enum Compared {
     AsWritten,
     AsNumbers,
     WithoutCase,
+    WithoutEnd,
 }
 
 impl Compared {
-    fn of(kind: Kind, ignores_case: bool) -> Self {
-        match kind {
-            Kind::Real | Kind::Numeric => Self::AsNumbers,
-            _ if ignores_case => Self::WithoutCase,
+    fn of(kind: Kind, column: &Column) -> Self {
+        match (kind, column.letters) {
+            (Kind::Real | Kind::Numeric, _) => Self::AsNumbers,
+            (_, Letters::WithoutCase) => Self::WithoutCase,
+            // Where all are filled up to one length, they are looked for so.
+            (_, Letters::WithoutEnd) if padding(&column.kind).is_none() => Self::WithoutEnd,
             _ => Self::AsWritten,
         }
     }
@@ -257,10 +260,20 @@ impl Compared {
         {
             return Some(format!("{real:.0}").into_bytes());
         }
+        // A whole number may be referred to by one with digits behind the point.
+        if let (Kind::Integer, Value::Text(text)) = (kind, value) {
+            return Some(number(text));
+        }
         let text = kind.text(value)?;
         Some(match self {
             Self::AsWritten => text.into_owned(),
-            Self::WithoutCase => text.to_ascii_lowercase(),
+            Self::WithoutCase => match std::str::from_utf8(&text) {
+                Ok(text) => text.to_lowercase().into_bytes(),
+                Err(_) => text.to_ascii_lowercase(),
+            },
+            Self::WithoutEnd => {
+                text.iter().rposition(|byte| *byte != b' ').map_or(&text[..0], |at| &text[..=at]).to_vec()
+            }
             Self::AsNumbers => number(&text),
         })
     }
@@ -282,6 +295,20 @@ fn number(text: &[u8]) -> Vec<u8> {
     let digits = digits.trim_start_matches('0');
     let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { digits };
     format!("{sign}{digits}").into_bytes()
+}
+
+/// How long every text of a type is, that are filled up with spaces.
+fn padding(kind: &str) -> Option<usize> {
+    kind.strip_prefix("character(")?.strip_suffix(')')?.parse().ok()
+}
+
+/// A text as a column of this length keeps it.
+fn padded(text: &[u8], width: usize) -> Value {
+    let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    match std::str::from_utf8(&text[..end]) {
+        Ok(text) => Value::text(&format!("{text:<width$}")),
+        Err(_) => Value::Text(text.to_vec()),
+    }
 }
 
 impl Part {
