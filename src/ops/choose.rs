@@ -287,7 +287,12 @@ impl<'v> Chooser<'v> {
                 let places = self.places(of.as_deref(), manifest)?;
                 let desk = self.desk()?;
                 let holders = holders.get_or_insert_with(|| Holders::new(desk, self.control.clone()));
-                Ok(places.iter().any(|place| holders.has(place, manifest, table) != Has::No))
+                let is_exact = self.is_exactly_known(table);
+                let is_it = |place: &Place<'_>| match holders.has(place, manifest, table) {
+                    Has::Yes if is_exact => holders.has_exactly(place, manifest, table),
+                    has => has != Has::No,
+                };
+                Ok(places.iter().any(is_it))
             }
             Named::Question { sql, of } => {
                 let places = self.places(of.as_deref(), manifest)?;
@@ -316,6 +321,13 @@ impl<'v> Chooser<'v> {
             Ok(place) => vec![place],
             Err(_) => Place::all(manifest).into_iter().filter(of_source).collect(),
         })
+    }
+
+    /// Has any snapshot of a server a table of this very name? Then another one that differs in capital letters is not meant.
+    fn is_exactly_known(&self, table: &str) -> bool {
+        let admitted = self.snapshots.readable.iter().filter(|snapshot| self.filter.admits(snapshot));
+        let mut places = admitted.flat_map(|snapshot| Place::all(&snapshot.manifest)).filter(Place::is_postgres);
+        places.any(|place| holders::known_tables(&place).any(|name| holders::is_exactly(name, table)))
     }
 
     /// Does the statement name a table of any snapshot?

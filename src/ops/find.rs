@@ -2,6 +2,7 @@
 //!
 //! Reads a database only where its content differs from the snapshot before; of it, what one question touches.
 
+mod called;
 mod database;
 
 use std::sync::Arc;
@@ -19,13 +20,14 @@ use crate::ops::backup::Planned;
 use crate::ops::damaged::Damaged;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
+use crate::ops::find::called::Called;
 use crate::ops::places::Places;
 use crate::ops::recover;
 use crate::ops::show::Part;
 use crate::ops::side::{self, Side};
 use crate::record::compare::Seen;
 use crate::record::error::RecordError;
-use crate::record::model::{Entity, Model};
+use crate::record::model::{Entity, Model, meant_table};
 use crate::vault::random::Desk;
 use crate::vault::select::SAFETY;
 use crate::vault::unlocked::UnlockedVault;
@@ -111,13 +113,14 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
     let mut states = database::states(&whole, request, &desk)?;
     let other_hosts = database::keep_own(&mut states, request.host.as_deref());
     let mut report = Report { other_hosts, ..Report::default() };
+    let called = Called::of(&states, request, &desk)?;
     let (mut before, mut content): (Sight, Option<Vec<Content>>) = (Sight::default(), None);
     for (place, manifest) in &states {
         if request.control.stopped() {
             return Err(Problem::Interrupted.into());
         }
         report.snapshots += 1;
-        let (held, now) = match state((place, manifest), content.as_ref(), &desk, request) {
+        let (held, now) = match state((place, manifest), content.as_ref(), &desk, (request, &called)) {
             Ok(seen) => seen,
             Err(error) if is_its_own(&error, place, manifest) => {
                 report.unread(manifest, one_line(&error));
@@ -149,7 +152,7 @@ pub fn find(unlocked: &UnlockedVault, snapshots: &[&Manifest], request: &Request
         }
     }
     if let Some((place, manifest)) = states.last() {
-        match live(place, manifest, request)? {
+        match live(place, manifest, &desk, (request, &called))? {
             Live::Has(it) => report.live = Some(it),
             Live::Elsewhere => {}
             Live::Unseen(why) => report.live_unseen = Some(why),
@@ -164,14 +167,14 @@ fn state(
     (place, manifest): (&Place<'_>, &Manifest),
     before: Option<&Vec<Content>>,
     desk: &Arc<Desk>,
-    request: &Request<'_>,
+    (request, called): (&Request<'_>, &Called),
 ) -> Result<(Vec<Content>, Option<Sight>), OpError> {
-    let (held, open) = content_of(place, manifest, desk, request)?;
+    let (held, open) = content_of(place, manifest, desk, (request, called))?;
     if before == Some(&held) {
         return Ok((held, None));
     }
     let side = open.map_or_else(|| Side::open(place, manifest, desk, &request.control), Ok)?;
-    let now = look(side.records(), request, &|name| name)?;
+    let now = look(side.records(), request, &|tables| called.among(tables))?;
     Ok((held, Some(now)))
 }
 
@@ -191,20 +194,19 @@ fn content_of(
     place: &Place<'_>,
     manifest: &Manifest,
     desk: &Arc<Desk>,
-    request: &Request<'_>,
+    (request, called): (&Request<'_>, &Called),
 ) -> Result<(Vec<Content>, Option<Side>), OpError> {
     if !place.is_postgres() {
         return Ok((vec![place.entry(manifest, desk)?.content], None));
     }
     let side = Side::open(place, manifest, desk, &request.control)?;
     let Side::Postgres(kept) = &side else { return Ok((Vec::new(), Some(side))) };
-    let name = request.table();
     let files = match &request.wanted {
         // A condition may look into other tables.
         Wanted::Where { condition, .. } if condition.to_ascii_lowercase().contains("select") => {
             kept.database.tables.iter().flat_map(|table| table.paths.clone()).collect()
         }
-        _ => side::files_of(&kept.database, name),
+        _ => side::files_of(&kept.database, called.name()),
     };
     let contents = side::contents(place, &files, desk)?;
     Ok((contents, Some(side)))
@@ -291,19 +293,15 @@ impl Sight {
     }
 }
 
-/// `called` says what a table of the snapshots is called in this state.
-fn look<'r>(
-    records: &dyn Records,
-    request: &'r Request<'_>,
-    called: &dyn Fn(&'r str) -> &'r str,
-) -> Result<Sight, OpError> {
+/// Says which of the tables of a state is meant.
+type Choose<'c> = dyn Fn(&[Table]) -> Result<Option<usize>, RecordError> + 'c;
+
+fn look(records: &dyn Records, request: &Request<'_>, choose: &Choose<'_>) -> Result<Sight, OpError> {
     let tables = records.tables().map_err(RecordError::store)?;
-    let name = entity(request).map(|entity| &entity.table);
+    let Some(table) = choose(&tables)?.map(|at| &tables[at]) else { return Ok(Sight::default()) };
     let mut sight = Sight::default();
-    let named = |name: &'r str| tables.iter().find(|table| table.name.eq_ignore_ascii_case(called(name)));
     let done = match &request.wanted {
-        Wanted::Key { name: given, key } => {
-            let Some(table) = named(name.unwrap_or(given)) else { return Ok(Sight::default()) };
+        Wanted::Key { key, .. } => {
             let columns = key_columns(table, entity(request))?;
             let key = typed(records, table, &columns, key)?;
             let mut take = |row: Row| {
@@ -312,8 +310,7 @@ fn look<'r>(
             };
             records.find(table, &columns, &[key], &all(table), &mut take)
         }
-        Wanted::Where { table, condition } => {
-            let Some(table) = named(name.unwrap_or(table)) else { return Ok(Sight::default()) };
+        Wanted::Where { condition, .. } => {
             let mut take = |row: Row| {
                 sight.add(table, &row);
                 Ok::<(), Explained>(())
@@ -361,7 +358,13 @@ enum Live {
 }
 
 /// Is it in live data?
-fn live(place: &Place<'_>, manifest: &Manifest, request: &Request<'_>) -> Result<Live, OpError> {
+fn live(
+    place: &Place<'_>,
+    manifest: &Manifest,
+    desk: &Arc<Desk>,
+    (request, called): (&Request<'_>, &Called),
+) -> Result<Live, OpError> {
+    let renamed = called.renamed((place, manifest), &request.model, desk, &request.control)?;
     let place = recover::live_place(manifest, place, &request.configured, &request.places);
     let Ok(database) = place else { return Ok(Live::Elsewhere) };
     if database.path().is_some_and(|path| !path.exists()) {
@@ -373,8 +376,11 @@ fn live(place: &Place<'_>, manifest: &Manifest, request: &Request<'_>) -> Result
         Err(error) if error.class() == Class::Interrupted => return Err(Problem::Content(error).into()),
         Err(error) => return Ok(Live::Unseen(why(&*error))),
     };
-    let model = &request.model;
-    match look(&*live, request, &|name| model.table_now(name)) {
+    let choose = |tables: &[Table]| match &renamed {
+        Some(now) => meant_table(tables, now, "live data"),
+        None => called.among(tables),
+    };
+    match look(&*live, request, &choose) {
         Ok(sight) => Ok(Live::Has(sight.rows > 0)),
         // Somebody holds it, or the server is gone: what snapshots hold is known all the same.
         Err(error) if matches!(error.class(), Class::Busy | Class::Failed) => Ok(Live::Unseen(why(&error))),

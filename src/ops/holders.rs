@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::base::control::Control;
+use crate::base::record::name::{joined, parts};
 use crate::format::manifest::Manifest;
 use crate::ops::databases::Place;
 use crate::ops::error::{OpError, Problem};
@@ -90,6 +91,14 @@ impl Holders {
         }
     }
 
+    /// The same of this very name, where the database tells capital letters.
+    pub fn has_exactly(&mut self, place: &Place<'_>, manifest: &Manifest, table: &str) -> bool {
+        let is_it = |name: &String| is_exactly(name, table);
+        !place.is_postgres()
+            || known_tables(place).any(is_it)
+            || self.tables_of(place, manifest).is_some_and(|tables| tables.iter().any(is_it))
+    }
+
     fn tables_of(&mut self, place: &Place<'_>, manifest: &Manifest) -> Option<&BTreeSet<String>> {
         let listing = serde_json::to_string(&place.source.listing).expect("BUG: plain fields");
         let known = self.tables.entry((listing, place.path.to_string()));
@@ -107,17 +116,26 @@ pub fn known_tables<'p>(place: &Place<'p>) -> impl Iterator<Item = &'p String> +
     place.known.into_iter().flat_map(|known| known.rows.keys())
 }
 
-/// Is a table called so? Names are compared without regard to case, and `public` needs no saying.
+/// May a table be called so? Names are compared without regard to case and quotes, and `public` needs no saying: this tells
+/// which database is meant, and never which table of it.
 pub fn is_called(name: &str, asked: &str) -> bool {
-    let plain = |name: &str| name.strip_prefix("public.").unwrap_or(name).to_ascii_lowercase();
+    let plain = |name: &str| {
+        let name = joined(name);
+        name.strip_prefix("public.").unwrap_or(&name).to_ascii_lowercase()
+    };
     plain(name) == plain(asked)
+}
+
+/// Is it this very name, but that `public` needs no saying?
+pub fn is_exactly(name: &str, asked: &str) -> bool {
+    name == asked || name.strip_prefix("public.") == Some(asked)
 }
 
 /// The databases that the words of a statement name a table of. Words in texts and comments are no names.
 pub fn named_in<'m>(statement: &str, places: Vec<Place<'m>>) -> Vec<Place<'m>> {
     let words = words(statement);
     let is_named = |name: &String| {
-        let last = name.rsplit('.').next().unwrap_or(name).to_lowercase();
+        let last = parts(name).pop().unwrap_or_default().to_lowercase();
         words.contains(&last) || words.contains(&name.to_lowercase())
     };
     places.into_iter().filter(|place| known_tables(place).any(is_named)).collect()

@@ -1,5 +1,6 @@
 //! Which rows of a captured database are otherwise in another snapshot, or in the live database.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::chunk::Chunk;
@@ -7,6 +8,7 @@ use crate::base::control::Control;
 use crate::base::error::Explained;
 use crate::base::path::EntryPath;
 use crate::base::random::RandomRead;
+use crate::base::record::name::{Meant, meant_of_parts};
 use crate::engine::postgres::records::kept::Arrivals;
 use crate::engine::sqlite::ask::{self, AskError, Session};
 use crate::engine::sqlite::beside::{Beside, MOST_RUNS};
@@ -18,6 +20,7 @@ use crate::ops::holders::{Has, Holders};
 use crate::ops::restore::live::live_path;
 use crate::ops::safety;
 use crate::ops::side;
+use crate::record::error::RecordError;
 use crate::source::files::root::trusted;
 use crate::vault::random::{ContentReader, Desk};
 use crate::vault::unlocked::UnlockedVault;
@@ -88,7 +91,23 @@ fn of_postgres(
     let old = side::tables(&Place::at(request.source, request.path), request.before, desk)?;
     let new = side::tables(&Place::at(later, request.path), manifest, desk)?;
     let mut each = |name: &str, row: Row| each(name, row).map_err(|error| Box::new(error) as Explained);
-    Ok(old.differences(&new, request.table, &mut each).map_err(Problem::Content)?)
+    let known = old.tables.iter().chain(&new.tables).map(|table| table.record.name.clone()).collect();
+    let only = request.table.map(|table| meant(table, known)).transpose()?;
+    Ok(old.differences(&new, only.as_deref(), &mut each).map_err(Problem::Content)?)
+}
+
+/// The one of these tables that is meant by a name; the name itself where there is none.
+fn meant(name: &str, known: BTreeSet<String>) -> Result<String, OpError> {
+    let known = Vec::from_iter(known);
+    match meant_of_parts(name, known.iter().map(String::as_str)) {
+        Meant::One(at) => Ok(known[at].clone()),
+        Meant::Nothing => Ok(name.to_owned()),
+        Meant::Several(places) => {
+            let fitting = places.into_iter().map(|at| known[at].clone()).collect();
+            let (name, place) = (name.to_owned(), "the database".to_owned());
+            Err(RecordError::Several { what: "tables", name, place, fitting }.into())
+        }
+    }
 }
 
 /// The rows of a captured PostgreSQL database, compared with those of a live one as they come, table by table.
@@ -108,6 +127,9 @@ impl<'e> ServerRows<'e> {
     ) -> Result<Self, OpError> {
         let desk = Desk::new(unlocked.library()?.owned());
         let kept = side::tables(&Place::at(source, &EntryPath::root()), manifest, &desk)?;
+        if let Some(table) = table {
+            meant(table, kept.tables.iter().map(|table| table.record.name.clone()).collect())?;
+        }
         Ok(Self { arrivals: Arrivals::new(kept, table), each })
     }
 

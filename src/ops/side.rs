@@ -192,8 +192,8 @@ impl Files for TableFiles {
     }
 }
 
-/// The files of the rows of a table, by its name in records.
+/// The files of the rows of the table that is called exactly so in records.
 pub fn files_of(database: &KeptDatabase, name: &str) -> Vec<String> {
-    let table = database.tables.iter().find(|table| table.record.name.eq_ignore_ascii_case(name));
+    let table = database.tables.iter().find(|table| table.record.name == name);
     table.map(|table| table.paths.clone()).unwrap_or_default()
 }

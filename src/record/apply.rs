@@ -14,7 +14,7 @@ use std::io::Write;
 use crate::base::error::{Explained, one_line};
 use crate::base::record::{Change, Ended, Key, Records, Row, Rules, Table, Value, like};
 use crate::record::compare;
-use crate::record::drift::Fit;
+use crate::record::drift::{Fit, relations_now};
 use crate::record::error::RecordError;
 use crate::record::fired;
 use crate::record::graph::{Graph, Link};
@@ -221,6 +221,7 @@ impl<'w> Work<'w> {
     /// What was written, in that order, for whoever takes it back; and behind it what triggers touched.
     fn trace(&self, model: &Model, fired: Option<&mut dyn Write>) -> Result<Trace, RecordError> {
         let tables = if fired.is_some() { self.live.tables()? } else { Vec::new() };
+        let relations = relations_now(model, self.graph, self.fits);
         let (mut rows, mut added) = (Vec::<(&Table, Key)>::new(), BTreeMap::<String, Vec<Key>>::new());
         for step in self.written() {
             let table = self.live_table(step);
@@ -233,7 +234,7 @@ impl<'w> Work<'w> {
             let planned = rows.iter().map(|(table, key)| (table.name.clone(), key.clone())).collect();
             rows.extend(fired::keep(&*self.live, &tables, &planned, out)?);
         }
-        Trace::new(&*self.live, model, look_at(&*self.live, &rows)?, &added)
+        Trace::new(&*self.live, relations, look_at(&*self.live, &rows)?, &added)
     }
 
     fn live_table(&self, step: &Step) -> &'w Table {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{PART, Records, Row, Table, Value, lies_in};
+use crate::base::record::{PART, Records, Reference, Row, Table, Value, exactly, lies_in};
 use crate::record::compare::matched;
 use crate::record::drift::Fit;
 use crate::record::error::RecordError;
@@ -42,11 +42,12 @@ impl Bonds {
     /// Nothing where every reference of the table binds all of its rows.
     pub fn of(graph: &Graph, fits: &[Fit], table: usize) -> Option<Self> {
         let own = fits[table].live.as_ref()?;
-        let all = fits.iter().filter_map(|fit| fit.live.as_ref());
-        let out = own.references.iter().map(|one| bond(own, one, true));
-        let into = all.clone().flat_map(|child| {
-            let leads_here = child.references.iter().filter(|one| one.to.eq_ignore_ascii_case(&own.name));
-            leads_here.map(move |one| bond(child, one, false))
+        let lives: Vec<&Table> = fits.iter().filter_map(|fit| fit.live.as_ref()).collect();
+        let out = own.references.iter().map(|one| bond(own, one, &lives, true));
+        let into = lives.iter().flat_map(|child| {
+            let is_own =
+                |one: &&Reference| exactly(lives.iter().copied(), &one.to).is_some_and(|(_, to)| to.name == own.name);
+            child.references.iter().filter(is_own).map(|one| bond(child, one, &lives, false)).collect::<Vec<_>>()
         });
         let live: Vec<Bond> = out.chain(into).collect();
         let declared = graph.links.iter().filter(|link| link.is_declared);
@@ -56,7 +57,7 @@ impl Bonds {
                 let names = |at: usize, columns: &[usize]| {
                     let live = fits[at].live.as_ref()?;
                     let now: Option<Vec<usize>> = columns.iter().map(|column| fits[at].to[*column]).collect();
-                    now.map(|now| (live.name.to_lowercase(), lowered(live.names(&now)), now))
+                    now.map(|now| (live.name.clone(), named_of(live, &now), now))
                 };
                 let ends = names(link.child, &link.columns).zip(names(link.parent, &link.to));
                 let bonds = ends.map(|((child, columns, own), (parent, to, _))| {
@@ -104,18 +105,24 @@ impl Bonds {
     }
 }
 
-fn bond(child: &Table, reference: &crate::base::record::Reference, is_out: bool) -> Bond {
-    let (parent, to) =
-        (reference.to.to_lowercase(), reference.to_columns.iter().map(|one| one.to_lowercase()).collect());
-    let tie = Tie { child: child.name.to_lowercase(), columns: lowered(child.names(&reference.columns)), parent, to };
+/// A reference is written as somebody declared it; the tables and columns that it leads to have names of their own.
+fn bond(child: &Table, reference: &Reference, lives: &[&Table], is_out: bool) -> Bond {
+    let found = exactly(lives.iter().copied(), &reference.to).map(|(_, to)| to);
+    let parent = found.map_or(&reference.to, |to| &to.name).clone();
+    let column = |name: &String| match found.and_then(|to| Some(&to.columns[to.column(name)?])) {
+        Some(column) => column.name.clone(),
+        None => name.clone(),
+    };
+    let to = reference.to_columns.iter().map(column).collect();
+    let tie = Tie { child: child.name.clone(), columns: named_of(child, &reference.columns), parent, to };
     match is_out {
         true => Bond { tie, columns: reference.columns.clone(), is_out, parts: reference.parts.clone() },
         false => Bond { tie, columns: Vec::new(), is_out, parts: reference.to_parts.clone() },
     }
 }
 
-fn lowered(names: Vec<&str>) -> Vec<String> {
-    names.into_iter().map(str::to_lowercase).collect()
+fn named_of(table: &Table, columns: &[usize]) -> Vec<String> {
+    table.names(columns).into_iter().map(str::to_owned).collect()
 }
 
 /// Where rows lie, by their keys; an empty value for what is not there.

@@ -3,10 +3,14 @@
 //!
 //! Owns the rule that each of these is handled, or refused by name before anything is touched.
 
-use crate::base::record::{Change, Row, Table, Value};
+use crate::base::record::name::{self, Meant};
+use crate::base::record::{Change, Row, Table, Value, exactly};
+use crate::base::text::shell_word;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
-use crate::record::model::Model;
+use crate::record::model::{Columns, Model, Relation, meant_table};
+
+const LIVE: &str = "live data";
 
 /// How one table of the snapshot fits.
 #[derive(Clone, Debug)]
@@ -39,28 +43,57 @@ impl std::str::FromStr for Given {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (place, value) = text.split_once('=').ok_or("write TABLE.COLUMN=VALUE")?;
-        let (table, column) = place.rsplit_once('.').ok_or("write TABLE.COLUMN=VALUE")?;
-        Ok(Self { table: table.to_owned(), column: column.to_owned(), value: value.to_owned() })
+        let wrong = || "write TABLE.COLUMN=VALUE".to_owned();
+        let mut is_quoted = false;
+        let is_end = |letter: char| {
+            is_quoted ^= letter == '"';
+            letter == '=' && !is_quoted
+        };
+        let (place, value) = text.find(is_end).map(|at| (&text[..at], &text[at + 1..])).ok_or_else(wrong)?;
+        let mut parts = name::parts(place);
+        let column = parts.pop().filter(|_| !parts.is_empty()).ok_or_else(wrong)?;
+        Ok(Self { table: name::written(&parts), column, value: value.to_owned() })
     }
 }
 
 /// Fits every table of a snapshot to live data.
 pub fn fit(graph: &Graph, live: &dyn Change, model: &Model, given: &[Given]) -> Result<Vec<Fit>, RecordError> {
     let tables = live.tables()?;
-    for one in given {
-        let known = tables.iter().any(|table| table.name.eq_ignore_ascii_case(&one.table));
-        if !known {
+    let mut given = given.to_vec();
+    for one in &mut given {
+        let Some(at) = meant_table(&tables, &one.table, LIVE)? else {
             let why = format!("there is no table {}", one.table);
             return Err(RecordError::Set { given: format!("{}.{}", one.table, one.column), why });
-        }
+        };
+        one.table.clone_from(&tables[at].name);
     }
-    graph.tables.iter().map(|kept| one(kept, &tables, live, model, given)).collect()
+    let found = partners_of(graph, &tables, model)?;
+    let all = graph.tables.iter().zip(found);
+    all.map(|(kept, found)| one(kept, found.map(|at| tables[at].clone()), live, model, &given)).collect()
 }
 
-fn one(kept: &Table, tables: &[Table], live: &dyn Change, model: &Model, given: &[Given]) -> Result<Fit, RecordError> {
+/// The live tables that stand for those of the snapshot.
+fn partners_of(graph: &Graph, tables: &[Table], model: &Model) -> Result<Vec<Option<usize>>, RecordError> {
+    let names: Vec<&str> = graph.tables.iter().map(|table| model.table_now(&table.name)).collect();
+    let live: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+    let mut found = name::partners(&names, &live);
+    for (at, kept) in graph.tables.iter().enumerate() {
+        // A new name is what a person wrote.
+        if found[at].is_none() && names[at] != kept.name {
+            found[at] = meant_table(tables, names[at], LIVE)?;
+        }
+    }
+    Ok(found)
+}
+
+fn one(
+    kept: &Table,
+    found: Option<Table>,
+    live: &dyn Change,
+    model: &Model,
+    given: &[Given],
+) -> Result<Fit, RecordError> {
     let name = model.table_now(&kept.name);
-    let found = tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).cloned();
     let to = vec![None; kept.columns.len()];
     let mut fit = Fit {
         live: found,
@@ -72,12 +105,17 @@ fn one(kept: &Table, tables: &[Table], live: &dyn Change, model: &Model, given: 
         wanting: Vec::new(),
     };
     let Some(table) = fit.live.clone() else { return Ok(fit) };
+    if table.name != name && table.tells_case {
+        fit.notes.push(format!("{name} is called {} now", table.name));
+    }
     let from_number = kept.numbered && table.numbered;
+    let columns: Vec<&str> = kept.columns.iter().map(|one| model.column_now(&kept.name, &one.name)).collect();
+    let now = name::partners(&columns, &table.names(&Vec::from_iter(0..table.columns.len())));
     for (at, column) in kept.columns.iter().enumerate() {
         fit.to[at] = match at {
             0 if from_number => Some(0),
             0 if kept.numbered => None,
-            _ => table.column(model.column_now(&kept.name, &column.name)),
+            _ => now[at],
         };
         match fit.to[at] {
             Some(now) if !table.columns[now].kind.eq_ignore_ascii_case(&column.kind) => {
@@ -103,10 +141,14 @@ fn one(kept: &Table, tables: &[Table], live: &dyn Change, model: &Model, given: 
 }
 
 fn set(fit: &mut Fit, table: &Table, live: &dyn Change, given: &[Given]) -> Result<(), RecordError> {
-    for one in given.iter().filter(|one| one.table.eq_ignore_ascii_case(&table.name)) {
+    for one in given.iter().filter(|one| one.table == table.name) {
         let wrong =
             |why: &str| RecordError::Set { given: format!("{}.{}", one.table, one.column), why: why.to_owned() };
-        let at = table.column(&one.column).ok_or_else(|| wrong("there is no such column"))?;
+        let at = match table.columns_meant(&one.column) {
+            Meant::One(at) => at,
+            Meant::Nothing => return Err(wrong("there is no such column")),
+            Meant::Several(_) => return Err(RecordError::no_column(table, &one.column)),
+        };
         if table.key.contains(&at) {
             return Err(wrong("a key is not set; --remap-keys gives new ones"));
         }
@@ -122,17 +164,40 @@ fn missing(fit: &mut Fit, table: &Table) {
         if has || (table.numbered && at == 0) {
             continue;
         }
-        let place = format!("{}.{}", table.name, column.name);
+        let place = format!("{}.{}", table.name, name::part(&column.name));
         match &column.default {
             Some(default) => fit.notes.push(format!("{place} is new: it becomes {default}")),
             None if column.required => {
-                let way_out = format!("give it one with --set {place}=VALUE");
+                let way_out = format!("give it one with --set {}", shell_word(&format!("{place}=VALUE")));
                 fit.wanting.push((format!("{place} is new and must have a value"), way_out));
             }
             None if table.key.contains(&at) => {}
             None => fit.notes.push(format!("{place} is new: it stays empty")),
         }
     }
+}
+
+/// What only the configuration knows of references, by the names that live data has.
+pub fn relations_now(model: &Model, graph: &Graph, fits: &[Fit]) -> Vec<Relation> {
+    let now = |some: &Columns| {
+        let Some((at, kept)) = exactly(&graph.tables, &some.table) else {
+            let column = |column: &String| model.column_now(&some.table, column).to_owned();
+            let table = model.table_now(&some.table).to_owned();
+            return Some(Columns { table, columns: some.columns.iter().map(column).collect() });
+        };
+        // What is gone by now is tied to nothing.
+        let live = fits[at].live.as_ref()?;
+        let column = |name: &String| Some(live.columns[fits[at].to[kept.column(name)?]?].name.clone());
+        let columns = some.columns.iter().map(column).collect::<Option<_>>()?;
+        Some(Columns { table: live.name.clone(), columns })
+    };
+    let relation = |one: &Relation| {
+        let (names, values): (Vec<_>, Vec<_>) = one.when.iter().cloned().unzip();
+        let of_kind = now(&Columns { table: one.from.table.clone(), columns: names })?;
+        let when = of_kind.columns.into_iter().zip(values).collect();
+        Some(Relation { from: now(&one.from)?, to: now(&one.to)?, when, ..one.clone() })
+    };
+    model.relations.iter().filter_map(relation).collect()
 }
 
 impl Fit {

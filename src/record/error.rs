@@ -2,6 +2,7 @@
 
 use crate::base::error::{Class, Explain, Explained};
 use crate::base::record::Table;
+use crate::base::record::name::Meant;
 use crate::base::text::{counted, nearest, shell_word};
 
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +11,8 @@ pub enum RecordError {
     NoTable { name: String, place: String, nearest: Option<String> },
     #[error("{table} has no column {column}")]
     NoColumn { table: String, column: String, nearest: Option<String> },
+    #[error("{name} may mean several {what} of {place}: {}", .fitting.join(", "))]
+    Several { what: &'static str, name: String, place: String, fitting: Vec<String> },
     #[error("relation: {what}")]
     Relation { what: String },
     #[error("{table} {key} is not in the snapshot")]
@@ -59,7 +62,13 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// Nothing or several columns are called so.
     pub fn no_column(table: &Table, column: &str) -> Self {
+        if let Meant::Several(places) = table.columns_meant(column) {
+            let fitting = table.names(&places).into_iter().map(str::to_owned).collect();
+            let (name, place) = (column.to_owned(), table.name.clone());
+            return Self::Several { what: "columns", name, place, fitting };
+        }
         let known = table.columns.iter().map(|one| one.name.as_str());
         let nearest = nearest(column, known).map(str::to_owned);
         Self::NoColumn { table: table.name.clone(), column: column.to_owned(), nearest }
@@ -95,6 +104,12 @@ impl Explain for RecordError {
             Self::NoColumn { table, .. } => {
                 let schema = shell_word(&format!(".schema {table}"));
                 return Some(format!("list its columns with strongroom query SNAPSHOT {schema}"));
+            }
+            Self::Several { what, fitting, .. } => {
+                let first = shell_word(&fitting[0]);
+                return Some(format!(
+                    "capital letters and quotes tell these {what} apart; write one as it stands there: {first}"
+                ));
             }
             Self::NoRecord { table, key } => {
                 let (table, key) = (shell_word(table), shell_word(key));

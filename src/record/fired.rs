@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Table, Touched, Value};
+use crate::base::record::{Change, Key, Table, Touched, Value, exactly};
 use crate::record::compare::{Seen, see};
 use crate::record::error::RecordError;
 use crate::record::inverse::{Image, put};
@@ -101,7 +101,7 @@ fn parents_first(tables: &[Table]) -> Vec<&Table> {
         } else if begun.insert(at) {
             pile.push((at, true));
             for reference in &tables[at].references {
-                let parent = tables.iter().position(|table| table.name.eq_ignore_ascii_case(&reference.to));
+                let parent = exactly(tables, &reference.to).map(|(parent, _)| parent);
                 pile.extend(parent.filter(|parent| !begun.contains(parent)).map(|parent| (parent, false)));
             }
         }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::base::record::{Each, OnDelete, PART, Records, Row, Table, Value, lies_in, pick};
+use crate::base::record::{Each, OnDelete, PART, Records, Row, Table, Value, exactly, lies_in, pick};
 use crate::base::text::nearest;
 use crate::record::error::RecordError;
-use crate::record::model::{Columns, Model, Relation, placeholders};
+use crate::record::model::{Columns, Model, Relation, meant_table, placeholders};
 
 /// The tables of a database and how they hang together. Tables are named by their place in it.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ pub struct Link {
 impl Graph {
     pub fn read(records: &dyn Records, model: &Model) -> Result<Self, RecordError> {
         let mut graph = Self { tables: records.tables()?, links: Vec::new(), ties: Vec::new() };
+        let model = &model.settled(&graph.tables, &records.label())?;
         graph.links = graph.declared();
         for relation in &model.relations {
             let links = graph.configured(relation, records)?;
@@ -46,13 +47,9 @@ impl Graph {
         Ok(graph)
     }
 
-    /// The table of this name, however its letters are written.
-    pub fn table(&self, name: &str) -> Option<usize> {
-        self.tables.iter().position(|table| table.name.eq_ignore_ascii_case(name))
-    }
-
+    /// The table that a person means by this name.
     pub fn named(&self, name: &str, place: &str) -> Result<usize, RecordError> {
-        self.table(name).ok_or_else(|| RecordError::NoTable {
+        meant_table(&self.tables, name, place)?.ok_or_else(|| RecordError::NoTable {
             name: name.to_owned(),
             place: place.to_owned(),
             nearest: nearest(name, self.tables.iter().map(|table| table.name.as_str())).map(str::to_owned),
@@ -62,7 +59,7 @@ impl Graph {
     fn declared(&self) -> Vec<Link> {
         let of = |(child, table): (usize, &Table)| {
             let links = table.references.iter().filter_map(move |reference| {
-                let parent = self.table(&reference.to)?;
+                let (parent, _) = exactly(&self.tables, &reference.to)?;
                 let to = reference.to_columns.iter().map(|name| self.tables[parent].column(name));
                 Some(Link {
                     child,
@@ -84,8 +81,8 @@ impl Graph {
     /// A relation of the configuration, of a table and of those that inherit from it: a table has their rows too for whoever
     /// asks the store. None where this snapshot is older than its tables.
     fn configured(&self, relation: &Relation, records: &dyn Records) -> Result<Vec<Link>, RecordError> {
-        let ends = (self.table(&relation.from.table), self.table(&relation.to.table));
-        let (Some(child), Some(parent)) = ends else { return Ok(Vec::new()) };
+        let end = |some: &Columns| meant_table(&self.tables, &some.table, &records.label());
+        let (Some(child), Some(parent)) = (end(&relation.from)?, end(&relation.to)?) else { return Ok(Vec::new()) };
         self.with_heirs(child).into_iter().map(|child| self.link(relation, (child, parent), records)).collect()
     }
 

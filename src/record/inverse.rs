@@ -9,7 +9,8 @@ use std::io::{BufRead, Seek, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value};
+use crate::base::record::{Change, Key, Records, Reference, Row, Rules, Table, Value, exactly};
+use crate::base::text::nearest;
 use crate::record::apply::end;
 use crate::record::compare;
 use crate::record::error::RecordError;
@@ -75,10 +76,10 @@ fn there(live: &dyn Records, tables: &[Table], rows: &[(String, Key)]) -> Result
 }
 
 fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, RecordError> {
-    tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)).ok_or_else(|| RecordError::NoTable {
+    exactly(tables, name).map(|(_, table)| table).ok_or_else(|| RecordError::NoTable {
         name: name.to_owned(),
         place: "live data".to_owned(),
-        nearest: None,
+        nearest: nearest(name, tables.iter().map(|table| table.name.as_str())).map(str::to_owned),
     })
 }
 
@@ -315,7 +316,8 @@ fn put_off(table: &Table, to: &BTreeSet<&str>, live: &dyn Change) -> Vec<usize> 
     if live.defers() {
         return Vec::new();
     }
-    let meant = |one: &&Reference| to.iter().any(|name| name.eq_ignore_ascii_case(&one.to));
+    let is_it = |name: &str, to: &str| name == to || (!table.tells_case && name.eq_ignore_ascii_case(to));
+    let meant = |one: &&Reference| to.iter().any(|name| is_it(name, &one.to));
     let columns = table.references.iter().filter(meant).flat_map(|one| &one.columns).copied();
     let columns: BTreeSet<usize> =
         columns.filter(|at| !table.columns[*at].required && !table.key.contains(at)).collect();

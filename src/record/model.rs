@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::base::name::Name;
-use crate::base::record::{OnDelete, Table};
+use crate::base::record::name::{self, Meant};
+use crate::base::record::{OnDelete, Table, exactly};
 use crate::base::text::nearest;
+use crate::record::error::RecordError;
 use crate::record::several::called;
 
 /// Everything that is said of the records of all sources.
@@ -126,23 +128,38 @@ impl Model {
         (tied.into_iter().cloned().collect(), absent.into_iter().cloned().collect())
     }
 
+    /// The same, with what these tables have written as they write it: only so it is told by its name what is said of them.
+    /// Whatever they do not have stays as it was written.
+    pub fn settled(&self, tables: &[Table], place: &str) -> Result<Model, RecordError> {
+        let mut model = self.clone();
+        for entity in model.entities.values_mut() {
+            settle(&mut entity.table, entity.key.iter_mut().chain(&mut entity.immutable), tables, place)?;
+        }
+        for Relation { from, to, when, .. } in &mut model.relations {
+            let when = when.iter_mut().map(|(column, _)| column);
+            settle(&mut from.table, from.columns.iter_mut().chain(when), tables, place)?;
+            settle(&mut to.table, &mut to.columns, tables, place)?;
+        }
+        for rename in &mut model.renames {
+            settle(&mut rename.table, &mut rename.column, tables, place)?;
+        }
+        Ok(model)
+    }
+
     /// The entity whose table this is.
     pub fn entity_of(&self, table: &str) -> Option<(&String, &Entity)> {
-        self.entities.iter().find(|(_, entity)| entity.table.eq_ignore_ascii_case(table))
+        self.entities.iter().find(|(_, entity)| entity.table == table)
     }
 
     /// What a table is called now.
     pub fn table_now<'m>(&'m self, table: &'m str) -> &'m str {
-        let renamed = |rename: &&Rename| rename.column.is_none() && rename.table.eq_ignore_ascii_case(table);
+        let renamed = |rename: &&Rename| rename.column.is_none() && rename.table == table;
         self.renames.iter().find(renamed).map_or(table, |rename| &rename.now)
     }
 
     /// What a column is called now, by the names that table and column had in the snapshot.
     pub fn column_now<'m>(&'m self, table: &str, column: &'m str) -> &'m str {
-        let renamed = |rename: &&Rename| {
-            rename.table.eq_ignore_ascii_case(table)
-                && rename.column.as_ref().is_some_and(|old| old.eq_ignore_ascii_case(column))
-        };
+        let renamed = |rename: &&Rename| rename.table == table && rename.column.as_deref() == Some(column);
         self.renames.iter().find(renamed).map_or(column, |rename| &rename.now)
     }
 
@@ -150,7 +167,7 @@ impl Model {
     pub fn strangers(&self, tables: &[Table]) -> Vec<String> {
         let mut told = Vec::new();
         let mut look = |what: &str, name: &str, columns: &[&str]| {
-            let Some(table) = tables.iter().find(|table| table.name.eq_ignore_ascii_case(name)) else {
+            let Some((_, table)) = exactly(tables, name) else {
                 let known = tables.iter().map(|table| table.name.as_str());
                 return told.push(stranger(what, &format!("table {name}"), nearest(name, known)));
             };
@@ -173,23 +190,37 @@ impl Model {
         }
         told
     }
+}
 
-    /// The relations by the names that tables and columns have now.
-    pub fn relations_now(&self) -> Vec<Relation> {
-        let now = |some: &Columns| Columns {
-            table: self.table_now(&some.table).to_owned(),
-            columns: some.columns.iter().map(|column| self.column_now(&some.table, column).to_owned()).collect(),
-        };
-        let when = |one: &Relation| {
-            let named = |(column, value): &(String, String)| {
-                (self.column_now(&one.from.table, column).to_owned(), value.clone())
-            };
-            one.when.iter().map(named).collect()
-        };
-        let relation =
-            |one: &Relation| Relation { from: now(&one.from), to: now(&one.to), when: when(one), ..one.clone() };
-        self.relations.iter().map(relation).collect()
+/// The table that a person means by a name, by its place; none where there is no such table.
+pub fn meant_table(tables: &[Table], name: &str, place: &str) -> Result<Option<usize>, RecordError> {
+    match name::meant_of_parts(name, tables.iter().map(|table| table.name.as_str())) {
+        Meant::Nothing => Ok(None),
+        Meant::One(at) => Ok(Some(at)),
+        Meant::Several(places) => {
+            let fitting = places.into_iter().map(|at| tables[at].name.clone()).collect();
+            Err(RecordError::Several { what: "tables", name: name.to_owned(), place: place.to_owned(), fitting })
+        }
     }
+}
+
+fn settle<'c>(
+    name: &mut String,
+    columns: impl IntoIterator<Item = &'c mut String>,
+    tables: &[Table],
+    place: &str,
+) -> Result<(), RecordError> {
+    let Some(at) = meant_table(tables, name, place)? else { return Ok(()) };
+    let table = &tables[at];
+    name.clone_from(&table.name);
+    for column in columns {
+        match table.columns_meant(column) {
+            Meant::One(at) => column.clone_from(&table.columns[at].name),
+            Meant::Nothing => {}
+            Meant::Several(_) => return Err(RecordError::no_column(table, column)),
+        }
+    }
+    Ok(())
 }
 
 fn stranger(what: &str, name: &str, nearest: Option<&str>) -> String {

@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, Records, Row, Table};
+use crate::base::record::name::Meant;
+use crate::base::record::{Key, Records, Row, Table, exactly};
 use crate::record::compare;
 use crate::record::error::RecordError;
 use crate::record::graph::Graph;
-use crate::record::model::{Columns, Model, Relation};
+use crate::record::model::{Columns, Model, Relation, meant_table};
 
 /// Rows that are looked at together.
 const BATCH: usize = 200;
@@ -45,16 +46,16 @@ impl Trace {
     /// Looks which rows refer to those that were added, once all are written.
     pub fn new(
         live: &dyn Records,
-        model: &Model,
+        relations: Vec<Relation>,
         written: Vec<Written>,
         added: &BTreeMap<String, Vec<Key>>,
     ) -> Result<Self, RecordError> {
-        let mut trace = Self { written, relations: model.relations_now(), referring: Vec::new() };
+        let mut trace = Self { written, relations, referring: Vec::new() };
         let graph = trace.graph(live)?;
         let own: HashSet<(&str, &Key)> = trace.written.iter().map(|one| (one.table.as_str(), &one.key)).collect();
         let mut referring = Vec::new();
         for (name, keys) in added {
-            let parent = graph.named(name, "live data")?;
+            let Some((parent, _)) = exactly(&graph.tables, name) else { continue };
             if !graph.links.iter().any(|link| link.parent == parent) {
                 continue;
             }
@@ -79,8 +80,9 @@ impl Trace {
     pub fn graph(&self, live: &dyn Records) -> Result<Graph, RecordError> {
         let tables = live.tables()?;
         let has = |table: &str, column: &String| {
-            let table = tables.iter().find(|one| one.name.eq_ignore_ascii_case(table));
-            table.is_some_and(|table| table.column(column).is_some())
+            // One that may be several is refused where it is looked up.
+            meant_table(&tables, table, "")
+                .map_or(true, |at| at.is_some_and(|at| tables[at].columns_meant(column) != Meant::Nothing))
         };
         let there = |some: &Columns| some.columns.iter().all(|column| has(&some.table, column));
         let holds = |one: &&Relation| {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::record::name::{self, Meant};
 use crate::base::record::{Key, Letters, Numbers, Row, Value};
 
 /// What columns are called that people know a row by, the best first: in small letters, with nothing between words.
@@ -35,6 +36,8 @@ pub struct Table {
     pub inherits: Vec<String>,
     /// What the store does on its own when rows are written.
     pub triggers: Vec<String>,
+    /// A name that differs from its own, or from one of its columns', in capital letters only is another one's.
+    pub tells_case: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,8 +103,14 @@ impl OnDelete {
 }
 
 impl Table {
+    /// The column of this name, or the only one that differs from it in capital letters.
     pub fn column(&self, name: &str) -> Option<usize> {
-        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+        self.columns_meant(name).one()
+    }
+
+    /// The same, and which ones there are where a name fits several.
+    pub fn columns_meant(&self, name: &str) -> Meant {
+        name::meant(name, self.columns.iter().map(|column| column.name.as_str()))
     }
 
     pub fn key_of(&self, row: &Row) -> Key {
@@ -135,7 +144,7 @@ impl Table {
 
     /// A column that has the table's own name before a word, as `product_name` of `products` has.
     fn own(&self, plain: &[String], word: &str) -> Option<usize> {
-        let table = squeezed(self.name.rsplit('.').next().unwrap_or_default());
+        let table = squeezed(&name::parts(&self.name).pop().unwrap_or_default());
         let is_own = |name: &String| {
             let thing = name.strip_suffix(word).filter(|thing| !thing.is_empty());
             thing.is_some_and(|thing| table.starts_with(thing))
@@ -146,6 +155,21 @@ impl Table {
     pub fn names(&self, columns: &[usize]) -> Vec<&str> {
         columns.iter().map(|&at| self.columns[at].name.as_str()).collect()
     }
+}
+
+/// The table that has this very name, as references and what was written down earlier name it, and its place. Only a store
+/// that does not tell capital letters may write it in others.
+pub fn exactly<'t>(tables: impl IntoIterator<Item = &'t Table>, name: &str) -> Option<(usize, &'t Table)> {
+    let mut alike = None;
+    for (at, table) in tables.into_iter().enumerate() {
+        if table.name == name {
+            return Some((at, table));
+        }
+        if !table.tells_case && table.name.eq_ignore_ascii_case(name) {
+            alike = alike.or(Some((at, table)));
+        }
+    }
+    alike
 }
 
 /// A name in small letters with nothing between its words: schemas write one in many ways.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::base::record::OnDelete;
+use crate::base::record::{OnDelete, name};
 
 /// The folder of rows: it sorts before everything else, so that what must be read last can be.
 pub const DATA: &str = "data";
@@ -36,9 +36,9 @@ impl Qualified {
         format!("{}.{}", quoted(&self.schema), quoted(&self.name))
     }
 
-    /// For people and for facts.
+    /// For people and for facts: no two are shown the same.
     pub fn shown(&self) -> String {
-        format!("{}.{}", self.schema, self.name)
+        format!("{}.{}", name::part(&self.schema), name::part(&self.name))
     }
 
     /// The file of a table's rows.
@@ -216,6 +216,14 @@ mod tests {
     fn names_and_texts_are_quoted_whatever_is_in_them() {
         assert_eq!(Qualified { schema: "a\"b".into(), name: "c d".into() }.quoted(), "\"a\"\"b\".\"c d\"");
         assert_eq!((literal("it's"), literal("a\\'")), ("'it''s'".into(), "E'a\\\\'''".into()));
+    }
+
+    #[test]
+    fn no_two_tables_are_shown_the_same() {
+        let shown = |schema: &str, name: &str| Qualified { schema: schema.into(), name: name.into() }.shown();
+        assert_eq!(shown("app", "users"), "app.users");
+        assert_eq!([shown("a", "b.c"), shown("a.b", "c")], ["a.\"b.c\"", "\"a.b\".c"]);
+        assert_eq!(shown("a", "say \"b\""), "a.\"say \"\"b\"\"\"");
     }
 
     #[test]

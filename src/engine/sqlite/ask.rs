@@ -278,6 +278,15 @@ impl Session {
             .prepare("SELECT name FROM pragma_table_list")
             .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>());
         let names = names.unwrap_or_default();
+        let is_numbered = |name: &&String| {
+            let plain = name.rsplit_once('_').filter(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+            plain.is_some_and(|(plain, _)| plain.eq_ignore_ascii_case(missing))
+        };
+        let numbered: Vec<&str> = names.iter().filter(is_numbered).map(String::as_str).collect();
+        if numbered.len() > 1 {
+            let all = numbered.join(", ");
+            return format!("tables that only capital letters tell apart have numbers in a question: {all}");
+        }
         match crate::base::text::nearest(missing, names.iter().map(String::as_str)) {
             Some(near) => format!("did you mean {near}?"),
             None => tables,

@@ -5,6 +5,7 @@
 use crate::base::database::Database;
 use crate::base::name::Name;
 use crate::base::path::EntryPath;
+use crate::base::record::name::joined;
 use crate::format::manifest::{Alarm, Lost};
 use crate::source::Source;
 use crate::vault::commit::Found;
@@ -91,7 +92,10 @@ fn rows(old: &Database, found: &Found, shares: Shares, blank: &dyn Fn(Lost, u64,
         return gone.then(|| alarm(None, sum(old), 0)).into_iter().collect();
     };
     // A table that cannot be counted any more is told as damage.
-    let now = |table: &String| new.rows.get(table).copied().or((new.damage.is_none()).then_some(0));
+    // Earlier versions wrote names with dots without quotes.
+    let unquoted = |table: &String| new.rows.iter().find(|(name, _)| joined(name) == *table).map(|(_, rows)| rows);
+    let rows_now = |table: &String| new.rows.get(table).or_else(|| unquoted(table)).copied();
+    let now = |table: &String| rows_now(table).or((new.damage.is_none()).then_some(0));
     let lost = old.rows.iter().filter_map(|(table, &rows)| Some((table, rows, now(table)?)));
     let lost = lost.filter(|(_, before, after)| is_loss(*before, *after, shares.rows_lost, HANDFUL));
     let mut alarms: Vec<Alarm> = lost.map(|(table, before, after)| alarm(Some(table), before, after)).collect();

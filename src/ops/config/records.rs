@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 use crate::base::name::Name;
-use crate::base::record::OnDelete;
+use crate::base::record::{OnDelete, name};
 use crate::ops::config::{Config, ConfigError, Reader, Spanned};
 use crate::record::model::{Columns, Entity, Linked, Relation, Rename};
 
@@ -115,18 +115,21 @@ impl Reader<'_> {
         let mut found: Option<(Name, Columns)> = None;
         for text in self.words(key, value)? {
             let wrong = |what: String| self.error(value.span(), what, Some("write SOURCE.TABLE.COLUMN".to_owned()));
-            let parts: Vec<&str> = text.split('.').collect();
-            let [source, table, column] = parts[..] else {
+            let parts = name::parts(&text);
+            let [source, table @ .., column] = &parts[..] else {
                 return Err(wrong(format!("{key}: {text:?} is not a column of a table of a source")));
             };
+            let table = name::written(table);
+            if table.is_empty() {
+                return Err(wrong(format!("{key}: {text:?} is not a column of a table of a source")));
+            }
             let source: Name = source.parse().map_err(|error| wrong(format!("{key}: {error}")))?;
             match &mut found {
                 None => {
-                    let columns = vec![column.to_owned()];
-                    found = Some((source, Columns { table: table.to_owned(), columns }));
+                    found = Some((source, Columns { table, columns: vec![column.clone()] }));
                 }
                 Some((same, columns)) if *same == source && columns.table == table => {
-                    columns.columns.push(column.to_owned());
+                    columns.columns.push(column.clone());
                 }
                 Some(_) => return Err(wrong(format!("{key}: its columns are of several tables"))),
             }
@@ -153,14 +156,14 @@ impl Reader<'_> {
             self.error(item.span(), "rename wants from and to".to_owned(), Some(hint.to_owned()))
         };
         let (Some(from), Some(now)) = (from, to) else { return Err(wrong()) };
-        let parts: Vec<&str> = from.split('.').collect();
-        let (source, table, column) = match parts[..] {
-            [source, table] => (source, table, None),
-            [source, table, column] => (source, table, Some(column.to_owned())),
+        let parts = name::parts(&from);
+        let (source, table, column) = match &parts[..] {
+            [source, table] => (source, name::part(table).into_owned(), None),
+            [source, table @ .., column] if !table.is_empty() => (source, name::written(table), Some(column.clone())),
             _ => return Err(wrong()),
         };
         let source = source.parse().map_err(|_| wrong())?;
-        Ok(Rename { source, table: table.to_owned(), column, now })
+        Ok(Rename { source, table, column, now })
     }
 
     /// Whatever is said of records is said of sources that there are.

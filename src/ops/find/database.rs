@@ -132,7 +132,7 @@ fn which(table: &str, states: &[&State<'_>]) -> OpError {
     Problem::WhichApp { table, apps: apps.into_iter().collect() }.into()
 }
 
-fn nowhere(request: &Request<'_>, states: &[State<'_>]) -> OpError {
+pub fn nowhere(request: &Request<'_>, states: &[State<'_>]) -> OpError {
     // Of an entity, its table is what no snapshot has.
     let name = request.table().to_owned();
     let tables: BTreeSet<&String> = states.iter().flat_map(|(place, _)| known_tables(place)).collect();

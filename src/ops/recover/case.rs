@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use crate::base::record::{Change, Key, Records, Row, Table, plain};
+use crate::base::record::{Change, Key, Records, Row, Table, exactly, plain};
 use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::Kept;
 use crate::engine::postgres::records::making;
@@ -71,6 +71,7 @@ impl<'m> Case<'m> {
         let side = together.side(&part, manifest, &desk, &request.control)?;
         let model = together.model(&request);
         let graph = Graph::read(side.records(), &model)?;
+        let model = model.settled(&graph.tables, &side.records().label()).map_err(OpError::from)?;
         let (wait, control) = (request.wait, &request.control);
         let (mut live, mut lacking) = (None, Vec::new());
         if request.options.make_tables {
@@ -132,6 +133,7 @@ impl<'m> Case<'m> {
         let title = Title { snapshot: self.manifest.id, database: self.part.label(), asked: kit.words(table) };
         let mut plan = prepare::plan(&ground, &closure, title)?;
         plan.notes.extend(self.note.clone());
+        plan.notes.extend(kit.taken_for(table));
         plan.doubts.extend(looked.doubts(&self.graph.tables[table].name));
         self.tell_of_tables(&mut plan);
         let files = files::plan(&kit, &closure, &plan, self.desk.library())?;
@@ -172,7 +174,7 @@ impl<'m> Case<'m> {
 /// A live database with the tables that it lacks, as the snapshot's own statements make them; and their names.
 fn grown(kept: &Session, live: Box<dyn Change>) -> Result<(Box<dyn Change>, Vec<String>), RecordError> {
     let there = live.tables()?;
-    let has = |name: &str| there.iter().any(|table| table.name.eq_ignore_ascii_case(name));
+    let has = |name: &str| exactly(&there, name).is_some();
     let mut lacking = Vec::new();
     for table in Records::tables(kept)?.into_iter().filter(|table| !has(&table.name)) {
         let statements = kept.making(&table.name)?;
@@ -295,6 +297,15 @@ impl Kit<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What should be known where the name that was given is not the table's own.
+    fn taken_for(&self, table: usize) -> Option<String> {
+        let (Asked::Keys { name, .. } | Asked::Missing { name } | Asked::Where { table: name, .. }) =
+            &self.request.asked;
+        let found = &self.graph.tables[table];
+        let is_other = found.tells_case && self.entity(name).is_none() && *name != found.name;
+        is_other.then(|| format!("{name} is taken for {}", found.name))
     }
 
     /// What was asked for, in words.

@@ -72,6 +72,7 @@ pub fn export(
     let model = together.model(request);
     let kept = side.records();
     let graph = Graph::read(kept, &model)?;
+    let model = model.settled(&graph.tables, &kept.label())?;
     let kit = Kit { manifest, request, graph: &graph, model: &model, kept, place: &place };
     let (table, seeds) = kit.seeds(&mut |_, _| Ok(Vec::new()))?;
     let mut nothing = |_: &Link, values: &[Row]| Ok(vec![Standing::Gone; values.len()]);

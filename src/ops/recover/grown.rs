@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::error::Explained;
-use crate::base::record::{Change, Each, EachTouched, Ended, Key, Records, Rules, Table, Value};
+use crate::base::record::{Change, Each, EachTouched, Ended, Key, Records, Rules, Table, Value, exactly};
 
 /// A table that is not there, and the statements that make it.
 pub struct Lacking {
@@ -35,9 +35,8 @@ impl Grown {
     fn needed(&self, written: &[String]) -> Vec<&Lacking> {
         let mut names: BTreeSet<String> = BTreeSet::new();
         let mut waiting: Vec<String> = written.to_vec();
-        let is = |name: &str| self.lacking.iter().find(|one| one.table.name == name);
-        let is_like = |name: &str| self.lacking.iter().find(|one| one.table.name.eq_ignore_ascii_case(name));
-        let named = |name: &str| is(name).or_else(|| is_like(name));
+        let named =
+            |name: &str| exactly(self.lacking.iter().map(|one| &one.table), name).map(|(at, _)| &self.lacking[at]);
         while let Some(name) = waiting.pop() {
             let Some(one) = named(&name) else { continue };
             if names.insert(one.table.name.clone()) {

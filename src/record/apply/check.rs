@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher;
 
 use crate::base::error::Explained;
-use crate::base::record::{Key, PART, Reference, Row, Table, Value, lies_in};
+use crate::base::record::{Key, PART, Reference, Row, Table, Value, exactly, lies_in};
 use crate::record::apply::{BATCH, Work};
 use crate::record::bound::{Bonds, named, parts};
 use crate::record::compare;
@@ -106,8 +106,8 @@ impl<'w> Work<'w> {
 
     /// The same of some rows of a table and one of its references.
     fn refers(&self, table: &Table, reference: &Reference, keys: &[Key]) -> Result<(), RecordError> {
-        let mut tables = self.fits.iter().filter_map(|fit| fit.live.as_ref());
-        let Some(to) = tables.find(|one| one.name.eq_ignore_ascii_case(&reference.to)) else { return Ok(()) };
+        let tables = self.fits.iter().filter_map(|fit| fit.live.as_ref());
+        let Some((_, to)) = exactly(tables, &reference.to) else { return Ok(()) };
         let columns: Option<Vec<usize>> = reference.to_columns.iter().map(|name| to.column(name)).collect();
         let Some(columns) = columns else { return Ok(()) };
         let mut wanted: Vec<usize> = table.key.iter().chain(&reference.columns).copied().collect();

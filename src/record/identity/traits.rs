@@ -74,7 +74,11 @@ impl Traits {
         let is_other = |now: &usize| was(*now).is_some_and(|was| *was != live.columns[*now].kind);
         let retyped = (0..live.columns.len()).filter(is_other).collect();
         let told = model.entity_of(name).map(|(_, entity)| &entity.immutable[..]).unwrap_or_default();
-        let told = told.iter().filter_map(|column| live.column(model.column_now(name, column))).collect();
+        let told = told.iter().filter_map(|column| match graph.tables[table].column(column) {
+            Some(at) => fit.to[at],
+            None => live.column(model.column_now(name, column)),
+        });
+        let told = told.collect();
         let named = |names: &[&str]| names.iter().filter_map(|name| live.column(name)).collect::<Vec<_>>();
         let (births, restless) = (named(&BIRTH), named(&RESTLESS));
         let counted = live.unique.iter().filter(|one| one.columns.len() == 1).map(|one| one.columns[0]).collect();

@@ -95,7 +95,7 @@ impl Work<'_> {
             act => *act = Act::Relink { columns: named },
         }
         if matches!(draft.act, Act::Relink { .. }) {
-            draft.differs.retain(|one| !now.iter().any(|name| one.column.eq_ignore_ascii_case(name)));
+            draft.differs.retain(|one| !now.iter().any(|name| one.column == *name));
         }
     }
 }

@@ -92,9 +92,8 @@ impl Work<'_> {
         let columns = graph.links[link].emptied(graph);
         let names: Vec<&str> =
             columns.iter().filter_map(|at| fit.to[*at]).map(|at| live.columns[at].name.as_str()).collect();
-        let is_empty = |one: &Difference| {
-            one.live == Glimpse::Value(Value::Null) && names.iter().any(|name| one.column.eq_ignore_ascii_case(name))
-        };
+        let is_empty =
+            |one: &Difference| one.live == Glimpse::Value(Value::Null) && names.iter().any(|name| one.column == *name);
         draft.act == Act::Insert || (draft.there && draft.differs.iter().any(is_empty))
     }
 }

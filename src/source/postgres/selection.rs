@@ -43,7 +43,7 @@ impl Selection {
     /// The patterns that name a schema or a table of which there is none, each with its key. Those that leave something out
     /// may name what is not there.
     pub fn idle(&self, schemas: &[String], tables: &[Qualified]) -> Vec<(&'static str, &str)> {
-        let names = tables.iter().flat_map(|table| [table.name.clone(), table.shown()]);
+        let names = tables.iter().flat_map(written);
         let mut idle = named(self.schemas.as_ref(), "schemas", schemas.iter().cloned());
         idle.extend(named(self.tables.as_ref(), "tables", names));
         idle
@@ -57,7 +57,7 @@ impl Selection {
 
     /// Are the rows of this table captured? Its definition is, with its schema.
     pub fn has_rows(&self, table: &Qualified) -> bool {
-        let named = |globs: &Patterns| globs.is_match(&table.name) || globs.is_match(table.shown());
+        let named = |globs: &Patterns| written(table).iter().any(|name| globs.is_match(name));
         self.has_schema(&table.schema)
             && self.tables.as_ref().is_none_or(named)
             && !self.exclude_tables.as_ref().is_some_and(named)
@@ -72,6 +72,11 @@ impl Selection {
     pub fn has_every_schema(&self) -> bool {
         self.schemas.is_none() && self.exclude_schemas.is_none()
     }
+}
+
+/// How a table is written in patterns: without its schema, or with it, whether quotes are needed or not.
+fn written(table: &Qualified) -> [String; 3] {
+    [table.name.clone(), table.shown(), format!("{}.{}", table.schema, table.name)]
 }
 
 fn named<'p>(

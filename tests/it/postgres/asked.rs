@@ -308,8 +308,8 @@ fn more_schemas_than_sqlite_takes_and_names_that_it_uses_itself_have_a_place() {
     let found = home.json(&["query", "latest", "--attach", "before=latest", "SELECT n FROM before.\"s14.t14\""]);
     assert_eq!(found["rows"], serde_json::json!([[14]]));
     assert_eq!(home.json(&["query", "latest", "SELECT n FROM main.own"])["rows"], serde_json::json!([["main"]]));
-    assert_eq!(home.json(&["query", "latest", "SELECT \"n\", N_ FROM \"Case\""])["rows"], serde_json::json!([[1, 2]]));
-    assert!(tables.contains(&("public".into(), "case_".into())), "{tables:?}");
+    assert_eq!(home.json(&["query", "latest", "SELECT n_1, N_2 FROM Case_1"])["rows"], serde_json::json!([[1, 2]]));
+    assert!(tables.contains(&("public".into(), "case_2".into())), "{tables:?}");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod foreseen;
 mod forged;
 mod held_up;
 mod killed;
+mod letters;
 mod lost;
 mod memory;
 mod pinned;

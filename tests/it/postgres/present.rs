@@ -5,6 +5,7 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use strongroom::base::record::name::part;
 
 use super::asked::home;
 use super::differences::teller;
@@ -45,7 +46,8 @@ fn every_value_of_every_type_equals_what_was_captured_of_it() {
     let mut compared = 0;
     for table in tables.as_array().unwrap() {
         let [schema, table] = [0, 1].map(|at| table[at].as_str().unwrap());
-        let live = if schema == "public" { table.to_owned() } else { format!("{schema}.{table}") };
+        let (own, written) = (part(table), format!("{}.{}", part(schema), part(table)));
+        let live = if schema == "public" { own.into_owned() } else { written };
         let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let [captured, live] = [format!("{}.{}", quoted(schema), quoted(table)), format!("live.{}", quoted(&live))];
         let sql = format!(

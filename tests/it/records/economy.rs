@@ -147,7 +147,7 @@ fn cost(bench: &Bench) -> (u64, BTreeMap<String, usize>, usize) {
     let (kept, mut live) = (Counted(&mut kept, &of_kept), Counted(&mut live, &of_live));
     let graph = Graph::read(&kept, &bench.model).unwrap();
     let fits = drift::fit(&graph, &live, &bench.model, &[]).unwrap();
-    let at = graph.table("projects").unwrap();
+    let at = graph.named("projects", "it").unwrap();
     let seeds = Seeds::Keys { columns: vec![0], keys: vec![number(100)] };
     let title = Title { snapshot: SnapshotId::from_bytes([0; 16]), database: "db".to_owned(), asked: "it".to_owned() };
     let (options, model) = (&bench.options, &bench.model);

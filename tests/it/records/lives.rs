@@ -103,7 +103,7 @@ impl Case {
         let ground = Ground { graph: &graph, snapshot: &kept, live: &live, fits: &fits, model, options: &options };
         let judge = Judge::new(ground.sides());
         for (at, spec) in self.life.tables.iter().enumerate() {
-            let table = graph.table(&spec.name).unwrap();
+            let table = graph.named(&spec.name, "it").unwrap();
             let keys: Vec<Key> = self.kept.tables[at].keys().cloned().collect();
             let standing = judge.standing(table, &keys).unwrap();
             for (key, standing) in keys.iter().zip(standing) {

@@ -309,7 +309,7 @@ fn more_rows_than_are_allowed_is_a_refusal_that_names_the_table() {
     let bench = office();
     let kept = bench.session();
     let graph = Graph::read(&kept, &bench.model).unwrap();
-    let projects = graph.table("projects").unwrap();
+    let projects = graph.named("projects", "it").unwrap();
     let seeds = Seeds::Where("id > 1".to_owned());
     let gone = &mut |_: &strongroom::record::graph::Link, values: &[Row]| Ok(vec![Standing::Gone; values.len()]);
     let refused = Walk::new(&graph, &kept, 8).run(projects, &seeds, gone).unwrap_err();

@@ -1,7 +1,7 @@
 //! A captured database as tables: what a snapshot holds, found without loading it into a server.
 //!
 //! Owns which tables there are and where in SQLite each of them stands: `app.users` is `users` in a schema `app`, and
-//! what is asked without a schema is found in `public` first. Reads files through a seam (`Files`), never a vault.
+//! what is asked without a schema is found in `public` first. What only capital letters tell apart has numbers there. Reads files through a seam (`Files`), never a vault.
 
 mod arriving;
 mod check;
@@ -76,11 +76,18 @@ impl KeptDatabase {
 
     fn places(&self, under: Option<&str>, beside: usize) -> Vec<(&Arc<KeptTable>, Placed)> {
         let room = MOST_SCHEMAS.saturating_sub(beside);
-        let taken = BTreeSet::from([(MAIN.to_owned(), STATEMENTS.to_owned())]);
-        let mut places = Places { under, room, schemas: BTreeSet::new(), taken };
         let mut tables: Vec<&Arc<KeptTable>> = self.tables.iter().collect();
         tables.sort_by_key(|table| table.name.schema != PUBLIC);
-        tables.into_iter().map(|table| (table, places.place(table))).collect()
+        let schemas = tables.iter().map(|table| table.name.schema.clone()).collect();
+        let mut places = Places { under, room, schemas, made: BTreeSet::new() };
+        let wanted: Vec<(String, String)> = tables.iter().map(|table| places.wanted(table)).collect();
+        let names = told_apart(&wanted, &[(MAIN, STATEMENTS)]);
+        let placed = |((table, (schema, _)), name): ((&Arc<KeptTable>, (String, String)), String)| {
+            let sql = if under.is_none() { statement(table) } else { String::new() };
+            Placed { schema, name, table: Arc::new(shown::Shown(table.clone())), sql }
+        };
+        let all = tables.iter().copied().zip(wanted).zip(names);
+        tables.iter().copied().zip(all.map(placed)).collect()
     }
 
     fn named(&self, name: &str) -> Option<&Arc<KeptTable>> {
@@ -93,17 +100,18 @@ fn is_told(table: &KeptTable) -> bool {
     (1..=MOST_COLUMNS).contains(&table.record.columns.len())
 }
 
-/// Gives every table a place of its own.
+/// Says where every table would stand.
 struct Places<'u> {
     under: Option<&'u str>,
     /// So many schemas may stand beside each other.
     room: usize,
+    /// All that there are, and those that tables stand in.
     schemas: BTreeSet<String>,
-    taken: BTreeSet<(String, String)>,
+    made: BTreeSet<String>,
 }
 
 impl Places<'_> {
-    fn place(&mut self, table: &Arc<KeptTable>) -> Placed {
+    fn wanted(&mut self, table: &KeptTable) -> (String, String) {
         let (schema, mut name) = match self.under {
             Some(under) => (under.to_owned(), table.record.name.clone()),
             None => self.own(table),
@@ -112,28 +120,44 @@ impl Places<'_> {
         if name.to_lowercase().starts_with("sqlite_") {
             name.insert(0, '_');
         }
-        // It tells no capital letters in names.
-        while !self.taken.insert((schema.to_lowercase(), name.to_lowercase())) {
-            name.push('_');
-        }
-        let sql = if self.under.is_none() { statement(table) } else { String::new() };
-        Placed { schema, name, table: Arc::new(shown::Shown(table.clone())), sql }
+        (schema, name)
     }
 
-    /// A schema of the same name, if there may be one more.
+    /// A schema of the same name, if there may be one more. Of those that SQLite would take for each other none has one.
     fn own(&mut self, table: &KeptTable) -> (String, String) {
         let Qualified { schema, name } = &table.name;
         let is_like = |known: &String| known.eq_ignore_ascii_case(schema) && known != schema;
         let is_other = self.schemas.iter().any(is_like) || schema.eq_ignore_ascii_case(TEMPORARY);
-        if schema.eq_ignore_ascii_case(MAIN) {
+        if schema == MAIN {
             return (MAIN.to_owned(), name.clone());
         }
-        if is_other || (!self.schemas.contains(schema) && self.schemas.len() >= self.room) {
+        let is_main = schema.eq_ignore_ascii_case(MAIN);
+        if is_other || is_main || (!self.made.contains(schema) && self.made.len() >= self.room) {
             return (MAIN.to_owned(), table.name.shown());
         }
-        self.schemas.insert(schema.clone());
+        self.made.insert(schema.clone());
         (schema.clone(), name.clone())
     }
+}
+
+/// The names that things have in SQLite, which tells no capital letters in them. Where only those tell some apart, each of
+/// them has a number behind it: what is written without is nobody's, rather than the wrong one's.
+fn told_apart(wanted: &[(String, String)], taken: &[(&str, &str)]) -> Vec<String> {
+    let plain = |(schema, name): (&str, &str)| (schema.to_lowercase(), name.to_lowercase());
+    let plain_of = |(schema, name): &(String, String)| plain((schema, name));
+    let mut alike: BTreeMap<(String, String), usize> = BTreeMap::new();
+    wanted.iter().for_each(|one| *alike.entry(plain_of(one)).or_default() += 1);
+    let mut all: BTreeSet<(String, String)> = alike.keys().cloned().collect();
+    all.extend(taken.iter().map(|one| plain(*one)));
+    let is_free = |one: &(String, String)| alike[one] == 1 && !taken.iter().any(|other| plain(*other) == *one);
+    let name = |one: &(String, String)| {
+        if is_free(&plain_of(one)) {
+            return one.1.clone();
+        }
+        let mut numbered = (1..).map(|number| format!("{}_{number}", one.1));
+        numbered.find(|name| all.insert(plain((&one.0, name)))).expect("BUG: there is always one more number")
+    };
+    wanted.iter().map(name).collect()
 }
 
 /// What would make the table, as far as it is known: for people.
@@ -146,11 +170,13 @@ fn statement(table: &KeptTable) -> String {
     let record = &table.record;
     let list =
         |columns: &[usize]| columns.iter().map(|&at| word(&record.columns[at].name)).collect::<Vec<_>>().join(", ");
-    let column = |(column, kind): (&crate::base::record::Column, &String)| {
+    let here = shown::names(record);
+    let column = |((column, kind), here): ((&crate::base::record::Column, &String), &String)| {
         let default = column.default.as_ref().map(|default| format!(" DEFAULT {default}")).unwrap_or_default();
-        format!("{} {kind}{}{default}", word(&column.name), if column.required { " NOT NULL" } else { "" })
+        let called = if *here == column.name { String::new() } else { format!(" /* here {} */", word(here)) };
+        format!("{} {kind}{}{default}{called}", word(&column.name), if column.required { " NOT NULL" } else { "" })
     };
-    let mut lines: Vec<String> = record.columns.iter().zip(&table.declared).map(column).collect();
+    let mut lines: Vec<String> = record.columns.iter().zip(&table.declared).zip(&here).map(column).collect();
     if record.key.len() < record.columns.len() || record.columns.iter().all(|column| column.required) && table.is_shaped
     {
         lines.push(format!("PRIMARY KEY ({})", list(&record.key)));
@@ -238,7 +264,8 @@ impl Kept {
         let Asked { session, places } = self.asked().map_err(|error| Box::new(error) as Explained)?;
         let explain = |error| Box::new(session.explain(error)) as Explained;
         let only = condition.map(|condition| format!(" WHERE ({condition}\n)")).unwrap_or_default();
-        let key = table.key_names().into_iter().map(quoted).collect::<Vec<_>>().join(", ");
+        let names = shown::names(&self.table(table).record);
+        let key = table.key.iter().map(|&at| quoted(&names[at])).collect::<Vec<_>>().join(", ");
         let sql = format!("SELECT rowid FROM {}{only} ORDER BY {key}", places[&table.name]);
         let mut statement = session.connection().prepare(&sql).map_err(explain)?;
         let mut rows = statement.raw_query();

@@ -1,6 +1,7 @@
 //! How the tables of a database hang together, as its catalog tells, and as the engine of records takes them.
 //!
-//! Owns what a table is called in records: `users` in the schema `public`, `app.users` in another. A partitioned table
+//! Owns what a table is called in records: `users` in the schema `public`, `app.users` in another, `app."old.users"` where a
+//! part holds a dot. A partitioned table
 //! is one table, under the name of its root: its partitions are where rows lie (`parts`). A table
 //! that inherits from another in the old way is a table of its own, and the other has its own rows only.
 //!
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
+use crate::base::record::name::part;
 use crate::base::record::{Column, Reference, Table, Unique, Value};
 use crate::engine::postgres::catalog::{KEY, OWN};
 use crate::engine::postgres::connect::Session;
@@ -54,8 +56,7 @@ impl Described {
 
 /// What a table is called in records.
 pub fn name(of: &Qualified) -> String {
-    // A dot in the name itself would be taken for the one behind a schema.
-    if of.schema == PUBLIC && !of.name.contains('.') { of.name.clone() } else { of.shown() }
+    if of.schema == PUBLIC { part(&of.name).into_owned() } else { of.shown() }
 }
 
 /// A table of these columns. Without a shape nothing is known of it but that: no key, and no references.
@@ -99,6 +100,7 @@ pub fn table(of: &Qualified, columns: &[layout::Column], shape: Option<&Shape>) 
         references: shape.references.iter().filter_map(reference).collect(),
         inherits: shape.inherits.iter().map(name).collect(),
         triggers: shape.triggers.clone(),
+        tells_case: true,
     }
 }
 

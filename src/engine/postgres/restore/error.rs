@@ -77,7 +77,9 @@ impl Explain for LoadError {
             Self::NoDefinitions { .. } | Self::Foreign { .. } => {
                 "nothing was run: no backup writes this. If you trust it all the same, restore it --to a folder, and read the head of load.sql there"
             }
-            Self::NoTable { .. } => "strongroom show SNAPSHOT lists its tables; write schema.table",
+            Self::NoTable { .. } => {
+                "strongroom show SNAPSHOT lists its tables; write schema.table, a part with a dot in it in double quotes"
+            }
             Self::Occupied { .. } => {
                 "name a database that is not there yet, or add --clean to replace what is in this one"
             }

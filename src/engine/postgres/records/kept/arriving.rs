@@ -11,6 +11,7 @@ use crate::base::chunk::Chunk;
 use crate::base::error::Explained;
 use crate::base::random::RandomRead;
 use crate::base::record::Value;
+use crate::base::record::name::{Meant, meant_of_parts};
 use crate::engine::postgres::layout::{self, Qualified};
 use crate::engine::postgres::records::kept::differences::{
     Each, Later, Unordered, are_sorted_alike, count_only, gone, merge, named, of_both,
@@ -40,7 +41,8 @@ struct Seen {
 }
 
 impl Arrivals {
-    /// Of `only` one table, where that is asked for.
+    /// Of `only` one table, where that is asked for. Where only others are known that are written much like it, these are
+    /// compared too: the one that is meant may be still to come.
     pub fn new(before: KeptDatabase, only: Option<&str>) -> Self {
         Self { before, only: only.map(str::to_owned), seen: BTreeMap::new() }
     }
@@ -97,7 +99,9 @@ impl Arrivals {
     }
 
     fn is_wanted(&self, name: &str) -> bool {
-        self.only.as_ref().is_none_or(|only| name.eq_ignore_ascii_case(only))
+        let is_alike = |only: &str| meant_of_parts(only, std::iter::once(name)) != Meant::Nothing;
+        let fits = |only: &String| name == only || (self.before.named(only).is_none() && is_alike(only));
+        self.only.as_ref().is_none_or(fits)
     }
 }
 

@@ -22,11 +22,11 @@ const MOST_KEPT: usize = 300_000;
 pub type Each<'e> = dyn FnMut(&str, Row) -> Result<(), Explained> + 'e;
 
 impl KeptDatabase {
-    /// Compares with a later state. Hands over every row that differs, in the order of the key where that is known.
+    /// Compares with a later state, of `only` the one table that is called exactly so. Hands over every row that differs, in the order of the key where that is known.
     pub fn differences(&self, after: &Self, only: Option<&str>, each: &mut Each<'_>) -> Result<Vec<Table>, Explained> {
         let names: BTreeSet<&String> =
             self.tables.iter().chain(&after.tables).map(|table| &table.record.name).collect();
-        let wanted = |name: &&&String| only.is_none_or(|only| name.eq_ignore_ascii_case(only));
+        let wanted = |name: &&&String| only.is_none_or(|only| **name == only);
         let mut tables = Vec::new();
         for name in names.iter().filter(wanted) {
             let table = match (self.named(name), after.named(name)) {

@@ -4,15 +4,16 @@
 //! whose idea of what is equal, or less, is the same here and there.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::base::error::Explained;
-use crate::base::record::{Column, Letters, Value};
+use crate::base::record::{Column, Letters, Table, Value};
 use crate::engine::postgres::records::kept::order::Mark;
 use crate::engine::postgres::records::kept::runs::Asked;
 use crate::engine::postgres::records::kept::scan::{Scan, Sieve};
 use crate::engine::postgres::records::kept::table::{KeptTable, PLACE, Part};
+use crate::engine::postgres::records::kept::told_apart;
 use crate::engine::postgres::records::value::Kind;
 use crate::engine::sqlite::vtab::{Comparison, Condition, Declared, Question, Rows, Virtual, Worth};
 
@@ -47,10 +48,15 @@ impl Rows for Chain {
 /// A table in SQLite.
 pub struct Shown(pub Arc<KeptTable>);
 
+/// What the columns of a table are called there.
+pub(super) fn names(table: &Table) -> Vec<String> {
+    let wanted: Vec<_> = table.columns.iter().map(|column| (String::new(), column.name.clone())).collect();
+    told_apart(&wanted, &[])
+}
+
 impl Virtual for Shown {
     fn columns(&self) -> Vec<Declared> {
-        let mut taken = HashSet::new();
-        let declared = |(column, kind): (&Column, &Kind)| {
+        let declared = |((column, kind), name): ((&Column, &Kind), String)| {
             let kind = match kind {
                 Kind::Integer | Kind::Boolean => "INTEGER",
                 Kind::Real => "REAL",
@@ -59,14 +65,10 @@ impl Virtual for Shown {
                 Kind::Text if column.letters == Letters::WithoutCase => "TEXT COLLATE NOCASE",
                 Kind::Text => "TEXT",
             };
-            // SQLite tells no capital letters in names.
-            let mut name = column.name.clone();
-            while !taken.insert(name.to_lowercase()) {
-                name.push('_');
-            }
             Declared { name, kind }
         };
-        self.0.record.columns.iter().zip(&self.0.kinds).map(declared).collect()
+        let columns = self.0.record.columns.iter().zip(&self.0.kinds);
+        columns.zip(names(&self.0.record)).map(declared).collect()
     }
 
     fn rows(&self) -> u64 {
