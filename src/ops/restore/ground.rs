@@ -149,7 +149,7 @@ impl Ground {
             Some(stat) if !is_file(&stat) => Some(format!("{} stands there", what(&stat))),
             // SQLite makes a database of a file that is empty.
             Some(stat) if stat.st_size > 0 && !begins_like_a_database(&file) => {
-                Some("a file stands there that is no database".to_owned())
+                Some("a file stands there that is no database: move it away, and run this again".to_owned())
             }
             _ => file.doubt().map(|doubt| format!("it {doubt}")),
         }

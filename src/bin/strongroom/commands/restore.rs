@@ -30,8 +30,8 @@ use crate::render::{duration, local_with_zone};
 /// With --to DIR, one source goes straight into the folder, several into a folder each. With --in-place, each goes where it
 /// lives: databases page by page in one transaction, also while an app has them open, after a safety snapshot of what is
 /// there; strongroom undo takes it back. A PostgreSQL database is restored and checked beside the live one, whose place it
-/// takes in one step; the old one is kept until strongroom undo --forget. What is there already and identical is left alone; what is there and not in
-/// the snapshot is left alone too.
+/// takes in one step; the old one is kept until strongroom undo --forget. What is there already and identical is left alone, and so are files
+/// that the snapshot does not have. What holds something else is replaced: with --to DIR there is no way back.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  strongroom restore latest --to /srv/out\n  \
     strongroom restore @yesterday documents:17 --to /srv/out\n  strongroom restore 7c1e04b2 :notes.txt --to .\n  \
